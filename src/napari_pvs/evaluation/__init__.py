@@ -1,0 +1,1 @@
+"""Measures: overlap, detection, agreement and their tables."""

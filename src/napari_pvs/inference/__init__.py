@@ -1,0 +1,1 @@
+"""From a scan to a PVS mask: patches, predictor, components, classical baselines."""

@@ -1,0 +1,1 @@
+"""The M2SS-PVS network and its weights."""

@@ -1,0 +1,1 @@
+"""Scans: files, grids, intensities and brain masks."""

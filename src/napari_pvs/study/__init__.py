@@ -1,0 +1,1 @@
+"""A cohort on disk, in BIDS."""

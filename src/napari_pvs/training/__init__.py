@@ -1,0 +1,1 @@
+"""Training: config, sampling, losses, trainer, events."""
