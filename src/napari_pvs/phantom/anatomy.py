@@ -1,0 +1,160 @@
+"""Anatomies: FreeSurfer-coded label maps, deformed and sampled onto a scan's grid.
+
+Two sources: any FreeSurfer or SynthSeg label map (NIfTI or MGH), or the ICBM152 template that
+nilearn carries (T1, grey and white matter at 1 mm).
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_pvs.errors import InputError
+from napari_pvs.scans.nifti import read_labels
+
+
+class Tissue(IntEnum):
+    """Tissues with an intensity of their own."""
+
+    AIR = 0
+    WHITE_MATTER = 1
+    CORTEX = 2
+    STRIATUM = 3
+    PALLIDUM = 4
+    THALAMUS = 5
+    HIPPOCAMPUS = 6
+    CSF = 7
+    CEREBELLAR_WHITE_MATTER = 8
+    CEREBELLAR_CORTEX = 9
+    BRAINSTEM = 10
+    SOFT_TISSUE = 11
+    BONE = 12
+    FAT = 13
+
+
+BASAL_GANGLIA = (Tissue.STRIATUM, Tissue.PALLIDUM)
+_VENTRICLES = (4, 5, 14, 15, 43, 44, 72, 213, 31, 63)
+_TISSUE_OF_CODE: dict[Tissue, tuple[int, ...]] = {
+    # 25 and 57 are lesions, 77-79 hypointensities: the phantom puts in its own
+    Tissue.WHITE_MATTER: (2, 41, 25, 57, 77, 78, 79, 85, 192, *range(250, 256), 5001, 5002),
+    Tissue.CORTEX: (3, 42, *range(1000, 3000), *range(11100, 12176), 19, 20, 55, 56),
+    Tissue.STRIATUM: (11, 12, 26, 50, 51, 58),
+    Tissue.PALLIDUM: (13, 52),
+    Tissue.THALAMUS: (9, 10, 28, 48, 49, 60, 136, 137, 163, 164),
+    Tissue.HIPPOCAMPUS: (17, 18, 53, 54, 27, 59, 80),
+    Tissue.CSF: (24, 30, 62, 257, 118, 122, *_VENTRICLES),
+    Tissue.CEREBELLAR_WHITE_MATTER: (7, 46),
+    Tissue.CEREBELLAR_CORTEX: (8, 47, 172, 173, 174),
+    Tissue.BRAINSTEM: (16, 170, 171, 175),
+    Tissue.BONE: (515, 165, 514, 502),
+    Tissue.FAT: (511, 516, 258),
+}
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """One head at 1 mm.
+
+    Attributes
+    ----------
+    name
+        Where it comes from, for the truth files.
+    tissue
+        (X, Y, Z) uint8 of `Tissue`, RAS+, 1 mm isotropic.
+    ventricles
+        (X, Y, Z) bool, the CSF inside the brain.
+    brain
+        (X, Y, Z) bool, brain tissue with its sulci and ventricles.
+    """
+
+    name: str
+    tissue: NDArray[np.uint8]
+    ventricles: NDArray[np.bool_]
+    brain: NDArray[np.bool_]
+
+    def without_head(self) -> "Anatomy":
+        """Return the brain alone, in a box with a margin of 10 voxels."""
+        box = ndimage.find_objects(self.brain.astype(np.uint8))[0]
+        box = tuple(slice(max(0, s.start - 10), s.stop + 10) for s in box)
+        return Anatomy(self.name, self.tissue[box], self.ventricles[box], self.brain[box])
+
+
+def read_anatomy(path: Path) -> Anatomy:
+    """Read a FreeSurfer-coded label map and resample it to 1 mm RAS+.
+
+    Raises
+    ------
+    InputError
+        Not a label map of a head: too little white matter or cortex.
+    """
+    from napari_pvs.scans.grid import Grid, resample, to_ras, with_voxel_size
+
+    volume = read_labels(path)
+    codes, affine = to_ras(volume.data, volume.affine)
+    grid = Grid(codes.shape, affine)
+    if not np.allclose(grid.voxel_size, 1, atol=0.01):
+        fine = with_voxel_size(grid, (1.0, 1.0, 1.0))
+        codes = resample(codes, grid, fine, order=0)
+    return from_codes(np.asarray(codes).astype(np.int32), Path(path).name.split(".")[0], path)
+
+
+def from_codes(codes: NDArray[np.int32], name: str, source: Path | str) -> Anatomy:
+    """Make an anatomy from FreeSurfer codes on a 1 mm RAS+ grid; ``source`` is for the errors."""
+    lookup = np.zeros(max(int(codes.max()) + 1, 13000), np.uint8)
+    lookup[500:600] = Tissue.SOFT_TISSUE  # SynthSeg's extra-cerebral codes
+    for tissue, members in _TISSUE_OF_CODE.items():
+        lookup[list(members)] = tissue
+    tissue = lookup[np.clip(codes, 0, None)]
+    volumes = np.bincount(tissue.ravel(), minlength=len(Tissue))
+    if volumes[Tissue.WHITE_MATTER] < 1e5 or volumes[Tissue.CORTEX] < 1e5:
+        raise InputError(
+            f"{source} is not a label map of a head (FreeSurfer codes 2, 3, 41, 42 …); "
+            "give a FreeSurfer or SynthSeg segmentation."
+        )
+    solid = (tissue > Tissue.AIR) & (tissue < Tissue.SOFT_TISSUE) & (tissue != Tissue.CSF)
+    ventricles = np.isin(codes, _VENTRICLES)
+    brain = _close(solid | ventricles, 4)
+    return Anatomy(name, tissue, ventricles, brain)
+
+
+def _close(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
+    """Close a mask by a ball (in voxels) and fill its holes."""
+    import edt
+    import fill_voids
+
+    around = ndimage.find_objects(mask.astype(np.uint8))[0]
+    margin = int(radius) + 2
+    box = tuple(slice(max(0, s.start - margin), s.stop + margin) for s in around)
+    grown = edt.edt(~mask[box]) <= radius
+    closed = edt.edt(grown) > radius
+    out = np.zeros_like(mask)
+    out[box] = fill_voids.fill(closed | mask[box])
+    return out
+
+
+def icbm152() -> Anatomy:
+    """The ICBM152 2009a template of nilearn, cut into tissues by its own probability maps."""
+    from napari_pvs.scans.atlas import template
+
+    atlas = template()
+    grey, white, brain = atlas.grey, atlas.white, atlas.brain
+    tissue = np.zeros(brain.shape, np.uint8)
+    tissue[brain] = Tissue.CSF
+    tissue[brain & (white >= 0.4)] = Tissue.WHITE_MATTER
+    tissue[brain & (grey > white) & (grey >= 0.4)] = Tissue.CORTEX
+    deep = atlas.deep_grey & ((grey > 0.3) | (white > 0.5))
+    # the template has one deep grey region: its brighter, medial part is thalamus
+    x, y, z = (atlas.coordinates(axis) for axis in range(3))
+    tissue[deep & (np.abs(x) > 13)] = Tissue.STRIATUM
+    tissue[deep & (np.abs(x) > 11) & (np.abs(x) < 22) & (white > 0.5)] = Tissue.WHITE_MATTER
+    tissue[deep & (np.abs(x) <= 22) & (y < -2)] = Tissue.THALAMUS
+    cerebellum = atlas.hindbrain
+    tissue[cerebellum & (tissue == Tissue.CORTEX)] = Tissue.CEREBELLAR_CORTEX
+    tissue[cerebellum & (tissue == Tissue.WHITE_MATTER)] = Tissue.CEREBELLAR_WHITE_MATTER
+    central = (np.abs(x) < 38) & (y > -45) & (y < 35) & (z > -15) & (z < 30)
+    ventricles = central & (tissue == Tissue.CSF)
+    ventricles = np.asarray(ndimage.binary_opening(ventricles), bool)
+    return Anatomy("icbm152", tissue, ventricles, brain)

@@ -1,0 +1,147 @@
+"""What looks like a PVS and is none: white-matter lesions, lacunes, vessels, fissures, sulci."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_pvs.phantom.anatomy import Tissue
+from napari_pvs.phantom.placement import Image, smooth_field
+from napari_pvs.phantom.tubes import draw_tube, lognormal, rasterise
+
+
+def sulcal_tips(tissue: NDArray[np.uint8], rng: np.random.Generator) -> Image:
+    """Share of CSF in the folds of the cortex that a 1 mm label map has closed, on its grid.
+
+    The sheet where two banks of cortex meet: voxels farther from white matter than the mean of
+    their neighbours. Random stretches of it are opened.
+    """
+    import edt
+
+    cortex = tissue == Tissue.CORTEX
+    depth = edt.edt(tissue != Tissue.WHITE_MATTER)
+    np.minimum(depth, 6, out=depth)
+    ridge = np.clip((depth - ndimage.gaussian_filter(depth, 1.2)) * 2.5, 0, 1)
+    stretch = smooth_field(tissue.shape, np.ones(3), 12.0, rng) > rng.uniform(-0.6, 0.4)
+    amount = rng.uniform(0.3, 0.9)
+    return np.asarray(amount * ridge * stretch * cortex, np.float32)
+
+
+def folia(cerebellum: Image, voxel_size: NDArray[np.float64], rng: np.random.Generator) -> Image:
+    """Share of CSF in the fissures between the folia of the cerebellum.
+
+    Label maps show the cerebellar cortex as one smooth body; real folia are sheets 2-5 mm apart,
+    and their fissures are as bright and thin as PVS. Here: level sets of a warped coordinate
+    that radiates from the middle of the cerebellum in the sagittal plane.
+    """
+    where = cerebellum > 0.05
+    if not where.any():
+        return np.zeros_like(cerebellum)
+    box = ndimage.find_objects(where.astype(np.uint8))[0]
+    inside = cerebellum[box]
+    axes = [
+        (np.arange(n) - n / 2).astype(np.float32) * np.float32(v)
+        for n, v in zip(inside.shape, voxel_size, strict=True)
+    ]
+    y, z = axes[1][None, :, None] - 12, axes[2][None, None, :]
+    angle = np.arctan2(z, -y - 1e-3) * np.float32(rng.uniform(16, 24))  # in mm of arc
+    x = np.abs(axes[0])[:, None, None]
+    level = angle + 0.25 * x
+    level = level + 3.0 * smooth_field(inside.shape, voxel_size, 14.0, rng)
+    level = level + 0.7 * smooth_field(inside.shape, voxel_size, 4.0, rng)
+    period = rng.uniform(2.2, 5.0)
+    wave = np.cos(2 * np.pi * level / period)
+    sharp = np.clip((wave - rng.uniform(0.0, 0.65)) * 4, 0, 1)
+    depth = 0.7 + 0.4 * smooth_field(inside.shape, voxel_size, 10.0, rng)
+    out = np.zeros_like(cerebellum)
+    out[box] = rng.uniform(0.35, 1.0) * sharp * np.clip(depth, 0, 1) * np.clip(inside, 0, 1)
+    return out
+
+
+def lesions(
+    white: NDArray[np.bool_],
+    ventricle_distance: Image,
+    voxel_size: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> tuple[Image, Image]:
+    """White-matter hyperintensities and lacunes.
+
+    Parameters
+    ----------
+    white
+        White matter and basal ganglia.
+    ventricle_distance
+        Distance to the ventricles in mm.
+    voxel_size
+        In mm.
+    rng
+        Source of randomness.
+
+    Returns
+    -------
+    Share of WMH and share of fluid per voxel, 0-1. Lacunes have a rim of WMH.
+    """
+    wmh = np.zeros(white.shape, np.float32)
+    fluid = np.zeros(white.shape, np.float32)
+    places = np.argwhere(white)
+    if not len(places):
+        return wmh, fluid
+    near = places[ventricle_distance[white] < 8]
+    rough = smooth_field(white.shape, voxel_size, 5.0, rng)
+    for _ in range(rng.integers(2, 14)):  # caps and periventricular patches
+        if len(near):
+            radii = lognormal(rng, 3.0, 0.5, 1.2, 9) * rng.uniform(0.6, 1.6, 3)
+            _add_blob(wmh, near[rng.integers(len(near))], radii, 1.0, rough, voxel_size, rng)
+    for _ in range(rng.integers(2, 30)):  # deep and punctate
+        radii = lognormal(rng, 1.5, 0.45, 0.7, 5) * rng.uniform(0.75, 1.35, 3)
+        place = places[rng.integers(len(places))]
+        _add_blob(wmh, place, radii, rng.uniform(0.5, 1.0), rough, voxel_size, rng)
+    for _ in range(rng.integers(0, 5)):  # lacunes
+        radii = rng.uniform(1.7, 4.5) * rng.uniform(0.8, 1.25, 3)
+        place = places[rng.integers(len(places))]
+        _add_blob(fluid, place, radii, rng.uniform(0.6, 1.0), rough, voxel_size, rng)
+        _add_blob(wmh, place, radii + rng.uniform(1, 2.5), 1.0, rough, voxel_size, rng)
+    return wmh, fluid
+
+
+def vessels(
+    allowed: NDArray[np.bool_],
+    directions: Image,
+    voxel_size: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> Image:
+    """Share of each voxel in a vessel: PVS-shaped, but dark on T2 (flow void)."""
+    out = np.zeros(allowed.shape, np.float32)
+    places = np.argwhere(allowed)
+    for _ in range(rng.integers(5, 50)):
+        place = places[rng.integers(len(places))]
+        direction = np.asarray(directions[(slice(None), *place)], np.float64)
+        tube = draw_tube(place * voxel_size, direction, allowed, voxel_size, "WM", rng)
+        if tube is not None:
+            raster = rasterise(tube, allowed.shape, voxel_size)
+            out[tuple(raster.voxels.T)] = raster.fraction
+    return out
+
+
+def _add_blob(
+    image: Image,
+    centre: NDArray[np.intp],
+    radii: NDArray[np.float64],
+    amount: float,
+    rough: Image,
+    voxel_size: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> None:
+    """Raise ``image`` to ``amount`` in a turned ellipsoid (radii in mm) with a soft, rough edge."""
+    from scipy.spatial.transform import Rotation
+
+    reach = np.ceil((1.6 * radii.max() + 2) / voxel_size).astype(int)
+    low = np.maximum(centre - reach, 0)
+    high = np.minimum(centre + reach + 1, image.shape)
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    axes = [(np.arange(a, b) - c) * v for a, b, c, v in zip(low, high, centre, voxel_size, strict=True)]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
+    turned = points @ Rotation.random(rng=rng).as_matrix()
+    distance = (np.linalg.norm(turned / radii, axis=-1) - 1) * radii.mean()
+    distance += 0.25 * radii.mean() * rough[box]
+    soft = np.clip(0.5 - distance / 1.2, 0, 1) * amount
+    np.maximum(image[box], soft.astype(np.float32), out=image[box])

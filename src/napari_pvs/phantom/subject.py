@@ -1,0 +1,255 @@
+"""One synthetic subject: anatomy, PVS and mimics, acquisition, and the truth about every PVS."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_pvs.phantom import mimics
+from napari_pvs.phantom.acquisition import Contrast, acquire, draw_contrasts
+from napari_pvs.phantom.anatomy import BASAL_GANGLIA, Anatomy, Tissue
+from napari_pvs.phantom.config import PhantomConfig
+from napari_pvs.phantom.placement import Image, Placement, smooth_field
+from napari_pvs.phantom.sites import Site
+from napari_pvs.phantom.tubes import Tube, draw_tube, rasterise
+
+_MARGIN_MM = 1.2  # a PVS keeps this far from CSF
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One synthetic subject on a RAS+ grid.
+
+    Attributes
+    ----------
+    t1, t2
+        Scans, float32.
+    affine
+        Voxel to world, mm.
+    brain
+        Brain mask.
+    fraction
+        Share of each voxel inside a PVS, 0-1.
+    instances
+        PVS number per voxel by the label rule, 0 elsewhere.
+    table
+        One row per PVS: id, region, length_mm, diameter_mm, volume_mm3, fluid, voxels, x, y, z.
+    site, anatomy
+        Where it comes from.
+    """
+
+    t1: Image
+    t2: Image
+    affine: NDArray[np.float64]
+    brain: NDArray[np.bool_]
+    fraction: Image
+    instances: NDArray[np.int32]
+    table: list[dict[str, float | int | str]]
+    site: str
+    anatomy: str
+
+
+@dataclass
+class _Pvs:
+    """All PVS of a subject while they are being placed."""
+
+    fraction: Image
+    fluid: Image
+    owner: NDArray[np.int32]
+    tubes: list[tuple[Tube, float, float]] = field(default_factory=list)  # tube, fluid, volume
+
+
+def make_subject(
+    anatomy: Anatomy, site: Site, config: PhantomConfig, rng: np.random.Generator
+) -> Subject:
+    """Make one subject; everything random comes from ``rng``."""
+    voxel_size = _voxel_size(site, rng)
+    if not config.head:
+        anatomy = anatomy.without_head()
+    extent = zip(config.field_of_view, voxel_size, strict=True)
+    shape: tuple[int, int, int] = tuple(round(mm / v) for mm, v in extent)  # type: ignore[assignment]
+    placement = Placement(anatomy, shape, voxel_size, config.deformation, rng)
+    contrasts = draw_contrasts(site, rng)
+    placed = placement.sample(_channels(anatomy, contrasts, rng))
+    brain = placed["brain"] > 0.5
+    to_ventricle = _distance_to(placed["ventricles"] > 0.5, voxel_size)
+    directions = _towards(to_ventricle, voxel_size)
+    ganglia = placed["ganglia"] > 0.5
+    white = (placed["white"] > 0.7) & ~ganglia
+    csf_distance = _distance_to(placed["csf"] > 0.4, voxel_size)
+    regions = {
+        "WM": white & (csf_distance > _MARGIN_MM),
+        "BG": (ganglia | ((placed["white"] > 0.5) & _near(ganglia))) & (csf_distance > _MARGIN_MM),
+    }
+    pvs = _place_pvs(regions, directions, voxel_size, config, rng)
+    wmh, lacunes = mimics.lesions(white | ganglia, to_ventricle, voxel_size, rng)
+    flow = mimics.vessels(regions["WM"], directions, voxel_size, rng)
+    fissures = mimics.folia(placed["cerebellum"], voxel_size, rng)
+    texture = _texture(shape, voxel_size, rng)
+    shift = rng.normal(size=3)
+    shift *= rng.uniform(*site.misregistration) / np.linalg.norm(shift)
+    scans = {}
+    for name, contrast in contrasts.items():
+        image = placed[name]
+        tissue_only = brain & (placed["csf"] < 0.5)
+        image *= np.where(tissue_only, 1 + texture * (1 if name == "T2" else -0.7), 1)
+        image += wmh * (contrast.wmh - image) * (placed["csf"] < 0.5)
+        image += flow * (contrast.vessel - image)
+        image += np.maximum(lacunes, fissures) * (contrast.csf - image)
+        # fluid shares are of the white-matter-to-CSF step, whatever tissue the PVS lies in
+        image += pvs.fluid * (contrast.csf - 1)
+        moved = shift if name == "T2" else np.zeros(3)
+        scan = acquire(image, site, voxel_size, moved, rng)
+        scans[name] = scan if config.head else scan * brain
+    affine = np.diag([*voxel_size, 1.0])
+    affine[:3, 3] = -(np.array(shape) - 1) / 2 * voxel_size
+    instances = np.where(pvs.fraction >= config.label_fraction, pvs.owner, 0).astype(np.int32)
+    table = _table(pvs, instances, affine)
+    return Subject(
+        scans["T1"], scans["T2"], affine, brain, pvs.fraction, instances, table, site.name, anatomy.name
+    )
+
+
+def _voxel_size(site: Site, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw voxel edges; sites with a range are isotropic, half of the time in-plane only."""
+    edges = np.array([rng.uniform(low, high) for low, high in site.voxel_size])
+    if any(high > low for low, high in site.voxel_size):
+        edges[1] = edges[0]
+        if rng.random() < 0.6:
+            edges[2] = edges[0]
+    return np.asarray(edges.round(3))
+
+
+def _channels(
+    anatomy: Anatomy, contrasts: dict[str, Contrast], rng: np.random.Generator
+) -> dict[str, Image]:
+    """Images of the anatomy at 1 mm that are sampled onto the subject's grid."""
+    tissue = anatomy.tissue
+    masks = {
+        "white": tissue == Tissue.WHITE_MATTER,
+        "ganglia": np.isin(tissue, BASAL_GANGLIA),
+        "csf": (tissue == Tissue.CSF) | (tissue == Tissue.AIR),
+        "cerebellum": tissue == Tissue.CEREBELLAR_CORTEX,
+        "ventricles": anatomy.ventricles,
+        "brain": anatomy.brain,
+    }
+    out = {name: ndimage.gaussian_filter(m.astype(np.float32), 0.5) for name, m in masks.items()}
+    cb_white = (tissue == Tissue.CEREBELLAR_WHITE_MATTER).astype(np.float32)
+    out["cerebellum"] += 0.5 * ndimage.gaussian_filter(cb_white, 1.0)
+    tips = mimics.sulcal_tips(tissue, rng)
+    for name, contrast in contrasts.items():
+        image = contrast.tissue[tissue]
+        image += tips * (contrast.csf - image)
+        out[name] = ndimage.gaussian_filter(image, 0.5)
+    return out
+
+
+def _place_pvs(
+    regions: dict[str, NDArray[np.bool_]],
+    directions: Image,
+    voxel_size: NDArray[np.float64],
+    config: PhantomConfig,
+    rng: np.random.Generator,
+) -> _Pvs:
+    """Draw PVS until the subject's number is reached; none touches another."""
+    shape = regions["WM"].shape
+    pvs = _Pvs(np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.int32))
+    wanted = int(np.exp(rng.uniform(*np.log(np.maximum(config.pvs, 1))))) if config.pvs[1] else 0
+    places = {name: np.argwhere(region) for name, region in regions.items()}
+    dense = smooth_field(shape, voxel_size, 30.0, rng)  # PVS crowd in some parts, spare others
+    origins = _perforated_substance(places["BG"])
+    for _ in range(20 * wanted):
+        if len(pvs.tubes) == wanted:
+            break
+        name = "BG" if rng.random() < 0.2 else "WM"
+        if not len(places[name]):
+            continue
+        place = places[name][rng.integers(len(places[name]))]
+        if name == "WM" and dense[tuple(place)] < rng.normal():
+            continue
+        if name == "BG":
+            origin = origins[int(place[0] > shape[0] / 2)]
+            direction = (place - origin) * voxel_size
+            direction = direction / (np.linalg.norm(direction) + 1e-6)
+        else:
+            direction = np.asarray(directions[(slice(None), *place)], np.float64)
+        start = (place + rng.uniform(-0.5, 0.5, 3)) * voxel_size
+        tube = draw_tube(start, direction, regions[name], voxel_size, name, rng)
+        if tube is None:
+            continue
+        raster = rasterise(tube, shape, voxel_size)
+        at = tuple(raster.voxels.T)
+        if not len(raster.voxels) or pvs.fraction[at].any():
+            continue
+        share = float(rng.uniform(*config.fluid))
+        pvs.tubes.append((tube, share, float(raster.fraction.sum() * voxel_size.prod())))
+        pvs.fraction[at] = raster.fraction
+        pvs.fluid[at] = raster.fraction * share
+        pvs.owner[at] = len(pvs.tubes)
+    return pvs
+
+
+def _perforated_substance(ganglia: NDArray[np.intp]) -> list[NDArray[np.float64]]:
+    """Where the lenticulostriate arteries enter, left and right: below and medial of the BG."""
+    if not len(ganglia):
+        return [np.zeros(3), np.zeros(3)]
+    middle = ganglia[:, 0].mean()
+    origins = []
+    for side in (ganglia[ganglia[:, 0] <= middle], ganglia[ganglia[:, 0] > middle]):
+        centre = side.mean(0) if len(side) else ganglia.mean(0)
+        height = np.ptp(ganglia[:, 2])
+        origins.append(centre + [0.3 * (middle - centre[0]), 0, -1.2 * height])
+    return origins
+
+
+def _near(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return np.asarray(ndimage.binary_dilation(mask, iterations=2), bool)
+
+
+def _distance_to(mask: NDArray[np.bool_], voxel_size: NDArray[np.float64]) -> Image:
+    """Distance in mm to a mask; far everywhere where the mask is empty."""
+    if not mask.any():
+        return np.full(mask.shape, 1e3, np.float32)
+    import edt
+
+    return np.asarray(edt.edt(~mask, anisotropy=tuple(voxel_size)), np.float32)
+
+
+def _towards(distance: Image, voxel_size: NDArray[np.float64]) -> Image:
+    """Unit vectors (3, X, Y, Z) along the gradient of a distance map."""
+    smooth = ndimage.gaussian_filter(distance, 3 / voxel_size)
+    gradient = np.stack(np.gradient(smooth, *voxel_size.astype(np.float32)))
+    gradient /= np.linalg.norm(gradient, axis=0) + 1e-6
+    return np.asarray(gradient, np.float32)
+
+
+def _texture(
+    shape: tuple[int, int, int], voxel_size: NDArray[np.float64], rng: np.random.Generator
+) -> Image:
+    """Relative intensity variation inside tissue: broad and fine."""
+    broad = rng.uniform(0.01, 0.035) * smooth_field(shape, voxel_size, 25.0, rng)
+    fine = rng.uniform(0.005, 0.02) * smooth_field(shape, voxel_size, 5.0, rng)
+    return np.asarray(broad + fine, np.float32)
+
+
+def _table(
+    pvs: _Pvs, instances: NDArray[np.int32], affine: NDArray[np.float64]
+) -> list[dict[str, float | int | str]]:
+    voxels = np.bincount(instances.ravel(), minlength=len(pvs.tubes) + 1)
+    rows: list[dict[str, float | int | str]] = []
+    for number, (tube, share, volume) in enumerate(pvs.tubes, start=1):
+        centre = tube.points.mean(0) + affine[:3, 3]
+        rows.append(
+            {
+                "id": number,
+                "region": tube.region,
+                "length_mm": round(tube.length, 3),
+                "diameter_mm": round(tube.diameter, 3),
+                "volume_mm3": round(volume, 3),
+                "fluid": round(share, 3),
+                "voxels": int(voxels[number]),
+                **{axis: round(float(c), 2) for axis, c in zip("xyz", centre, strict=True)},
+            }
+        )
+    return rows
