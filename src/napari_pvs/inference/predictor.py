@@ -1,0 +1,233 @@
+"""From a scan to a probability of PVS per voxel."""
+
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_pvs.inference.patches import Box, grid, tiles
+from napari_pvs.network.device import Device, pick
+from napari_pvs.network.weights import ModelCard, fingerprint, load, starter_path
+from napari_pvs.scans.grid import resample, with_voxel_size
+from napari_pvs.scans.scan import Scan
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_pvs.network.m2ss import M2SS
+
+log = logging.getLogger(__name__)
+
+Windows = Literal["fast", "paper"]
+Progress = Callable[[int, int], None]
+
+_LIMIT = 1_600_000  # voxels of a window: under 1 GB of activations
+_HALO = 16  # voxels; beyond it a window's edge changes probabilities by less than .01
+_PATCH, _STRIDE, _BATCH = 32, 16, 16  # the paper's grid
+
+
+def fuse(model: "M2SS") -> "M2SS":
+    """Return a copy with every batch norm folded into the convolution before it."""
+    import copy
+
+    from torch import nn
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    model = copy.deepcopy(model).eval()
+    for block in model.modules():
+        if isinstance(block, nn.Sequential) and len(block) == 3 and isinstance(block[1], nn.BatchNorm3d):
+            block[0] = fuse_conv_bn_eval(block[0], block[1])  # type: ignore[type-var]
+            block[1] = nn.Identity()
+    return model
+
+
+class Predictor:
+    """A network ready to run on one device.
+
+    Parameters
+    ----------
+    weights
+        A file of weights; the starter weights where None.
+    device
+        auto, cpu, cuda or mps.
+    windows
+        ``fast``: few large windows over the brain. ``paper``: 32³ patches at stride 16, averaged.
+
+    Attributes
+    ----------
+    card
+        The weights' model card.
+    weights_id
+        First 12 digits of the SHA-256 of the weights.
+    """
+
+    card: ModelCard
+    weights_id: str
+
+    def __init__(
+        self, weights: Path | None = None, device: Device = "auto", windows: Windows = "fast"
+    ):
+        path = Path(weights) if weights is not None else starter_path()
+        model, self.card = load(path)
+        self.weights_id = fingerprint(path)
+        self.device = pick(device)
+        self.windows: Windows = windows
+        self._model = fuse(model).to(self.device)
+
+    def predict(self, scan: Scan, progress: Progress | None = None) -> NDArray[np.float32]:
+        """Compute the probability of PVS.
+
+        Scans with voxels outside the range of the weights' training are resampled to the nearest
+        size inside it, and the probability back to the scan's grid.
+
+        Parameters
+        ----------
+        scan
+            T1, T2 or both.
+        progress
+            Called with windows done and windows in all.
+
+        Returns
+        -------
+        float32 (X, Y, Z) on the scan's grid; 0 outside the brain.
+        """
+        low, high = self.card.voxel_size_mm
+        size = tuple(float(np.clip(v, low, high)) for v in scan.grid.voxel_size)
+        images, brain = scan.normalised(), scan.brain
+        if np.allclose(size, scan.grid.voxel_size, rtol=0.02):
+            return self.predict_array(images, brain, progress)
+        fine = with_voxel_size(scan.grid, (size[0], size[1], size[2]))
+        affine = scan.grid.affine
+        images = np.stack([resample(image, affine, fine, 1) for image in images])
+        mask = resample(brain.astype(np.uint8), affine, fine, 0) > 0
+        images *= mask
+        probability = self.predict_array(images, mask, progress)
+        back: NDArray[np.float32] = resample(probability, fine.affine, scan.grid, 1)
+        return np.asarray(np.clip(back, 0, 1) * brain, np.float32)
+
+    def predict_array(
+        self, images: NDArray[np.float32], brain: NDArray[np.bool_], progress: Progress | None = None
+    ) -> NDArray[np.float32]:
+        """Compute the probability of PVS from normalised images.
+
+        Parameters
+        ----------
+        images
+            (2, X, Y, Z) normalised T1 and T2; a missing modality is zeros.
+        brain
+            (X, Y, Z) mask; nothing is computed outside its bounding box.
+        progress
+            Called with windows done and windows in all.
+
+        Returns
+        -------
+        float32 (X, Y, Z), 0 outside the brain.
+        """
+        if not brain.any():
+            return np.zeros(brain.shape, np.float32)
+        return run(self._model, images, brain, self.device, self.windows, progress)
+
+
+def run(
+    model: "M2SS",
+    images: NDArray[np.float32],
+    brain: NDArray[np.bool_],
+    device: "torch.device",
+    windows: Windows = "fast",
+    progress: Progress | None = None,
+) -> NDArray[np.float32]:
+    """Run a network over a volume; see `Predictor.predict_array`.
+
+    When the GPU's memory runs out, smaller windows or batches are tried, then the CPU; the log
+    says so.
+    """
+    import torch
+
+    limit, batch = _LIMIT, _BATCH
+    while True:
+        try:
+            if windows == "paper":
+                return _paper(model, images, brain, device, batch, progress)
+            return _fast(model, images, brain, device, limit, progress)
+        except torch.OutOfMemoryError:
+            if device.type == "cpu":
+                raise
+            torch.cuda.empty_cache()
+            if limit > _LIMIT // 16:
+                limit, batch = limit // 4, max(1, batch // 4)
+                log.warning("The GPU's memory ran out; trying again with smaller windows.")
+            else:
+                device = pick("cpu")
+                model = model.to(device)
+                log.warning("The GPU's memory ran out even for small windows; using the CPU.")
+
+
+def _fast(
+    model: "M2SS",
+    images: NDArray[np.float32],
+    brain: NDArray[np.bool_],
+    device: "torch.device",
+    limit: int,
+    progress: Progress | None,
+) -> NDArray[np.float32]:
+    out = np.zeros(brain.shape, np.float32)
+    work = list(tiles(brain, limit, _HALO, model.factor))
+    for done, (window, tile) in enumerate(work, start=1):
+        found = _probability(model, images[(slice(None), *window)][None], device)[0]
+        inner = tuple(
+            slice(t.start - w.start, t.stop - w.start) for t, w in zip(tile, window, strict=True)
+        )
+        out[tile] = found[inner]
+        if progress:
+            progress(done, len(work))
+    out *= brain
+    return out
+
+
+def _paper(
+    model: "M2SS",
+    images: NDArray[np.float32],
+    brain: NDArray[np.bool_],
+    device: "torch.device",
+    batch: int,
+    progress: Progress | None,
+) -> NDArray[np.float32]:
+    shape = brain.shape
+    pad = [max(0, _PATCH - n) for n in shape]
+    if any(pad):
+        images = np.pad(images, [(0, 0), *((0, p) for p in pad)])
+        brain = np.pad(brain, [(0, p) for p in pad])
+    total = np.zeros(brain.shape, np.float32)
+    count = np.zeros(brain.shape, np.uint8)
+    boxes = [box for box in grid(brain.shape, _PATCH, _STRIDE) if brain[box].any()]  # type: ignore[arg-type]
+    for done, chosen in enumerate(_batches(boxes, batch), start=1):
+        patches = np.stack([images[(slice(None), *box)] for box in chosen])
+        for box, found in zip(chosen, _probability(model, patches, device), strict=True):
+            total[box] += found
+            count[box] += 1
+        if progress:
+            progress(min(done * batch, len(boxes)), len(boxes))
+    total /= np.maximum(count, 1)
+    total *= brain
+    return total[tuple(slice(n) for n in shape)]
+
+
+def _batches(boxes: list[Box], size: int) -> Iterable[list[Box]]:
+    return (boxes[i : i + size] for i in range(0, len(boxes), size))
+
+
+def _probability(
+    model: "M2SS", images: NDArray[np.float32], device: "torch.device"
+) -> NDArray[np.float32]:
+    """(N, 2, X, Y, Z) images to (N, X, Y, Z) probabilities."""
+    import torch
+
+    with torch.inference_mode(), torch.autocast(device.type, enabled=device.type == "cuda"):
+        tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+        found = torch.sigmoid(model(tensor)[:, 0].float())
+        return np.asarray(found.cpu().numpy())
+
+

@@ -1,0 +1,15 @@
+"""The shape of the network."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class NetworkConfig(BaseModel):
+    """What makes one M2SS-PVS network differ from another."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    multiscale: bool = Field(True, description="Feed every encoder level from the images themselves.")
+    widths: tuple[int, ...] = Field(
+        (16, 32, 64, 128), description="Channels per encoder level, finest first."
+    )
+    scale_width: int = Field(8, ge=1, description="Channels of each of the two paths per scale.")
