@@ -8,7 +8,9 @@ class NetworkConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    multiscale: bool = Field(True, description="Feed every encoder level from the images themselves.")
+    multiscale: bool = Field(
+        True, description="Feed every encoder level from the images themselves."
+    )
     widths: tuple[int, ...] = Field(
         (16, 32, 64, 128), description="Channels per encoder level, finest first."
     )

@@ -130,7 +130,9 @@ class M2SS(nn.Module):
             features = encode(features)
             skips.append(features)
         for level in reversed(range(len(self.decoder))):
-            up = functional.interpolate(self.reduce[level](features), scale_factor=2, mode="nearest")
+            up = functional.interpolate(
+                self.reduce[level](features), scale_factor=2, mode="nearest"
+            )
             features = self.decoder[level](up + skips[level])
         logits: Tensor = self.head(features)
         return logits[..., : size[0], : size[1], : size[2]]

@@ -49,7 +49,10 @@ def save(path: Path, model: M2SS, card: ModelCard) -> None:
     from safetensors.torch import save_file
 
     state = {
-        name: tensor.detach().cpu().contiguous().to(torch.float16 if tensor.is_floating_point() else tensor.dtype)
+        name: tensor.detach()
+        .cpu()
+        .contiguous()
+        .to(torch.float16 if tensor.is_floating_point() else tensor.dtype)
         for name, tensor in model.state_dict().items()
     }
     card = card.model_copy(update={"network": model.config})

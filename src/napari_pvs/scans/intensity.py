@@ -33,6 +33,6 @@ def normalise(image: NDArray[np.floating], brain: NDArray[np.bool_]) -> NDArray[
     spread = (high - low) / 1.349  # one standard deviation, were it Gaussian
     if not spread > 0:
         raise ValueError("the interquartile range inside the brain is zero")
-    out = np.clip((image - middle) / spread, *CLIP).astype(np.float32)
+    out: NDArray[np.float32] = np.clip((image - middle) / spread, *CLIP).astype(np.float32)
     out[~brain] = 0
     return out

@@ -75,9 +75,7 @@ def subjects(root: Path) -> list[StudySubject]:
 
 
 def _one(folder: Path, stem: str) -> Path | None:
-    candidates = [
-        path for suffix in _SUFFIXES for path in sorted(folder.glob(stem + suffix))
-    ]
+    candidates = [path for suffix in _SUFFIXES for path in sorted(folder.glob(stem + suffix))]
     # runs of one protocol: the first counts
     runs = [re.sub(r"_run-\d+", "", path.name) for path in candidates]
     if len(set(runs)) > 1:

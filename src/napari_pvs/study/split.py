@@ -48,7 +48,7 @@ def split(
     if unknown:
         raise InputError(f"{unknown[0]} is no labelled subject of this study; check its name.")
     if validation:
-        roles = {name: "validation" for name in validation} | {name: "test" for name in test}
+        roles = dict.fromkeys(validation, "validation") | dict.fromkeys(test, "test")
     else:
         named = {labelled[name] for name in test}
         persons = sorted(set(labelled.values()) - named)
@@ -67,7 +67,9 @@ def split(
     for name, person in labelled.items():
         role = roles.get(name, "train")
         if by_person.setdefault(person, role) != role:
-            raise InputError(f"{person} is in {by_person[person]} and in {role}; keep a person whole.")
+            raise InputError(
+                f"{person} is in {by_person[person]} and in {role}; keep a person whole."
+            )
     return Split(
         train,
         tuple(n for n in labelled if roles.get(n) == "validation"),

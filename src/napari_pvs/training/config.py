@@ -17,7 +17,9 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     study: Path = Field(description="BIDS dataset with labels under derivatives/labels.")
-    method: Method = Field("supervised-multi", description="Multi-scale network or its mono-scale twin.")
+    method: Method = Field(
+        "supervised-multi", description="Multi-scale network or its mono-scale twin."
+    )
     seed: int = Field(0, ge=0, description="Of the weights, the split and the sampling.")
     epochs: int = Field(100, ge=1, description="Epochs.")
     steps: int = Field(50, ge=1, description="Optimiser steps in an epoch.")
@@ -32,7 +34,9 @@ class TrainingConfig(BaseModel):
     focal_gamma: float = Field(2.0, ge=0, description="Focal loss: weight of hard voxels.")
     focal_alpha: float = Field(0.75, gt=0, lt=1, description="Focal loss: weight of PVS voxels.")
     focal_weight: float = Field(20.0, ge=0, description="Weight of the focal loss.")
-    dice_weight: float = Field(1.0, ge=0, description="Weight of the soft Dice loss; the paper has 0.")
+    dice_weight: float = Field(
+        1.0, ge=0, description="Weight of the soft Dice loss; the paper has 0."
+    )
     augment: bool = Field(True, description="Flips, contrast, noise and blur.")
     modality_dropout: float = Field(
         0.35, ge=0, lt=1, description="Share of patches of which only T1 or only T2 is shown."
@@ -44,7 +48,8 @@ class TrainingConfig(BaseModel):
         (), description="Subjects to validate on; 1 in 10 labelled persons where none is named."
     )
     test: tuple[str, ...] = Field(
-        (), description="Subjects never to be touched; 1 in 10 persons where no validation is named."
+        (),
+        description="Subjects never to be touched; 1 in 10 persons where no validation is named.",
     )
     validate_every: int = Field(10, ge=1, description="Epochs between validations.")
     weights: Path | None = Field(None, description="Weights to start from.")

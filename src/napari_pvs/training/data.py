@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError
 from napari_pvs.inference.patches import bounding_box
+from napari_pvs.scans.grid import Grid, to_ras
 from napari_pvs.scans.nifti import read_labels
-from napari_pvs.scans.grid import Grid, resample, to_ras
 from napari_pvs.scans.scan import load_scan
 from napari_pvs.study.bids import StudySubject
 from napari_pvs.training.config import TrainingConfig
@@ -125,7 +125,10 @@ def _inside(brain: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.in
 
 
 def _cut(
-    subject: Loaded, start: NDArray[np.int64], image: NDArray[np.float32], label: NDArray[np.float32]
+    subject: Loaded,
+    start: NDArray[np.int64],
+    image: NDArray[np.float32],
+    label: NDArray[np.float32],
 ) -> None:
     """Copy the cube at ``start`` into zeroed arrays; what lies outside the volume stays zero."""
     low = np.maximum(start, 0)

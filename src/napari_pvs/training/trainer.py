@@ -12,9 +12,11 @@ import numpy as np
 from napari_pvs.errors import InputError
 from napari_pvs.evaluation.overlap import Overlap, overlap
 from napari_pvs.files import write_text
-from napari_pvs.inference.predictor import fuse, run as predict
+from napari_pvs.inference.predictor import fuse
+from napari_pvs.inference.predictor import run as predict
 from napari_pvs.network.device import pick
-from napari_pvs.network.weights import ModelCard, fingerprint, load as load_weights, save
+from napari_pvs.network.weights import ModelCard, fingerprint, save
+from napari_pvs.network.weights import load as load_weights
 from napari_pvs.study.bids import subjects as find_subjects
 from napari_pvs.study.split import split
 from napari_pvs.training.config import TrainingConfig

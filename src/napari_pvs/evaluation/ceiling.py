@@ -1,0 +1,74 @@
+"""How far the labelling rule alone limits the DSC that any mask can reach."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """The best that a mask can do against references made by neighbouring rules."""
+
+    dsc: float
+    """Highest DSC, averaged over the rules."""
+    threshold: float
+    """The mask ``fraction >= threshold`` reaches it."""
+    rules: tuple[float, ...]
+    """Fluid fractions from which a voxel is labelled PVS, one per possible rater."""
+
+
+def ceiling(
+    fraction: NDArray[np.floating],
+    rule: float,
+    step: float = 0.1,
+    region: NDArray[Any] | None = None,
+) -> Ceiling:
+    """Oracle ceiling of the DSC when the labelling rule is uncertain by one step.
+
+    A rater calls a voxel PVS from some fluid fraction upwards. The oracle knows the true fraction
+    of every voxel, but not whether the rater's rule was ``rule - step``, ``rule`` or
+    ``rule + step``. Its best mask is the set of voxels with a fraction of at least s, s chosen
+    for the highest mean DSC over the three references; that mean is the ceiling. No other mask
+    does better: the references are nested, so of two masks of one size the one that holds the
+    larger fractions has the larger mean DSC.
+
+    Parameters
+    ----------
+    fraction
+        Fluid volume fraction of each voxel, 0 to 1.
+    rule
+        Fraction from which the reference labels a voxel.
+    step
+        How far the rule may lie off.
+    region
+        Only voxels where it is above 0 count.
+
+    Raises
+    ------
+    ValueError
+        ``rule`` and ``step`` leave the range 0 to 1.
+    """
+    rules = (rule - step, rule, rule + step)
+    if not (step > 0 and rules[0] > 0 and rules[-1] <= 1):
+        raise ValueError(f"rule {rule} and step {step} leave the range of fractions, 0 to 1")
+    values = fraction.ravel() if region is None else fraction[region > 0]
+    sizes = [int(np.count_nonzero(values >= one)) for one in rules]
+    if sizes[1] == 0:  # most raters mark nothing, and so does the best mask
+        return Ceiling(sizes.count(0) / len(sizes), rule, rules)
+    values = np.sort(values[values >= rules[0]])[::-1]
+    last_of_tie = np.append(np.flatnonzero(values[1:] != values[:-1]), values.size - 1)
+    mean = _mean_dsc(last_of_tie + 1, sizes)
+    best = int(np.argmax(mean))
+    return Ceiling(float(mean[best]), float(values[last_of_tie[best]]), rules)
+
+
+def _mean_dsc(n: NDArray[np.int64], sizes: Sequence[int]) -> NDArray[np.float64]:
+    """Mean DSC of the n voxels of largest fraction with references of the given sizes.
+
+    All sets are nested, so an intersection is the smaller set.
+    """
+    total = sum(2 * np.minimum(n, size) / (n + size) for size in sizes)
+    return np.asarray(total / len(sizes))

@@ -1,0 +1,224 @@
+"""All measures of one subject or one cohort, from arrays or from files."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_pvs.errors import InputError
+from napari_pvs.evaluation import matching
+from napari_pvs.evaluation.detection import Rates, detection
+from napari_pvs.evaluation.overlap import average_precision, overlap, surface_dice
+from napari_pvs.scans.grid import Grid, from_ras, to_ras
+from napari_pvs.scans.nifti import Volume, read_labels, read_volume
+
+
+@dataclass(frozen=True)
+class SubjectScore:
+    """All measures of one subject; None where a measure is undefined.
+
+    With both masks empty DSC, surface DSC and F1 are 1; ``both_empty`` tells such subjects apart.
+    """
+
+    subject: str
+    both_empty: bool
+    dsc: float
+    recall: float | None
+    precision: float | None
+    avd_percent: float | None
+    surface_dsc: float
+    auprc: float | None
+    lenient_f1: float
+    lenient_recall: float | None
+    lenient_precision: float | None
+    strict_f1: float
+    strict_recall: float | None
+    strict_precision: float | None
+    count_predicted: int
+    count_reference: int
+    volume_predicted_mm3: float
+    volume_reference_mm3: float
+    lenient_by_size: tuple[Rates, ...]
+    """In the order of ``detection.SIZE_NAMES``."""
+    strict_by_size: tuple[Rates, ...]
+    ceiling_dsc: float | None = None
+    """Oracle ceiling, where the true fluid fraction is known (phantoms)."""
+
+
+def score(
+    prediction: NDArray[Any],
+    reference: NDArray[Any],
+    voxel_size: Sequence[float],
+    *,
+    subject: str,
+    region: NDArray[Any] | None = None,
+    probability: NDArray[np.floating] | None = None,
+) -> SubjectScore:
+    """All measures of one subject.
+
+    Parameters
+    ----------
+    prediction, reference
+        3D masks of the same shape; labels above 0 are PVS.
+    voxel_size
+        Along each axis, mm.
+    subject
+        Name in the tables.
+    region
+        Only voxels where it is above 0 count.
+    probability
+        For the AUPRC, 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ.
+    """
+    volume = math.prod(voxel_size)
+    voxels = overlap(prediction, reference, volume, region)
+    pvs = detection(prediction, reference, volume, region)
+    return SubjectScore(
+        subject=subject,
+        both_empty=voxels.both_empty,
+        dsc=voxels.dsc,
+        recall=voxels.recall,
+        precision=voxels.precision,
+        avd_percent=voxels.avd_percent,
+        surface_dsc=surface_dice(prediction, reference, voxel_size, region=region),
+        auprc=None if probability is None else average_precision(probability, reference, region),
+        lenient_f1=1.0 if pvs.lenient.f1 is None else pvs.lenient.f1,
+        lenient_recall=pvs.lenient.recall,
+        lenient_precision=pvs.lenient.precision,
+        strict_f1=1.0 if pvs.strict.f1 is None else pvs.strict.f1,
+        strict_recall=pvs.strict.recall,
+        strict_precision=pvs.strict.precision,
+        count_predicted=pvs.lenient.n_predicted,
+        count_reference=pvs.lenient.n_reference,
+        volume_predicted_mm3=voxels.volume_predicted_mm3,
+        volume_reference_mm3=voxels.volume_reference_mm3,
+        lenient_by_size=pvs.lenient_by_size,
+        strict_by_size=pvs.strict_by_size,
+    )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Scores of a cohort and the subjects found on one side only."""
+
+    scores: tuple[SubjectScore, ...]
+    only_predicted: tuple[str, ...] = ()
+    only_reference: tuple[str, ...] = ()
+
+
+def compare_files(
+    prediction: Path,
+    reference: Path,
+    region: Path | None = None,
+    probability: Path | None = None,
+) -> SubjectScore:
+    """Score one mask file against another.
+
+    The grids must be the same, but their axes may be flipped or in another order.
+
+    Parameters
+    ----------
+    prediction, reference
+        NIfTI masks or label images (labels above 0 are PVS).
+    region, probability
+        NIfTI files for ``score``.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read, is no mask, or lies on another grid than the reference.
+    """
+    true = read_labels(reference)
+    inside = None if region is None else _onto(read_labels(region), true)
+    soft = None if probability is None else _onto(read_volume(probability), true)
+    return score(
+        _onto(read_labels(prediction), true),
+        true.data,
+        Grid(true.shape, true.affine).voxel_size,
+        subject=matching.subject_of(reference.absolute()) or reference.name.partition(".")[0],
+        region=inside,
+        probability=soft,
+    )
+
+
+def compare_folders(
+    prediction: Path,
+    reference: Path,
+    region: Path | None = None,
+    probability: Path | None = None,
+) -> Comparison:
+    """Score a folder of masks against another, matched by subject (and session).
+
+    Parameters
+    ----------
+    prediction, reference
+        Folders with one mask per subject: ``sub-XX`` (and ``ses-YY``) stands in the file name or
+        in a parent folder's. They may hold other files, see ``matching.find``.
+    region, probability
+        Folders that hold the region masks and probability maps of every matched subject.
+
+    Raises
+    ------
+    InputError
+        No subject matches, a subject has two masks, or a file cannot be compared.
+    """
+    matched = matching.match(
+        matching.find(prediction, matching.MASKS), matching.find(reference, matching.MASKS)
+    )
+    if not matched.pairs:
+        raise InputError(
+            f"{prediction} and {reference} have no subject in common; "
+            "name the files of both sub-XX_..._mask.nii.gz."
+        )
+    regions = _companions(region, matching.REGIONS, matched)
+    probabilities = _companions(probability, matching.PROBABILITIES, matched)
+    scores = []
+    for subject, (predicted, true) in matched.pairs.items():
+        one = compare_files(predicted, true, regions.get(subject), probabilities.get(subject))
+        scores.append(replace(one, subject=subject))
+    return Comparison(tuple(scores), matched.only_first, matched.only_second)
+
+
+def _onto(volume: Volume, reference: Volume) -> NDArray[Any]:
+    """Voxels in the reference's axis order; no value is interpolated."""
+    grid, wanted = (Grid(one.shape, one.affine) for one in (volume, reference))
+    if grid.same_as(wanted):
+        return volume.data
+    data, affine = to_ras(volume.data, volume.affine)
+    turned, wanted_affine = to_ras(reference.data, reference.affine)
+    if not Grid(data.shape, affine).same_as(Grid(turned.shape, wanted_affine)):
+        raise InputError(
+            f"{volume.path} and {reference.path} do not have the same voxels "
+            f"({_describe(grid)} against {_describe(wanted)}); resample the first onto the second."
+        )
+    return from_ras(data, reference.affine)
+
+
+def _describe(grid: Grid) -> str:
+    shape = "x".join(str(n) for n in grid.shape)
+    origin = ", ".join(f"{x:g}" for x in grid.affine[:3, 3])
+    return f"{shape} of {'x'.join(f'{x:.3g}' for x in grid.voxel_size)} mm at {origin}"
+
+
+def _companions(
+    folder: Path | None, finder: matching.Finder, matched: matching.Matched
+) -> dict[str, Path]:
+    """The file of every matched subject, or nothing without a folder."""
+    if folder is None:
+        return {}
+    masks = {subject: pair[0] for subject, pair in matched.pairs.items()}
+    found = matching.match(masks, matching.find(folder, finder))
+    if found.only_first:
+        raise InputError(
+            f"{folder} has no suitable file for {', '.join(found.only_first)}; "
+            "add one named after the subject."
+        )
+    return {subject: pair[1] for subject, pair in found.pairs.items()}

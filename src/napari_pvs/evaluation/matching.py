@@ -1,0 +1,122 @@
+"""Which file of one folder belongs to which file of another."""
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_pvs.errors import InputError
+
+Finder = tuple[re.Pattern[str], ...]
+
+_NIFTI = r"\.nii(\.gz)?$"
+_NO_MASK = r"^(?!.*(brain|prob|_(t1w|t2w|flair)\.))"
+
+
+def _finder(*patterns: str) -> Finder:
+    return tuple(re.compile(pattern + _NIFTI, re.IGNORECASE) for pattern in patterns)
+
+
+# A later pattern is tried only where the earlier ones match no file of the subject.
+MASKS = _finder(_NO_MASK + ".*pvs.*mask", _NO_MASK + ".*(mask|pvs.*)", _NO_MASK + ".*")
+REGIONS = _finder("brain.*mask", "mask", "")
+PROBABILITIES = _finder("prob.*")
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Subjects (``sub-01``, ``sub-01_ses-2``) present on both sides, and those on one only."""
+
+    pairs: dict[str, tuple[Path, Path]]
+    only_first: tuple[str, ...]
+    only_second: tuple[str, ...]
+
+
+def subject_of(path: Path) -> str | None:
+    """``sub-XX`` or ``sub-XX_ses-YY`` from the file name or the nearest parent that has it."""
+    subject, session = _entity(path, "sub"), _entity(path, "ses")
+    if subject is None:
+        return None
+    return f"sub-{subject}" if session is None else f"sub-{subject}_ses-{session}"
+
+
+def find(folder: Path, finder: Finder) -> dict[str, Path]:
+    """One NIfTI file per subject of a folder and its subfolders.
+
+    Parameters
+    ----------
+    folder
+        Searched recursively; hidden files are passed over.
+    finder
+        ``MASKS``, ``REGIONS`` or ``PROBABILITIES``.
+
+    Raises
+    ------
+    InputError
+        The folder does not exist or has no file of a named subject, or a subject has several
+        files that could be meant.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; name the folder that holds the masks.")
+    files: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not hidden and finder[-1].search(path.name) and path.is_file():
+            subject = subject_of(path.absolute())
+            if subject is not None:
+                files[subject].append(path)
+    if not files:
+        raise InputError(
+            f"{folder} holds no suitable NIfTI file with a subject in its path; "
+            "name the files sub-XX_..._mask.nii.gz."
+        )
+    return {subject: _choose(subject, files[subject], finder) for subject in sorted(files)}
+
+
+def match(first: dict[str, Path], second: dict[str, Path]) -> Matched:
+    """Pair subjects; one side may leave the session out where the other has only one.
+
+    Keys of ``pairs`` are those of ``first``.
+    """
+    partner = {subject: subject for subject in first if subject in second}
+    for mine, theirs in (
+        (mine, theirs)
+        for mine in first.keys() - second.keys()
+        for theirs in second.keys() - first.keys()
+    ):
+        lone = all(len(_sessions(side, mine)) == 1 for side in (first, second))
+        if lone and _sessions(second, mine) == [theirs] and not ("_" in mine and "_" in theirs):
+            partner[mine] = theirs
+    return Matched(
+        pairs={subject: (first[subject], second[partner[subject]]) for subject in sorted(partner)},
+        only_first=tuple(sorted(first.keys() - partner.keys())),
+        only_second=tuple(sorted(second.keys() - set(partner.values()))),
+    )
+
+
+def _entity(path: Path, name: str) -> str | None:
+    pattern = re.compile(rf"(?:^|_){name}-([A-Za-z0-9]+)")
+    for part in reversed(path.parts):
+        found = pattern.search(part)
+        if found:
+            return found[1]
+    return None
+
+
+def _sessions(files: dict[str, Path], subject: str) -> list[str]:
+    """All keys of the subject, whatever the session."""
+    name = subject.partition("_")[0]
+    return [key for key in files if key.partition("_")[0] == name]
+
+
+def _choose(subject: str, paths: list[Path], finder: Finder) -> Path:
+    """The only file that fits the first pattern that any file fits; the last fits all."""
+    fitting: list[Path] = []
+    for pattern in finder:
+        fitting = fitting or [path for path in paths if pattern.search(path.name)]
+    if len(fitting) > 1:
+        raise InputError(
+            f"{fitting[0]} and {fitting[1]} could both be meant for {subject}; "
+            "keep one such file per subject in the folder or name the two files to compare."
+        )
+    return fitting[0]

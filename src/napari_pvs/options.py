@@ -1,0 +1,91 @@
+"""Command-line options made from a configuration model, so that a default stands in one place."""
+
+import inspect
+import types
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+import typer
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticUndefined
+
+from napari_pvs.errors import InputError
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+def with_options(
+    model: type[BaseModel], arguments: tuple[str, ...] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorate a typer command ``f(*, config, ...)``: ``config`` becomes one option per field.
+
+    Parameters
+    ----------
+    model
+        The configuration; its field descriptions are the help.
+    arguments
+        Fields that are positional arguments instead of options.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        def command(**given: Any) -> None:
+            values = {name: given.pop(name) for name in model.model_fields if name in given}
+            function(config=build(model, values), **given)
+
+        own = [
+            parameter
+            for parameter in inspect.signature(function).parameters.values()
+            if parameter.name != "config"
+        ]
+        made = [_parameter(model, name, name in arguments) for name in model.model_fields]
+        parameters = sorted(own + made, key=lambda p: p.default is not inspect.Parameter.empty)
+        keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+        command.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in keyword}
+        command.__doc__, command.__name__ = function.__doc__, function.__name__
+        return command
+
+    return decorate
+
+
+def build(model: type[Config], values: dict[str, Any]) -> Config:
+    """Make a configuration from options.
+
+    Raises
+    ------
+    InputError
+        A value does not fit; the message names the option.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + str(first["loc"][0]).replace("_", "-") + ": " if first["loc"] else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{option}{message[0].lower()}{message[1:]}; see --help.") from error
+
+
+def _parameter(model: type[BaseModel], name: str, positional: bool) -> inspect.Parameter:
+    field = model.model_fields[name]
+    kind = _cli_type(field.annotation)
+    required = field.default is PydanticUndefined
+    default: Any = inspect.Parameter.empty if required else field.default
+    if get_origin(kind) is list:
+        default = list(default)
+    declared = typer.Argument if positional else typer.Option
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[kind, declared(help=field.description)],
+    )
+
+
+def _cli_type(annotation: Any) -> Any:
+    """Typer knows optional types, fixed tuples and lists, but no tuple of any length."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        inner = [_cli_type(a) for a in get_args(annotation) if a is not type(None)]
+        return inner[0] | None
+    if get_origin(annotation) is tuple and get_args(annotation)[-1] is Ellipsis:
+        return list[get_args(annotation)[0]]  # type: ignore[misc]
+    return annotation

@@ -1,0 +1,123 @@
+"""Finding the brain."""
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_pvs.errors import InputError
+from napari_pvs.scans.grid import Grid
+
+VOLUME_ML = (300.0, 2500.0)
+"""No brain is smaller or larger; adults have 900 to 1900 mL with their ventricles."""
+BACKGROUND = 0.3
+"""Share of a stripped scan that is background; a brain fills about half of the box around it."""
+
+
+def brain_mask(
+    t1: NDArray[np.floating] | None,
+    t2: NDArray[np.floating] | None,
+    grid: Grid,
+    device: str = "cpu",
+    name: str = "the scan",
+) -> NDArray[np.bool_]:
+    """Find the brain in the T1, or in the T2 if there is no T1.
+
+    A skull-stripped scan tells its own mask; for a whole head deepbet (Fisch et al., Human Brain
+    Mapping 2024) computes it. deepbet was trained on T1, so a T2 goes through `t1_like`;
+    ``benchmarks/brain_extraction.py`` compares other ways.
+
+    Parameters
+    ----------
+    t1, t2
+        Shape of ``grid``; at least one.
+    grid
+        RAS+.
+    device
+        ``"cpu"``, or anything else for the GPU that torch finds.
+    name
+        What the message calls the image.
+
+    Returns
+    -------
+    bool, shape of ``grid``: one component without holes.
+
+    Raises
+    ------
+    InputError
+        Nothing of a brain's volume was found.
+    """
+    image = t1 if t1 is not None else t2
+    if image is None:
+        raise ValueError("neither T1 nor T2")
+    mask = stripped_mask(image, grid)
+    if mask is None:
+        mask = deepbet_mask(image if t1 is not None else t1_like(image), device)
+    if not VOLUME_ML[0] <= _millilitres(mask, grid) <= VOLUME_ML[1]:
+        raise InputError(f"no brain was found in {name}; give one with --brain-mask.")
+    return mask
+
+
+def stripped_mask(image: NDArray[np.floating], grid: Grid) -> NDArray[np.bool_] | None:
+    """Return the brain of a skull-stripped image, None if the image is not stripped.
+
+    Stripped means: one exact value fills the border and at least `BACKGROUND` of the image, and
+    what is left has the volume of a brain. A whole head over zeroed air does not: it has 3 L and
+    more, and reaches the border at the neck.
+    """
+    faces = np.concatenate([image[index].ravel() for index in _faces()])
+    values, counts = np.unique(faces, return_counts=True)
+    value = values[counts.argmax()]
+    if counts.max() < 0.9 * faces.size:
+        return None
+    inside = image != value
+    if inside.mean() > 1 - BACKGROUND or not inside.any():
+        return None
+    mask = _solid(inside)
+    return mask if VOLUME_ML[0] <= _millilitres(mask, grid) <= VOLUME_ML[1] else None
+
+
+def t1_like(t2: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Fold the bright side of a T2 down, so that its tissues rank as on T1.
+
+    White matter, near the median of the head, becomes the brightest; grey matter and fluid become
+    darker than it; bone and air stay dark, which a plain inversion would make bright.
+    """
+    peak = np.median(t2[t2 > 0.1 * np.percentile(t2, 99.5)])
+    return np.where(t2 > peak, (2 * peak - t2).clip(min=0), t2)
+
+
+def deepbet_mask(image: NDArray[np.floating], device: str) -> NDArray[np.bool_]:
+    """Run deepbet on an image in RAS+ order; the mask is empty if it finds nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's about TorchScript; nothing a user can mend
+        from deepbet.bet import BrainExtraction
+
+        extraction = BrainExtraction(no_gpu=device == "cpu")
+        try:
+            found = extraction.run_model(np.ascontiguousarray(image, dtype=np.float32)) > 0.5
+        except (AssertionError, ValueError):  # no foreground to put a box around
+            return np.zeros(image.shape, dtype=bool)
+    return _solid(found) if found.any() else found
+
+
+def _solid(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Largest 6-connected component, holes filled."""
+    from scipy import ndimage
+
+    labels, _ = ndimage.label(mask)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return np.asarray(ndimage.binary_fill_holes(labels == sizes.argmax()), dtype=bool)
+
+
+def _millilitres(mask: NDArray[np.bool_], grid: Grid) -> float:
+    return float(mask.sum() * grid.voxel_volume / 1000)
+
+
+def _faces() -> list[tuple[slice | int, ...]]:
+    return [
+        tuple(side if axis == across else slice(None) for axis in range(3))
+        for across in range(3)
+        for side in (0, -1)
+    ]

@@ -1,0 +1,274 @@
+"""Reading and writing NIfTI and MGH files without touching what they say about space."""
+
+import gzip
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import nibabel as nib
+import numpy as np
+from nibabel.fileholders import FileHolder
+from nibabel.freesurfer.mghformat import MGHHeader, MGHImage
+from numpy.typing import NDArray
+
+from napari_pvs.errors import InputError, InputWarning
+from napari_pvs.files import atomic
+from napari_pvs.scans.header import check_header
+
+NIFTI = (".nii", ".nii.gz")
+MGH = (".mgh", ".mgz")
+COMPRESSED = (".gz", ".mgz")
+SCALE = 32767
+"""A probability of 1 is stored as this int16 value."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Geometry:
+    """How a file lays its voxels out in space: all that is needed to write another like it.
+
+    Parameters
+    ----------
+    shape
+        Three axes, in the file's own order.
+    affine
+        4x4 float64, voxel index to RAS+ mm.
+    header
+        Copy of the nibabel header; its data shape is the one on disk, perhaps ``(x, y, z, 1)``.
+    path
+        The file it came from, if any.
+    """
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+    header: Any
+    path: Path | None = None
+
+    @classmethod
+    def from_affine(cls, shape: tuple[int, int, int], affine: NDArray[np.float64]) -> "Geometry":
+        """Give the geometry of an array that never was a file; it is written as NIfTI-1."""
+        affine = np.array(affine, dtype=np.float64)
+        return cls(shape=shape, affine=affine, header=_nifti_header(shape, affine))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Volume(Geometry):
+    """One 3D file in memory.
+
+    Parameters
+    ----------
+    data
+        float32 intensities (slope applied) or int32 labels, in the file's own axis order.
+    warnings
+        What looked doubtful; each was also issued as an `InputWarning`.
+    """
+
+    data: NDArray[Any]
+    warnings: tuple[str, ...] = ()
+
+    def geometry(self) -> Geometry:
+        """Return the geometry alone, which does not keep the voxels in memory."""
+        return Geometry(shape=self.shape, affine=self.affine, header=self.header, path=self.path)
+
+
+def read_volume(path: Path) -> Volume:
+    """Read a 3D image as float32.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, not NIfTI or MGH, not one 3D frame of real numbers, holds
+        NaN or infinite values or one value only, or has no usable affine.
+    """
+    volume = _read(Path(path), np.dtype(np.float32))
+    first = volume.data.flat[0]
+    if (volume.data == first).all():
+        raise InputError(f"{path} holds the value {first:g} everywhere; give another image.")
+    return volume
+
+
+def read_labels(path: Path) -> Volume:
+    """Read a 3D mask or label map as int32; integers that are stored as floats are accepted.
+
+    Raises
+    ------
+    InputError
+        As `read_volume`, except that one value everywhere is allowed; or the values are not
+        integers.
+    """
+    volume = _read(Path(path), None)
+    with np.errstate(invalid="ignore"):
+        labels = volume.data.astype(np.int32)
+    if not np.array_equal(labels, volume.data):
+        raise InputError(
+            f"{path} holds values that are not integers; give a mask or a label map (threshold a "
+            "probability map first)."
+        )
+    return replace(volume, data=labels)
+
+
+def write_like(path: Path, array: NDArray[Any], like: Geometry, *, scaled: bool = False) -> None:
+    """Write ``array`` with the affine, header and exact shape of the file that ``like`` came from.
+
+    Parameters
+    ----------
+    path
+        ``.nii``, ``.nii.gz``, ``.mgh`` or ``.mgz``; written atomically.
+    array
+        In the axis order of ``like``. bool becomes uint8, other integers int32, floats float32.
+    like
+        A `Volume` or its `Geometry`.
+    scaled
+        Store a probability (0 to 1) in half the space: int16 with a slope, 0 and 1 exact. MGH has
+        no slope and keeps float32.
+
+    Raises
+    ------
+    InputError
+        The extension is not one of the four, or the folder cannot be written.
+    ValueError
+        The shapes differ, or a value does not fit its type.
+    """
+    path = Path(path)
+    _check_extension(path)
+    if array.shape != like.shape:
+        raise ValueError(f"array has shape {array.shape}, the scan {like.shape}")
+    mgh = _ends(path, MGH)
+    scaled = scaled and not mgh
+    stored = _storable(array, scaled)
+    if mgh:
+        header = like.header.copy() if isinstance(like.header, MGHHeader) else None
+        image = MGHImage(stored, like.affine, header)
+        image.set_data_dtype(stored.dtype)
+    else:
+        image = _nifti_image(stored, like, SCALE if scaled else 1)
+    with atomic(path) as temporary, _stream(temporary, "wb") as stream:
+        image.to_stream(stream)
+
+
+def _read(path: Path, dtype: np.dtype[Any] | None) -> Volume:
+    """Read header and voxels; ``None`` keeps the type of the file."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give one NIfTI or MGH file.")
+    if not path.exists():
+        raise InputError(f"{path} does not exist; check the path.")
+    _check_extension(path)
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty; copy it again from its source.")
+    try:
+        with _stream(path, "rb") as stream:
+            image = _image_in(stream, path)
+            doubts = check_header(image, path)
+            data = np.asarray(image.dataobj, dtype=dtype)
+            # gzip compares its checksum at the end, which nibabel never reaches.
+            while stream.read(2**20):
+                pass
+    except PermissionError as error:
+        raise InputError(f"{path} cannot be read; change its permissions.") from error
+    except (EOFError, OSError, ValueError, zlib.error) as error:
+        raise InputError(
+            f"{path} is truncated or damaged; copy it again from its source."
+        ) from error
+    x, y, z = image.shape[:3]
+    data = data.reshape(x, y, z)
+    if data.dtype.kind == "f" and (bad := data.size - int(np.isfinite(data).sum())):
+        raise InputError(
+            f"{path} holds {bad} NaN or infinite values; replace them, for example by 0."
+        )
+    for text in doubts:
+        warnings.warn(text, InputWarning, stacklevel=3)
+    return Volume(
+        shape=(x, y, z),
+        affine=np.array(image.affine, dtype=np.float64),
+        header=image.header.copy(),
+        path=path,
+        data=data,
+        warnings=doubts,
+    )
+
+
+def _image_in(stream: Any, path: Path) -> Any:
+    if _ends(path, MGH):
+        kind: Any = MGHImage
+    else:
+        size = stream.read(4)
+        stream.seek(0)
+        sizes = {n.to_bytes(4, order): n for n in (348, 540) for order in ("little", "big")}
+        if size not in sizes:
+            raise InputError(f"{path} is not a NIfTI file; convert or copy it again.")
+        kind = nib.Nifti1Image if sizes[size] == 348 else nib.Nifti2Image
+    try:
+        # A memory map would keep the file open and change when it is overwritten.
+        return kind.from_file_map({"image": FileHolder(fileobj=stream)}, mmap=False)
+    except (EOFError, OSError, zlib.error):
+        raise
+    except Exception as error:  # its parsers raise anything on foreign bytes
+        reason = (str(error).splitlines() or [""])[0].rstrip(".")
+        raise InputError(
+            f"{path} is not a readable NIfTI or MGH file ({type(error).__name__}: {reason}); "
+            "convert or copy it again."
+        ) from error
+
+
+@contextmanager
+def _stream(path: Path, mode: Literal["rb", "wb"]) -> Iterator[Any]:
+    with path.open(mode) as raw:
+        if not _ends(path, COMPRESSED):
+            yield raw
+            return
+        # Neither name nor time goes into the file: equal arrays give equal bytes.
+        with gzip.GzipFile("", mode, compresslevel=4, fileobj=raw, mtime=0) as stream:
+            yield stream
+
+
+def _ends(path: Path, suffixes: tuple[str, ...]) -> bool:
+    return path.name.lower().endswith(suffixes)
+
+
+def _check_extension(path: Path) -> None:
+    if not _ends(path, NIFTI + MGH):
+        raise InputError(
+            f"{path} does not end in .nii, .nii.gz, .mgh or .mgz; give a NIfTI or MGH file "
+            "(dcm2niix converts DICOM)."
+        )
+
+
+def _storable(array: NDArray[Any], scaled: bool) -> NDArray[Any]:
+    if array.dtype == bool:
+        return array.astype(np.uint8)
+    if array.dtype.kind in "iu":
+        stored = array.astype(np.int32)
+        if not np.array_equal(stored, array):
+            raise ValueError("a label does not fit into 32 bits")
+        return stored
+    if not scaled:
+        return array.astype(np.float32)
+    if not (array.min() >= 0 and array.max() <= 1):
+        raise ValueError("a probability lies outside 0 to 1")
+    return np.rint(array * np.float32(SCALE)).astype(np.int16)
+
+
+def _nifti_header(shape: tuple[int, ...], affine: NDArray[np.float64]) -> nib.Nifti1Header:
+    header = nib.Nifti1Header()
+    header.set_data_shape(shape)
+    header.set_xyzt_units("mm")
+    header.set_qform(affine, code="scanner")
+    header.set_sform(affine, code="scanner")
+    return header
+
+
+def _nifti_image(stored: NDArray[Any], like: Geometry, scale: int) -> Any:
+    if isinstance(like.header, nib.Nifti1Header):
+        header = like.header.copy()
+    else:
+        header = _nifti_header(stored.shape, like.affine)
+    kind: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+    # The display window of the scan would show a mask as black.
+    header["cal_min"] = header["cal_max"] = 0
+    image = kind(stored.reshape(header.get_data_shape()), like.affine, header)
+    image.set_data_dtype(stored.dtype)
+    image.header.set_slope_inter(1 / scale, 0)
+    return image

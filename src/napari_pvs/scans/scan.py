@@ -1,0 +1,191 @@
+"""One subject's T1 and T2 on one grid: what everything above the files works on."""
+
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_pvs.errors import InputError, InputWarning
+from napari_pvs.scans import checks
+from napari_pvs.scans.brain import brain_mask as find_brain
+from napari_pvs.scans.checks import Placed
+from napari_pvs.scans.grid import Grid, from_ras, resample
+from napari_pvs.scans.intensity import normalise
+from napari_pvs.scans.nifti import Geometry, Volume, read_labels, read_volume
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scan:
+    """T1, T2 or both of one subject on one RAS+ grid.
+
+    Parameters
+    ----------
+    t1, t2
+        float32 in the files' own unit, shape of ``grid``; None where not given.
+    grid
+        The T1's own voxels (the T2's, if there is no T1), axes turned to RAS+.
+    brain
+        bool, shape of ``grid``; only voxels that every given modality covers.
+    source
+        Axes, affine and header of the reference file, to write results like it.
+    warnings
+        What looked doubtful; each was also issued as an `InputWarning`.
+    """
+
+    t1: NDArray[np.float32] | None
+    t2: NDArray[np.float32] | None
+    grid: Grid
+    brain: NDArray[np.bool_]
+    source: Geometry
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """``("T1",)``, ``("T2",)`` or ``("T1", "T2")``."""
+        given = (("T1", self.t1), ("T2", self.t2))
+        return tuple(name for name, image in given if image is not None)
+
+    def to_source(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return an array of the scan's grid in the axis order of the reference file."""
+        if array.shape != self.grid.shape:
+            raise ValueError(f"array has shape {array.shape}, the scan {self.grid.shape}")
+        return from_ras(array, self.source.affine)
+
+    def normalised(self) -> NDArray[np.float32]:
+        """Return float32 (2, X, Y, Z): T1 and T2 by `normalise`; a missing one is all zeros."""
+        out = np.zeros((2, *self.grid.shape), dtype=np.float32)
+        for channel, image in zip(out, (self.t1, self.t2), strict=True):
+            if image is not None:
+                channel[...] = normalise(image, self.brain)
+        return out
+
+    @classmethod
+    def from_arrays(
+        cls,
+        t1: NDArray[Any] | None,
+        t2: NDArray[Any] | None,
+        affine: NDArray[np.float64],
+        brain: NDArray[Any] | None = None,
+        device: str = "cpu",
+    ) -> "Scan":
+        """Make a scan from arrays that lie on one grid, in any orientation.
+
+        Parameters
+        ----------
+        t1, t2
+            Three axes, same shape; one may be None.
+        affine
+            4x4, voxel index to RAS+ mm.
+        brain
+            Non-zero inside the brain, same shape; computed when None.
+        device
+            Where the brain is computed: ``"cpu"`` or ``"cuda"``.
+
+        Raises
+        ------
+        InputError
+            As `load_scan`, without the files.
+        ValueError
+            The shapes differ.
+        """
+        first = t1 if t1 is not None else t2
+        if first is None:
+            raise InputError("neither a T1 nor a T2 was given; give at least one.")
+        if any(a is not None and a.shape != first.shape for a in (t1, t2, brain)):
+            raise ValueError("T1, T2 and brain mask have different shapes")
+        source = Geometry.from_affine(first.shape, affine)
+        return _build(
+            None if t1 is None else Placed.turned("the T1", t1, source.affine),
+            None if t2 is None else Placed.turned("the T2", t2, source.affine),
+            None if brain is None else Placed.turned("the brain mask", brain, source.affine),
+            source,
+            device,
+        )
+
+
+def load_scan(
+    t1: Path | None,
+    t2: Path | None,
+    brain_mask: Path | None = None,
+    device: str = "cpu",
+) -> Scan:
+    """Read the files of one subject into a `Scan`.
+
+    T2 and brain mask are brought onto the T1's grid by the headers; nothing is registered, and
+    nothing is interpolated where the grids agree within 1e-3 mm.
+
+    Parameters
+    ----------
+    t1, t2
+        NIfTI or MGH; one may be None.
+    brain_mask
+        Non-zero inside the brain, on any grid; computed when None.
+    device
+        Where the brain is computed: ``"cpu"`` or ``"cuda"``.
+
+    Raises
+    ------
+    InputError
+        A file cannot be used, none is given, they do not overlap, the mask is empty, no brain is
+        found, or an image is constant inside the brain.
+    """
+    one = None if t1 is None else read_volume(Path(t1))
+    two = None if t2 is None else read_volume(Path(t2))
+    mask = None if brain_mask is None else read_labels(Path(brain_mask))
+    first = one or two
+    if first is None:
+        raise InputError("neither a T1 nor a T2 was given; give at least one file.")
+    scan = _build(_placed(one), _placed(two), _placed(mask), first.geometry(), device)
+    of_files = [text for volume in (one, two, mask) if volume for text in volume.warnings]
+    return replace(scan, warnings=(*of_files, *scan.warnings))
+
+
+def _placed(volume: Volume | None) -> Placed | None:
+    if volume is None:
+        return None
+    return Placed.turned(str(volume.path), volume.data, volume.affine)
+
+
+def _build(
+    t1: Placed | None, t2: Placed | None, mask: Placed | None, source: Geometry, device: str
+) -> Scan:
+    given = [image for image in (t1, t2) if image]
+    grid = given[0].grid
+    for other in (*given[1:], *([mask] if mask else [])):
+        checks.require_overlap(given[0], other)
+    one, two = (None if image is None else _on(image, grid) for image in (t1, t2))
+    if mask:
+        brain = _mask_on(mask, grid, given[0].name)
+    else:
+        brain = find_brain(one, two, grid, device, name=given[0].name)
+    notes: list[str] = []
+    for image in given:
+        brain, lost = checks.covered(brain, grid, image)
+        notes += lost + checks.doubts_of_grid(image)
+    values1 = (t1.name, one[brain]) if t1 and one is not None else None
+    values2 = (t2.name, two[brain]) if t2 and two is not None else None
+    for named in (values1, values2):
+        if named:
+            checks.require_contrast(*named)
+    notes += checks.doubts_of_contrast(values1, values2)
+    for text in notes:
+        warnings.warn(text, InputWarning, stacklevel=3)
+    return Scan(t1=one, t2=two, grid=grid, brain=brain, source=source, warnings=tuple(notes))
+
+
+def _on(image: Placed, grid: Grid) -> NDArray[np.float32]:
+    data = resample(image.data, image.grid.affine, grid, order=1)
+    return np.ascontiguousarray(data, dtype=np.float32)
+
+
+def _mask_on(mask: Placed, grid: Grid, name: str) -> NDArray[np.bool_]:
+    whole = mask.data != 0
+    if not whole.any():
+        raise InputError(f"{mask.name} is empty; give a mask that is non-zero inside the brain.")
+    brain = np.ascontiguousarray(resample(whole, mask.grid.affine, grid, order=0))
+    if not brain.any():
+        raise InputError(f"{mask.name} does not overlap with {name}; give the mask of this scan.")
+    return brain

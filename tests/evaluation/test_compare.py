@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+
+from napari_pvs.errors import InputError
+from napari_pvs.evaluation.compare import compare_files, compare_folders, score
+from napari_pvs.scans.nifti import Geometry, write_like
+
+AFFINE = np.array([[0.8, 0, 0, -8], [0, 0.8, 0, -6], [0, 0, 1.0, 4], [0, 0, 0, 1.0]])
+SHAPE = (14, 12, 10)
+
+
+def masks():
+    prediction, reference = np.zeros((2, *SHAPE), dtype=bool)
+    reference[2:4, 2, 2:7] = reference[8, 8, 3:6] = True
+    prediction[2:4, 2, 3:8] = prediction[11, 3, 2:4] = True
+    return prediction, reference
+
+
+def write(path, array, affine=AFFINE):
+    write_like(path, array, Geometry.from_affine(array.shape, affine))
+    return path
+
+
+def test_score_gathers_all_measures():
+    prediction, reference = masks()
+    probability = np.where(prediction, 0.9, 0.1).astype(np.float32)
+    got = score(prediction, reference, (0.8, 0.8, 1), subject="a", probability=probability)
+    assert got.subject == "a"
+    assert got.dsc == pytest.approx(2 * 8 / (12 + 13))
+    assert (got.recall, got.precision) == (pytest.approx(8 / 13), pytest.approx(8 / 12))
+    assert got.avd_percent == pytest.approx(100 / 13)
+    assert (got.count_predicted, got.count_reference) == (2, 2)
+    assert got.volume_reference_mm3 == pytest.approx(13 * 0.64)
+    assert got.lenient_f1 == got.strict_f1 == 0.5
+    assert got.surface_dsc == pytest.approx((10 + 10) / 25)
+    share = 13 / reference.size
+    assert got.auprc == pytest.approx(8 / 13 * 8 / 12 + 5 / 13 * share)
+    assert got.ceiling_dsc is None
+    assert score(prediction, reference, (1, 1, 1), subject="a").auprc is None
+
+
+def test_score_of_empty_masks():
+    empty, full = np.zeros(SHAPE, dtype=bool), masks()[1]
+    both = score(empty, empty, (1, 1, 1), subject="a")
+    assert both.both_empty
+    assert both.dsc == both.surface_dsc == both.lenient_f1 == both.strict_f1 == 1
+    assert both.avd_percent is None
+    one = score(full, empty, (1, 1, 1), subject="a")
+    assert not one.both_empty
+    assert one.dsc == one.lenient_f1 == one.strict_f1 == 0
+
+
+def test_files_give_what_arrays_give(tmp_path):
+    prediction, reference = masks()
+    region = np.zeros(SHAPE, dtype=np.uint8)
+    region[:10] = 1
+    probability = np.where(reference, 1, np.float32(0.25)).astype(np.float32)
+    got = compare_files(
+        write(tmp_path / "guess.nii.gz", prediction),
+        write(tmp_path / "sub-07_truth.nii", reference.astype(np.int16) * 5),
+        write(tmp_path / "brain.nii.gz", region),
+        write(tmp_path / "prob.nii.gz", probability),
+    )
+    assert got == score(
+        prediction,
+        reference,
+        np.array([0.8, 0.8, 1], dtype=np.float32).tolist(),  # as NIfTI stores it
+        subject="sub-07",
+        region=region,
+        probability=probability,
+    )
+    assert got.auprc == 1
+
+
+def test_flipped_and_swapped_axes_are_the_same_grid(tmp_path):
+    prediction, reference = masks()
+    # The same voxels in the world: x reversed, then the order z, x, y.
+    flip = np.eye(4)
+    flip[0, 0], flip[0, 3] = -1, SHAPE[0] - 1
+    swap = np.eye(4)[:, [2, 0, 1, 3]]
+    turned = prediction[::-1].transpose(2, 0, 1)
+    truth = write(tmp_path / "truth.nii.gz", reference)
+    plain = compare_files(write(tmp_path / "plain.nii.gz", prediction), truth)
+    other = compare_files(write(tmp_path / "turned.nii.gz", turned, AFFINE @ flip @ swap), truth)
+    assert plain == other
+    assert plain.subject == "truth"
+
+
+@pytest.mark.parametrize("what", ["shape", "shift", "flip"])
+def test_other_grid_is_refused(tmp_path, what):
+    prediction, reference = masks()
+    affine = AFFINE.copy()
+    if what == "shape":
+        prediction = prediction[1:]
+    elif what == "shift":
+        affine[0, 3] += 0.4
+    else:
+        affine[0, 0] = -0.8  # flipped about the origin: not the same voxels
+    with pytest.raises(InputError, match="resample") as caught:
+        compare_files(
+            write(tmp_path / "guess.nii", prediction, affine), write(tmp_path / "t.nii", reference)
+        )
+    assert "guess.nii" in str(caught.value)
+    assert "t.nii" in str(caught.value)
+
+
+def test_continuous_values_are_refused(tmp_path):
+    prediction, reference = masks()
+    truth = write(tmp_path / "truth.nii", reference * np.float32(0.7))
+    with pytest.raises(InputError, match=r"truth\.nii.*threshold"):
+        compare_files(write(tmp_path / "guess.nii", prediction), truth)
+
+
+def test_missing_file_is_named(tmp_path):
+    truth = write(tmp_path / "truth.nii", masks()[1])
+    with pytest.raises(InputError, match=r"absent\.nii"):
+        compare_files(tmp_path / "absent.nii", truth)
+
+
+def cohort(root):
+    prediction, reference = masks()
+    ours, theirs = root / "ours", root / "theirs"
+    for name, guess in (("sub-01", prediction), ("sub-02", reference), ("sub-03", prediction)):
+        write(ours / name / "anat" / f"{name}_desc-pvs_mask.nii.gz", guess)
+        write(ours / name / "anat" / f"{name}_desc-brain_mask.nii.gz", np.ones(SHAPE, bool))
+        soft = np.where(guess, 0.9, 0.1).astype(np.float32)
+        write(ours / name / "anat" / f"{name}_desc-pvs_probseg.nii.gz", soft)
+    for name in ("sub-01", "sub-02", "sub-04"):
+        write(theirs / f"{name}_ses-1_mask.nii.gz", reference)
+    return ours, theirs
+
+
+def test_folders_are_matched_by_subject(tmp_path):
+    ours, theirs = cohort(tmp_path)
+    got = compare_folders(ours, theirs, region=ours, probability=ours)
+    assert [one.subject for one in got.scores] == ["sub-01", "sub-02"]
+    assert got.only_predicted == ("sub-03",)
+    assert got.only_reference == ("sub-04_ses-1",)
+    assert got.scores[1].dsc == got.scores[1].auprc == 1
+    assert got.scores[0].dsc == pytest.approx(0.64)
+
+
+def test_folders_without_a_common_subject(tmp_path):
+    ours, _ = cohort(tmp_path)
+    write(tmp_path / "others" / "sub-99_mask.nii", masks()[1])
+    with pytest.raises(InputError, match="no subject in common"):
+        compare_folders(ours, tmp_path / "others")
+
+
+def test_a_missing_region_is_told(tmp_path):
+    ours, theirs = cohort(tmp_path)
+    next(ours.rglob("sub-02_desc-brain_mask.nii.gz")).unlink()
+    regions = tmp_path / "regions"
+    write(regions / "sub-01_mask.nii", np.ones(SHAPE, bool))
+    with pytest.raises(InputError, match=r"regions.*sub-02"):
+        compare_folders(ours, theirs, region=regions)

@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import pytest
+
+from napari_pvs.errors import InputError
+from napari_pvs.evaluation import matching
+from napari_pvs.evaluation.matching import find, match, subject_of
+
+
+def touch(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return root
+
+
+@pytest.mark.parametrize(
+    ("path", "subject"),
+    [
+        ("a/sub-01_mask.nii.gz", "sub-01"),
+        ("a/sub-01/ses-2/anat/mask.nii", "sub-01_ses-2"),
+        ("sub-01/x/sub-02_ses-B_desc-pvs_mask.nii.gz", "sub-02_ses-B"),
+        ("a/case01_mask.nii.gz", None),
+        ("a/nosub-01.nii.gz", None),
+    ],
+)
+def test_subject_of(path, subject):
+    assert subject_of(Path(path)) == subject
+
+
+def test_finds_one_mask_per_subject(tmp_path):
+    touch(
+        tmp_path,
+        "sub-01/anat/sub-01_T1w.nii.gz",
+        "sub-01/anat/sub-01_desc-pvs_mask.nii.gz",
+        "sub-01/anat/sub-01_desc-pvs_probseg.nii.gz",
+        "sub-01/anat/sub-01_desc-brain_mask.nii.gz",
+        "sub-01/anat/sub-01_desc-wmh_mask.nii.gz",
+        "sub-02_pvs.nii",
+        "sub-03/labels.nii.gz",
+        "sub-03/labels.json",
+        "sub-04_T2w.nii.gz",
+        ".git/sub-01_pvs_mask.nii.gz",
+    )
+    masks = find(tmp_path, matching.MASKS)
+    assert {subject: path.name for subject, path in masks.items()} == {
+        "sub-01": "sub-01_desc-pvs_mask.nii.gz",
+        "sub-02": "sub-02_pvs.nii",
+        "sub-03": "labels.nii.gz",
+    }
+    assert find(tmp_path, matching.PROBABILITIES).keys() == {"sub-01"}
+
+
+def test_finds_the_brain_mask(tmp_path):
+    touch(tmp_path, "sub-01_desc-brain_mask.nii.gz", "sub-01_desc-pvs_mask.nii.gz")
+    found = find(tmp_path, matching.REGIONS)
+    assert found["sub-01"].name == "sub-01_desc-brain_mask.nii.gz"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("sub-01_a_mask.nii.gz", "sub-01_b_mask.nii.gz"),
+        ("sub-01_mask.nii.gz", "sub-01_pvs.nii.gz"),
+        ("sub-01_one.nii.gz", "sub-01_two.nii"),
+    ],
+)
+def test_two_candidates_are_named(tmp_path, names):
+    touch(tmp_path, *names)
+    with pytest.raises(InputError) as caught:
+        find(tmp_path, matching.MASKS)
+    assert all(name in str(caught.value) for name in names)
+
+
+def test_folder_without_subjects(tmp_path):
+    with pytest.raises(InputError, match="is not a folder"):
+        find(tmp_path / "absent", matching.MASKS)
+    touch(tmp_path, "case01_mask.nii.gz")
+    with pytest.raises(InputError, match="sub-XX"):
+        find(tmp_path, matching.MASKS)
+
+
+def named(*subjects):
+    return {subject: Path(f"{subject}.nii") for subject in subjects}
+
+
+def test_match_lists_what_is_on_one_side_only():
+    got = match(named("sub-02", "sub-01", "sub-03"), named("sub-04", "sub-02", "sub-01"))
+    assert list(got.pairs) == ["sub-01", "sub-02"]
+    assert got.only_first == ("sub-03",)
+    assert got.only_second == ("sub-04",)
+
+
+def test_a_lone_session_may_be_left_out():
+    got = match(named("sub-01", "sub-02"), named("sub-01_ses-1", "sub-02_ses-1", "sub-02_ses-2"))
+    assert got.pairs == {"sub-01": (Path("sub-01.nii"), Path("sub-01_ses-1.nii"))}
+    assert got.only_first == ("sub-02",)
+    assert got.only_second == ("sub-02_ses-1", "sub-02_ses-2")
+
+
+def test_different_sessions_do_not_match():
+    assert not match(named("sub-01_ses-1"), named("sub-01_ses-2")).pairs

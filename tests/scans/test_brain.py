@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+from napari_pvs.errors import InputError
+from napari_pvs.scans import brain
+from napari_pvs.scans.brain import brain_mask, stripped_mask
+from napari_pvs.scans.grid import Grid
+
+GRID = Grid((64, 64, 64), np.diag([3.5, 3.5, 3.5, 1]))
+
+
+def ball(radius_mm):
+    distance = np.linalg.norm(np.indices(GRID.shape) - 32, axis=0) * 3.5
+    return distance < radius_mm
+
+
+def scan(head, background=0.0):
+    rng = np.random.default_rng(0)
+    return np.where(head, rng.normal(100, 10, GRID.shape), background).astype(np.float32)
+
+
+@pytest.mark.parametrize("background", [0.0, -0.83, 7.0])
+def test_a_stripped_brain_tells_its_mask(background):
+    expected = ball(70)  # 1.4 L
+    image = scan(expected, background)
+    image[32, 32, 30:34] = background  # a hole
+    image[5, 5, 5] = 50  # a speck
+    np.testing.assert_array_equal(brain_mask(image, None, GRID), expected)
+    np.testing.assert_array_equal(brain_mask(None, image, GRID), expected)
+
+
+def test_negative_values_inside_are_brain():
+    image = scan(ball(70))
+    image[30:34, 30:34, 2:62][image[30:34, 30:34, 2:62] > 0] *= -1
+    np.testing.assert_array_equal(brain_mask(image, None, GRID), ball(70))
+
+
+def test_what_is_not_stripped():
+    rng = np.random.default_rng(1)
+    noise = rng.normal(0, 1, GRID.shape).astype(np.float32)
+    assert stripped_mask(scan(ball(70)) + noise, GRID) is None  # noisy air
+    assert stripped_mask(scan(ball(95)), GRID) is None  # 3.6 L: a head over zeroed air
+    assert stripped_mask(scan(ball(40)), GRID) is None  # 0.27 L
+    assert stripped_mask(np.zeros(GRID.shape, np.float32), GRID) is None
+    neck = ball(70)
+    neck[14:50, 14:50, :33] = True
+    assert stripped_mask(scan(neck), GRID) is None  # reaches the border
+
+
+def test_the_t1_is_used_if_there_is_one(monkeypatch):
+    seen = []
+
+    def fake(image, device):
+        seen.append((image, device))
+        return ball(60)
+
+    monkeypatch.setattr(brain, "deepbet_mask", fake)
+    t1, t2 = scan(ball(95)), scan(ball(95)) + 1
+    np.testing.assert_array_equal(brain_mask(t1, t2, GRID, "cuda"), ball(60))
+    brain_mask(None, t2, GRID)
+    assert [(image is t1, device) for image, device in seen] == [(True, "cuda"), (False, "cpu")]
+
+
+@pytest.mark.parametrize("radius", [0, 40, 90])
+def test_no_brain(monkeypatch, radius):
+    monkeypatch.setattr(brain, "deepbet_mask", lambda image, device: ball(radius))
+    with pytest.raises(InputError, match=r"^no brain was found in a\.nii; .*--brain-mask\.$"):
+        brain_mask(scan(ball(95)), None, GRID, name="a.nii")
+
+
+def test_t2_is_folded_to_the_ranks_of_t1():
+    bone, white, grey, fluid = 0.15, 1.0, 1.27, 2.4
+    t2 = np.repeat([0.0, bone, white, grey, fluid], [400, 100, 500, 250, 50])
+    air, bone, white, grey, fluid = brain.t1_like(t2)[[0, 450, 600, 1100, 1299]]
+    assert white > grey > bone > fluid >= air == 0
+
+
+def test_neither():
+    with pytest.raises(ValueError, match="neither"):
+        brain_mask(None, None, GRID)
+
+
+def test_deepbet_on_nothing():
+    assert not brain.deepbet_mask(np.zeros((32, 32, 32), np.float32), "cpu").any()

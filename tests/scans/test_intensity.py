@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from napari_pvs.scans.intensity import CLIP, normalise
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(0).normal(300, 40, (20, 20, 20))
+
+
+@pytest.fixture
+def brain():
+    brain = np.zeros((20, 20, 20), bool)
+    brain[3:17, 3:17, 3:17] = True
+    return brain
+
+
+def test_median_quartiles_and_outside(image, brain):
+    out = normalise(image, brain)
+    assert out.dtype == np.float32
+    low, middle, high = np.percentile(out[brain], (25, 50, 75))
+    assert middle == pytest.approx(0, abs=1e-3)
+    assert high - low == pytest.approx(1.349, rel=1e-3)
+    assert out[brain].std() == pytest.approx(1, abs=0.05)
+    assert not out[~brain].any()
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(7, 0), (0.01, -3), (1e6, 1e6)])
+def test_the_unit_does_not_matter(image, brain, scale, offset):
+    np.testing.assert_allclose(
+        normalise(image * scale + offset, brain), normalise(image, brain), atol=1e-4
+    )
+
+
+def test_what_lies_outside_does_not_matter(image, brain):
+    other = np.where(brain, image, 1e5)
+    np.testing.assert_array_equal(normalise(other, brain), normalise(image, brain))
+
+
+def test_a_bright_ventricle_moves_it_little(image, brain):
+    before = normalise(image, brain)
+    image[4:8, 4:8, 4:8] = 5000
+    after = normalise(image, brain)
+    tissue = brain & (image < 5000)
+    assert np.abs(after[tissue] - before[tissue]).max() < 0.15
+    assert after[5, 5, 5] == CLIP[1]
+
+
+def test_clipped(image, brain):
+    image[10, 10, 10] = -1e4
+    out = normalise(image, brain)
+    assert out.min() == CLIP[0]
+    assert out.max() <= CLIP[1]
+
+
+def test_the_input_stays(image, brain):
+    copy = image.copy()
+    normalise(image, brain)
+    np.testing.assert_array_equal(image, copy)
+
+
+def test_no_spread(brain):
+    with pytest.raises(ValueError, match="interquartile"):
+        normalise(np.ones(brain.shape), brain)

@@ -1,0 +1,330 @@
+import gzip
+import re
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_pvs.errors import InputError, InputWarning
+from napari_pvs.scans.nifti import Geometry, read_labels, read_volume, write_like
+
+OBLIQUE = nib.affines.from_matvec(
+    nib.eulerangles.euler2mat(0.1, 0.2, 0.3) @ np.diag([-0.8, 0.9, 1.1]), [10, -20, 30]
+)
+SHAPE = (5, 6, 7)
+
+
+@pytest.fixture
+def data():
+    return np.random.default_rng(0).normal(100, 20, SHAPE).astype(np.float32)
+
+
+def save(path, data, affine=OBLIQUE, kind=nib.Nifti1Image, dtype=None):
+    image = kind(data, affine)
+    if dtype is not None:
+        image.set_data_dtype(dtype)
+    content = image.to_bytes()  # nib.save leaves .mgh files open
+    path.write_bytes(gzip.compress(content) if path.suffix.lower() in (".gz", ".mgz") else content)
+    return path
+
+
+def load(path):
+    content = path.read_bytes()
+    content = gzip.decompress(content) if path.suffix in (".gz", ".mgz") else content
+    return (nib.MGHImage if ".mg" in path.name else nib.Nifti1Image).from_bytes(content)
+
+
+def message(path, read=read_volume):
+    """The error's text: one sentence that names the file."""
+    with pytest.raises(InputError) as caught:
+        read(path)
+    text = str(caught.value)
+    assert str(path) in text
+    assert text.endswith(".")
+    assert "\n" not in text
+    return text.replace(str(path), "FILE")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.nii", nib.Nifti1Image),
+        ("a.nii.gz", nib.Nifti1Image),
+        ("A.NII.GZ", nib.Nifti1Image),
+        ("a.nii", nib.Nifti2Image),
+        ("a.mgh", nib.MGHImage),
+        ("a.mgz", nib.MGHImage),
+    ],
+)
+def test_reads_every_format(tmp_path, data, name, kind):
+    volume = read_volume(save(tmp_path / name, data, kind=kind))
+    assert volume.data.dtype == np.float32
+    np.testing.assert_array_equal(volume.data, data)
+    np.testing.assert_allclose(volume.affine, OBLIQUE, atol=1e-5)
+    assert volume.affine.dtype == np.float64
+    assert volume.shape == SHAPE
+    assert volume.path == tmp_path / name
+    assert volume.warnings == ()
+
+
+def test_slope_is_applied(tmp_path, data):
+    volume = read_volume(save(tmp_path / "a.nii", data, dtype=np.int16))
+    assert volume.data.dtype == np.float32
+    np.testing.assert_allclose(volume.data, data, atol=0.01)
+
+
+def test_labels_are_integers_even_if_stored_as_floats(tmp_path):
+    labels = np.zeros(SHAPE, np.float32)
+    labels[1:3] = 14175
+    read = read_labels(save(tmp_path / "a.nii.gz", labels))
+    assert read.data.dtype == np.int32
+    np.testing.assert_array_equal(read.data, labels)
+
+
+def test_an_empty_mask_is_a_valid_label_file(tmp_path):
+    assert not read_labels(save(tmp_path / "a.nii", np.zeros(SHAPE, np.uint8))).data.any()
+
+
+@pytest.mark.parametrize("value", [0.5, 1e20])
+def test_labels_that_are_not_integers(tmp_path, data, value):
+    data[0, 0, 0] = value
+    assert "not integers" in message(save(tmp_path / "a.nii", data), read_labels)
+
+
+# Writing
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_write_keeps_the_header(tmp_path, data, kind):
+    image = kind(data, OBLIQUE)
+    image.header["descrip"] = b"scanner 7"
+    image.header["cal_max"] = 900
+    image.header.set_xyzt_units("mm", "sec")
+    image.header.set_qform(OBLIQUE, code=1)
+    image.header.set_sform(OBLIQUE, code=4)
+    image.header.set_slope_inter(3, 1)
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"hello"))
+    nib.save(image, tmp_path / "in.nii.gz")
+    volume = read_volume(tmp_path / "in.nii.gz")
+    labels = np.arange(data.size).reshape(SHAPE)
+    write_like(tmp_path / "out.nii.gz", labels, volume)
+    out = nib.load(tmp_path / "out.nii.gz")
+    assert type(out) is kind
+    assert out.get_data_dtype() == np.int32
+    np.testing.assert_array_equal(np.asarray(out.dataobj), labels)
+    assert (out.dataobj.slope, out.dataobj.inter) == (1, 0)
+    np.testing.assert_array_equal(out.affine, volume.affine)
+    np.testing.assert_array_equal(out.header.get_qform(), volume.header.get_qform())
+    for field in ("descrip", "qform_code", "sform_code", "xyzt_units", "pixdim"):
+        np.testing.assert_array_equal(out.header[field], volume.header[field], err_msg=field)
+    assert out.header["sform_code"] == 4
+    assert out.header["cal_max"] == 0
+    assert out.header.extensions[0].get_content() in (b"hello", "hello")
+
+
+@pytest.mark.parametrize("extension", [".nii", ".nii.gz", ".mgh", ".mgz"])
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        (bool, np.uint8),
+        (np.uint8, np.int32),
+        (np.int64, np.int32),
+        (np.float64, np.float32),
+        (np.float16, np.float32),
+    ],
+)
+def test_stored_types(tmp_path, data, extension, given, stored):
+    path = tmp_path / f"out{extension}"
+    array = (data > 100).astype(given)
+    write_like(path, array, read_volume(save(tmp_path / "in.nii", data)))
+    out = load(path)
+    assert out.get_data_dtype().newbyteorder("=") == stored  # MGH is big-endian
+    np.testing.assert_array_equal(np.asarray(out.dataobj), array)
+    np.testing.assert_allclose(out.affine, OBLIQUE, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(*SHAPE, 1), (*SHAPE, 1, 1)])
+def test_trailing_axes_of_one_come_back(tmp_path, data, shape):
+    volume = read_volume(save(tmp_path / "in.nii", data.reshape(shape)))
+    assert volume.data.shape == volume.shape == SHAPE
+    write_like(tmp_path / "out.nii", volume.data > 100, volume)
+    out = nib.load(tmp_path / "out.nii")
+    assert out.shape == shape
+    np.testing.assert_array_equal(out.dataobj[..., 0].reshape(SHAPE), data > 100)
+
+
+def test_mgz_in_mgz_and_nifti_out(tmp_path, data):
+    volume = read_volume(save(tmp_path / "in.mgz", data, kind=nib.MGHImage))
+    for name in ("out.mgz", "out.nii.gz"):
+        write_like(tmp_path / name, data > 100, volume)
+        out = load(tmp_path / name)
+        np.testing.assert_array_equal(np.asarray(out.dataobj), data > 100)
+        np.testing.assert_allclose(out.affine, volume.affine, atol=1e-5)
+    assert out.header["qform_code"] == out.header["sform_code"] == 1
+    assert out.header.get_xyzt_units()[0] == "mm"
+
+
+def test_scaled_probability(tmp_path, data):
+    volume = read_volume(save(tmp_path / "in.nii", data))
+    probability = np.random.default_rng(1).random(SHAPE).astype(np.float32)
+    probability[0, 0, :2] = 0, 1
+    write_like(tmp_path / "out.nii.gz", probability, volume, scaled=True)
+    out = nib.load(tmp_path / "out.nii.gz")
+    assert out.get_data_dtype() == np.int16
+    read = np.asarray(out.dataobj)
+    np.testing.assert_allclose(read, probability, atol=2e-5)
+    assert read[0, 0, 0] == 0
+    assert read[0, 0, 1] == pytest.approx(1, abs=1e-7)
+    write_like(tmp_path / "out.mgz", probability, volume, scaled=True)
+    np.testing.assert_array_equal(load(tmp_path / "out.mgz").dataobj, probability)
+    with pytest.raises(ValueError, match="0 to 1"):
+        write_like(tmp_path / "bad.nii", probability + 1, volume, scaled=True)
+
+
+def test_equal_arrays_give_equal_bytes(tmp_path, data):
+    volume = read_volume(save(tmp_path / "in.nii", data))
+    for name in ("a.nii.gz", "b.nii.gz"):
+        write_like(tmp_path / name, data > 100, volume)
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+
+
+def test_the_file_can_be_overwritten_while_its_volume_lives(tmp_path, data):
+    path = save(tmp_path / "a.nii", data)
+    volume = read_volume(path)
+    path.write_bytes(bytes(path.stat().st_size))
+    np.testing.assert_array_equal(volume.data, data)
+
+
+def test_geometry_without_a_file(tmp_path):
+    geometry = Geometry.from_affine(SHAPE, OBLIQUE)
+    write_like(tmp_path / "out.nii", np.ones(SHAPE, bool), geometry)
+    out = nib.load(tmp_path / "out.nii")
+    assert out.shape == SHAPE
+    np.testing.assert_allclose(out.affine, OBLIQUE, atol=1e-5)
+
+
+def test_write_refuses(tmp_path, data):
+    volume = read_volume(save(tmp_path / "in.nii", data))
+    with pytest.raises(ValueError, match="shape"):
+        write_like(tmp_path / "out.nii", data[1:], volume)
+    with pytest.raises(ValueError, match="32 bits"):
+        write_like(tmp_path / "out.nii", np.full(SHAPE, 2**40), volume)
+    with pytest.raises(InputError, match=r"out\.png"):
+        write_like(tmp_path / "out.png", data, volume)
+    assert [p.name for p in tmp_path.iterdir()] == ["in.nii"]
+
+
+# Wrong input
+
+
+def test_missing(tmp_path):
+    assert message(tmp_path / "a.nii") == "FILE does not exist; check the path."
+
+
+def test_folder(tmp_path):
+    assert "folder" in message(tmp_path)
+
+
+def test_empty_file(tmp_path):
+    (tmp_path / "a.nii.gz").touch()
+    assert "empty" in message(tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize("name", ["a.dcm", "a.txt", "a.gz", "a.img"])
+def test_wrong_extension(tmp_path, name):
+    (tmp_path / name).write_bytes(b"x" * 500)
+    assert "NIfTI" in message(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.mgz", "a.mgh"])
+@pytest.mark.parametrize("content", [b"hello", b"not an image " * 100])
+def test_not_an_image(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    message(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.mgz"])
+def test_gzipped_text(tmp_path, name):
+    with gzip.open(tmp_path / name, "wb") as file:
+        file.write(b"not an image " * 100)
+    message(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.mgh", "a.mgz"])
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
+def test_truncated(tmp_path, data, name, share):
+    kind = nib.MGHImage if ".mg" in name else nib.Nifti1Image
+    path = save(tmp_path / name, data, kind=kind)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    message(path)
+
+
+def test_corrupt_gzip(tmp_path):
+    data = np.random.default_rng(0).random((20, 20, 20)).astype(np.float32)
+    path = save(tmp_path / "a.nii.gz", data)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 200] = bytes(200)
+    path.write_bytes(content)
+    assert "damaged" in message(path)
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (5, 6, 1), (1, 6, 7), (5, 6, 1, 1)])
+def test_single_slice(tmp_path, shape):
+    path = save(tmp_path / "a.nii", np.random.default_rng(0).random(shape).astype(np.float32))
+    assert re.search("2D.*3D", message(path))
+
+
+@pytest.mark.parametrize("shape", [(5, 6, 7, 2), (5, 6, 7, 1, 3), (5, 6, 1, 40)])
+def test_more_than_one_frame(tmp_path, shape):
+    path = save(tmp_path / "a.nii", np.zeros(shape, np.float32))
+    assert str(shape) in message(path)
+
+
+def test_colours(tmp_path):
+    rgb = np.zeros(SHAPE, dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    assert "RGB" in message(save(tmp_path / "a.nii", rgb))
+
+
+def test_complex(tmp_path, data):
+    assert "magnitude" in message(save(tmp_path / "a.nii", data.astype(np.complex64)))
+
+
+@pytest.mark.parametrize("read", [read_volume, read_labels])
+def test_not_finite(tmp_path, data, read):
+    data[0, 0, :3] = np.nan, np.inf, -np.inf
+    assert " 3 NaN or infinite" in message(save(tmp_path / "a.nii", data), read)
+
+
+def test_constant(tmp_path):
+    assert "value 3 everywhere" in message(save(tmp_path / "a.nii", np.full(SHAPE, 3.0)))
+
+
+@pytest.mark.parametrize("row", [(0, 0, 0, 0), (0, 0.8, 0, 0), (np.nan, 0, 0, 0)])
+def test_singular_affine(tmp_path, data, row):
+    image = nib.Nifti1Image(data, np.diag([1, 0.8, 1, 1]))
+    image.header["sform_code"] = 1
+    image.header["srow_x"] = row
+    (tmp_path / "a.nii").write_bytes(image.header.binaryblock + bytes(4) + data.tobytes("F"))
+    assert "singular" in message(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e3])
+def test_affine_not_in_millimetres(tmp_path, data, factor):
+    affine = np.diag([factor, factor, factor, 1])
+    assert "millimetres" in message(save(tmp_path / "a.nii", data, affine))
+
+
+def test_neither_sform_nor_qform(tmp_path, data):
+    image = nib.Nifti1Image(data, None)
+    image.header.set_zooms((0.8, 0.9, 1.0))
+    nib.save(image, tmp_path / "a.nii")
+    with pytest.warns(InputWarning, match=r"a\.nii has neither"):
+        volume = read_volume(tmp_path / "a.nii")
+    assert len(volume.warnings) == 1
+    np.testing.assert_allclose(np.abs(np.diag(volume.affine)[:3]), (0.8, 0.9, 1.0), rtol=1e-6)
+    write_like(tmp_path / "out.nii", data > 100, volume)
+    out = nib.load(tmp_path / "out.nii")
+    assert out.header["sform_code"] == out.header["qform_code"] == 0
+    np.testing.assert_array_equal(out.affine, volume.affine)
