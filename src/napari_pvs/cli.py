@@ -44,6 +44,10 @@ def _root(
 @with_options(SegmentConfig)
 def segment(*, config: SegmentConfig, out: Out, overwrite: Overwrite = False) -> None:
     """Segment the PVS of one scan: mask, probability map, one row per PVS, overlay."""
+    _segment(config, out, overwrite)
+
+
+def _segment(config: SegmentConfig, out: Path, overwrite: bool) -> None:
     from napari_pvs.inference import outputs
     from napari_pvs.inference.segment import segment as run
 
@@ -53,7 +57,7 @@ def segment(*, config: SegmentConfig, out: Out, overwrite: Overwrite = False) ->
     paths = outputs.write(result, out, config)
     found = outputs.summary(result, config)
     print(
-        f"{found['count']} PVS, {found['volume_mm3']:.0f} mm³ in all, threshold {result.threshold}"
+        f"{found['count']} PVS, {found['volume_mm3']:.0f} mm³, threshold {result.threshold:.2f}"
     )
     for path in paths.values():
         print(f"  {path}")
@@ -169,7 +173,7 @@ def demo(
     scans = cohort / name / "anat" / name
     print("Segmenting it with the starter weights …")
     config = {"t1": f"{scans}_T1w.nii.gz", "t2": f"{scans}_T2w.nii.gz"}
-    segment.callback(config=build(SegmentConfig, config), out=out, overwrite=overwrite)
+    _segment(build(SegmentConfig, config), out, overwrite)
     print("Measuring it against the truth …")
     truth = cohort / "derivatives" / TRUTH / name / "anat" / f"{name}_desc-pvs_mask.nii.gz"
     evaluate(out / outputs.MASK, truth, json_file=out / "evaluation.json", overwrite=overwrite)

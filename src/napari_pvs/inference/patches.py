@@ -34,7 +34,8 @@ def grid(shape: Shape, patch: int = 32, stride: int = 16) -> list[Box]:
     """
     axes = [starts(size, patch, stride) for size in shape]
     return [
-        (slice(x, x + patch), slice(y, y + patch), slice(z, z + patch)) for x, y, z in product(*axes)
+        (slice(x, x + patch), slice(y, y + patch), slice(z, z + patch))
+        for x, y, z in product(*axes)
     ]
 
 
@@ -52,13 +53,13 @@ def bounding_box(mask: NDArray[np.bool_], margin: int = 0) -> Box:
         hit = np.flatnonzero(mask.any(axis=rest))
         if not len(hit):
             raise ValueError("the mask is empty")
-        box.append(slice(max(0, int(hit[0]) - margin), min(mask.shape[axis], int(hit[-1]) + 1 + margin)))
+        box.append(
+            slice(max(0, int(hit[0]) - margin), min(mask.shape[axis], int(hit[-1]) + 1 + margin))
+        )
     return box[0], box[1], box[2]
 
 
-def tiles(
-    mask: NDArray[np.bool_], limit: int, halo: int, factor: int
-) -> Iterator[tuple[Box, Box]]:
+def tiles(mask: NDArray[np.bool_], limit: int, halo: int, factor: int) -> Iterator[tuple[Box, Box]]:
     """Cut the mask's bounding box into few tiles, each computed with a halo around it.
 
     Parameters
@@ -90,14 +91,17 @@ def tiles(
         longest = max(range(3), key=lambda axis: size[axis] / parts[axis])
         parts[longest] += 1
     cuts = [
-        np.linspace(s.start, s.stop, p + 1).round().astype(int) for s, p in zip(whole, parts, strict=True)
+        np.linspace(s.start, s.stop, p + 1).round().astype(int)
+        for s, p in zip(whole, parts, strict=True)
     ]
     for index in product(*(range(p) for p in parts)):
         tile = tuple(slice(int(c[i]), int(c[i + 1])) for c, i in zip(cuts, index, strict=True))
         if not mask[tile].any():
             continue
         tight = bounding_box(mask[tile])
-        tile = tuple(slice(t.start + u.start, t.start + u.stop) for t, u in zip(tile, tight, strict=True))
+        tile = tuple(
+            slice(t.start + u.start, t.start + u.stop) for t, u in zip(tile, tight, strict=True)
+        )
         window = []
         for edge, length in zip(tile, mask.shape, strict=True):
             low, high = max(0, edge.start - halo), min(length, edge.stop + halo)

@@ -36,9 +36,11 @@ def fuse(model: "M2SS") -> "M2SS":
     from torch import nn
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+    from napari_pvs.network.m2ss import ConvBlock
+
     model = copy.deepcopy(model).eval()
     for block in model.modules():
-        if isinstance(block, nn.Sequential) and len(block) == 3 and isinstance(block[1], nn.BatchNorm3d):
+        if isinstance(block, ConvBlock):
             block[0] = fuse_conv_bn_eval(block[0], block[1])  # type: ignore[type-var]
             block[1] = nn.Identity()
     return model
@@ -109,7 +111,10 @@ class Predictor:
         return np.asarray(np.clip(back, 0, 1) * brain, np.float32)
 
     def predict_array(
-        self, images: NDArray[np.float32], brain: NDArray[np.bool_], progress: Progress | None = None
+        self,
+        images: NDArray[np.float32],
+        brain: NDArray[np.bool_],
+        progress: Progress | None = None,
     ) -> NDArray[np.float32]:
         """Compute the probability of PVS from normalised images.
 
@@ -202,7 +207,7 @@ def _paper(
         brain = np.pad(brain, [(0, p) for p in pad])
     total = np.zeros(brain.shape, np.float32)
     count = np.zeros(brain.shape, np.uint8)
-    boxes = [box for box in grid(brain.shape, _PATCH, _STRIDE) if brain[box].any()]  # type: ignore[arg-type]
+    boxes = [box for box in grid(brain.shape, _PATCH, _STRIDE) if brain[box].any()]
     for done, chosen in enumerate(_batches(boxes, batch), start=1):
         patches = np.stack([images[(slice(None), *box)] for box in chosen])
         for box, found in zip(chosen, _probability(model, patches, device), strict=True):
@@ -229,5 +234,3 @@ def _probability(
         tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device)
         found = torch.sigmoid(model(tensor)[:, 0].float())
         return np.asarray(found.cpu().numpy())
-
-

@@ -29,7 +29,7 @@ def pick(name: Device = "auto") -> "torch.device":
         "cpu": True,
     }
     if name == "auto":
-        name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])  # type: ignore[assignment]
+        name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
     if not available.get(name, False):
         raise InputError(f"device {name} is not available here; choose auto or cpu.")
     if name == "mps":

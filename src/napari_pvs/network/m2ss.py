@@ -17,6 +17,8 @@ The paper leaves open, and here is chosen:
 - One logit per voxel; a sigmoid makes it a probability.
 """
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -27,7 +29,7 @@ CHANNELS = 2
 """T1 and T2; a missing modality is all zeros."""
 
 
-class _ConvBlock(nn.Sequential):
+class ConvBlock(nn.Sequential):
     """3x3x3 convolution, batch norm, ReLU."""
 
     def __init__(self, channels_in: int, channels_out: int):
@@ -45,8 +47,8 @@ class _MultiScale(nn.Module):
         super().__init__()
         self.width = width
         # the first paths of all scales work at full resolution: one convolution makes them all
-        self.convolve_then_pool = _ConvBlock(CHANNELS, levels * width)
-        self.pool_then_convolve = nn.ModuleList(_ConvBlock(CHANNELS, width) for _ in range(levels))
+        self.convolve_then_pool = ConvBlock(CHANNELS, levels * width)
+        self.pool_then_convolve = nn.ModuleList(ConvBlock(CHANNELS, width) for _ in range(levels))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         fine = self.convolve_then_pool(images).split(self.width, dim=1)
@@ -87,11 +89,11 @@ class M2SS(nn.Module):
         for level, width in enumerate(widths):
             before = widths[level - 1] if level else CHANNELS
             self.encoder.append(
-                nn.Sequential(_ConvBlock(before + extra, width), _ConvBlock(width, width))
+                nn.Sequential(ConvBlock(before + extra, width), ConvBlock(width, width))
             )
-        for fine, coarse in zip(widths[:-1], widths[1:], strict=True):
+        for fine, coarse in itertools.pairwise(widths):
             self.reduce.append(nn.Conv3d(coarse, fine, 1))
-            self.decoder.append(nn.Sequential(_ConvBlock(fine, fine), _ConvBlock(fine, fine)))
+            self.decoder.append(nn.Sequential(ConvBlock(fine, fine), ConvBlock(fine, fine)))
         self.head = nn.Conv3d(widths[0], 1, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv3d):

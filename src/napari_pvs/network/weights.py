@@ -5,7 +5,7 @@ import json
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,6 +14,9 @@ from napari_pvs.errors import InputError
 from napari_pvs.files import atomic, write_text
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.m2ss import M2SS
+
+if TYPE_CHECKING:
+    import torch
 
 FORMAT = "napari-pvs/1"
 
@@ -45,14 +48,10 @@ def save(path: Path, model: M2SS, card: ModelCard) -> None:
 
     Both are written atomically. The card inside the weights is the one that counts.
     """
-    import torch
     from safetensors.torch import save_file
 
     state = {
-        name: tensor.detach()
-        .cpu()
-        .contiguous()
-        .to(torch.float16 if tensor.is_floating_point() else tensor.dtype)
+        name: tensor.detach().cpu().to(_stored(tensor)).contiguous()
         for name, tensor in model.state_dict().items()
     }
     card = card.model_copy(update={"network": model.config})
@@ -100,7 +99,7 @@ def load(path: Path) -> tuple[M2SS, ModelCard]:
         raise InputError(f"weights {path} {which}: they are of another network; {remedy}.")
     for name, tensor in wanted.items():
         found = state[name]
-        dtype = torch.float16 if tensor.is_floating_point() else tensor.dtype
+        dtype = _stored(tensor)
         if found.shape != tensor.shape or found.dtype not in (dtype, tensor.dtype):
             raise InputError(
                 f"weights {path}: {name} is {tuple(found.shape)} {found.dtype}, not "
@@ -110,6 +109,13 @@ def load(path: Path) -> tuple[M2SS, ModelCard]:
             raise InputError(f"weights {path}: {name} holds values that are not finite; {remedy}.")
     model.load_state_dict({name: t.to(wanted[name].dtype) for name, t in state.items()})
     return model.eval(), card
+
+
+def _stored(tensor: "torch.Tensor") -> "torch.dtype":
+    """Return the type on disk: half precision for what is not an integer."""
+    import torch
+
+    return torch.float16 if tensor.is_floating_point() else tensor.dtype
 
 
 def starter_path() -> Path:

@@ -5,7 +5,7 @@ import logging
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -161,7 +161,7 @@ class _Run:
             self.events.write("error", message=f"the loss is {value} at step {step}")
             raise FloatingPointError(f"the loss is {value} at step {step}")
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimiser.step()
         self.schedule.step()
@@ -173,7 +173,7 @@ class _Run:
 
     def _validate(self, epoch: int, held_out: list[Loaded]) -> None:
         """Measure DSC, AVD and recall per subject; publish the weights when they are the best."""
-        network: M2SS = self.mean.module  # type: ignore[assignment]
+        network = cast("M2SS", self.mean.module)
         model = fuse(network).to(self.device)
         dsc = np.zeros((len(_THRESHOLDS), len(held_out)))
         rows = []

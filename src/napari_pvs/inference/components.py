@@ -1,0 +1,94 @@
+"""From probabilities to single PVS: thresholding, 26-connected components, their table."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_pvs.scans.grid import Grid
+
+
+@dataclass(frozen=True)
+class Pvs:
+    """One connected PVS; a row of ``pvs.tsv``."""
+
+    id: int
+    voxels: int
+    volume_mm3: float
+    x_mm: float
+    y_mm: float
+    z_mm: float
+    mean_probability: float
+
+
+def label(
+    probability: NDArray[np.floating],
+    threshold: float,
+    min_volume_mm3: float,
+    voxel_volume: float,
+) -> NDArray[np.int32]:
+    """Number the PVS: 26-connected voxels at or above a threshold, the largest first.
+
+    Parameters
+    ----------
+    probability
+        (X, Y, Z) score per voxel.
+    threshold
+        Smallest score of a PVS voxel.
+    min_volume_mm3
+        Smaller components are left out.
+    voxel_volume
+        In mm³.
+
+    Returns
+    -------
+    int32 (X, Y, Z): 0 background, 1 the largest PVS, and so on.
+    """
+    import cc3d
+
+    found = cc3d.connected_components(
+        probability >= threshold, connectivity=26, out_dtype=np.uint32
+    )
+    sizes = np.bincount(found.ravel())
+    sizes[0] = 0
+    keep = np.flatnonzero((sizes > 0) & (sizes * voxel_volume >= min_volume_mm3 - 1e-9))
+    order = keep[np.argsort(-sizes[keep], kind="stable")]
+    renumber = np.zeros(len(sizes), np.int32)
+    renumber[order] = np.arange(1, len(order) + 1, dtype=np.int32)
+    return np.asarray(renumber[found], np.int32)
+
+
+def table(labels: NDArray[np.int32], probability: NDArray[np.floating], grid: Grid) -> list[Pvs]:
+    """Measure every PVS of a label image.
+
+    Parameters
+    ----------
+    labels
+        As from `label`.
+    probability
+        Score per voxel.
+    grid
+        Of both; its affine makes centroids in scanner millimetres.
+    """
+    where = np.nonzero(labels)
+    ids = labels[where]
+    count = int(ids.max()) if len(ids) else 0
+    sizes = np.bincount(ids, minlength=count + 1)[1:]
+    total = np.bincount(ids, probability[where], minlength=count + 1)[1:]
+    centres = np.stack([np.bincount(ids, axis, minlength=count + 1)[1:] for axis in where], -1)
+    rows = []
+    for number in np.flatnonzero(sizes):
+        voxels = int(sizes[number])
+        x, y, z = grid.affine[:3, :3] @ (centres[number] / voxels) + grid.affine[:3, 3]
+        rows.append(
+            Pvs(
+                id=int(number) + 1,
+                voxels=voxels,
+                volume_mm3=round(voxels * grid.voxel_volume, 4),
+                x_mm=round(float(x), 3),
+                y_mm=round(float(y), 3),
+                z_mm=round(float(z), 3),
+                mean_probability=round(float(total[number]) / voxels, 4),
+            )
+        )
+    return rows

@@ -1,0 +1,32 @@
+"""The configuration of a segmentation: every default of `napari-pvs segment` stands here."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from napari_pvs.network.device import Device
+
+Method = Literal["network", "frangi", "threshold"]
+
+
+class SegmentConfig(BaseModel):
+    """What `napari-pvs segment` does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    t1: Path | None = Field(None, description="T1-weighted scan (.nii, .nii.gz, .mgz).")
+    t2: Path | None = Field(None, description="T2-weighted scan; resampled onto the T1's grid.")
+    brain_mask: Path | None = Field(
+        None, description="Brain mask; taken from zeros or computed where none is given."
+    )
+    method: Method = Field("network", description="The network, or a classical baseline.")
+    weights: Path | None = Field(None, description="Weights; the starter weights where none.")
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="Smallest probability of a PVS; the weights' own where none."
+    )
+    min_volume: float = Field(1.0, ge=0, description="Smallest PVS that is kept, in mm³.")
+    device: Device = Field("auto", description="auto, cpu, cuda or mps.")
+    windows: Literal["fast", "paper"] = Field(
+        "fast", description="Few large windows, or the paper's 32³ patches at stride 16."
+    )

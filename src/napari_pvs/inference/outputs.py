@@ -1,0 +1,114 @@
+"""What a segmentation leaves on disk."""
+
+import json
+import sys
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import napari_pvs
+from napari_pvs.errors import InputError
+from napari_pvs.files import atomic, write_text
+from napari_pvs.inference.components import Pvs
+from napari_pvs.inference.config import SegmentConfig
+from napari_pvs.inference.overlay import overlay
+from napari_pvs.inference.segment import Segmentation
+from napari_pvs.scans.nifti import write_like
+
+MASK = "pvs_mask.nii.gz"
+PROBABILITY = "pvs_probability.nii.gz"
+LABELS = "pvs_labels.nii.gz"
+TABLE = "pvs.tsv"
+OVERLAY = "overlay.png"
+SUMMARY = "summary.json"
+FILES = (MASK, PROBABILITY, LABELS, TABLE, OVERLAY, SUMMARY)
+
+
+def check_folder(out: Path, overwrite: bool) -> None:
+    """Refuse a folder that already holds a result or cannot be written, before any work.
+
+    Raises
+    ------
+    InputError
+        One of `FILES` exists and ``overwrite`` is false, or nothing can be written there.
+    """
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file, not a folder; name another folder with --out.")
+    there = [name for name in FILES if (out / name).exists()]
+    if there and not overwrite:
+        raise InputError(f"{out / there[0]} exists; add --overwrite to replace it.")
+    created = not out.exists()
+    with_probe = out / ".tmp-probe"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with_probe.touch()
+        with_probe.unlink()
+        if created:
+            out.rmdir()
+    except OSError as error:
+        raise InputError(
+            f"{out} cannot be written ({error.strerror}); name another folder with --out."
+        ) from error
+
+
+def write(result: Segmentation, out: Path, config: SegmentConfig) -> dict[str, Path]:
+    """Write mask, probability map, label image, table, overlay and summary.
+
+    Images have the shape, affine and header geometry of the input scan (the T1 where there are
+    both). Each file is written atomically, and the summary last: where it is, all is.
+
+    Returns
+    -------
+    The paths by file name.
+    """
+    out = Path(out)
+    (out / SUMMARY).unlink(missing_ok=True)  # it must not describe files of another run
+    scan = result.scan
+    write_like(out / MASK, scan.to_source(result.labels > 0), scan.source)
+    write_like(out / PROBABILITY, scan.to_source(result.probability), scan.source, scaled=True)
+    write_like(out / LABELS, scan.to_source(result.labels), scan.source)
+    write_text(out / TABLE, _tsv(result.table))
+    with atomic(out / OVERLAY) as temporary:
+        overlay(scan, result.labels, temporary)
+    write_text(out / SUMMARY, json.dumps(summary(result, config), indent=2) + "\n")
+    return {name: out / name for name in FILES}
+
+
+def summary(result: Segmentation, config: SegmentConfig) -> dict[str, Any]:
+    """Return the content of ``summary.json``."""
+    grid = result.scan.grid
+    return {
+        "count": len(result.table),
+        "volume_mm3": round(sum(row.volume_mm3 for row in result.table), 3),
+        "brain_volume_mm3": round(
+            float(np.count_nonzero(result.scan.brain)) * grid.voxel_volume, 1
+        ),
+        "voxel_size_mm": [round(size, 4) for size in grid.voxel_size],
+        "modalities": list(result.scan.modalities),
+        "threshold": result.threshold,
+        **result.origin,
+        "warnings": list(result.scan.warnings),
+        "command": sys.argv,
+        "config": json.loads(config.model_dump_json()),
+        "versions": _versions(),
+    }
+
+
+def _tsv(rows: list[Pvs]) -> str:
+    lines = ["\t".join(field.name for field in fields(Pvs))]
+    lines += ["\t".join(str(value) for value in asdict(row).values()) for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    names = ("torch", "numpy", "nibabel", "scikit-image")
+    return {
+        "napari-pvs": napari_pvs.__version__,
+        "python": sys.version.split()[0],
+        **{name: version(name) for name in names},
+    }

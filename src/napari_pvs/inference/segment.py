@@ -1,0 +1,99 @@
+"""Segment one scan: from files to a mask, its PVS and what is known about them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_pvs.errors import InputError
+from napari_pvs.inference.components import Pvs, label, table
+from napari_pvs.inference.config import SegmentConfig
+from napari_pvs.inference.predictor import Predictor, Progress
+from napari_pvs.scans.scan import Scan, load_scan
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """A segmented scan.
+
+    Attributes
+    ----------
+    scan
+        What was segmented.
+    probability
+        float32 (X, Y, Z) on the scan's grid: the network's probability or the baseline's score.
+    labels
+        int32 (X, Y, Z), one number per PVS.
+    table
+        One row per PVS.
+    threshold
+        The one that was used.
+    origin
+        Method and, for the network, name and id of its weights.
+    """
+
+    scan: Scan
+    probability: NDArray[np.float32]
+    labels: NDArray[np.int32]
+    table: list[Pvs]
+    threshold: float
+    origin: dict[str, Any]
+
+
+def segment(config: SegmentConfig, progress: Progress | None = None) -> Segmentation:
+    """Segment the scan named by a configuration.
+
+    Raises
+    ------
+    InputError
+        A file is missing or unusable; see `load_scan` and `Predictor`.
+    """
+    if config.t1 is None and config.t2 is None:
+        raise InputError("no scan was given; name a T1 with --t1, a T2 with --t2, or both.")
+    # weights are checked before the slow part
+    predictor = None
+    if config.method == "network":
+        predictor = Predictor(config.weights, config.device, config.windows)
+    scan = load_scan(config.t1, config.t2, config.brain_mask, config.device)
+    return segment_scan(scan, config, predictor, progress)
+
+
+def segment_scan(
+    scan: Scan,
+    config: SegmentConfig,
+    predictor: Predictor | None = None,
+    progress: Progress | None = None,
+) -> Segmentation:
+    """Segment a scan in memory; `config`'s paths of scans are not read.
+
+    Parameters
+    ----------
+    scan
+        T1, T2 or both.
+    config
+        Method, threshold, smallest volume.
+    predictor
+        For the method ``network``; made from the configuration where None.
+    progress
+        Called with windows done and windows in all.
+    """
+    if config.method == "network":
+        predictor = predictor or Predictor(config.weights, config.device, config.windows)
+        score = predictor.predict(scan, progress)
+        threshold = predictor.card.threshold
+        origin = {
+            "method": "network",
+            "weights": predictor.card.name,
+            "weights_id": predictor.weights_id,
+            "architecture": predictor.card.architecture,
+        }
+    else:
+        from napari_pvs.inference.classical import baseline
+
+        score, threshold = baseline(scan, config.method)
+        origin = {"method": config.method}
+    if config.threshold is not None:
+        threshold = config.threshold
+    labels = label(score, threshold, config.min_volume, scan.grid.voxel_volume)
+    return Segmentation(scan, score, labels, table(labels, score, scan.grid), threshold, origin)
