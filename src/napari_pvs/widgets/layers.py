@@ -1,0 +1,195 @@
+"""Volumes and scans as napari layers and back, voxel for voxel.
+
+napari's slider walks along the first axis, its rows run down the second and its columns to the
+right along the third. So a layer's axes run to superior, posterior and right: the first view is
+an axial slice seen from above, anterior up, the patient's right on the right (as in the RAS+
+world; radiologists' habit is the mirror image), and the slider climbs. These three directions are
+right-handed under napari's camera, so the head is not mirrored in 3D either.
+
+World coordinates are millimetres along these axes: (z, -y, x) of the RAS+ world. napari shows
+tilted layers in 2D as if they were not; a tilted grid is therefore shown upright, its centre in
+its true place, and the exact affine travels in the layer's metadata.
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_pvs.errors import InputError
+from napari_pvs.scans.grid import Grid, from_ras, to_ras
+from napari_pvs.scans.nifti import Geometry, Volume
+from napari_pvs.scans.scan import Scan
+
+AXES = ("superior", "posterior", "right")
+KEY = "napari_pvs"
+"""Where a layer's metadata hold ``{"source": Geometry}``, the file that it is to be saved like."""
+
+Kind = Literal["image", "labels"]
+LayerData = tuple[NDArray[Any], dict[str, Any], str]
+
+
+def to_display(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a view of an RAS+ array (x, y, z) with axes to superior, posterior and right."""
+    return array.transpose(2, 1, 0)[:, ::-1]
+
+
+def from_display(array: NDArray[Any]) -> NDArray[Any]:
+    """Undo `to_display`."""
+    return array[:, ::-1].transpose(2, 1, 0)
+
+
+def grid_layer(
+    array: NDArray[Any], grid: Grid, source: Geometry, name: str, kind: Kind
+) -> LayerData:
+    """Make a layer of an array on an RAS+ grid.
+
+    Parameters
+    ----------
+    array
+        Shape of ``grid``.
+    grid
+        RAS+, such as that of a `Scan`.
+    source
+        The file whose axes, turned to RAS+, are ``grid``; the layer is saved like it.
+    name
+        What the layer list shows.
+    kind
+        ``"image"`` or ``"labels"``.
+    """
+    if array.shape != grid.shape:
+        raise ValueError(f"array has shape {array.shape}, the grid {grid.shape}")
+    size = np.array(grid.voxel_size)
+    half = (np.array(grid.shape) - 1) / 2
+    x, y, z = grid.affine[:3, :3] @ half + grid.affine[:3, 3]
+    meta = {
+        "name": name,
+        "scale": tuple(size[::-1].tolist()),
+        "translate": tuple((np.array([z, -y, x]) - (size * half)[::-1]).tolist()),
+        "units": ("mm", "mm", "mm"),
+        "axis_labels": AXES,
+        "metadata": {KEY: {"source": source}},
+    }
+    # napari hands slices to the graphics card and paints into labels: no views, no negative strides
+    data = np.ascontiguousarray(to_display(array))
+    if kind == "image":
+        meta |= {"colormap": "gray", "contrast_limits": contrast_limits(data)}
+    return data, meta, kind
+
+
+def volume_layer(volume: Volume, name: str, kind: Kind) -> LayerData:
+    """Make a layer of a file in memory; `layer_volume` is the way back."""
+    data, affine = to_ras(volume.data, volume.affine)
+    return grid_layer(data, Grid(data.shape, affine), volume.geometry(), name, kind)
+
+
+def scan_layers(scan: Scan) -> list[LayerData]:
+    """Make an image layer of each modality that a scan has, named T1 and T2."""
+    return [
+        grid_layer(image, scan.grid, scan.source, name, "image")
+        for name, image in (("T1", scan.t1), ("T2", scan.t2))
+        if image is not None
+    ]
+
+
+def layer_volume(data: Any, meta: dict[str, Any]) -> Volume:
+    """Return what a layer shows, in the axes and geometry of its file.
+
+    A layer that comes from no file of ours gets an RAS+ geometry from its scale, translation and
+    units; its axes are taken to be `AXES`, and pixels to be mm.
+
+    Parameters
+    ----------
+    data, meta
+        As in napari's ``layer.as_layer_data_tuple()``.
+
+    Raises
+    ------
+    InputError
+        The layer is not one 3D frame of real numbers, has another shape than its file, or comes
+        from no file and is rotated or sheared.
+    """
+    name = f"the layer {meta.get('name', '')!r}"
+    array = _single_frame(data, meta, name)
+    source: Geometry | None = meta.get("metadata", {}).get(KEY, {}).get("source")
+    if source is None:
+        ras = from_display(array)
+        source = Geometry.from_affine(ras.shape, _ras_affine(array.shape, meta, name))
+    else:
+        expected = to_display(to_ras(np.broadcast_to(0, source.shape), source.affine)[0]).shape
+        if array.shape != expected:
+            raise InputError(
+                f"{name} has shape {array.shape} but {source.path or 'the scan it belongs to'} has "
+                f"{expected}; save a layer that was neither cropped nor resampled."
+            )
+        ras = from_display(array)
+    return Volume(
+        shape=source.shape,
+        affine=source.affine,
+        header=source.header,
+        path=source.path,
+        data=from_ras(ras, source.affine),
+    )
+
+
+def layer_array(data: NDArray[Any], scan: Scan, name: str) -> NDArray[Any]:
+    """Return the voxels of a layer that lies on the grid of ``scan``, on that grid.
+
+    Raises
+    ------
+    InputError
+        The shapes differ.
+    """
+    array = from_display(np.asarray(data)) if np.ndim(data) == 3 else np.asarray(data)
+    if array.shape != scan.grid.shape:
+        raise InputError(
+            f"the layer {name!r} has other voxels than the scan; choose a layer of this scan."
+        )
+    return array
+
+
+def contrast_limits(data: NDArray[Any]) -> tuple[float, float]:
+    """Return the 0.5th and 99.5th percentile of the voxels that are not 0, to show an image by."""
+    values = data[data != 0]
+    # A sample is plenty, and opening a large scan stays quick.
+    low, high = np.percentile(values[:: 1 + values.size // 10**6], (0.5, 99.5))
+    if high <= low:
+        low, high = float(data.min()), float(data.max())
+    return float(low), float(high)
+
+
+def _single_frame(data: Any, meta: dict[str, Any], name: str) -> NDArray[Any]:
+    if meta.get("multiscale"):
+        raise InputError(f"{name} is a pyramid of resolutions; save a layer of a single one.")
+    if meta.get("rgb"):
+        raise InputError(f"{name} holds colours (RGB); save a layer of one value per voxel.")
+    array = np.asarray(data)
+    if array.ndim != 3:
+        raise InputError(f"{name} has {array.ndim} axes; save a layer of three.")
+    if array.dtype.kind not in "buif":
+        raise InputError(f"{name} holds {array.dtype} values; save a layer of real numbers.")
+    return array
+
+
+def _ras_affine(shape: tuple[int, ...], meta: dict[str, Any], name: str) -> NDArray[np.float64]:
+    """Affine of ``from_display`` of a layer's array, from scale and translation alone."""
+    plain = {"rotate": np.eye(3), "shear": np.zeros(3), "affine": np.eye(4)}
+    if not all(np.allclose(meta.get(key, value), value) for key, value in plain.items()):
+        raise InputError(
+            f"{name} is rotated or sheared and its file's geometry is unknown; open the file with "
+            "napari-pvs, or reset the layer's transform."
+        )
+    mm = [_in_mm(unit) for unit in meta.get("units") or ()] or [1.0] * 3
+    scale = np.multiply(meta.get("scale", (1, 1, 1)), mm)
+    superior, posterior, right = np.multiply(meta.get("translate", (0, 0, 0)), mm)
+    affine = np.diag([*scale[::-1], 1.0])
+    affine[:3, 3] = right, -(posterior + scale[1] * (shape[1] - 1)), superior
+    return affine
+
+
+def _in_mm(unit: Any) -> float:
+    """Length of a pint unit (or of its name) in mm; 1 for pixels and other numbers."""
+    import pint
+
+    unit = pint.get_application_registry().Unit(str(unit))
+    return float((1 * unit).to("mm").magnitude) if unit.dimensionality == "[length]" else 1.0
