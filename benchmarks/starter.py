@@ -21,10 +21,10 @@ import torch
 from napari_pvs.evaluation.ceiling import ceiling
 from napari_pvs.evaluation.compare import Comparison, SubjectScore, score
 from napari_pvs.evaluation.summary import summarise
-from napari_pvs.inference.classical import baseline
 from napari_pvs.inference.components import label
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.predictor import Predictor
+from napari_pvs.inference.segment import baseline
 from napari_pvs.network.weights import load, save, starter_path
 from napari_pvs.phantom.cohort import TRUTH, subject_name, write_cohort
 from napari_pvs.phantom.config import PhantomConfig

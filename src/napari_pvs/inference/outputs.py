@@ -40,14 +40,14 @@ def check_folder(out: Path, overwrite: bool) -> None:
     there = [name for name in FILES if (out / name).exists()]
     if there and not overwrite:
         raise InputError(f"{out / there[0]} exists; add --overwrite to replace it.")
-    created = not out.exists()
+    created = [folder for folder in (out, *out.parents) if not folder.exists()]
     with_probe = out / ".tmp-probe"
     try:
         out.mkdir(parents=True, exist_ok=True)
         with_probe.touch()
         with_probe.unlink()
-        if created:
-            out.rmdir()
+        for folder in created:
+            folder.rmdir()
     except OSError as error:
         raise InputError(
             f"{out} cannot be written ({error.strerror}); name another folder with --out."

@@ -67,11 +67,13 @@ def tiles(mask: NDArray[np.bool_], limit: int, halo: int, factor: int) -> Iterat
     mask
         What must be covered; tiles without a voxel of it are left out.
     limit
-        Most voxels of a tile with its halo.
+        Most voxels of a tile with its halo, before rounding to ``factor``; tiles are not cut
+        below twice the halo.
     halo
         Voxels computed around a tile and thrown away, because they lack context.
     factor
-        Tiles' windows are a multiple of it where the array allows, to save padding.
+        Windows start at a multiple of it, so that pooling sees the same pairs of voxels
+        whatever the tiles, and are a multiple of it where the array allows, to save padding.
 
     Yields
     ------
@@ -83,7 +85,8 @@ def tiles(mask: NDArray[np.bool_], limit: int, halo: int, factor: int) -> Iterat
 
     def cost() -> int:
         edges = [
-            ceil(n / p) + (2 * halo if p > 1 else halo) for n, p in zip(size, parts, strict=True)
+            min(length, ceil(n / p) + 2 * halo)
+            for n, p, length in zip(size, parts, mask.shape, strict=True)
         ]
         return int(np.prod(edges))
 
@@ -105,6 +108,7 @@ def tiles(mask: NDArray[np.bool_], limit: int, halo: int, factor: int) -> Iterat
         window = []
         for edge, length in zip(tile, mask.shape, strict=True):
             low, high = max(0, edge.start - halo), min(length, edge.stop + halo)
+            low -= low % factor
             high = min(length, high + (low - high) % factor)
             window.append(slice(low, high))
         yield (window[0], window[1], window[2]), (tile[0], tile[1], tile[2])

@@ -27,6 +27,7 @@ Progress = Callable[[int, int], None]
 _LIMIT = 1_600_000  # voxels of a window: under 1 GB of activations
 _HALO = 16  # voxels; beyond it a window's edge changes probabilities by less than .01
 _PATCH, _STRIDE, _BATCH = 32, 16, 16  # the paper's grid
+_RIM_MM = 3.0  # the cortex: no PVS is looked for so close to the brain mask's surface
 
 
 def fuse(model: "M2SS") -> "M2SS":
@@ -41,7 +42,7 @@ def fuse(model: "M2SS") -> "M2SS":
     model = copy.deepcopy(model).eval()
     for block in model.modules():
         if isinstance(block, ConvBlock):
-            block[0] = fuse_conv_bn_eval(block[0], block[1])  # type: ignore[type-var]
+            block[0] = fuse_conv_bn_eval(block[0], block[1])  # type: ignore[type-var,arg-type]
             block[1] = nn.Identity()
     return model
 
@@ -94,18 +95,17 @@ class Predictor:
 
         Returns
         -------
-        float32 (X, Y, Z) on the scan's grid; 0 outside the brain.
+        float32 (X, Y, Z) on the scan's grid; 0 outside the brain and in its outer 3 mm.
         """
         low, high = self.card.voxel_size_mm
         size = tuple(float(np.clip(v, low, high)) for v in scan.grid.voxel_size)
-        images, brain = scan.normalised(), scan.brain
+        images, brain = scan.normalised(), interior(scan.brain, scan.grid.voxel_size)
         if np.allclose(size, scan.grid.voxel_size, rtol=0.02):
             return self.predict_array(images, brain, progress)
         fine = with_voxel_size(scan.grid, (size[0], size[1], size[2]))
         affine = scan.grid.affine
         images = np.stack([resample(image, affine, fine, 1) for image in images])
         mask = resample(brain.astype(np.uint8), affine, fine, 0) > 0
-        images *= mask
         probability = self.predict_array(images, mask, progress)
         back: NDArray[np.float32] = resample(probability, fine.affine, scan.grid, 1)
         return np.asarray(np.clip(back, 0, 1) * brain, np.float32)
@@ -136,6 +136,16 @@ class Predictor:
         return run(self._model, images, brain, self.device, self.windows, progress)
 
 
+def interior(brain: NDArray[np.bool_], voxel_size: tuple[float, float, float]) -> NDArray[np.bool_]:
+    """Return the brain without the outer 3 mm, which are cortex and the edge of the mask.
+
+    Where the field of view ends inside the brain, its border is no surface.
+    """
+    import edt
+
+    return np.asarray(edt.edt(brain, anisotropy=voxel_size, black_border=False) > _RIM_MM)
+
+
 def run(
     model: "M2SS",
     images: NDArray[np.float32],
@@ -152,6 +162,7 @@ def run(
     import torch
 
     limit, batch = _LIMIT, _BATCH
+    model = model.to(device)  # a call that ran out of memory left it on the CPU
     while True:
         try:
             if windows == "paper":

@@ -1,7 +1,7 @@
 """Segment one scan: from files to a mask, its PVS and what is known about them."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,11 +89,29 @@ def segment_scan(
             "architecture": predictor.card.architecture,
         }
     else:
-        from napari_pvs.inference.classical import baseline
-
         score, threshold = baseline(scan, config.method)
         origin = {"method": config.method}
     if config.threshold is not None:
         threshold = config.threshold
     labels = label(score, threshold, config.min_volume, scan.grid.voxel_volume)
     return Segmentation(scan, score, labels, table(labels, score, scan.grid), threshold, origin)
+
+
+def baseline(
+    scan: Scan, method: Literal["frangi", "threshold"]
+) -> tuple[NDArray[np.float32], float]:
+    """Score a scan by a classical method inside white matter and basal ganglia.
+
+    Returns
+    -------
+    float32 (X, Y, Z) in 0..1 on the scan's grid, and the method's default threshold.
+    """
+    from napari_pvs.inference import classical
+    from napari_pvs.inference.tissue import search_region
+
+    region = search_region(scan.t1, scan.t2, scan.brain, scan.grid)
+    if method == "frangi":
+        score = classical.frangi(scan.t1, scan.t2, region, scan.grid.voxel_size)
+        return score, classical.FRANGI_THRESHOLD
+    score = classical.intensity_threshold(scan.t1, scan.t2, region, scan.grid.voxel_size)
+    return score, classical.INTENSITY_THRESHOLD

@@ -1,0 +1,112 @@
+"""The ICBM152 template that nilearn ships, and regions of it by MNI coordinates."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Volume = NDArray[np.floating[Any]]
+Mask = NDArray[np.bool_]
+
+# Regions in MNI mm, x by its absolute value. Centres, semi-axes and directions are the mean and
+# second moments of the labels of two heads (SynthSeg's training maps 04 and 07, Billot 2023),
+# carried to the template by `register`. The last number is the least grey matter probability, low
+# where the template calls pallidum and lateral thalamus white.
+_DEEP_GREY = (
+    # caudate
+    ((13.5, 8.6, 11.7), (6.8, 11.5, 29.5),
+     ((0.92, -0.13, -0.38), (-0.38, -0.56, -0.73), (-0.12, 0.82, -0.57)), 0.3),
+    # putamen and pallidum
+    ((25.2, -0.2, 0.1), (9.7, 12.8, 21.9),
+     ((0.92, 0.33, -0.22), (-0.15, -0.22, -0.96), (-0.37, 0.92, -0.16)), 0.1),
+    # accumbens
+    ((9.1, 12.1, -6.2), (3.6, 6.8, 10.6),
+     ((0.77, -0.24, 0.59), (0.63, 0.15, -0.76), (0.09, 0.96, 0.26)), 0.3),
+    # thalamus
+    ((12.0, -18.1, 7.3), (10.4, 13.1, 20.6),
+     ((0.81, 0.40, -0.44), (0.42, 0.14, 0.90), (-0.42, 0.91, 0.06)), 0.1),
+)  # fmt: skip
+# Height (z) half way between the highest infratentorial and the lowest cerebral voxel above it,
+# from the same heads; -80 where nothing infratentorial lies below. The brainstem ends at its
+# junction with the ventral diencephalon.
+_TENTORIUM_X = (0.0, 6.0, 12.0, 20.0, 30.0, 40.0, 50.0, 60.0)
+_TENTORIUM_Y = (-100.0, -92.0, -84.0, -76.0, -68.0, -60.0, -52.0, -44.0, -36.0, -28.0, -20.0,
+                -12.0, -4.0)  # fmt: skip
+_TENTORIUM_Z = (
+    (-30.0, -30.0, -28.0, -26.0, -26.0, -28.0, -40.0, -80.0),
+    (-23.0, -23.0, -19.0, -19.5, -19.5, -22.0, -24.0, -80.0),
+    (-17.0, -17.5, -18.0, -18.0, -20.0, -19.5, -20.0, -60.0),
+    (-10.0, -12.0, -15.0, -17.0, -19.5, -19.5, -20.0, -40.0),
+    (1.0, -5.0, -10.5, -14.5, -17.5, -20.5, -20.5, -40.0),
+    (4.0, 2.0, -6.5, -14.0, -18.5, -22.5, -24.5, -40.0),
+    (4.0, 2.0, -5.0, -13.5, -20.0, -25.0, -28.0, -60.0),
+    (2.0, -2.0, -10.0, -16.5, -23.5, -28.5, -80.0, -80.0),
+    (1.0, 0.0, -12.5, -19.5, -26.5, -40.0, -80.0, -80.0),
+    (1.0, 1.0, -6.5, -27.0, -80.0, -80.0, -80.0, -80.0),
+    (-19.0, -20.0, -20.0, -80.0, -80.0, -80.0, -80.0, -80.0),
+    (-26.0, -26.0, -30.0, -80.0, -80.0, -80.0, -80.0, -80.0),
+    (-80.0, -80.0, -80.0, -80.0, -80.0, -80.0, -80.0, -80.0),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """ICBM152 2009a symmetric (Fonov et al., NeuroImage 2011) at 1 mm, as shipped in nilearn.
+
+    ``t1``, ``wm`` and ``gm`` are float32 in 0..1; ``deep_grey`` and ``infratentorial`` are masks;
+    ``affine`` takes voxels to MNI millimetres.
+    """
+
+    t1: Volume
+    wm: Volume
+    gm: Volume
+    deep_grey: Mask
+    infratentorial: Mask
+    affine: NDArray[np.float64]
+
+
+@cache
+def load_template() -> Template:
+    """Load the template and derive its regions; kept for the life of the process."""
+    from nilearn import datasets
+
+    image = datasets.load_mni152_template(resolution=1)
+    t1, gm, wm = (
+        np.asarray(each.dataobj, dtype=np.float32)
+        for each in (
+            image,
+            datasets.load_mni152_gm_template(resolution=1),
+            datasets.load_mni152_wm_template(resolution=1),
+        )
+    )
+    affine = np.asarray(image.affine, dtype=np.float64)
+    axes = (np.arange(n) + origin for n, origin in zip(t1.shape, affine[:3, 3], strict=True))
+    x, y, z = np.meshgrid(*axes, indexing="ij", sparse=True)
+    infratentorial = _infratentorial(x, y, z) & (t1 > 0)
+    deep_grey = _deep_grey(x, y, z, gm) & ~infratentorial
+    return Template(t1, wm, gm, deep_grey, infratentorial, affine)
+
+
+def _deep_grey(x: Volume, y: Volume, z: Volume, gm: Volume) -> Mask:
+    """Grey matter (or what is not clearly white) in four ellipsoids per hemisphere."""
+    out = np.zeros(gm.shape, dtype=bool)
+    for centre, semi, axes, least in _DEEP_GREY:
+        offsets = (np.abs(x) - centre[0], y - centre[1], z - centre[2])
+        radius = sum(
+            (sum(a * d for a, d in zip(axis, offsets, strict=True)) / length) ** 2
+            for axis, length in zip(axes, semi, strict=True)
+        )
+        out |= (radius <= 1) & (gm > least)
+    return out
+
+
+def _infratentorial(x: Volume, y: Volume, z: Volume) -> Mask:
+    """Below the tentorium, whose height is interpolated between the points of the table."""
+    from scipy.interpolate import RegularGridInterpolator
+
+    height = RegularGridInterpolator(
+        (_TENTORIUM_Y, _TENTORIUM_X), _TENTORIUM_Z, bounds_error=False, fill_value=-100.0
+    )
+    return z < height(np.stack(np.broadcast_arrays(y, np.abs(x)), axis=-1))

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from skimage.measure import regionprops
+
+from napari_pvs.inference.components import label, table
+from napari_pvs.scans.grid import Grid
+
+TURN = np.array([[0, -0.7, 0, 10], [0.9, 0, 0, -20], [0, 0, 1.1, 5], [0, 0, 0, 1.0]])
+
+
+def test_diagonal_voxels_are_one():
+    score = np.zeros((6, 6, 6), np.float32)
+    score[1, 1, 1] = score[2, 2, 2] = 0.9
+    score[4, 4, 4] = 0.9  # a gap of one voxel
+    labels = label(score, 0.5, 0, 1)
+    assert labels.dtype == np.int32
+    assert labels[1, 1, 1] == labels[2, 2, 2] == 1
+    assert labels[4, 4, 4] == 2
+
+
+def test_ordered_by_size_and_threshold_included():
+    score = np.zeros((12, 5, 5), np.float32)
+    score[0, 0, :2] = 0.6
+    score[3, 0, :4] = 0.6
+    score[6, 0, :3] = 0.6
+    score[9, 0, :5] = 0.59
+    labels = label(score, 0.6, 0, 1)
+    assert [int(labels[x, 0, 0]) for x in (0, 3, 6, 9)] == [3, 1, 2, 0]
+
+
+@pytest.mark.parametrize(("smallest", "kept"), [(0, 3), (1.0, 3), (1.01, 2), (2, 2), (2.5, 1)])
+def test_smallest_volume(smallest, kept):
+    score = np.zeros((9, 4, 5), np.float32)
+    score[0, 0, :2] = score[3, 0, :4] = score[6, 0, :5] = 1
+    labels = label(score, 0.5, smallest, 0.5)
+    assert labels.max() == kept
+    assert set(np.unique(labels)) == set(range(kept + 1))
+
+
+def test_smallest_volume_is_exact_for_voxels_of_08_mm():
+    score = np.zeros((3, 3, 5), np.float32)
+    score[0, 0, :2] = 1
+    volume = 0.8**3
+    assert label(score, 0.5, 2 * volume, volume).max() == 1
+
+
+def test_empty():
+    score = np.zeros((4, 4, 4), np.float32)
+    labels = label(score, 0.5, 1, 1)
+    assert not labels.any()
+    assert table(labels, score, Grid((4, 4, 4), np.eye(4))) == []
+
+
+def test_table_against_skimage():
+    rng = np.random.default_rng(0)
+    score = rng.random((20, 18, 16)).astype(np.float32)
+    labels = label(score, 0.93, 0, 0.7 * 0.9 * 1.1)
+    grid = Grid(labels.shape, TURN)
+    rows = table(labels, score, grid)
+    wanted = regionprops(labels, score)
+    assert len(rows) == len(wanted) > 20
+    for row, region in zip(rows, wanted, strict=True):
+        assert row.id == region.label
+        assert row.voxels == region.area
+        assert row.volume_mm3 == pytest.approx(region.area * 0.7 * 0.9 * 1.1, abs=1e-4)
+        assert row.mean_probability == pytest.approx(region.intensity_mean, abs=1e-4)
+        centre = TURN[:3, :3] @ region.centroid + TURN[:3, 3]
+        np.testing.assert_allclose((row.x_mm, row.y_mm, row.z_mm), centre, atol=1e-3)
+    assert [r.voxels for r in rows] == sorted((r.voxels for r in rows), reverse=True)
+
+
+def test_table_skips_numbers_that_are_not_there():
+    labels = np.zeros((4, 4, 4), np.int32)
+    labels[0, 0, 0], labels[2, 2, 2:] = 2, 5  # a user erased the others
+    rows = table(labels, np.ones(labels.shape), Grid(labels.shape, np.eye(4)))
+    assert [(r.id, r.voxels) for r in rows] == [(2, 1), (5, 2)]

@@ -1,0 +1,202 @@
+import csv
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_pvs.errors import InputError
+from napari_pvs.inference import outputs
+from napari_pvs.inference.config import SegmentConfig
+from napari_pvs.inference.segment import segment
+
+TURN = np.array([[0.78, -0.17, 0, -9], [0.17, 0.78, 0, -11], [0, 0, 0.8, -10], [0, 0, 0, 1]])
+FLIPPED = np.array([[0, 0, -0.8, 9], [-0.8, 0, 0, 11], [0, 0.8, 0, -10], [0, 0, 0, 1.0]])
+PLAIN = np.diag([0.8, 0.8, 0.8, 1])
+
+
+@pytest.fixture
+def inputs(tmp_path, head, tiny_weights):
+    """Write a head in some way and return its configuration."""
+    head.brain[:9] = False  # so that a flip shows
+
+    def make(affine=PLAIN, kind=np.float32, suffix=".nii.gz", given="T1 T2", t2_affine=None):
+        folder = tmp_path / "in"
+        folder.mkdir()
+        paths = {}
+        for name, data in (("T1", head.t1), ("T2", head.t2), ("brain", head.brain)):
+            if name not in given and name != "brain":
+                continue
+            where = t2_affine if name == "T2" and t2_affine is not None else affine
+            if suffix == ".mgz":
+                image = nib.MGHImage(data.astype(np.float32), where)
+            else:
+                image = nib.Nifti1Image(data.astype(np.float32), where)
+                image.set_data_dtype(np.uint8 if name == "brain" else kind)
+                image.header["descrip"] = b"scanner 7"
+                image.header["cal_max"] = 250
+                image.header.set_xyzt_units("mm", "sec")
+                image.set_sform(where, code=2)
+                image.set_qform(where, code=1)
+            paths[name] = folder / f"{name}{suffix}"
+            nib.save(image, paths[name])
+        return SegmentConfig(
+            t1=paths.get("T1"),
+            t2=paths.get("T2"),
+            brain_mask=paths["brain"],
+            weights=tiny_weights,
+            device="cpu",
+            threshold=None if given == "T1 T2" else 0.02,
+        )
+
+    return make
+
+
+def shifted(affine):
+    """Half a voxel away, and coarser."""
+    out = affine.copy()
+    out[:3, :3] *= 1.05
+    out[:3, 3] += 0.4
+    return out
+
+
+VARIANTS = {
+    "plain": {},
+    "oblique": {"affine": TURN},
+    "flipped": {"affine": FLIPPED},
+    "int16 with a slope": {"kind": np.int16, "affine": FLIPPED},
+    "uncompressed": {"suffix": ".nii"},
+    "mgz": {"suffix": ".mgz", "affine": FLIPPED},
+    "T2 on another grid": {"affine": TURN, "t2_affine": shifted(TURN)},
+    "T1 only": {"given": "T1"},
+    "T2 only": {"given": "T2", "affine": TURN},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_files_lie_where_the_scan_lies(inputs, tmp_path, variant):
+    config = inputs(**VARIANTS[variant])
+    result = segment(config)
+    paths = outputs.write(result, tmp_path / "out", config)
+    assert {p.name for p in (tmp_path / "out").iterdir()} == set(outputs.FILES) == set(paths)
+    source = nib.load(config.t1 or config.t2)
+    mask, soft, labels = (
+        nib.load(paths[n]) for n in (outputs.MASK, outputs.PROBABILITY, outputs.LABELS)
+    )
+    for image in (mask, soft, labels):
+        assert image.shape == source.shape
+        np.testing.assert_allclose(image.affine, source.affine, atol=1e-5)
+        if isinstance(source, nib.Nifti1Image):
+            for field in ("qform_code", "sform_code", "xyzt_units", "pixdim", "descrip"):
+                np.testing.assert_array_equal(image.header[field], source.header[field])
+            np.testing.assert_array_equal(image.get_qform(), source.get_qform())
+            assert image.header["cal_max"] == 0
+    assert mask.get_data_dtype() == np.uint8
+    assert labels.get_data_dtype() == np.int32
+    mask, soft, labels = (np.asarray(i.dataobj) for i in (mask, soft, labels))
+    brain = np.asarray(nib.load(config.brain_mask).dataobj) > 0
+    assert set(np.unique(mask)) == {0, 1}
+    np.testing.assert_array_equal(mask > 0, labels > 0)
+    assert not mask[~brain].any()
+    assert not soft[~brain].any()
+    assert (soft[mask > 0] >= result.threshold - 1e-4).all()
+    assert soft.max() <= 1
+
+
+def test_table_tells_of_the_label_image(inputs, tmp_path):
+    config = inputs(affine=TURN)
+    paths = outputs.write(segment(config), tmp_path / "out", config)
+    image = nib.load(paths[outputs.LABELS])
+    labels = np.asarray(image.dataobj)
+    soft = nib.load(paths[outputs.PROBABILITY]).get_fdata()
+    with paths[outputs.TABLE].open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [int(r["id"]) for r in rows] == list(range(1, labels.max() + 1))
+    for row in rows:
+        where = labels == int(row["id"])
+        assert int(row["voxels"]) == where.sum()
+        volume = where.sum() * abs(np.linalg.det(TURN[:3, :3]))
+        assert float(row["volume_mm3"]) == pytest.approx(volume, abs=1e-3)
+        centre = nib.affines.apply_affine(image.affine, np.argwhere(where).mean(0))
+        place = [float(row[f"{axis}_mm"]) for axis in "xyz"]
+        np.testing.assert_allclose(place, centre, atol=2e-3)
+        assert float(row["mean_probability"]) == pytest.approx(soft[where].mean(), abs=2e-4)
+
+
+def test_summary(inputs, tmp_path):
+    config = inputs()
+    result = segment(config)
+    paths = outputs.write(result, tmp_path / "out", config)
+    found = json.loads(paths[outputs.SUMMARY].read_text())
+    mask = np.asarray(nib.load(paths[outputs.MASK]).dataobj)
+    assert found["count"] == len(result.table) > 0
+    assert found["volume_mm3"] == pytest.approx(mask.sum() * 0.8**3, abs=0.05)
+    assert found["brain_volume_mm3"] == pytest.approx(result.scan.brain.sum() * 0.8**3, abs=0.1)
+    assert found["voxel_size_mm"] == [0.8, 0.8, 0.8]
+    assert found["modalities"] == ["T1", "T2"]
+    assert found["weights"] == "tiny"
+    assert found["threshold"] == result.threshold
+    assert found["versions"]["napari-pvs"]
+    assert SegmentConfig.model_validate(found["config"]) == config
+
+
+def test_nothing_found(inputs, tmp_path):
+    config = inputs().model_copy(update={"min_volume": 1e6})
+    paths = outputs.write(segment(config), tmp_path / "out", config)
+    assert paths[outputs.TABLE].read_text().startswith("id\tvoxels")
+    assert len(paths[outputs.TABLE].read_text().splitlines()) == 1
+    assert json.loads(paths[outputs.SUMMARY].read_text())["count"] == 0
+    assert not np.asarray(nib.load(paths[outputs.MASK]).dataobj).any()
+
+
+def test_summary_is_written_last(inputs, tmp_path, monkeypatch):
+    config = inputs()
+    result = segment(config)
+    outputs.write(result, tmp_path / "out", config)
+
+    def fail(*_):
+        raise RuntimeError("while drawing")
+
+    monkeypatch.setattr(outputs, "overlay", fail)
+    with pytest.raises(RuntimeError, match="while drawing"):
+        outputs.write(result, tmp_path / "out", config)
+    left = {p.name for p in (tmp_path / "out").iterdir()}
+    assert left == set(outputs.FILES) - {outputs.SUMMARY}
+
+
+def test_refuses_to_overwrite(tmp_path):
+    (tmp_path / outputs.TABLE).touch()
+    with pytest.raises(InputError, match=r"pvs\.tsv exists; add --overwrite"):
+        outputs.check_folder(tmp_path, overwrite=False)
+    outputs.check_folder(tmp_path, overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == [outputs.TABLE]
+
+
+def test_other_files_do_not_matter(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    outputs.check_folder(tmp_path, overwrite=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_out_is_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file is a file, not a folder"):
+        outputs.check_folder(tmp_path / "file", overwrite=True)
+    with pytest.raises(InputError, match="cannot be written"):
+        outputs.check_folder(tmp_path / "file" / "inner", overwrite=False)
+
+
+def test_unwritable_folder(tmp_path, monkeypatch):
+    from pathlib import Path
+
+    def refuse(self, *_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "touch", refuse)  # a superuser may write anywhere
+    with pytest.raises(InputError, match=r"cannot be written \(Permission denied\)"):
+        outputs.check_folder(tmp_path, overwrite=False)
+
+
+def test_checking_leaves_nothing(tmp_path):
+    outputs.check_folder(tmp_path / "a" / "b" / "c", overwrite=False)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,279 @@
+import logging
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from napari_pvs.errors import InputError, InputWarning
+from napari_pvs.inference import predictor
+from napari_pvs.inference.patches import grid
+from napari_pvs.inference.predictor import Predictor, fuse, interior, run
+from napari_pvs.network.config import NetworkConfig
+from napari_pvs.network.m2ss import M2SS
+from napari_pvs.scans.scan import Scan
+
+CPU = torch.device("cpu")
+
+
+def volume(shape=(48, 40, 44), seed=0):
+    """Noise images and a ball of brain."""
+    rng = np.random.default_rng(seed)
+    images = rng.normal(size=(2, *shape)).astype(np.float32)
+    axes = np.ogrid[tuple(slice(0, n) for n in shape)]
+    brain = sum(((g - n / 2 + 0.5) / (n / 2 - 2)) ** 2 for g, n in zip(axes, shape, strict=True))
+    brain = np.broadcast_to(brain < 1, shape).copy()
+    return images * brain, brain
+
+
+@pytest.mark.parametrize("multiscale", [True, False])
+def test_fused_equals_unfused(multiscale):
+    torch.manual_seed(0)
+    model = M2SS(NetworkConfig(widths=(2, 3, 4, 5), scale_width=2, multiscale=multiscale))
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm3d):
+            torch.nn.init.uniform_(module.running_mean, -1, 1)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+            torch.nn.init.uniform_(module.weight, 0.5, 2)
+            torch.nn.init.uniform_(module.bias, -1, 1)
+    model.eval()
+    before = {n: t.clone() for n, t in model.state_dict().items()}
+    fused = fuse(model)
+    assert not any(isinstance(m, torch.nn.BatchNorm3d) for m in fused.modules())
+    images = torch.randn(1, 2, 17, 16, 24)
+    with torch.inference_mode():
+        a, b = torch.sigmoid(fused(images)), torch.sigmoid(model(images))
+    torch.testing.assert_close(a, b, atol=1e-4, rtol=0)
+    for name, tensor in model.state_dict().items():  # the original is untouched
+        assert torch.equal(tensor, before[name])
+
+
+def test_small_windows_give_what_one_window_gives(tiny_model, monkeypatch):
+    images, brain = volume()
+    calls = []
+    whole = run(tiny_model, images, brain, CPU, progress=lambda *c: calls.append(c))
+    assert calls == [(1, 1)]
+    monkeypatch.setattr(predictor, "_LIMIT", 1000)
+    calls.clear()
+    tiled = run(tiny_model, images, brain, CPU, progress=lambda *c: calls.append(c))
+    assert len(calls) == 8
+    assert calls == [(n, 8) for n in range(1, 9)]
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("windows", ["fast", "paper"])
+def test_nothing_outside_the_brain(tiny_model, windows):
+    images, brain = volume((33, 36, 34))
+    out = run(tiny_model, images, brain, CPU, windows)
+    assert out.dtype == np.float32
+    assert out.shape == brain.shape
+    assert not out[~brain].any()
+    assert (out[brain] > 0).all()
+    assert out.max() <= 1
+
+
+def test_fast_and_paper_agree_away_from_patch_edges():
+    """One level has a receptive field of 3 voxels to each side."""
+    torch.manual_seed(0)
+    model = M2SS(NetworkConfig(widths=(4,), scale_width=2)).eval()
+    shape = (48, 48, 40)
+    images, brain = volume(shape)
+    seen_whole = brain.copy()
+    for box in grid(shape):
+        edge = np.zeros(shape, bool)
+        edge[box] = True
+        inner = tuple(
+            slice(s.start + 3 * (s.start > 0), s.stop - 3 * (s.stop < n))
+            for s, n in zip(box, shape, strict=True)
+        )
+        edge[inner] = False
+        seen_whole &= ~edge
+    assert seen_whole.sum() > 1000
+    fast, paper = (run(model, images, brain, CPU, kind) for kind in ("fast", "paper"))
+    np.testing.assert_allclose(paper[seen_whole], fast[seen_whole], atol=1e-5)
+    assert np.abs(paper - fast).max() > 1e-4  # elsewhere zero padding shows
+
+
+@pytest.mark.parametrize("shape", [(20, 9, 40), (5, 3, 7)])
+def test_volume_smaller_than_a_patch(tiny_model, shape):
+    images = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    brain = np.ones(shape, bool)
+    for windows in ("fast", "paper"):
+        out = run(tiny_model, images, brain, CPU, windows)
+        assert out.shape == shape
+        assert (out > 0).all()
+
+
+def test_progress_of_the_papers_grid(tiny_model):
+    images, brain = volume()
+    calls = []
+    run(tiny_model, images, brain, CPU, "paper", lambda *c: calls.append(c))
+    total = calls[-1][1]
+    assert calls[-1] == (total, total)
+    assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+    assert total == sum(bool(brain[box].any()) for box in grid(brain.shape))
+
+
+class Starved:
+    """A network on a pretended GPU that has memory for ``room`` voxels at once."""
+
+    factor = 2
+
+    def __init__(self, room):
+        self.room, self.place, self.sizes = room, "cuda", []
+
+    def to(self, device):
+        self.place = device.type
+        return self
+
+    def probability(self, model, images, device):
+        assert model is self
+        assert self.place == device.type  # weights and images on one device
+        size = images.size // 2
+        self.sizes.append((device.type, size))
+        if device.type != "cpu" and size > self.room:
+            raise torch.OutOfMemoryError
+        return np.full((len(images), *images.shape[2:]), 0.5, np.float32)
+
+
+@pytest.fixture
+def starved(monkeypatch):
+    def make(room):
+        model = Starved(room)
+        monkeypatch.setattr(predictor, "_probability", model.probability)
+        monkeypatch.setattr(predictor, "_LIMIT", 200_000)
+        return model
+
+    return make
+
+
+def test_out_of_memory_takes_smaller_windows(starved, caplog):
+    model = starved(100_000)
+    images, brain = volume((60, 56, 50))
+    out = run(model, images, brain, torch.device("cuda"))
+    assert (out[brain] == 0.5).all()
+    assert model.place == "cuda"
+    assert [r.levelno for r in caplog.records] == [logging.WARNING]
+    assert "smaller windows" in caplog.text
+
+
+def test_out_of_memory_takes_smaller_batches(starved, caplog):
+    model = starved(4 * 32**3)
+    images, brain = volume()
+    out = run(model, images, brain, torch.device("cuda"), "paper")
+    np.testing.assert_allclose(out[brain], 0.5)
+    assert max(size for _, size in model.sizes[1:]) == 4 * 32**3
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("windows", ["fast", "paper"])
+def test_out_of_memory_ends_on_the_cpu(starved, caplog, windows):
+    model = starved(0)
+    images, brain = volume()
+    out = run(model, images, brain, torch.device("cuda"), windows)
+    np.testing.assert_allclose(out[brain], 0.5)
+    assert model.place == "cpu"
+    assert [r.getMessage().split(";")[0] for r in caplog.records] == [
+        "The GPU's memory ran out",
+        "The GPU's memory ran out",
+        "The GPU's memory ran out even for small windows",
+    ]
+    model.room = 10**9  # another program has ended: the next scan runs on the GPU again
+    run(model, images, brain, torch.device("cuda"), windows)
+    assert model.sizes[-1][0] == "cuda"
+
+
+def test_out_of_memory_of_the_cpu_is_not_hidden(starved, monkeypatch):
+    model = starved(0)
+
+    def fail(*_):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(predictor, "_probability", fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        run(model, *volume(), CPU)
+
+
+def scan_of(head, size):
+    affine = np.diag([*([size] * 3), 1.0])
+    return Scan.from_arrays(head.t1, head.t2, affine, head.brain)
+
+
+@pytest.fixture
+def tiny_predictor(tiny_weights, monkeypatch):
+    """A predictor that notes the shapes it computes."""
+    made = Predictor(tiny_weights, "cpu")
+    made.shapes = []
+    compute = made.predict_array
+
+    def noted(images, brain, progress=None):
+        made.shapes.append(brain.shape)
+        return compute(images, brain, progress)
+
+    monkeypatch.setattr(made, "predict_array", noted)
+    return made
+
+
+@pytest.mark.parametrize("size", [0.645, 0.8, 1.1])
+def test_scan_within_the_weights_range_is_not_resampled(tiny_predictor, head, size):
+    out = tiny_predictor.predict(scan_of(head, size))
+    assert tiny_predictor.shapes == [head.brain.shape]
+    np.testing.assert_array_equal(out > 0, interior(head.brain, (size,) * 3))
+
+
+@pytest.mark.parametrize(("size", "shape"), [(2.2, (48, 56, 52)), (0.5, (19, 22, 20))])
+def test_other_voxel_sizes_are_resampled_and_back(tiny_predictor, head, size, shape):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)  # coarse voxels
+        scan = scan_of(head, size)
+    out = tiny_predictor.predict(scan)
+    assert tiny_predictor.shapes == [shape]
+    assert out.shape == scan.grid.shape
+    assert out.dtype == np.float32
+    inside = interior(scan.brain, (size,) * 3)
+    assert inside.any()
+    assert not out[~inside].any()
+    assert (out[inside] > 0).mean() > 0.9
+    assert out.max() <= 1
+
+
+def test_interior_is_3_mm_from_the_surface_but_not_from_the_field_of_view():
+    brain = np.zeros((20, 12, 9), bool)
+    brain[4:, :, :] = True
+    inside = interior(brain, (1.0, 1.0, 1.0))
+    np.testing.assert_array_equal(np.flatnonzero(inside[:, 6, 4]), np.arange(7, 20))
+    assert inside[10].all()
+    assert interior(np.ones((5, 5, 5), bool), (1, 1, 1)).all()
+    coarse = interior(brain, (2.0, 1.0, 1.0))
+    np.testing.assert_array_equal(np.flatnonzero(coarse[:, 6, 4]), np.arange(5, 20))
+
+
+def test_one_modality(tiny_predictor, head):
+    affine = np.diag([0.8, 0.8, 0.8, 1])
+    both = tiny_predictor.predict(scan_of(head, 0.8))
+    for t1, t2 in ((head.t1, None), (None, head.t2)):
+        out = tiny_predictor.predict(Scan.from_arrays(t1, t2, affine, head.brain))
+        assert np.isfinite(out).all()
+        assert np.abs(out - both).max() > 1e-3
+
+
+def test_card_and_id(tiny_weights):
+    made = Predictor(tiny_weights, "cpu")
+    assert made.card.name == "tiny"
+    assert len(made.weights_id) == 12
+
+
+def test_empty_brain(tiny_weights):
+    made = Predictor(tiny_weights, "cpu")
+    out = made.predict_array(
+        np.ones((2, 8, 8, 8), np.float32),
+        np.zeros((8, 8, 8), bool),
+        lambda *_: pytest.fail("nothing to do"),
+    )
+    assert out.shape == (8, 8, 8)
+    assert not out.any()
+
+
+def test_missing_weights(tmp_path):
+    with pytest.raises(InputError, match=r"none.safetensors do not exist"):
+        Predictor(tmp_path / "none.safetensors", "cpu")

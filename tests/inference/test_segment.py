@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+from napari_pvs.errors import InputError
+from napari_pvs.inference import segment as module
+from napari_pvs.inference.config import SegmentConfig
+from napari_pvs.inference.predictor import Predictor
+from napari_pvs.inference.segment import segment, segment_scan
+from napari_pvs.scans.scan import Scan
+
+
+@pytest.fixture
+def config(head_files, tiny_weights):
+    t1, t2, brain = head_files
+    return SegmentConfig(t1=t1, t2=t2, brain_mask=brain, weights=tiny_weights, device="cpu")
+
+
+def test_from_files(config, tiny_weights, head):
+    calls = []
+    result = segment(config, lambda *c: calls.append(c))
+    card = Predictor(tiny_weights, "cpu").card
+    assert calls == [(1, 1)]
+    assert result.threshold == card.threshold
+    assert result.scan.modalities == ("T1", "T2")
+    assert result.probability.shape == head.brain.shape
+    above = result.probability >= np.float32(card.threshold)
+    assert 0 < (result.labels > 0).sum() <= above.sum()
+    assert not (result.labels > 0)[~above].any()
+    assert len(result.table) == result.labels.max() > 1
+    assert min(row.volume_mm3 for row in result.table) >= 1
+    assert result.origin == {
+        "method": "network",
+        "weights": "tiny",
+        "weights_id": Predictor(tiny_weights, "cpu").weights_id,
+        "architecture": "M2SS-PVS",
+    }
+
+
+def test_threshold_and_smallest_volume(config):
+    base = segment(config)
+    lower = segment(config.model_copy(update={"threshold": base.threshold / 2}))
+    assert lower.threshold == base.threshold / 2
+    assert (lower.labels > 0).sum() > (base.labels > 0).sum()
+    large = segment(config.model_copy(update={"min_volume": 3.0}))
+    assert [r.volume_mm3 for r in large.table] == [
+        r.volume_mm3 for r in base.table if r.volume_mm3 >= 3
+    ]
+
+
+def test_a_scan_in_memory_with_a_predictor_that_is_kept(config, head, tiny_weights):
+    scan = Scan.from_arrays(head.t1, head.t2, np.diag([0.8, 0.8, 0.8, 1]), head.brain)
+    again = segment_scan(scan, SegmentConfig(), Predictor(tiny_weights, "cpu"))
+    np.testing.assert_array_equal(again.labels, segment(config).labels)
+
+
+def test_a_baseline_needs_no_weights(config, monkeypatch, tmp_path):
+    def half(scan, method):
+        assert method == "frangi"
+        return np.where(scan.brain, 0.5, 0).astype(np.float32), 0.4
+
+    monkeypatch.setattr(module, "baseline", half)
+    absent = {"method": "frangi", "weights": tmp_path / "absent.safetensors"}
+    result = segment(config.model_copy(update=absent))
+    assert result.threshold == 0.4
+    assert result.origin == {"method": "frangi"}
+    assert len(result.table) == 1
+
+
+def test_no_scan():
+    with pytest.raises(InputError, match=r"no scan was given.*--t1.*--t2"):
+        segment(SegmentConfig())
+
+
+def test_weights_are_checked_before_the_scan_is_read(config, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "load_scan", lambda *_: pytest.fail("the slow part"))
+    with pytest.raises(InputError, match="do not exist"):
+        segment(config.model_copy(update={"weights": tmp_path / "absent.safetensors"}))
+
+
+def test_missing_scan(config, tmp_path):
+    with pytest.raises(InputError, match=r"absent.nii does not exist"):
+        segment(config.model_copy(update={"t2": tmp_path / "absent.nii"}))

@@ -1,0 +1,59 @@
+"""Regions of the template hold what they should, by MNI coordinates."""
+
+import numpy as np
+import pytest
+
+from napari_pvs.scans.template import load_template
+
+
+@pytest.mark.parametrize(
+    ("point", "region"),
+    [
+        ((13, 12, 10), "caudate"),
+        ((26, 4, 2), "putamen"),
+        ((-20, -6, -2), "pallidum"),
+        ((-12, -18, 8), "thalamus"),
+    ],
+)
+def test_deep_grey_holds(point: tuple[int, int, int], region: str) -> None:
+    template = load_template()
+    assert template.deep_grey[tuple(np.array(point) - template.affine[:3, 3].astype(int))]
+
+
+@pytest.mark.parametrize(
+    ("point", "place"),
+    [
+        ((0, -30, -35), "pons"),
+        ((25, -65, -35), "cerebellum"),
+        ((0, -60, -15), "vermis"),
+    ],
+)
+def test_infratentorial_holds(point: tuple[int, int, int], place: str) -> None:
+    template = load_template()
+    assert template.infratentorial[tuple(np.array(point) - template.affine[:3, 3].astype(int))]
+
+
+@pytest.mark.parametrize(
+    ("point", "place"),
+    [
+        ((40, 0, 0), "insula"),
+        ((50, -20, -25), "temporal lobe"),
+        ((20, -90, -5), "occipital lobe"),
+        ((25, -5, -22), "amygdala"),
+        ((25, -40, 25), "white matter"),
+        ((0, 20, 15), "corpus callosum or ventricle"),
+    ],
+)
+def test_neither_region_holds(point: tuple[int, int, int], place: str) -> None:
+    template = load_template()
+    index = tuple(np.array(point) - template.affine[:3, 3].astype(int))
+    assert not template.deep_grey[index]
+    assert not template.infratentorial[index]
+
+
+def test_region_volumes_are_plausible() -> None:
+    template = load_template()
+    # The template's brain is a third larger than the mean adult's; mm3 are voxels here.
+    assert 40e3 < template.deep_grey.sum() < 75e3
+    assert 150e3 < template.infratentorial.sum() < 290e3
+    np.testing.assert_array_equal(template.deep_grey, template.deep_grey[::-1])
