@@ -31,8 +31,9 @@ def inputs(tmp_path, head, tiny_weights):
             if suffix == ".mgz":
                 image = nib.MGHImage(data.astype(np.float32), where)
             else:
-                image = nib.Nifti1Image(data.astype(np.float32), where)
-                image.set_data_dtype(np.uint8 if name == "brain" else kind)
+                data = data.astype(np.uint8 if name == "brain" else np.float32)
+                image = nib.Nifti1Image(data, where)
+                image.set_data_dtype(data.dtype if name == "brain" else kind)
                 image.header["descrip"] = b"scanner 7"
                 image.header["cal_max"] = 250
                 image.header.set_xyzt_units("mm", "sec")
