@@ -1,0 +1,65 @@
+# GNU make 3.81 or newer (macOS has that). `make help` lists the targets.
+
+PYTHONS = python3 python3.14 python3.13 python3.12 python3.11
+VENV = .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+METADATA = pyproject.toml constraints.txt
+
+# A stamp is older than the metadata when the environment has to be brought up to date.
+MADE = $(VENV)/.made
+PRODUCT = $(VENV)/.product
+DEV = $(VENV)/.dev
+DOCS = $(VENV)/.docs
+
+ifeq ($(shell uname -s),Linux)
+DISPLAYED = xvfb-run -a
+endif
+
+# Without bytecode every import of torch would compile it again.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo test lint docs clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.* ## \(.*\)/make \1	\2/p' Makefile
+
+demo: $(PRODUCT) ## make a synthetic subject, segment it, evaluate the result (into demo-output)
+	$(BIN)/napari-pvs demo demo-output --overwrite
+
+test: lint ## lint, then pytest on a virtual display; PYTEST_ARGS="-k grid" chooses tests
+	.ci/system-packages
+	$(DISPLAYED) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(DEV) ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+docs: $(DOCS) ## build the documentation into site
+	$(BIN)/mkdocs build --strict
+
+clean: ## remove the environment and everything that was made
+	rm -rf $(VENV) demo-output site dist build .coverage .mypy_cache .pytest_cache .ruff_cache
+
+$(MADE):
+	@for python in $(PYTHONS); do \
+	    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        echo "$$python -m venv $(VENV)"; \
+	        $$python -m venv $(VENV) && touch $@; exit; \
+	    fi; \
+	done; \
+	echo "napari-pvs needs Python 3.11 or newer, and none of $(PYTHONS) is; install one." >&2; exit 1
+
+$(PRODUCT): $(METADATA) | $(MADE)
+	$(PIP) -e .
+	@touch $@
+
+$(DEV): $(METADATA) | $(MADE)
+	$(PIP) -e '.[dev]'
+	@touch $@ $(PRODUCT)
+
+$(DOCS): $(METADATA) | $(MADE)
+	$(PIP) -e '.[docs]'
+	@touch $@ $(PRODUCT)

@@ -1,0 +1,166 @@
+"""What all tests share."""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("OMP_NUM_THREADS", "2")  # read when torch is loaded
+
+
+@pytest.fixture(autouse=True)
+def no_leaked_widgets() -> Iterator[None]:
+    """Fail a test that leaves a window behind; Qt is asked only where a test has loaded it."""
+    before = _windows()
+    yield
+    leaked = [window for window in _windows() if window not in before]
+    names = [f"{type(window).__name__} {window.objectName()!r}" for window in leaked]
+    for window in leaked:  # so that the tests that follow are not blamed
+        window.close()
+        window.deleteLater()
+    assert not names, f"the test left widgets open: {', '.join(names)}"
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Real scans and label maps, which are not part of the repository."""
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("NAPARI_PVS_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"{folder} does not exist; set NAPARI_PVS_DATA to the folder of real scans.")
+    return folder
+
+
+def _windows() -> list:
+    """Top-level widgets that nobody owns; popups of a live widget have a parent."""
+    widgets = sys.modules.get("qtpy.QtWidgets")
+    application = widgets.QApplication.instance() if widgets else None
+    if application is None:
+        return []
+    application.sendPostedEvents(None, 52)  # QEvent.DeferredDelete: what deleteLater left
+    return [window for window in application.topLevelWidgets() if window.parent() is None]
+
+
+AFFINE = np.array([[0.8, 0, 0, -9], [0, 0.8, 0, -11], [0, 0, 0.8, -10], [0, 0, 0, 1.0]])
+
+
+@dataclass
+class Head:
+    """Noisy white matter with some fluid and cortex, tubes bright on T2, in a box of brain."""
+
+    t1: np.ndarray
+    t2: np.ndarray
+    brain: np.ndarray
+    label: np.ndarray
+
+
+def _head(shape=(24, 28, 26), seed=0, tubes=8) -> Head:
+    rng = np.random.default_rng(seed)
+    brain = np.zeros(shape, bool)
+    brain[3:-3, 3:-3, 3:-3] = True
+    tissue = rng.choice(3, size=shape, p=[0.02, 0.3, 0.68])
+    t1 = np.array([40.0, 75, 100])[tissue] + rng.normal(0, 4, shape)
+    t2 = np.array([190.0, 120, 100])[tissue] + rng.normal(0, 4, shape)
+    label = np.zeros(shape, bool)
+    for _ in range(tubes):
+        x, y, z = (int(rng.integers(5, n - 6)) for n in shape)
+        label[x : x + 2, y : y + 2, z : min(z + 5, shape[2] - 4)] = True
+    t1[label], t2[label] = 35, 260
+    t1[~brain] = t2[~brain] = 0
+    return Head(t1.astype(np.float32), t2.astype(np.float32), brain, label)
+
+
+def _save(path: Path, data: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = data.astype(np.uint8) if data.dtype == bool else data
+    nib.save(nib.Nifti1Image(data, affine), path)
+    return path
+
+
+@pytest.fixture
+def make_head():
+    """Function of shape, seed and number of tubes."""
+    return _head
+
+
+@pytest.fixture
+def head() -> Head:
+    return _head()
+
+
+@pytest.fixture
+def write_image():
+    """Function of path, data and affine."""
+    return _save
+
+
+@pytest.fixture
+def head_files(tmp_path, head) -> list[Path]:
+    """T1, T2 and brain mask of `head`."""
+    images = {"t1": head.t1, "t2": head.t2, "brain": head.brain}
+    return [_save(tmp_path / "in" / f"{name}.nii.gz", data) for name, data in images.items()]
+
+
+@pytest.fixture
+def make_study(tmp_path):
+    """Function that writes a BIDS study of small heads."""
+
+    def make(subjects=3, labelled=None, modalities=("T1w", "T2w"), tubes=8) -> Path:
+        root = tmp_path / "study"
+        for index in range(subjects):
+            name = f"sub-{index + 1:02d}"
+            one = _head(seed=index, tubes=tubes)
+            inner = Path(name) / "anat"
+            for kind, data in (("T1w", one.t1), ("T2w", one.t2)):
+                if kind in modalities:
+                    _save(root / inner / f"{name}_{kind}.nii.gz", data)
+            derivatives = root / "derivatives"
+            _save(derivatives / "x" / inner / f"{name}_desc-brain_mask.nii.gz", one.brain)
+            if labelled is None or index < labelled:
+                _save(derivatives / "labels" / inner / f"{name}_desc-pvs_mask.nii.gz", one.label)
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model():
+    """A network of 2 levels with random weights and batch statistics."""
+    import torch
+
+    from napari_pvs.network.config import NetworkConfig
+    from napari_pvs.network.m2ss import M2SS
+
+    torch.manual_seed(0)
+    model = M2SS(NetworkConfig(widths=(4, 8), scale_width=2))
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm3d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        model(torch.randn(4, 2, 16, 16, 16))  # batch statistics
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory, tiny_model) -> Path:
+    """Its weights, with a threshold that about 5 % of the voxels of a head exceed."""
+    import torch
+
+    from napari_pvs.inference.predictor import interior, run
+    from napari_pvs.network.weights import ModelCard, save
+    from napari_pvs.scans.intensity import normalise
+
+    one = _head()
+    images = np.stack([normalise(image, one.brain) for image in (one.t1, one.t2)])
+    found = run(tiny_model, images, one.brain, torch.device("cpu"))
+    inside = interior(one.brain, (0.8, 0.8, 0.8))
+    threshold = float(np.quantile(found[inside], 0.95).round(4))
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save(path, tiny_model, ModelCard(name="tiny", threshold=threshold))
+    return path
