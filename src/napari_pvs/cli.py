@@ -56,9 +56,7 @@ def _segment(config: SegmentConfig, out: Path, overwrite: bool) -> None:
         result = run(config, progress)
     paths = outputs.write(result, out, config)
     found = outputs.summary(result, config)
-    print(
-        f"{found['count']} PVS, {found['volume_mm3']:.0f} mm³, threshold {result.threshold:.2f}"
-    )
+    print(f"{found['count']} PVS, {found['volume_mm3']:.0f} mm³, threshold {result.threshold:.2f}")
     for path in paths.values():
         print(f"  {path}")
 
@@ -199,12 +197,15 @@ def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> 
 
 @contextmanager
 def _progress(title: str) -> Iterator[Any]:
-    """A progress bar on stderr, fed with steps done and steps in all."""
+    """A progress bar on stderr, fed with steps done and steps in all; None in a log."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     console = Console(stderr=True)
+    if not console.is_terminal:  # rich would leave an empty line in a log
+        yield None
+        return
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
         task = bars.add_task(title, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)

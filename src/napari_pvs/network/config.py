@@ -1,6 +1,6 @@
 """The shape of the network."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 
 class NetworkConfig(BaseModel):
@@ -11,7 +11,7 @@ class NetworkConfig(BaseModel):
     multiscale: bool = Field(
         True, description="Feed every encoder level from the images themselves."
     )
-    widths: tuple[int, ...] = Field(
-        (16, 32, 64, 128), description="Channels per encoder level, finest first."
+    widths: tuple[PositiveInt, ...] = Field(
+        (16, 32, 64, 128), min_length=1, description="Channels per encoder level, finest first."
     )
     scale_width: int = Field(8, ge=1, description="Channels of each of the two paths per scale.")

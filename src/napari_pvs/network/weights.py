@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,11 +85,17 @@ def load(path: Path) -> tuple[M2SS, ModelCard]:
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} is not a readable safetensors file; {remedy}.") from error
     try:
-        card = ModelCard.model_validate(json.loads(metadata["card"]))
-    except (KeyError, json.JSONDecodeError, ValidationError) as error:
+        values = json.loads(metadata["card"])
+        made_for = str(values["format"])
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise InputError(f"{path} carries no napari-pvs model card; {remedy}.") from error
-    if card.format != FORMAT:
-        raise InputError(f"{path} has format {card.format}, not {FORMAT}; update napari-pvs.")
+    # before the rest: a newer card may have fields that this version does not know
+    if made_for != FORMAT:
+        raise InputError(f"{path} has format {made_for}, not {FORMAT}; update napari-pvs.")
+    try:
+        card = ModelCard.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{path} carries no napari-pvs model card; {remedy}.") from error
     model = M2SS(card.network)
     wanted = model.state_dict()
     missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
@@ -123,7 +128,6 @@ def starter_path() -> Path:
     return Path(str(resources.files("napari_pvs.network") / "starter.safetensors"))
 
 
-@cache
 def fingerprint(path: Path) -> str:
     """First 12 hex digits of the SHA-256 of the file: the id that is stamped on predictions."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]

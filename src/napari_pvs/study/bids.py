@@ -76,6 +76,8 @@ def subjects(root: Path) -> list[StudySubject]:
 
 def _one(folder: Path, stem: str) -> Path | None:
     candidates = [path for suffix in _SUFFIXES for path in sorted(folder.glob(stem + suffix))]
+    # fMRIPrep writes each mask on a template's grid too
+    candidates = [path for path in candidates if "_space-" not in path.name] or candidates
     # runs of one protocol: the first counts
     runs = [re.sub(r"_run-\d+", "", path.name) for path in candidates]
     if len(set(runs)) > 1:

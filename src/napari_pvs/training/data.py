@@ -28,8 +28,8 @@ class Loaded:
         (2, X, Y, Z) float16, normalised; a missing modality is zeros.
     label, brain
         (X, Y, Z) bool.
-    voxel_volume
-        In mm³.
+    voxel_size
+        In mm.
     foreground
         (n, 3) PVS voxels.
     """

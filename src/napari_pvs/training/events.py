@@ -19,7 +19,11 @@ class EventLog:
 
     def __init__(self, path: Path):
         self._path = Path(path)
-        self._sequence = sum(1 for _ in self._path.open()) if self._path.exists() else 0
+        written = self._path.read_bytes() if self._path.exists() else b""
+        whole = written[: written.rfind(b"\n") + 1]
+        if whole != written:  # a run that was killed left half a line
+            self._path.write_bytes(whole)
+        self._sequence = whole.count(b"\n")
 
     def write(self, kind: str, **values: Any) -> None:
         """Append one event ``{v, seq, time, type, ...}``."""

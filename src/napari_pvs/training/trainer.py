@@ -54,7 +54,7 @@ def train(config: TrainingConfig, out: Path) -> Path:
     config
         What to do.
     out
-        A new or empty folder.
+        A new or empty folder; it may hold the ``config.json`` of this run.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def train(config: TrainingConfig, out: Path) -> Path:
         The loss became NaN or infinite.
     """
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(p.name != CONFIG for p in out.iterdir())):
         raise InputError(f"{out} exists and is not an empty folder; name a new one.")
     study = {s.name: s for s in find_subjects(config.study)}
     roles = split([*study.values()], config.validation, config.test, config.seed)

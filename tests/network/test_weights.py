@@ -1,0 +1,168 @@
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from napari_pvs.errors import InputError
+from napari_pvs.network.config import NetworkConfig
+from napari_pvs.network.m2ss import M2SS
+from napari_pvs.network.weights import ModelCard, fingerprint, load, save, starter_path
+
+
+@pytest.fixture
+def stored(tiny_weights):
+    """Tensors and card of a good file."""
+    with safe_open(tiny_weights, framework="pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return state, json.loads(file.metadata()["card"])
+
+
+def refused(path, pattern):
+    with pytest.raises(InputError, match=pattern) as error:
+        load(path)
+    message = str(error.value)
+    assert str(path) in message
+    assert "\n" not in message
+    assert message.endswith(".")
+
+
+def refused_when_written(tmp_path, state, metadata, pattern):
+    path = tmp_path / "bad.safetensors"
+    save_file(state, path, metadata=metadata)
+    refused(path, pattern)
+
+
+def test_round_trip(tmp_path, tiny_model):
+    path = tmp_path / "new" / "weights.safetensors"
+    given = ModelCard(name="mine", threshold=0.35, accuracy={"dsc": 0.7})
+    save(path, tiny_model, given)
+    model, card = load(path)
+    assert not model.training
+    assert card == given.model_copy(update={"network": tiny_model.config})
+    for name, tensor in tiny_model.state_dict().items():
+        found = model.state_dict()[name]
+        assert found.dtype == tensor.dtype
+        torch.testing.assert_close(found, tensor, rtol=1e-3, atol=1e-6)
+    images = torch.randn(1, 2, 12, 12, 12)
+    torch.testing.assert_close(model(images), tiny_model(images), rtol=0.02, atol=0.02)
+    assert sorted(p.name for p in path.parent.iterdir()) == [
+        "weights.json",
+        "weights.safetensors",
+    ]
+
+
+def test_stored_in_half_precision_with_its_card(tiny_weights, stored):
+    state, card = stored
+    kinds = {t.dtype for n, t in state.items() if not n.endswith("num_batches_tracked")}
+    assert kinds == {torch.float16}
+    assert card == json.loads(tiny_weights.with_suffix(".json").read_text())
+    assert card["network"]["widths"] == [4, 8]
+    assert card["format"] == "napari-pvs/1"
+
+
+def test_full_precision_is_read_too(tmp_path, stored):
+    state, card = stored
+    state = {n: t.float() if t.is_floating_point() else t for n, t in state.items()}
+    save_file(state, tmp_path / "full.safetensors", metadata={"card": json.dumps(card)})
+    model, _ = load(tmp_path / "full.safetensors")
+    torch.testing.assert_close(model.head.weight, state["head.weight"])
+
+
+def test_missing(tmp_path):
+    refused(tmp_path / "none.safetensors", "do not exist")
+    refused(tmp_path, "do not exist")  # a folder
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", bytes(range(256)) * 8])
+def test_random_bytes(tmp_path, content):
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(content)
+    refused(path, "not a readable safetensors")
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.999])
+def test_truncated(tmp_path, tiny_weights, keep):
+    whole = tiny_weights.read_bytes()
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(whole[: int(len(whole) * keep)])
+    refused(path, "not a readable safetensors")
+
+
+def test_no_or_damaged_card(tmp_path, stored):
+    state, card = stored
+    for metadata in (
+        None,
+        {"other": "x"},
+        {"card": "{"},
+        {"card": "[]"},
+        {"card": "{}{}"},
+        {"card": json.dumps(card | {"threshold": 2})},
+        {"card": json.dumps(card | {"network": {"widths": []}})},
+    ):
+        refused_when_written(tmp_path, state, metadata, "no napari-pvs model card")
+
+
+def test_newer_format_even_with_an_unknown_card(tmp_path, stored):
+    state, card = stored
+    for newer in (card | {"format": "napari-pvs/2"}, {"format": "napari-pvs/2", "kind": "x"}):
+        refused_when_written(
+            tmp_path, state, {"card": json.dumps(newer)}, "napari-pvs/2.*update napari-pvs"
+        )
+
+
+def test_tensors_of_another_network(tmp_path, stored):
+    state, card = stored
+    metadata = {"card": json.dumps(card)}
+    missing = {n: t for n, t in state.items() if n != "head.bias"}
+    refused_when_written(tmp_path, missing, metadata, "lack head.bias")
+    extra = state | {"head.more": torch.zeros(1)}
+    refused_when_written(tmp_path, extra, metadata, "unknown head.more")
+    shape = state | {"head.bias": torch.zeros(2).half()}
+    refused_when_written(tmp_path, shape, metadata, r"head.bias is \(2,\)")
+    dtype = state | {"head.bias": torch.zeros(1, dtype=torch.int32)}
+    refused_when_written(tmp_path, dtype, metadata, "head.bias is .*int32")
+    for value in (float("nan"), float("inf")):
+        broken = state | {"head.bias": torch.full((1,), value).half()}
+        refused_when_written(tmp_path, broken, metadata, "head.bias holds values.*not finite")
+    other = card | {"network": card["network"] | {"multiscale": False}}
+    refused_when_written(tmp_path, state, {"card": json.dumps(other)}, "of another network")
+
+
+def test_failed_save_leaves_the_old_file(tmp_path, tiny_model, monkeypatch):
+    import safetensors.torch
+
+    path = tmp_path / "weights.safetensors"
+    save(path, tiny_model, ModelCard(name="old"))
+
+    def fail(*args, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save(path, tiny_model, ModelCard(name="new"))
+    assert load(path)[1].name == "old"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_fingerprint_follows_the_file(tmp_path, tiny_weights):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(tiny_weights.read_bytes())
+    first = fingerprint(path)
+    assert first == fingerprint(tiny_weights)
+    assert len(first) == 12
+    save(path, M2SS(NetworkConfig(widths=(4,), scale_width=1)), ModelCard())
+    assert fingerprint(path) != first
+
+
+def test_starter_weights():
+    path = starter_path()
+    assert path.stat().st_size <= 8e6
+    model, card = load(path)
+    assert card.accuracy
+    assert card.training
+    assert card.licence
+    low, high = card.voxel_size_mm
+    assert 0.4 < low < high < 2
+    assert model.config.multiscale

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from napari_pvs.phantom import mimics
+from napari_pvs.phantom.anatomy import Anatomy, Tissue
+
+EDGES = np.full(3, 1.0)
+
+
+def test_sulcal_tips_open_the_cortex_only(head: Anatomy) -> None:
+    tips = mimics.sulcal_tips(head.tissue, np.random.default_rng(0))
+    assert tips.min() >= 0
+    assert 0.2 < tips.max() <= 0.9
+    assert not tips[head.tissue != Tissue.CORTEX].any()
+    # cortex lies against CSF here: no banks meet, little is opened
+    assert (tips > 0.2)[head.tissue == Tissue.CORTEX].mean() < 0.5
+
+
+def test_sulcal_tips_lie_where_two_banks_meet() -> None:
+    tissue = np.full((60, 30, 30), Tissue.WHITE_MATTER, np.uint8)
+    tissue[27:34] = Tissue.CORTEX
+    amount = sum(mimics.sulcal_tips(tissue, np.random.default_rng(seed)) for seed in range(6))
+    profile = np.asarray(amount).mean((1, 2))
+    assert profile.argmax() == 30
+    assert profile[28] < 0.3 * profile[30]
+
+
+def test_folia_are_thin_fissures_of_the_cerebellum() -> None:
+    cerebellum = np.zeros((60, 60, 60), np.float32)
+    cerebellum[10:50, 10:50, 10:50] = 1
+    share = mimics.folia(cerebellum, EDGES, np.random.default_rng(0))
+    assert not share[cerebellum == 0].any()
+    assert share.min() >= 0
+    assert share.max() <= 1
+    assert 0.03 < (share > 0.2)[cerebellum > 0].mean() < 0.6
+    again = mimics.folia(cerebellum, EDGES, np.random.default_rng(1))
+    assert not np.array_equal(share, again)
+
+
+def test_no_cerebellum_no_folia() -> None:
+    nothing = np.zeros((20, 20, 20), np.float32)
+    assert not mimics.folia(nothing, EDGES, np.random.default_rng(0)).any()
+
+
+def test_lesions_are_blobs_with_lacunes_in_a_rim() -> None:
+    white = np.zeros((70, 70, 70), bool)
+    white[5:65, 5:65, 5:65] = True
+    distance = np.full((35, 35, 35), 20, np.float32)
+    distance[:17] = 4
+    found = [mimics.lesions(white, distance, EDGES, np.random.default_rng(s)) for s in range(6)]
+    for wmh, fluid in found:
+        assert wmh.max() <= 1
+        assert wmh.min() == 0
+        assert 5e-4 < (wmh > 0.5).mean() < 0.2
+        assert fluid.max() <= 1
+        assert wmh[fluid > 0.5].mean() > 0.8 if fluid.any() else True
+    assert any(fluid.max() > 0.5 for _, fluid in found)
+    # periventricular ones crowd near the ventricles
+    assert np.mean([wmh[:34].sum() > wmh[34:].sum() for wmh, _ in found]) > 0.5
+
+
+def test_no_white_matter_no_lesions() -> None:
+    nowhere = np.zeros((10, 10, 10), bool)
+    distance = np.ones((5, 5, 5), np.float32)
+    wmh, fluid = mimics.lesions(nowhere, distance, EDGES, np.random.default_rng(0))
+    assert not wmh.any()
+    assert not fluid.any()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_vessels_are_tubes_in_white_matter(seed: int) -> None:
+    allowed = np.zeros((50, 50, 50), bool)
+    allowed[8:42, 8:42, 8:42] = True
+    directions = np.zeros((3, 25, 25, 25), np.float32)
+    directions[2] = 1
+    share = mimics.vessels(allowed, directions, np.full(3, 0.8), np.random.default_rng(seed))
+    assert 0 < share.max() <= 1
+    assert 1e-4 < (share > 0.4).mean() < 0.02
+    assert not share[:5].any()
+
+
+def test_no_white_matter_no_vessels() -> None:
+    nowhere = np.zeros((10, 10, 10), bool)
+    directions = np.zeros((3, 5, 5, 5), np.float32)
+    assert not mimics.vessels(nowhere, directions, EDGES, np.random.default_rng(0)).any()

@@ -1,0 +1,207 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from napari_pvs.phantom import mimics
+from napari_pvs.phantom.anatomy import Anatomy
+from napari_pvs.phantom.config import PhantomConfig
+from napari_pvs.phantom.sites import SITES
+from napari_pvs.phantom.subject import Subject, make_subject
+
+Make = Callable[..., Subject]
+
+
+@pytest.fixture(scope="module")
+def make(head: Anatomy, config: PhantomConfig) -> Make:
+    def make(site: str = "A", seed: int = 5, **change: object) -> Subject:
+        changed = config.model_copy(update=change)
+        return make_subject(head, SITES[site], changed, np.random.default_rng(seed))
+
+    return make
+
+
+def test_grid(subject: Subject) -> None:
+    arrays = (subject.t1, subject.t2, subject.brain, subject.habitat, subject.fraction)
+    assert {a.shape for a in (*arrays, subject.instances)} == {(80, 80, 80)}
+    np.testing.assert_allclose(np.diag(subject.affine), [0.8, 0.8, 0.8, 1])
+    np.testing.assert_allclose(subject.affine @ [39.5, 39.5, 39.5, 1], [0, 0, 0, 1])
+    assert (subject.site, subject.anatomy) == ("A", "spheres")
+    assert np.isfinite(subject.t1).all()
+    assert np.isfinite(subject.t2).all()
+
+
+def test_table_agrees_with_the_instances(subject: Subject, config: PhantomConfig) -> None:
+    assert len(subject.table) == 25
+    assert [row["id"] for row in subject.table] == list(range(1, 26))
+    assert {row["region"] for row in subject.table} <= {"WM", "BG"}
+    voxels = np.bincount(subject.instances.ravel(), minlength=26)[1:]
+    assert [row["voxels"] for row in subject.table] == voxels.tolist()
+    np.testing.assert_array_equal(subject.instances > 0, subject.fraction >= config.label_fraction)
+    for row in subject.table:
+        assert config.fluid[0] <= row["fluid"] <= config.fluid[1]
+        assert row["length_mm"] >= 2 * row["diameter_mm"] - 1e-3
+
+
+def test_tubes_do_not_overlap(subject: Subject) -> None:
+    """Volumes were measured tube by tube: any overlap would be missing in the sum."""
+    alone = sum(row["volume_mm3"] for row in subject.table)
+    assert subject.fraction.sum() * 0.8**3 == pytest.approx(alone, abs=0.02)
+    assert subject.fraction.min() == 0
+    assert subject.fraction.max() <= 1
+
+
+def test_tubes_lie_where_the_table_says(subject: Subject) -> None:
+    for row in subject.table:
+        if row["voxels"]:
+            centre = np.argwhere(subject.instances == row["id"]).mean(0)
+            world = (subject.affine @ [*centre, 1])[:3]
+            np.testing.assert_allclose(world, [row["x"], row["y"], row["z"]], atol=1.0)
+
+
+def test_tubes_stay_in_white_matter_and_basal_ganglia(subject: Subject) -> None:
+    core = subject.fraction > 0.9
+    assert core.any()
+    assert subject.habitat[core].mean() > 0.97
+    near = ndimage.binary_dilation(subject.habitat, iterations=3)
+    assert near[subject.fraction > 0].all()
+    assert subject.brain[subject.instances > 0].all()
+
+
+def test_volume_is_the_lengths_times_the_areas(subject: Subject) -> None:
+    expected = [np.pi / 4 * r["diameter_mm"] ** 2 * r["length_mm"] for r in subject.table]
+    measured = [r["volume_mm3"] for r in subject.table]
+    assert 0.9 < sum(measured) / sum(expected) < 1.25
+    assert np.corrcoef(expected, measured)[0, 1] > 0.97
+
+
+def test_pvs_are_bright_on_t2_and_dark_on_t1(make: Make) -> None:
+    with_pvs, without = make(fluid=(0.6, 0.6)), make(fluid=(0.01, 0.01))
+    np.testing.assert_array_equal(with_pvs.instances, without.instances)
+    core = with_pvs.fraction > 0.8
+    assert (with_pvs.t2 / without.t2)[core].mean() > 1.15
+    assert (with_pvs.t1 / without.t1)[core].mean() < 0.9
+    far = ~ndimage.binary_dilation(with_pvs.fraction > 0, iterations=4) & with_pvs.brain
+    np.testing.assert_allclose(with_pvs.t2[far], without.t2[far], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("mimic", "t1_is_bright", "t2_is_bright"),
+    [
+        ("vessels", False, False),
+        ("folia", False, True),
+        ("wmh", False, True),
+        ("lacune", False, True),
+    ],
+)
+def test_mimics_have_their_polarity(
+    make: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    mimic: str,
+    t1_is_bright: bool,
+    t2_is_bright: bool,
+) -> None:
+    def block(share: float) -> tuple[Subject, np.ndarray]:
+        image = np.zeros((80, 80, 80), np.float32)
+        image[10:16, 40:46, 50:56] = share
+        nothing = np.zeros_like(image)
+        names = ("vessels", "folia", "wmh", "lacune")
+        shown = {name: image if name == mimic else nothing for name in names}
+        monkeypatch.setattr(mimics, "vessels", lambda *_: shown["vessels"])
+        monkeypatch.setattr(mimics, "folia", lambda *_: shown["folia"])
+        monkeypatch.setattr(mimics, "lesions", lambda *_: (shown["wmh"], shown["lacune"]))
+        return make(pvs=(0, 0)), image > 0
+
+    (shown, where), (hidden, _) = block(1.0), block(0.0)
+    assert shown.brain[where].all()
+    assert ((shown.t1 / hidden.t1)[where].mean() > 1) is np.bool_(t1_is_bright)
+    assert ((shown.t2 / hidden.t2)[where].mean() > 1) is np.bool_(t2_is_bright)
+    for one, other in ((shown.t1, hidden.t1), (shown.t2, hidden.t2)):
+        assert abs((one / other)[where].mean() - 1) > 0.08
+
+
+def test_label_rule(make: Make) -> None:
+    strict, loose = make(label_fraction=0.6), make(label_fraction=0.2)
+    np.testing.assert_array_equal(strict.fraction, loose.fraction)
+    np.testing.assert_array_equal(strict.t2, loose.t2)
+    assert (loose.instances > 0).sum() > 1.5 * (strict.instances > 0).sum()
+    inside = strict.instances > 0
+    np.testing.assert_array_equal(strict.instances[inside], loose.instances[inside])
+
+
+def test_default_label_rule_keeps_the_volume(subject: Subject) -> None:
+    labelled = (subject.instances > 0).sum() / subject.fraction.sum()
+    assert labelled == pytest.approx(1, abs=0.12)
+
+
+def test_no_pvs(make: Make) -> None:
+    bare = make(pvs=(0, 0))
+    assert bare.table == []
+    assert not bare.instances.any()
+    assert not bare.fraction.any()
+
+
+def test_number_of_pvs_is_within_the_limits(make: Make) -> None:
+    numbers = [len(make(pvs=(3, 9), seed=seed).table) for seed in range(4)]
+    assert all(3 <= n <= 9 for n in numbers)
+    assert len(set(numbers)) > 1
+
+
+def test_same_seed_same_subject(make: Make, subject: Subject) -> None:
+    again, other = make(), make(seed=6)
+    for name in ("t1", "t2", "fraction", "instances", "brain"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(subject, name))
+        assert not np.array_equal(getattr(other, name), getattr(subject, name))
+    assert again.table == subject.table
+
+
+@pytest.mark.parametrize("name", ["A", "B", "C", "random"])
+def test_sites_keep_their_voxel_size(make: Make, name: str) -> None:
+    made = make(site=name, pvs=(2, 2))
+    edges = np.diag(made.affine)[:3]
+    for edge, (low, high) in zip(edges, SITES[name].voxel_size, strict=True):
+        assert low - 1e-3 <= edge <= high + 1e-3
+    assert made.t1.shape == tuple(np.round(64 / edges).astype(int))
+    assert made.site == name
+
+
+@pytest.mark.parametrize("name", ["A", "B", "C"])
+def test_sites_keep_their_snr(make: Make, name: str) -> None:
+    made = make(site=name, pvs=(2, 2))
+    quiet = ndimage.binary_erosion(made.habitat & (made.fraction == 0), iterations=3)
+    both = quiet[1:] & quiet[:-1]
+    for scan in (made.t1, made.t2):
+        # neighbours differ by noise, not by texture or bias; the median spares the lesions
+        step = np.abs(np.diff(scan, axis=0))[both]
+        sigma = np.median(step) / 0.6745 / np.sqrt(2)
+        low, high = SITES[name].snr
+        assert 0.8 * low < np.median(scan[quiet]) / sigma < 1.2 * high
+
+
+def test_misregistration_moves_t2_only(
+    head: Anatomy, config: PhantomConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from skimage.registration import phase_cross_correlation
+
+    made = []
+    for mm in (0.0, 3.0):
+        update = {"misregistration": (mm, mm), "snr": (200, 200), "motion": 0.0}
+        site = SITES["A"].model_copy(update=update)
+        made.append(make_subject(head, site, config, np.random.default_rng(3)))
+    np.testing.assert_array_equal(made[0].t1, made[1].t1)
+    brain = ndimage.binary_erosion(made[0].brain, iterations=5, border_value=0)
+    shift, *_ = phase_cross_correlation(
+        made[0].t2 * brain, made[1].t2 * brain, upsample_factor=10, normalization=None
+    )
+    assert np.linalg.norm(shift) * 0.8 == pytest.approx(3.0, abs=0.5)
+
+
+def test_outside_the_brain_is_zero_unless_the_head_is_wanted(head: Anatomy) -> None:
+    for keep in (False, True):
+        config = PhantomConfig(field_of_view=(112, 112, 112), pvs=(2, 2), head=keep)
+        site = SITES["B"]
+        made = make_subject(head, site, config, np.random.default_rng(0))
+        assert (made.t1[~made.brain] > 0).all() == keep
+        assert (made.t2[~made.brain] > 0).any() == keep
+        assert (made.t1[made.brain] > 0).all()

@@ -1,0 +1,32 @@
+import pytest
+from pydantic import ValidationError
+
+from napari_pvs.training.config import TrainingConfig
+
+
+def test_method_names_the_network():
+    assert TrainingConfig(study="x").network.multiscale
+    assert not TrainingConfig(study="x", method="supervised-mono").network.multiscale
+
+
+def test_round_trip():
+    config = TrainingConfig(study="x", validation=("sub-01",), weights="w.safetensors", seed=4)
+    assert TrainingConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"focal_weight": 0, "dice_weight": 0},
+        {"validation": ("sub-01",), "test": ("sub-01",)},
+        {"epochs": 0},
+        {"patch": 4},
+        {"foreground": 1.5},
+        {"focal_alpha": 1},
+        {"method": "unsupervised"},
+        {"lerning_rate": 1},
+    ],
+)
+def test_refuses(wrong):
+    with pytest.raises(ValidationError):
+        TrainingConfig(study="x", **wrong)

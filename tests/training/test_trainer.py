@@ -1,0 +1,162 @@
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from napari_pvs.errors import InputError
+from napari_pvs.network.config import NetworkConfig
+from napari_pvs.network.weights import load
+from napari_pvs.study.bids import subjects
+from napari_pvs.training import trainer
+from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.events import read
+from napari_pvs.training.trainer import train
+
+SMALL = {"epochs": 2, "steps": 3, "batch": 2, "patch": 8, "warmup": 1, "validate_every": 1}
+
+
+@pytest.fixture(autouse=True)
+def small_network(monkeypatch):
+    tiny = property(lambda self: NetworkConfig(widths=(4, 8), scale_width=2))
+    monkeypatch.setattr(TrainingConfig, "network", tiny)
+
+
+def config(study, **values):
+    return TrainingConfig(study=study, device="cpu", **(SMALL | values))
+
+
+def kinds(out):
+    return [event["type"] for event in read(out / "events.jsonl")]
+
+
+def test_run_folder(make_study, tmp_path):
+    study, out = make_study(5), tmp_path / "runs" / "one"
+    given = config(study, method="supervised-multi")
+    assert train(given, out) == out / "best.safetensors"
+    assert {p.name for p in out.iterdir()} == {
+        *("config.json", "split.json", "events.jsonl", "best.safetensors", "best.json"),
+        *("last.safetensors", "last.json"),
+    }
+    assert TrainingConfig.model_validate_json((out / "config.json").read_text()) == given
+    roles = json.loads((out / "split.json").read_text())
+    assert [len(roles[r]) for r in ("train", "validation", "test")] == [3, 1, 1]
+    events = read(out / "events.jsonl")
+    assert [e["seq"] for e in events] == list(range(len(events)))
+    said = [e["type"] for e in events]
+    assert said[:3] == ["hello", "phase", "phase"]
+    assert said[-1] == "done"
+    assert said.count("epoch") == said.count("validation") == 2
+    assert "step" in said
+    assert events[0]["train"] == 3
+    checked = [e for e in events if e["type"] == "validation"]
+    assert set(checked[0]["subjects"]) == set(roles["validation"])
+    model, card = load(out / "best.safetensors")
+    assert model.config.widths == (4, 8)
+    assert card.name == "one"
+    assert card.training["config"]["seed"] == 0
+    assert card.accuracy["validation"]["dsc"] == max(e["dsc"] for e in checked)
+    assert events[-1]["dsc"] == card.accuracy["validation"]["dsc"]
+    assert card.threshold in [e["threshold"] for e in checked]
+
+
+def test_loss_decreases_and_tubes_are_found(make_study, tmp_path):
+    quick = {"epochs": 8, "steps": 8, "batch": 4, "patch": 16, "validate_every": 8}
+    still = {"modality_dropout": 0, "average": 0.9, "learning_rate": 0.01}
+    out = tmp_path / "run"
+    train(config(make_study(2), **quick, **still), out)
+    events = read(out / "events.jsonl")
+    losses = [e["loss"] for e in events if e["type"] == "epoch"]
+    assert losses[-1] < 0.5 * losses[0]
+    assert events[-1]["dsc"] > 0.6
+
+
+def test_same_seed_same_weights(make_study, tmp_path):
+    study = make_study(2)
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(config(study, seed=seed, epochs=1), tmp_path / name)
+    a, b, c = ((tmp_path / n / "last.safetensors") for n in "abc")
+    first, second, other = (load(path)[0].state_dict() for path in (a, b, c))
+    assert all(torch.equal(first[n], second[n]) for n in first)
+    assert not all(torch.equal(first[n], other[n]) for n in first)
+
+
+def test_starts_from_weights(make_study, tmp_path, tiny_weights):
+    out = tmp_path / "run"
+    slow = {"epochs": 1, "steps": 1, "learning_rate": 1e-9, "weights": tiny_weights}
+    train(config(make_study(2), **slow), out)
+    model, card = load(out / "last.safetensors")
+    torch.testing.assert_close(
+        model.head.weight, load(tiny_weights)[0].head.weight, atol=1e-3, rtol=0
+    )
+    assert len(card.training["from"]) == 12
+    with pytest.raises(InputError, match=r"none.safetensors do not exist"):
+        train(config(tmp_path / "study", weights=tmp_path / "none.safetensors"), tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_refuses_a_folder_in_use(make_study, tmp_path):
+    study, out = make_study(2), tmp_path / "run"
+    out.mkdir()
+    (out / "notes.txt").touch()
+    with pytest.raises(InputError, match="run exists and is not an empty folder"):
+        train(config(study), out)
+    assert [p.name for p in out.iterdir()] == ["notes.txt"]
+    with pytest.raises(InputError, match="not an empty folder"):
+        train(config(study), out / "notes.txt")
+
+
+def test_a_folder_with_its_config_is_a_new_run(make_study, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    given = config(make_study(2), epochs=1, steps=1)
+    (out / "config.json").write_text(given.model_dump_json())
+    train(given, out)
+    assert kinds(out)[-1] == "done"
+    with pytest.raises(InputError, match="not an empty folder"):
+        train(given, out)
+
+
+def test_refuses_a_study_without_labels(make_study, tmp_path):
+    with pytest.raises(InputError, match="no subject has a label"):
+        train(config(make_study(2, labelled=0)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(InputError, match="absent is not a folder"):
+        train(config(tmp_path / "absent"), tmp_path / "run")
+
+
+def test_refuses_empty_labels(make_study, tmp_path):
+    with pytest.raises(InputError, match=r"no label of .*study holds a PVS voxel"):
+        train(config(make_study(2, tubes=0)), tmp_path / "run")
+
+
+def test_refuses_a_label_on_another_grid(make_study, tmp_path):
+    study = make_study(2)
+    label = subjects(study)[1].label
+    nib.save(nib.Nifti1Image(np.ones((9, 9, 9), np.uint8), np.eye(4)), label)
+    with pytest.raises(InputError, match=r"sub-02_desc-pvs_mask.* lies on another grid"):
+        train(config(study), tmp_path / "run")
+
+
+def test_nan_stops_the_run(make_study, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "soft_dice", lambda *_: torch.tensor(float("nan")))
+    with pytest.raises(FloatingPointError, match="the loss is nan at step 0"):
+        train(config(make_study(2)), tmp_path / "run")
+    last = read(tmp_path / "run" / "events.jsonl")[-1]
+    assert last["type"] == "error"
+    assert last["message"] == "the loss is nan at step 0"
+    assert not (tmp_path / "run" / "last.safetensors").exists()
+
+
+def test_modality_dropout_is_survived_by_a_study_of_t2_alone(make_study, tmp_path):
+    train(config(make_study(2, modalities=("T2w",)), epochs=1), tmp_path / "run")
+    assert kinds(tmp_path / "run")[-1] == "done"
+
+
+def test_weights_card_says_what_voxels(make_study, tmp_path):
+    train(config(make_study(2), epochs=1, steps=1), tmp_path / "run")
+    _, card = load(tmp_path / "run" / "best.safetensors")
+    low, high = card.voxel_size_mm
+    assert low == 0.65
+    assert high == 1.1
