@@ -1,34 +1,39 @@
-"""Make the starter weights: phantoms on many anatomies, training, evaluation, model card.
+"""Make the starter weights: phantoms on many anatomies, training, calibration, test, model card.
 
-    python benchmarks/starter.py --anatomy ../shared/data/anatomy --work WORK
+    python benchmarks/starter.py --anatomy DIR --work WORK
 
 Anatomies are FreeSurfer-coded label maps named ``*_NN.nii.gz``. Maps 18 and 20 are kept for the
-test, map 17 for validation, the others are trained on. Every step is skipped where its result is
-in ``--work``, so that an interrupted run goes on. ``--evaluate-only`` measures weights that exist.
+test, map 17 for validation, the others are trained on. A step whose result is in WORK already is
+not done again, so that an interrupted command goes on at the next step.
 """
 
 import argparse
 import json
 import platform
-import time
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from napari_pvs.evaluation.ceiling import ceiling
-from napari_pvs.evaluation.compare import Comparison, SubjectScore, score
+from napari_pvs.evaluation.compare import SubjectScore, score
+from napari_pvs.evaluation.overlap import overlap
 from napari_pvs.evaluation.summary import summarise
 from napari_pvs.inference.components import label
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.predictor import Predictor
 from napari_pvs.inference.segment import baseline
+from napari_pvs.inference.tissue import search_region
 from napari_pvs.network.weights import load, save, starter_path
 from napari_pvs.phantom.cohort import TRUTH, subject_name, write_cohort
 from napari_pvs.phantom.config import PhantomConfig
-from napari_pvs.scans.scan import load_scan
+from napari_pvs.scans.scan import Scan, load_scan
 from napari_pvs.training import trainer
 from napari_pvs.training.config import TrainingConfig
 
@@ -37,109 +42,154 @@ TEST, VALIDATION = ("18", "20"), ("17",)
 SITES = ("random", "A", "random", "B", "random", "C", "random")
 TEST_SITES = ("A", "A", "B", "B", "C", "C", "random", "random")
 MODALITIES = {"T1+T2": ("t1", "t2"), "T2": ("t2",), "T1": ("t1",)}
+THRESHOLDS = np.arange(0.2, 0.86, 0.05).round(2)
+MEASURES = ("dsc", "avd_percent", "recall", "precision", "lenient_f1", "strict_f1", "ceiling_dsc")
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     arguments.add_argument("--anatomy", type=Path, required=True, help="folder of label maps")
     arguments.add_argument("--work", type=Path, required=True, help="folder for cohorts and run")
     arguments.add_argument("--subjects", type=int, default=44)
     arguments.add_argument("--epochs", type=int, default=80)
     arguments.add_argument("--jobs", type=int, default=2)
-    arguments.add_argument("--evaluate-only", type=Path, help="weights to measure")
+    arguments.add_argument("--out", type=Path, default=starter_path())
     given = arguments.parse_args()
     maps = {path.name.split("_")[-1].split(".")[0]: path for path in given.anatomy.glob("*.nii.gz")}
     seen = [maps[key] for key in sorted(maps) if key not in TEST + VALIDATION]
     seen += [maps[key] for key in VALIDATION]
-    started = time.time()
-    study, run = given.work / "study", given.work / "run"
-    weights = given.evaluate_only
-    if weights is None:
-        if not study.exists():
-            cohort = PhantomConfig(
-                subjects=given.subjects,
-                labelled=given.subjects,
-                anatomy=tuple(seen),
-                sites=SITES,
-                seed=SEED,
-                jobs=given.jobs,
-            )
-            write_cohort(cohort, study)
-        held_out = [i for i in range(given.subjects) if i % len(seen) == len(seen) - 1]
-        weights = run / trainer.BEST
-        if not weights.exists():
-            config = TrainingConfig(
-                study=study,
-                epochs=given.epochs,
-                warmup=10,
-                validation=tuple(subject_name(i) for i in held_out),
-                validate_every=8,
-            )
-            trainer.train(config, run)
-    test = given.work / "test"
-    if not test.exists():
-        cohort = PhantomConfig(
-            subjects=len(TEST_SITES),
-            labelled=0,
-            anatomy=tuple(maps[key] for key in TEST),
-            sites=TEST_SITES,
-            seed=TEST_SEED,
-            jobs=given.jobs,
+    held_out = [subject_name(i) for i in range(given.subjects) if i % len(seen) == len(seen) - 1]
+    study, run, test = (given.work / name for name in ("study", "run", "test"))
+    cohort(study, given.subjects, tuple(seen), SITES, SEED, given.jobs)
+    cohort(
+        test, len(TEST_SITES), tuple(maps[key] for key in TEST), TEST_SITES, TEST_SEED, given.jobs
+    )
+    weights = run / trainer.BEST
+    if not weights.exists():
+        config = TrainingConfig(
+            study=study,
+            epochs=given.epochs,
+            warmup=10,
+            validation=tuple(held_out),
+            validate_every=8,
         )
-        write_cohort(cohort, test)
-    accuracy = {name: evaluate(test, used, weights) for name, used in MODALITIES.items()}
+        trainer.train(config, run)
+    predictor = Predictor(weights)
+    thresholds = {
+        name: calibrate(study, held_out, used, predictor) for name, used in MODALITIES.items()
+    }
+    print(json.dumps(thresholds))
+    accuracy = {
+        name: evaluate(test, used, predictor, thresholds[name]) for name, used in MODALITIES.items()
+    }
     print(json.dumps(accuracy, indent=2))
     model, card = load(weights)
-    about = card.training | {
-        "data": f"{given.subjects} phantoms, seed {SEED}, on label maps {', '.join(sorted(maps))} "
-        f"less {', '.join(TEST)} (SynthSeg training maps, Billot et al., Apache-2.0); "
-        f"{', '.join(VALIDATION)} for validation; sites {', '.join(sorted(set(SITES)))}",
-        "command": "python benchmarks/starter.py --anatomy ANATOMY --work WORK",
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-        "hours": round((time.time() - started) / 3600, 2) if given.evaluate_only is None else None,
+    about = {
+        "data": f"{given.subjects} phantoms, seed {SEED}, sites {', '.join(SITES)}, on the SynthSeg "
+        f"training label maps {', '.join(p.name.split('_')[-1][:2] for p in seen)} (Billot et al., "
+        f"Apache-2.0); of these, {', '.join(VALIDATION)} for validation only",
+        "command": "python benchmarks/starter.py --anatomy DIR --work WORK",
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__}, no GPU",
+        **notes(run),
+        **card.training,
     }
     about["config"] = about["config"] | {"study": "WORK/study"}
     measured = card.accuracy | {
         "test": f"{len(TEST_SITES)} phantoms, seed {TEST_SEED}, on maps {' and '.join(TEST)}, "
-        f"sites {', '.join(TEST_SITES)}; never trained on",
+        f"sites {', '.join(TEST_SITES)}; mean over subjects",
         **accuracy,
     }
-    card = card.model_copy(
-        update={"name": "starter", "training": about, "accuracy": measured}
-    )
-    save(starter_path(), model, card)
+    changes = {"name": "starter", "training": about, "accuracy": measured}
+    changes |= {"thresholds": thresholds, "threshold": thresholds["T1+T2"]}
+    save(given.out, model, card.model_copy(update=changes))
 
 
-def evaluate(test: Path, used: tuple[str, ...], weights: Path) -> dict[str, dict[str, float | None]]:
-    """Measure network and baselines on the test cohort with some modalities."""
-    predictor = Predictor(weights)
-    methods: dict[str, list[SubjectScore]] = {"network": [], "frangi": [], "threshold": []}
-    smallest = SegmentConfig().min_volume
-    for folder in sorted(test.glob("sub-*")):
-        name = folder.name
-        files = {key: folder / "anat" / f"{name}_{key.upper()}w.nii.gz" for key in used}
-        scan = load_scan(files.get("t1"), files.get("t2"))
-        truth = test / "derivatives" / TRUTH / name / "anat"
+def cohort(
+    out: Path,
+    subjects: int,
+    anatomy: tuple[Path, ...],
+    sites: tuple[str, ...],
+    seed: int,
+    jobs: int,
+) -> None:
+    """Write a cohort unless it is there; every subject carries a label."""
+    if not out.exists():
+        config = PhantomConfig(
+            subjects=subjects, labelled=subjects, anatomy=anatomy, sites=sites, seed=seed, jobs=jobs
+        )
+        write_cohort(config, out)
+
+
+def notes(run: Path) -> dict[str, Any]:
+    """Return what stands in ``notes.json`` of the run, if anything does."""
+    path = run / "notes.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def scans(
+    study: Path, names: list[str], used: tuple[str, ...]
+) -> Iterator[tuple[str, Scan, NDArray[np.bool_], NDArray[np.float32]]]:
+    """Load subjects with some modalities: name, scan, reference mask, share of PVS per voxel."""
+    for name in names:
+        files = {key: study / name / "anat" / f"{name}_{key.upper()}w.nii.gz" for key in used}
+        truth = study / "derivatives" / TRUTH / name / "anat"
         reference = np.asanyarray(nib.load(truth / f"{name}_desc-pvs_mask.nii.gz").dataobj) > 0
         fraction = nib.load(truth / f"{name}_desc-pvs_probseg.nii.gz").get_fdata(dtype=np.float32)
+        yield name, load_scan(files.get("t1"), files.get("t2")), reference, fraction
+
+
+def calibrate(study: Path, names: list[str], used: tuple[str, ...], predictor: Predictor) -> float:
+    """Find the threshold with the best mean DSC on the validation subjects."""
+    smallest = SegmentConfig().min_volume
+    dsc = []
+    for _, scan, reference, _ in scans(study, names, used):
+        found, volume = predictor.predict(scan), scan.grid.voxel_volume
+        dsc.append(
+            [
+                overlap(label(found, t, smallest, volume) > 0, reference, volume).dsc
+                for t in THRESHOLDS
+            ]
+        )
+    return float(THRESHOLDS[np.mean(dsc, axis=0).argmax()])
+
+
+def evaluate(
+    test: Path, used: tuple[str, ...], predictor: Predictor, threshold: float
+) -> dict[str, dict[str, float]]:
+    """Measure the network and both baselines on the test cohort with some modalities."""
+    methods: dict[str, list[SubjectScore]] = {"network": [], "frangi": [], "threshold": []}
+    smallest = SegmentConfig().min_volume
+    names = sorted(folder.name for folder in test.glob("sub-*"))
+    for name, scan, reference, fraction in scans(test, names, used):
         best = ceiling(fraction, PhantomConfig().label_fraction).dsc
         for method, scores in methods.items():
             if method == "network":
-                found, threshold = predictor.predict(scan), predictor.card.threshold
+                found, limit = predictor.predict(scan), threshold
             else:
-                found, threshold = baseline(scan, method)
-            mask = label(found, threshold, smallest, scan.grid.voxel_volume) > 0
+                found, limit = baseline(scan, method, region(test, name))
+            mask = label(found, limit, smallest, scan.grid.voxel_volume) > 0
             one = score(mask, reference, scan.grid.voxel_size, subject=name, region=scan.brain)
             scores.append(replace(one, ceiling_dsc=best))
             print(f"{'+'.join(used)} {name} {method}: DSC {one.dsc:.3f}", flush=True)
-    return {method: _summary(scores) for method, scores in methods.items()}
+    return {method: summary(scores) for method, scores in methods.items()}
 
 
-def _summary(scores: list[SubjectScore]) -> dict[str, float | None]:
-    moments = summarise(Comparison(tuple(scores)).scores).moments
-    keys = ("dsc", "avd_percent", "recall", "precision", "lenient_f1", "ceiling_dsc")
-    out: dict[str, float | None] = {}
-    for key in keys:
+@cache
+def region(test: Path, name: str) -> NDArray[np.bool_]:
+    """Estimate where the baselines look, from T1 and T2, whatever they are then shown."""
+    files = [test / name / "anat" / f"{name}_{kind}.nii.gz" for kind in ("T1w", "T2w")]
+    scan = load_scan(*files)
+    return search_region(scan.t1, scan.t2, scan.brain, scan.grid)
+
+
+def summary(scores: list[SubjectScore]) -> dict[str, float]:
+    """Mean and standard deviation of the main measures over subjects."""
+    moments = summarise(scores).moments
+    out = {}
+    for key in MEASURES:
         if key in moments and moments[key].mean is not None:
             out[key] = round(float(moments[key].mean), 3)
             out[f"{key}_sd"] = round(float(moments[key].sd or 0), 3)

@@ -58,7 +58,7 @@ def compare(
     for windows in ("fast", "paper"):
         predictor = Predictor(given.weights, windows=windows)
         maps[windows], seconds[windows] = timed(predictor, scan, given.repeats)
-    threshold = predictor.card.threshold
+    threshold = predictor.card.threshold_for(scan.modalities)
     masks = {key: value >= threshold for key, value in maps.items()}
     volume = scan.grid.voxel_volume
     agreement = overlap(masks["fast"], masks["paper"], volume).dsc
@@ -82,9 +82,7 @@ def compare(
     print(f"peak memory so far: {peak:.2f} GB")
 
 
-def timed(
-    predictor: Predictor, scan: Scan, repeats: int
-) -> tuple[NDArray[np.float32], float]:
+def timed(predictor: Predictor, scan: Scan, repeats: int) -> tuple[NDArray[np.float32], float]:
     """Predict once to warm up, then return the median time."""
     probability = predictor.predict(scan)
     times = []

@@ -137,9 +137,13 @@ def train(
 
     from napari_pvs.training import trainer
 
-    if (config.study / trainer.CONFIG).is_file():
+    saved = config.study / trainer.CONFIG
+    if saved.is_file() and "study" in (values := _read_json(saved)):
         out = config.study
-        config = build(TrainingConfig, _read_json(out / trainer.CONFIG))
+        try:
+            config = build(TrainingConfig, values)
+        except InputError as error:
+            raise InputError(f"{saved}: {error}") from error
     if out is None:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         out = config.study / "derivatives" / "runs" / f"{stamp}-{config.method}"
@@ -156,15 +160,12 @@ def demo(
 ) -> None:
     """Make a synthetic subject, segment it with the starter weights, and measure the result."""
     from napari_pvs.inference import outputs
-    from napari_pvs.phantom.cohort import TRUTH, subject_name, write_cohort
+    from napari_pvs.phantom.cohort import TRUTH, remove_cohort, subject_name, write_cohort
 
+    outputs.check_folder(out, overwrite)
     cohort = out / "subject"
-    if cohort.exists() and not overwrite:
-        raise InputError(f"{cohort} exists; add --overwrite, or name another folder.")
     if cohort.exists():
-        import shutil
-
-        shutil.rmtree(cohort)
+        remove_cohort(cohort, overwrite)
     print("Making a synthetic subject: T1, T2 and the truth about every PVS …")
     write_cohort(build(PhantomConfig, {"subjects": 1, "labelled": 1, "seed": seed}), cohort)
     name = subject_name(0)

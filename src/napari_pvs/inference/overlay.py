@@ -12,7 +12,7 @@ _PANELS = 4
 
 
 def overlay(scan: Scan, labels: NDArray[np.int32], path: Path) -> None:
-    """Draw axial slices of the scan, above as it is, below with the PVS outlined, as a PNG.
+    """Draw axial slices of the scan, above as it is, below with the PVS in red, as a PNG.
 
     The slices are spread over the brain: of each quarter, the one with most PVS voxels. Shown is
     the T2 where there is one, as PVS are brightest there.

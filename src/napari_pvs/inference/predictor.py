@@ -168,10 +168,11 @@ def run(
             if windows == "paper":
                 return _paper(model, images, brain, device, batch, progress)
             return _fast(model, images, brain, device, limit, progress)
-        except torch.OutOfMemoryError:
-            if device.type == "cpu":
+        except RuntimeError as error:  # MPS has no exception of its own
+            if device.type == "cpu" or "out of memory" not in str(error).lower():
                 raise
-            torch.cuda.empty_cache()
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
             if limit > _LIMIT // 16:
                 limit, batch = limit // 4, max(1, batch // 4)
                 log.warning("The GPU's memory ran out; trying again with smaller windows.")

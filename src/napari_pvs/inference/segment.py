@@ -81,7 +81,7 @@ def segment_scan(
     if config.method == "network":
         predictor = predictor or Predictor(config.weights, config.device, config.windows)
         score = predictor.predict(scan, progress)
-        threshold = predictor.card.threshold
+        threshold = predictor.card.threshold_for(scan.modalities)
         origin = {
             "method": "network",
             "weights": predictor.card.name,
@@ -98,9 +98,16 @@ def segment_scan(
 
 
 def baseline(
-    scan: Scan, method: Literal["frangi", "threshold"]
+    scan: Scan, method: Literal["frangi", "threshold"], region: NDArray[np.bool_] | None = None
 ) -> tuple[NDArray[np.float32], float]:
     """Score a scan by a classical method inside white matter and basal ganglia.
+
+    Parameters
+    ----------
+    scan, method
+        What to score, and how.
+    region
+        White matter and basal ganglia; estimated where None, which takes most of the time.
 
     Returns
     -------
@@ -109,7 +116,8 @@ def baseline(
     from napari_pvs.inference import classical
     from napari_pvs.inference.tissue import search_region
 
-    region = search_region(scan.t1, scan.t2, scan.brain, scan.grid)
+    if region is None:
+        region = search_region(scan.t1, scan.t2, scan.brain, scan.grid)
     if method == "frangi":
         score = classical.frangi(scan.t1, scan.t2, region, scan.grid.voxel_size)
         return score, classical.FRANGI_THRESHOLD

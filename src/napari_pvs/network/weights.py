@@ -4,7 +4,7 @@ import hashlib
 import json
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -34,12 +34,18 @@ class ModelCard(BaseModel):
     """Smallest and largest voxel edge it was trained on; other scans are resampled to these."""
     threshold: float = Field(0.5, gt=0, lt=1)
     """The probability at which its mask was best on the validation subjects."""
+    thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = {}
+    """The same for scans with some modalities only, by ``T1``, ``T2`` or ``T1+T2``."""
     training: dict[str, Any] = {}
     """Data, command, seed, time and machine that made it."""
     accuracy: dict[str, Any] = {}
     """Measured on subjects that it never saw."""
     licence: str = "BSD-3-Clause"
     version: str = napari_pvs.__version__
+
+    def threshold_for(self, modalities: tuple[str, ...]) -> float:
+        """Return the threshold for a scan with these modalities."""
+        return self.thresholds.get("+".join(modalities), self.threshold)
 
 
 def save(path: Path, model: M2SS, card: ModelCard) -> None:
@@ -117,10 +123,11 @@ def load(path: Path) -> tuple[M2SS, ModelCard]:
 
 
 def _stored(tensor: "torch.Tensor") -> "torch.dtype":
-    """Return the type on disk: half precision for what is not an integer."""
+    """Return the type on disk: half precision for what is no integer and fits into it."""
     import torch
 
-    return torch.float16 if tensor.is_floating_point() else tensor.dtype
+    fits = tensor.is_floating_point() and bool(tensor.abs().amax() < 6e4)
+    return torch.float16 if fits else tensor.dtype
 
 
 def starter_path() -> Path:

@@ -39,11 +39,15 @@ def augment(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple
 
 
 def drop_modality(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Blank T1 or T2 in a share of the patches, so that one network serves T1, T2 and both."""
+    """Blank T1 or T2 in a share of the patches, so that one network serves T1, T2 and both.
+
+    A patch that has one modality only keeps it.
+    """
+    both = images.flatten(2).any(-1).all(1).cpu()
     draw = torch.rand((images.shape[0],), generator=generator)
     keep = torch.ones((images.shape[0], 2, 1, 1, 1))
-    keep[draw < share / 2, 0] = 0
-    keep[(draw >= share / 2) & (draw < share), 1] = 0
+    keep[both & (draw < share / 2), 0] = 0
+    keep[both & (draw >= share / 2) & (draw < share), 1] = 0
     return images * keep.to(images.device)
 
 

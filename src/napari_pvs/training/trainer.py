@@ -12,7 +12,7 @@ import numpy as np
 from napari_pvs.errors import InputError
 from napari_pvs.evaluation.overlap import Overlap, overlap
 from napari_pvs.files import write_text
-from napari_pvs.inference.predictor import fuse
+from napari_pvs.inference.predictor import fuse, interior
 from napari_pvs.inference.predictor import run as predict
 from napari_pvs.network.device import pick
 from napari_pvs.network.weights import ModelCard, fingerprint, save
@@ -73,16 +73,21 @@ def train(config: TrainingConfig, out: Path) -> Path:
     study = {s.name: s for s in find_subjects(config.study)}
     roles = split([*study.values()], config.validation, config.test, config.seed)
     start = load_weights(config.weights)[0] if config.weights else None
+    if start is not None and start.config != config.network:
+        raise InputError(
+            f"weights {config.weights} are of another network than method {config.method}; "
+            "choose the method they were trained with."
+        )
     device = pick(config.device)
-    write_text(out / CONFIG, config.model_dump_json(indent=2) + "\n")
-    write_text(out / SPLIT, json.dumps(asdict(roles), indent=2) + "\n")
-    events = EventLog(out / EVENTS)
-    events.write("hello", device=str(device), **{k: len(v) for k, v in asdict(roles).items()})
-    events.write("phase", name="load")
     training = [load(study[name]) for name in roles.train]
     if not any(len(s.foreground) for s in training):
         raise InputError(f"no label of {config.study} holds a PVS voxel; draw some first.")
     held_out = [load(study[name]) for name in roles.validation]
+    # wrong input leaves no folder behind
+    write_text(out / CONFIG, config.model_dump_json(indent=2) + "\n")
+    write_text(out / SPLIT, json.dumps(asdict(roles), indent=2) + "\n")
+    events = EventLog(out / EVENTS)
+    events.write("hello", device=str(device), **{k: len(v) for k, v in asdict(roles).items()})
     return _Run(config, out, events, device, start).go(training, held_out)
 
 
@@ -179,7 +184,9 @@ class _Run:
         rows = []
         for column, subject in enumerate(held_out):
             images = subject.images.astype(np.float32)
-            probability = predict(model, images, subject.brain, self.device)
+            # as Predictor does, so that the threshold is right for it
+            inside = interior(subject.brain, subject.voxel_size)
+            probability = predict(model, images, inside, self.device)
             volume = float(np.prod(subject.voxel_size))
             found: list[Overlap] = [
                 overlap(probability >= t, subject.label, volume, subject.brain) for t in _THRESHOLDS
