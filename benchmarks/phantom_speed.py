@@ -1,8 +1,8 @@
 """Time one synthetic subject: seconds and peak memory, in one process.
 
-Run it with ``python benchmarks/phantom_speed.py [--anatomy MAP ...] [--seeds 5]``. The first subject
-of an anatomy also reads it and loads libraries; the others are what a cohort costs. CPU seconds of
-the process are printed beside wall time, which a busy machine stretches.
+Run it with ``python benchmarks/phantom_speed.py [--anatomy MAP ...] [--seeds 5]``. The first
+subject of an anatomy also reads it and loads libraries; the others are what a cohort costs. CPU
+seconds of the process are printed beside wall time, which a busy machine stretches.
 """
 
 import argparse

@@ -328,6 +328,16 @@ def test_demo_keeps_what_is_there(run, tmp_path):
     assert kept.is_file()
 
 
+def test_demo_removes_only_its_own_subject(run, tmp_path):
+    kept = tmp_path / "subject" / "mine.txt"
+    kept.parent.mkdir()
+    kept.touch()
+    code, _, error = run("demo", tmp_path, "--overwrite")
+    assert code == 2
+    one_sentence(error, "subject is no cohort made by napari-pvs")
+    assert kept.is_file()
+
+
 def test_demo_makes_segments_and_measures(run, monkeypatch, tmp_path, make_head, write_image):
     head = make_head()
     steps = []

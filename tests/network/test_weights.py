@@ -53,6 +53,21 @@ def test_round_trip(tmp_path, tiny_model):
     ]
 
 
+def test_thresholds_by_modality():
+    card = ModelCard(threshold=0.6, thresholds={"T1": 0.3})
+    assert card.threshold_for(("T1",)) == 0.3
+    assert card.threshold_for(("T1", "T2")) == 0.6
+
+
+def test_values_beyond_half_precision_survive(tmp_path, tiny_model):
+    variance = next(b for n, b in tiny_model.named_buffers() if n.endswith("running_var"))
+    variance.fill_(1e6)
+    save(tmp_path / "w.safetensors", tiny_model, ModelCard())
+    found = dict(load(tmp_path / "w.safetensors")[0].named_buffers())
+    name = next(n for n in found if n.endswith("running_var"))
+    assert found[name].amax() == 1e6
+
+
 def test_stored_in_half_precision_with_its_card(tiny_weights, stored):
     state, card = stored
     kinds = {t.dtype for n, t in state.items() if not n.endswith("num_batches_tracked")}

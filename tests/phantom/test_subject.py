@@ -53,11 +53,15 @@ def test_tubes_do_not_overlap(subject: Subject) -> None:
 
 
 def test_tubes_lie_where_the_table_says(subject: Subject) -> None:
+    away = []
     for row in subject.table:
         if row["voxels"]:
             centre = np.argwhere(subject.instances == row["id"]).mean(0)
             world = (subject.affine @ [*centre, 1])[:3]
-            np.testing.assert_allclose(world, [row["x"], row["y"], row["z"]], atol=1.0)
+            away.append(np.linalg.norm(world - [row["x"], row["y"], row["z"]]))
+    # thin ends of a tube carry no label
+    assert np.median(away) < 0.5
+    assert max(away) < 3
 
 
 def test_tubes_stay_in_white_matter_and_basal_ganglia(subject: Subject) -> None:
@@ -80,8 +84,8 @@ def test_pvs_are_bright_on_t2_and_dark_on_t1(make: Make) -> None:
     with_pvs, without = make(fluid=(0.6, 0.6)), make(fluid=(0.01, 0.01))
     np.testing.assert_array_equal(with_pvs.instances, without.instances)
     core = with_pvs.fraction > 0.8
-    assert (with_pvs.t2 / without.t2)[core].mean() > 1.15
-    assert (with_pvs.t1 / without.t1)[core].mean() < 0.9
+    assert (with_pvs.t2[core] / without.t2[core]).mean() > 1.15
+    assert (with_pvs.t1[core] / without.t1[core]).mean() < 0.9
     far = ~ndimage.binary_dilation(with_pvs.fraction > 0, iterations=4) & with_pvs.brain
     np.testing.assert_allclose(with_pvs.t2[far], without.t2[far], rtol=1e-4)
 
@@ -115,10 +119,10 @@ def test_mimics_have_their_polarity(
 
     (shown, where), (hidden, _) = block(1.0), block(0.0)
     assert shown.brain[where].all()
-    assert ((shown.t1 / hidden.t1)[where].mean() > 1) is np.bool_(t1_is_bright)
-    assert ((shown.t2 / hidden.t2)[where].mean() > 1) is np.bool_(t2_is_bright)
+    assert ((shown.t1[where] / hidden.t1[where]).mean() > 1) is np.bool_(t1_is_bright)
+    assert ((shown.t2[where] / hidden.t2[where]).mean() > 1) is np.bool_(t2_is_bright)
     for one, other in ((shown.t1, hidden.t1), (shown.t2, hidden.t2)):
-        assert abs((one / other)[where].mean() - 1) > 0.08
+        assert abs((one[where] / other[where]).mean() - 1) > 0.08
 
 
 def test_label_rule(make: Make) -> None:
@@ -179,22 +183,19 @@ def test_sites_keep_their_snr(make: Make, name: str) -> None:
         assert 0.8 * low < np.median(scan[quiet]) / sigma < 1.2 * high
 
 
-def test_misregistration_moves_t2_only(
-    head: Anatomy, config: PhantomConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from skimage.registration import phase_cross_correlation
-
-    made = []
+def test_misregistration_moves_t2_only(head: Anatomy, config: PhantomConfig) -> None:
+    made, centres = [], []
     for mm in (0.0, 3.0):
         update = {"misregistration": (mm, mm), "snr": (200, 200), "motion": 0.0}
         site = SITES["A"].model_copy(update=update)
         made.append(make_subject(head, site, config, np.random.default_rng(3)))
+        scan = made[-1].t2[24:56, 16:64, 32:68]  # around the ventricles
+        fluid, _ = ndimage.label(scan > 1.7 * np.median(scan))
+        largest = np.bincount(fluid.ravel())[1:].argmax() + 1
+        centres.append(np.array(ndimage.center_of_mass(fluid == largest)))
     np.testing.assert_array_equal(made[0].t1, made[1].t1)
-    brain = ndimage.binary_erosion(made[0].brain, iterations=5, border_value=0)
-    shift, *_ = phase_cross_correlation(
-        made[0].t2 * brain, made[1].t2 * brain, upsample_factor=10, normalization=None
-    )
-    assert np.linalg.norm(shift) * 0.8 == pytest.approx(3.0, abs=0.5)
+    moved = np.linalg.norm(centres[1] - centres[0]) * 0.8
+    assert moved == pytest.approx(3.0, abs=0.4)
 
 
 def test_outside_the_brain_is_zero_unless_the_head_is_wanted(head: Anatomy) -> None:

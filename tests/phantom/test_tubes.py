@@ -4,10 +4,12 @@ import pytest
 from napari_pvs.phantom.tubes import STEP_MM, Tube, draw_tube, lognormal, rasterise
 
 
-def straight(diameter: float, length: float, direction: tuple[float, float, float]) -> Tube:
+def straight(
+    diameter: float, length: float, direction: tuple[float, float, float], middle: float = 12.3
+) -> Tube:
     along = np.array(direction) / np.linalg.norm(direction)
     s = np.arange(-length / 2, length / 2 + STEP_MM / 2, STEP_MM)
-    points = 12.3 + s[:, None] * along
+    points = middle + s[:, None] * along
     return Tube(points, np.full(len(s), diameter / 2), diameter, length, "WM")
 
 
@@ -18,12 +20,17 @@ def test_volume_is_the_cylinders_with_round_ends(
     diameter: float, direction: tuple[float, float, float], edges: tuple[float, float, float]
 ) -> None:
     voxel_size = np.array(edges)
-    raster = rasterise(straight(diameter, 8, direction), (40, 40, 40), voxel_size)
     expected = np.pi * diameter**2 / 4 * 8 + np.pi / 6 * diameter**3
-    assert raster.fraction.sum() * voxel_size.prod() == pytest.approx(expected, rel=0.06)
-    assert raster.fraction.min() > 0
-    assert raster.fraction.max() <= 1
-    assert len(np.unique(raster.voxels, axis=0)) == len(raster.voxels)
+    measured = []
+    # one thin tube along an axis is off by up to a fifth, as its sub-voxels are in line
+    for middle in 12 + np.random.default_rng(0).uniform(size=30):
+        tube = straight(diameter, 8, direction, middle)
+        raster = rasterise(tube, (40, 40, 40), voxel_size)
+        assert raster.fraction.min() > 0
+        assert raster.fraction.max() <= 1
+        assert len(np.unique(raster.voxels, axis=0)) == len(raster.voxels)
+        measured.append(raster.fraction.sum() * voxel_size.prod())
+    assert np.mean(measured) == pytest.approx(expected, rel=0.05)
 
 
 def test_thick_tubes_fill_voxels() -> None:

@@ -328,3 +328,12 @@ def test_neither_sform_nor_qform(tmp_path, data):
     out = nib.load(tmp_path / "out.nii")
     assert out.header["sform_code"] == out.header["qform_code"] == 0
     np.testing.assert_array_equal(out.affine, volume.affine)
+
+
+def test_mask_that_was_scaled_by_its_writer(tmp_path):
+    mask = np.zeros((4, 5, 6), np.float32)
+    mask[1:3] = 1
+    image = nib.Nifti1Image(mask, np.eye(4))
+    image.set_data_dtype(np.uint8)  # nibabel picks a slope of 1/255
+    nib.save(image, tmp_path / "scaled.nii.gz")
+    assert np.array_equal(read_labels(tmp_path / "scaled.nii.gz").data, mask)

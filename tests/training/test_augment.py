@@ -65,3 +65,9 @@ def test_share_of_dropped_modalities(share):
     for channel in range(2):
         assert (out[:, channel] == 0).float().mean().item() == pytest.approx(share / 2, abs=0.03)
     assert torch.equal(images, torch.ones_like(images))
+
+
+def test_a_single_modality_is_never_dropped():
+    images = torch.ones((50, 2, 2, 2, 2))
+    images[:, 0] = 0
+    assert torch.equal(drop_modality(images, 0.9, seeded(0)), images)

@@ -96,6 +96,13 @@ def test_starts_from_weights(make_study, tmp_path, tiny_weights):
     assert not (tmp_path / "b").exists()
 
 
+def test_weights_of_the_other_method_are_refused(make_study, tmp_path, tiny_weights):
+    other = "supervised-mono" if load(tiny_weights)[0].config.multiscale else "supervised-multi"
+    with pytest.raises(InputError, match=rf"of another network than method {other}"):
+        train(config(make_study(2), weights=tiny_weights, method=other), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_refuses_a_folder_in_use(make_study, tmp_path):
     study, out = make_study(2), tmp_path / "run"
     out.mkdir()
@@ -129,6 +136,7 @@ def test_refuses_a_study_without_labels(make_study, tmp_path):
 def test_refuses_empty_labels(make_study, tmp_path):
     with pytest.raises(InputError, match=r"no label of .*study holds a PVS voxel"):
         train(config(make_study(2, tubes=0)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_refuses_a_label_on_another_grid(make_study, tmp_path):
@@ -137,6 +145,7 @@ def test_refuses_a_label_on_another_grid(make_study, tmp_path):
     nib.save(nib.Nifti1Image(np.ones((9, 9, 9), np.uint8), np.eye(4)), label)
     with pytest.raises(InputError, match=r"sub-02_desc-pvs_mask.* lies on another grid"):
         train(config(study), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_nan_stops_the_run(make_study, tmp_path, monkeypatch):

@@ -97,7 +97,7 @@ def read_anatomy(path: Path) -> Anatomy:
     grid = Grid(codes.shape, affine)
     if not np.allclose(grid.voxel_size, 1, atol=0.01):
         fine = with_voxel_size(grid, (1.0, 1.0, 1.0))
-        codes = resample(codes, grid, fine, order=0)
+        codes = resample(codes, affine, fine, order=0)
     return from_codes(np.asarray(codes).astype(np.int32), Path(path).name.split(".")[0], path)
 
 
@@ -105,8 +105,8 @@ def from_codes(codes: NDArray[np.int32], name: str, source: Path | str) -> Anato
     """Make an anatomy from FreeSurfer codes on a 1 mm RAS+ grid; ``source`` is for the errors."""
     lookup = np.zeros(max(int(codes.max()) + 1, 13000), np.uint8)
     lookup[500:600] = Tissue.SOFT_TISSUE  # SynthSeg's extra-cerebral codes
-    for tissue, members in _TISSUE_OF_CODE.items():
-        lookup[list(members)] = tissue
+    for kind, members in _TISSUE_OF_CODE.items():
+        lookup[list(members)] = kind
     tissue = lookup[np.clip(codes, 0, None)]
     volumes = np.bincount(tissue.ravel(), minlength=len(Tissue))
     if volumes[Tissue.WHITE_MATTER] < 1e5 or volumes[Tissue.CORTEX] < 1e5:
@@ -128,7 +128,7 @@ def _close(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
     around = ndimage.find_objects(mask.astype(np.uint8))[0]
     margin = int(radius) + 2
     box = tuple(slice(max(0, s.start - margin), s.stop + margin) for s in around)
-    grown = edt.edt(~mask[box]) <= radius
+    grown = _near(mask[box], radius)
     closed = edt.edt(grown) > radius
     out = np.zeros_like(mask)
     out[box] = fill_voids.fill(closed | mask[box])
@@ -137,24 +137,45 @@ def _close(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
 
 def icbm152() -> Anatomy:
     """The ICBM152 2009a template of nilearn, cut into tissues by its own probability maps."""
-    from napari_pvs.scans.atlas import template
+    from napari_pvs.scans.template import load_template
 
-    atlas = template()
-    grey, white, brain = atlas.grey, atlas.white, atlas.brain
-    tissue = np.zeros(brain.shape, np.uint8)
-    tissue[brain] = Tissue.CSF
-    tissue[brain & (white >= 0.4)] = Tissue.WHITE_MATTER
-    tissue[brain & (grey > white) & (grey >= 0.4)] = Tissue.CORTEX
-    deep = atlas.deep_grey & ((grey > 0.3) | (white > 0.5))
-    # the template has one deep grey region: its brighter, medial part is thalamus
-    x, y, z = (atlas.coordinates(axis) for axis in range(3))
-    tissue[deep & (np.abs(x) > 13)] = Tissue.STRIATUM
-    tissue[deep & (np.abs(x) > 11) & (np.abs(x) < 22) & (white > 0.5)] = Tissue.WHITE_MATTER
-    tissue[deep & (np.abs(x) <= 22) & (y < -2)] = Tissue.THALAMUS
-    cerebellum = atlas.hindbrain
-    tissue[cerebellum & (tissue == Tissue.CORTEX)] = Tissue.CEREBELLAR_CORTEX
-    tissue[cerebellum & (tissue == Tissue.WHITE_MATTER)] = Tissue.CEREBELLAR_WHITE_MATTER
-    central = (np.abs(x) < 38) & (y > -45) & (y < 35) & (z > -15) & (z < 30)
-    ventricles = central & (tissue == Tissue.CSF)
-    ventricles = np.asarray(ndimage.binary_opening(ventricles), bool)
-    return Anatomy("icbm152", tissue, ventricles, brain)
+    template = load_template()
+    grey, white, deep = template.gm, template.wm, template.deep_grey
+    brain = template.t1 > 0
+    x, y, z = (
+        (np.arange(n) + origin).reshape([-1 if a == axis else 1 for a in range(3)])
+        for axis, (n, origin) in enumerate(zip(brain.shape, template.affine[:3, 3], strict=True))
+    )
+    x = np.abs(x)
+    fluid = np.clip(1 - grey - white, 0, 1)
+    tissue = np.where(white > grey, Tissue.WHITE_MATTER, Tissue.CORTEX).astype(np.uint8)
+    tissue[fluid > np.maximum(grey, white)] = Tissue.CSF
+    central = (x < 40) & (y > -50) & (y < 38) & (z > -20) & (z < 32) & ~template.infratentorial
+    ventricles = np.asarray(ndimage.binary_opening(central & (tissue == Tissue.CSF)), bool)
+    # partial volume of white matter and CSF passes for grey matter around the ventricles
+    rim = _near(ventricles, 3) & (tissue == Tissue.CORTEX) & ~deep
+    tissue[rim] = np.where(template.t1[rim] > 0.6, Tissue.WHITE_MATTER, Tissue.CSF)
+    solid = deep & (tissue != Tissue.CSF)
+    tissue[solid] = Tissue.STRIATUM
+    # an ellipsoid along the internal capsule; thalamus behind the genu, medial of the capsule
+    along, across = 0.6 * (x - 19.5) - 0.8 * (y + 5), 0.8 * (x - 19.5) + 0.6 * (y + 5)
+    tissue[solid & ((along / 11) ** 2 + (across / 5) ** 2 + (z / 7) ** 2 < 1)] = Tissue.PALLIDUM
+    tissue[solid & (y < 0) & (x < 10 - 0.6 * y)] = Tissue.THALAMUS
+    solid = template.infratentorial & (tissue != Tissue.CSF)
+    # the averaged white matter of the cerebellum is faint
+    tissue[solid] = np.where(
+        2 * white[solid] > grey[solid],
+        Tissue.CEREBELLAR_WHITE_MATTER,
+        Tissue.CEREBELLAR_CORTEX,
+    )
+    # in front of the fourth ventricle, which the medulla leaves downwards and backwards
+    stem = (x < 18) & (y > -42 - 0.4 * np.clip(-35 - z, 0, None))
+    tissue[solid & stem] = Tissue.BRAINSTEM
+    tissue[~brain] = Tissue.AIR
+    return Anatomy("icbm152", tissue, ventricles & brain, brain)
+
+
+def _near(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
+    import edt
+
+    return np.asarray(edt.edt(~mask) <= radius)

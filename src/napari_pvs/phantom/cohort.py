@@ -4,7 +4,8 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
-from functools import partial
+from functools import lru_cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from napari_pvs.scans.nifti import Geometry, write_like
 
 TRUTH = "truth"
 LABELS = "labels"
+GENERATOR = "napari-pvs"
 
 
 def subject_name(index: int) -> str:
@@ -39,17 +41,23 @@ def make(config: PhantomConfig, index: int) -> Subject:
     InputError
         An anatomy cannot be read or is no label map.
     """
-    if config.anatomy:
-        anatomy: Anatomy = read_anatomy(config.anatomy[index % len(config.anatomy)])
-    else:
-        anatomy = icbm152()
+    path = config.anatomy[index % len(config.anatomy)] if config.anatomy else None
+    changed = path.stat().st_mtime_ns if path and path.exists() else 0
+    anatomy = _anatomy(path, config.head, changed)
     site = SITES[config.sites[index % len(config.sites)]]
     return make_subject(anatomy, site, config, np.random.default_rng([config.seed, index]))
 
 
+@lru_cache(maxsize=16)
+def _anatomy(path: Path | None, head: bool, changed: int) -> Anatomy:
+    """Read an anatomy once per process and state of its file; a brain alone takes 15 MB."""
+    anatomy = read_anatomy(path) if path else icbm152()
+    return anatomy if head else anatomy.without_head()
+
+
 def write_subject(subject: Subject, name: str, out: Path, labelled: bool) -> None:
     """Write one subject into the BIDS dataset ``out``."""
-    like = Geometry.from_affine(subject.t1.shape, subject.affine)  # type: ignore[arg-type]
+    like = Geometry.from_affine(subject.t1.shape, subject.affine)
     anat = Path(name) / "anat"
     for modality, scan in (("T1w", subject.t1), ("T2w", subject.t2)):
         write_like(out / anat / f"{name}_{modality}.nii.gz", np.rint(scan).astype(np.int32), like)
@@ -66,7 +74,9 @@ def write_subject(subject: Subject, name: str, out: Path, labelled: bool) -> Non
 
 
 def write_cohort(
-    config: PhantomConfig, out: Path, progress: Callable[[Iterator[Any], int], Iterator[Any]] | None = None
+    config: PhantomConfig,
+    out: Path,
+    progress: Callable[[Iterator[Any], int], Iterator[Any]] | None = None,
 ) -> Path:
     """Write a cohort as a BIDS dataset; the labelled subjects come first.
 
@@ -93,34 +103,80 @@ def write_cohort(
         The folder holds something already or cannot be written; an anatomy is unusable.
     """
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists and is not an empty folder; name a new one.")
+    _claim(out)
+    for path in config.anatomy:
+        if not path.is_file():  # said now, not after an hour of other subjects
+            raise InputError(f"{path} is not a file; give a FreeSurfer or SynthSeg label map.")
     job = partial(_make_and_write, config, out)
-    pool = ProcessPoolExecutor(config.jobs, initializer=_one_thread) if config.jobs > 1 else nullcontext()
+    pool = (
+        ProcessPoolExecutor(config.jobs, get_context("spawn"), initializer=_one_thread)
+        if config.jobs > 1
+        else nullcontext()
+    )
     with pool as executor:
         mapped = map if executor is None else executor.map
         rows: Iterator[Any] = iter(mapped(job, range(config.subjects)))
         rows = progress(rows, config.subjects) if progress else rows
         table = list(rows)
     write_text(out / "participants.tsv", _tsv(table, tuple(table[0])))
-    generated = {"Name": "napari-pvs", "Version": napari_pvs.__version__}
+    # how many processes made it changes nothing in it
+    settings = json.loads(config.model_dump_json(exclude={"jobs"}))
+    generated = {"Name": GENERATOR, "Version": napari_pvs.__version__}
     description = {
         "Name": "Synthetic perivascular spaces",
         "BIDSVersion": "1.10.0",
         "DatasetType": "raw",
-        "GeneratedBy": [generated | {"Configuration": json.loads(config.model_dump_json())}],
+        "GeneratedBy": [generated | {"Configuration": settings}],
     }
     write_text(out / "dataset_description.json", json.dumps(description, indent=2) + "\n")
     for name in (TRUTH, LABELS):
-        about = description | {"Name": name, "DatasetType": "derivative", "GeneratedBy": [generated]}
+        about = description | {
+            "Name": name,
+            "DatasetType": "derivative",
+            "GeneratedBy": [generated],
+        }
         path = out / "derivatives" / name / "dataset_description.json"
         write_text(path, json.dumps(about, indent=2) + "\n")
     return out
 
 
+def remove_cohort(folder: Path, overwrite: bool) -> None:
+    """Remove a cohort that `write_cohort` made.
+
+    Raises
+    ------
+    InputError
+        ``overwrite`` is false, or the folder is something else.
+    """
+    import shutil
+
+    if not overwrite:
+        raise InputError(f"{folder} exists; add --overwrite, or name another folder.")
+    try:
+        about = json.loads((folder / "dataset_description.json").read_text(encoding="utf-8"))
+        ours = about["GeneratedBy"][0]["Name"] == GENERATOR
+    except (OSError, ValueError, LookupError, TypeError):
+        ours = False
+    if not ours:
+        raise InputError(f"{folder} is no cohort made by napari-pvs; name another folder.")
+    shutil.rmtree(folder)
+
+
 _COLUMNS = (
     *("id", "region", "length_mm", "diameter_mm", "volume_mm3", "fluid", "voxels", "x", "y", "z"),
 )
+
+
+def _claim(out: Path) -> None:
+    """Make the folder, or see that it is empty, before anything is computed."""
+    try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise InputError(f"{out} exists and is not an empty folder; name a new one.")
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{out} cannot be written ({error.strerror}); choose another folder."
+        ) from error
 
 
 def _one_thread() -> None:

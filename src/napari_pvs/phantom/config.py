@@ -18,11 +18,10 @@ class PhantomConfig(BaseModel):
     anatomy: tuple[Path, ...] = Field(
         (), description="FreeSurfer or SynthSeg label maps; the ICBM152 template where none."
     )
-    sites: tuple[str, ...] = Field(
-        ("A",), description=f"Sites, taken in turn: {', '.join(SITES)}."
-    )
+    sites: tuple[str, ...] = Field(("A",), description=f"Sites, taken in turn: {', '.join(SITES)}.")
     field_of_view: tuple[float, float, float] = Field(
-        (140.8, 192.0, 153.6), description="In mm, left-right, posterior-anterior, inferior-superior."
+        (140.8, 192.0, 153.6),
+        description="In mm, left-right, posterior-anterior, inferior-superior.",
     )
     pvs: tuple[int, int] = Field((60, 500), description="Fewest and most PVS in a subject.")
     fluid: tuple[float, float] = Field(

@@ -70,7 +70,7 @@ def lesions(
     white
         White matter and basal ganglia.
     ventricle_distance
-        Distance to the ventricles in mm.
+        Distance to the ventricles in mm, at every second voxel.
     voxel_size
         In mm.
     rng
@@ -85,14 +85,18 @@ def lesions(
     places = np.argwhere(white)
     if not len(places):
         return wmh, fluid
-    near = places[ventricle_distance[white] < 8]
+    near = places[ventricle_distance[tuple(places.T // 2)] < 8]
     rough = smooth_field(white.shape, voxel_size, 5.0, rng)
     for _ in range(rng.integers(2, 14)):  # caps and periventricular patches
         if len(near):
             radii = lognormal(rng, 3.0, 0.5, 1.2, 9) * rng.uniform(0.6, 1.6, 3)
             _add_blob(wmh, near[rng.integers(len(near))], radii, 1.0, rough, voxel_size, rng)
-    for _ in range(rng.integers(2, 30)):  # deep and punctate
+    for _ in range(rng.integers(2, 30)):  # deep
         radii = lognormal(rng, 1.5, 0.45, 0.7, 5) * rng.uniform(0.75, 1.35, 3)
+        place = places[rng.integers(len(places))]
+        _add_blob(wmh, place, radii, rng.uniform(0.5, 1.0), rough, voxel_size, rng)
+    for _ in range(rng.integers(40, 200)):  # punctate: as small as a PVS, some as long
+        radii = lognormal(rng, 0.8, 0.3, 0.5, 2) * rng.uniform(0.7, 2.0, 3)
         place = places[rng.integers(len(places))]
         _add_blob(wmh, place, radii, rng.uniform(0.5, 1.0), rough, voxel_size, rng)
     for _ in range(rng.integers(0, 5)):  # lacunes
@@ -109,12 +113,15 @@ def vessels(
     voxel_size: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> Image:
-    """Share of each voxel in a vessel: PVS-shaped, but dark on T2 (flow void)."""
+    """Share of each voxel in a vessel: PVS-shaped, but dark on T2 (flow void).
+
+    ``directions`` are unit vectors (3, X, Y, Z) at every second voxel.
+    """
     out = np.zeros(allowed.shape, np.float32)
     places = np.argwhere(allowed)
-    for _ in range(rng.integers(5, 50)):
+    for _ in range(rng.integers(5, 50) if len(places) else 0):
         place = places[rng.integers(len(places))]
-        direction = np.asarray(directions[(slice(None), *place)], np.float64)
+        direction = np.asarray(directions[(slice(None), *(place // 2))], np.float64)
         tube = draw_tube(place * voxel_size, direction, allowed, voxel_size, "WM", rng)
         if tube is not None:
             raster = rasterise(tube, allowed.shape, voxel_size)
@@ -138,7 +145,9 @@ def _add_blob(
     low = np.maximum(centre - reach, 0)
     high = np.minimum(centre + reach + 1, image.shape)
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    axes = [(np.arange(a, b) - c) * v for a, b, c, v in zip(low, high, centre, voxel_size, strict=True)]
+    axes = [
+        (np.arange(a, b) - c) * v for a, b, c, v in zip(low, high, centre, voxel_size, strict=True)
+    ]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
     turned = points @ Rotation.random(rng=rng).as_matrix()
     distance = (np.linalg.norm(turned / radii, axis=-1) - 1) * radii.mean()

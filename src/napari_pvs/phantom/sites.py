@@ -25,7 +25,7 @@ class Site(BaseModel):
     t2_deep_grey: Range = (1.00, 1.08)
     t2_csf: Range = (2.0, 2.9)
     t2_wmh: Range = (1.50, 1.80)
-    snr: Range = (18, 32)
+    snr: Range = (14, 22)
     """White-matter signal over the standard deviation of the Rician noise."""
     bias: Range = (0.05, 0.20)
     """Largest relative deviation of the receive field."""

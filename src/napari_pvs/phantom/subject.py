@@ -29,6 +29,8 @@ class Subject:
         Voxel to world, mm.
     brain
         Brain mask.
+    habitat
+        White matter and basal ganglia of the cerebrum: where PVS can lie.
     fraction
         Share of each voxel inside a PVS, 0-1.
     instances
@@ -43,6 +45,7 @@ class Subject:
     t2: Image
     affine: NDArray[np.float64]
     brain: NDArray[np.bool_]
+    habitat: NDArray[np.bool_]
     fraction: Image
     instances: NDArray[np.int32]
     table: list[dict[str, float | int | str]]
@@ -68,13 +71,14 @@ def make_subject(
     if not config.head:
         anatomy = anatomy.without_head()
     extent = zip(config.field_of_view, voxel_size, strict=True)
-    shape: tuple[int, int, int] = tuple(round(mm / v) for mm, v in extent)  # type: ignore[assignment]
-    placement = Placement(anatomy, shape, voxel_size, config.deformation, rng)
+    shape: tuple[int, int, int] = tuple(round(mm / v) for mm, v in extent)
+    placement = Placement(anatomy, shape, voxel_size, config, rng)
     contrasts = draw_contrasts(site, rng)
     placed = placement.sample(_channels(anatomy, contrasts, rng))
     brain = placed["brain"] > 0.5
-    to_ventricle = _distance_to(placed["ventricles"] > 0.5, voxel_size)
-    directions = _towards(to_ventricle, voxel_size)
+    # both vary slowly: kept at every second voxel
+    to_ventricle = _distance_to(placed["ventricles"][::2, ::2, ::2] > 0.5, 2 * voxel_size)
+    directions = _towards(to_ventricle, 2 * voxel_size)
     ganglia = placed["ganglia"] > 0.5
     white = (placed["white"] > 0.7) & ~ganglia
     csf_distance = _distance_to(placed["csf"] > 0.4, voxel_size)
@@ -105,9 +109,17 @@ def make_subject(
     affine = np.diag([*voxel_size, 1.0])
     affine[:3, 3] = -(np.array(shape) - 1) / 2 * voxel_size
     instances = np.where(pvs.fraction >= config.label_fraction, pvs.owner, 0).astype(np.int32)
-    table = _table(pvs, instances, affine)
     return Subject(
-        scans["T1"], scans["T2"], affine, brain, pvs.fraction, instances, table, site.name, anatomy.name
+        t1=scans["T1"],
+        t2=scans["T2"],
+        affine=affine,
+        brain=brain,
+        habitat=white | ganglia,
+        fraction=pvs.fraction,
+        instances=instances,
+        table=_table(pvs, instances, affine),
+        site=site.name,
+        anatomy=anatomy.name,
     )
 
 
@@ -155,7 +167,7 @@ def _place_pvs(
     """Draw PVS until the subject's number is reached; none touches another."""
     shape = regions["WM"].shape
     pvs = _Pvs(np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.int32))
-    wanted = int(np.exp(rng.uniform(*np.log(np.maximum(config.pvs, 1))))) if config.pvs[1] else 0
+    wanted = _number(config.pvs, rng)
     places = {name: np.argwhere(region) for name, region in regions.items()}
     dense = smooth_field(shape, voxel_size, 30.0, rng)  # PVS crowd in some parts, spare others
     origins = _perforated_substance(places["BG"])
@@ -173,7 +185,7 @@ def _place_pvs(
             direction = (place - origin) * voxel_size
             direction = direction / (np.linalg.norm(direction) + 1e-6)
         else:
-            direction = np.asarray(directions[(slice(None), *place)], np.float64)
+            direction = np.asarray(directions[(slice(None), *(place // 2))], np.float64)
         start = (place + rng.uniform(-0.5, 0.5, 3)) * voxel_size
         tube = draw_tube(start, direction, regions[name], voxel_size, name, rng)
         if tube is None:
@@ -190,6 +202,14 @@ def _place_pvs(
     return pvs
 
 
+def _number(limits: tuple[int, int], rng: np.random.Generator) -> int:
+    """Draw how many PVS a subject has, log-uniform."""
+    if limits[1] == 0:
+        return 0
+    # exp(log(n)) may fall short of n by its last bit
+    return int(np.exp(rng.uniform(*np.log(np.maximum(limits, 1)))) + 1e-6)
+
+
 def _perforated_substance(ganglia: NDArray[np.intp]) -> list[NDArray[np.float64]]:
     """Where the lenticulostriate arteries enter, left and right: below and medial of the BG."""
     if not len(ganglia):
@@ -199,7 +219,7 @@ def _perforated_substance(ganglia: NDArray[np.intp]) -> list[NDArray[np.float64]
     for side in (ganglia[ganglia[:, 0] <= middle], ganglia[ganglia[:, 0] > middle]):
         centre = side.mean(0) if len(side) else ganglia.mean(0)
         height = np.ptp(ganglia[:, 2])
-        origins.append(centre + [0.3 * (middle - centre[0]), 0, -1.2 * height])
+        origins.append(centre + np.array([0.3 * (middle - centre[0]), 0, -1.2 * height]))
     return origins
 
 
@@ -219,7 +239,7 @@ def _distance_to(mask: NDArray[np.bool_], voxel_size: NDArray[np.float64]) -> Im
 def _towards(distance: Image, voxel_size: NDArray[np.float64]) -> Image:
     """Unit vectors (3, X, Y, Z) along the gradient of a distance map."""
     smooth = ndimage.gaussian_filter(distance, 3 / voxel_size)
-    gradient = np.stack(np.gradient(smooth, *voxel_size.astype(np.float32)))
+    gradient = np.stack([*np.gradient(smooth, *voxel_size.astype(np.float32))])
     gradient /= np.linalg.norm(gradient, axis=0) + 1e-6
     return np.asarray(gradient, np.float32)
 

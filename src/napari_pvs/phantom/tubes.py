@@ -33,7 +33,9 @@ class Tube:
     region: str
 
 
-def lognormal(rng: np.random.Generator, median: float, sigma: float, low: float, high: float) -> float:
+def lognormal(
+    rng: np.random.Generator, median: float, sigma: float, low: float, high: float
+) -> float:
     """Draw a clipped lognormal number."""
     return float(np.clip(median * np.exp(rng.normal(0, sigma)), low, high))
 
@@ -48,10 +50,10 @@ def draw_tube(
 ) -> Tube | None:
     """Draw a tube through ``start`` along ``direction``, cut where it leaves ``allowed``.
 
-    Diameters and lengths follow DESIGN of the cohort: lognormal, median 1.1 mm (basal ganglia
-    1.3 mm) and 5 mm. None where less than two diameters of length are left.
+    Diameters and lengths are lognormal, median 1.0 mm (basal ganglia 1.2 mm) and 5 mm. None where
+    less than two diameters of length are left.
     """
-    diameter = lognormal(rng, 1.3 if region == "BG" else 1.1, 0.3, 0.6, 3.0)
+    diameter = lognormal(rng, 1.2 if region == "BG" else 1.0, 0.3, 0.6, 3.0)
     length = lognormal(rng, 5.0, 0.5, 2 * diameter, 20.0)
     direction = direction + rng.normal(0, 0.25, 3)
     direction /= np.linalg.norm(direction)
@@ -110,7 +112,8 @@ def rasterise(tube: Tube, shape: tuple[int, ...], voxel_size: NDArray[np.float64
     high = np.ceil((tube.points.max(0) + reach) / voxel_size).astype(int)
     low, high = np.maximum(low, 0), np.minimum(high, np.array(shape) - 1)
     box = np.stack(
-        np.meshgrid(*(np.arange(a, b + 1) for a, b in zip(low, high, strict=True)), indexing="ij"), -1
+        np.meshgrid(*(np.arange(a, b + 1) for a, b in zip(low, high, strict=True)), indexing="ij"),
+        -1,
     ).reshape(-1, 3)
     tree = cKDTree(tube.points)
     distance, _ = tree.query(box * voxel_size, distance_upper_bound=reach)

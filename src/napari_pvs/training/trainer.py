@@ -73,7 +73,7 @@ def train(config: TrainingConfig, out: Path) -> Path:
     study = {s.name: s for s in find_subjects(config.study)}
     roles = split([*study.values()], config.validation, config.test, config.seed)
     start = load_weights(config.weights)[0] if config.weights else None
-    if start is not None and start.config != config.network:
+    if start is not None and start.config.multiscale != config.network.multiscale:
         raise InputError(
             f"weights {config.weights} are of another network than method {config.method}; "
             "choose the method they were trained with."
