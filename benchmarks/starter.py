@@ -87,7 +87,7 @@ def main() -> None:
     print(json.dumps(accuracy, indent=2))
     model, card = load(weights)
     about = {
-        "data": f"{given.subjects} phantoms, seed {SEED}, sites {', '.join(SITES)}, on the SynthSeg "
+        "data": f"{given.subjects} phantoms, seed {SEED}, sites {', '.join(SITES)}, on SynthSeg's "
         f"training label maps {', '.join(p.name.split('_')[-1][:2] for p in seen)} (Billot et al., "
         f"Apache-2.0); of these, {', '.join(VALIDATION)} for validation only",
         "command": "python benchmarks/starter.py --anatomy DIR --work WORK",

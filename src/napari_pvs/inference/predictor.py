@@ -169,7 +169,9 @@ def run(
                 return _paper(model, images, brain, device, batch, progress)
             return _fast(model, images, brain, device, limit, progress)
         except RuntimeError as error:  # MPS has no exception of its own
-            full = isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
+            full = (
+                isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
+            )
             if device.type == "cpu" or not full:
                 raise
             if device.type == "cuda":
