@@ -25,10 +25,9 @@ from napari_pvs.evaluation.ceiling import ceiling
 from napari_pvs.evaluation.compare import SubjectScore, score
 from napari_pvs.evaluation.overlap import overlap
 from napari_pvs.evaluation.summary import summarise
-from napari_pvs.inference.components import label
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.predictor import Predictor
-from napari_pvs.inference.segment import baseline
+from napari_pvs.inference.segment import baseline, components
 from napari_pvs.inference.tissue import search_region
 from napari_pvs.network.weights import load, save, starter_path
 from napari_pvs.phantom.cohort import TRUTH, subject_name, write_cohort
@@ -143,13 +142,13 @@ def scans(
 
 def calibrate(study: Path, names: list[str], used: tuple[str, ...], predictor: Predictor) -> float:
     """Find the threshold with the best mean DSC on the validation subjects."""
-    smallest = SegmentConfig().min_volume
+    config = SegmentConfig()
     dsc = []
     for _, scan, reference, _ in scans(study, names, used):
         found, volume = predictor.predict(scan), scan.grid.voxel_volume
         dsc.append(
             [
-                overlap(label(found, t, smallest, volume) > 0, reference, volume).dsc
+                overlap(components(found, t, scan.grid, config) > 0, reference, volume).dsc
                 for t in THRESHOLDS
             ]
         )
@@ -161,7 +160,7 @@ def evaluate(
 ) -> dict[str, dict[str, float]]:
     """Measure the network and both baselines on the test cohort with some modalities."""
     methods: dict[str, list[SubjectScore]] = {"network": [], "frangi": [], "threshold": []}
-    smallest = SegmentConfig().min_volume
+    config = SegmentConfig()
     names = sorted(folder.name for folder in test.glob("sub-*"))
     for name, scan, reference, fraction in scans(test, names, used):
         best = ceiling(fraction, PhantomConfig().label_fraction).dsc
@@ -170,7 +169,7 @@ def evaluate(
                 found, limit = predictor.predict(scan), threshold
             else:
                 found, limit = baseline(scan, method, region(test, name))
-            mask = label(found, limit, smallest, scan.grid.voxel_volume) > 0
+            mask = components(found, limit, scan.grid, config) > 0
             one = score(mask, reference, scan.grid.voxel_size, subject=name, region=scan.brain)
             scores.append(replace(one, ceiling_dsc=best))
             print(f"{'+'.join(used)} {name} {method}: DSC {one.dsc:.3f}", flush=True)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from skimage.measure import regionprops
 
-from napari_pvs.inference.components import label, table
+from napari_pvs.inference.components import drop_round, label, table
 from napari_pvs.scans.grid import Grid
 
 TURN = np.array([[0, -0.7, 0, 10], [0.9, 0, 0, -20], [0, 0, 1.1, 5], [0, 0, 0, 1.0]])
@@ -74,3 +74,20 @@ def test_table_skips_numbers_that_are_not_there():
     labels[0, 0, 0], labels[2, 2, 2:] = 2, 5  # a user erased the others
     rows = table(labels, np.ones(labels.shape), Grid(labels.shape, np.eye(4)))
     assert [(r.id, r.voxels) for r in rows] == [(2, 1), (5, 2)]
+
+
+def test_round_and_wide_is_left_out_and_a_tube_stays():
+    axes = np.meshgrid(*(np.arange(24),) * 3, indexing="ij")
+    ball = sum((a - 6) ** 2 for a in axes) <= 2.5**2
+    tube = (axes[0] >= 14) & (axes[0] < 17) & (axes[1] >= 14) & (axes[1] < 17)
+    speck = np.zeros_like(ball)
+    speck[20:22, 2, 2] = True
+    labels = label((ball | tube | speck).astype(np.float32), 0.5, 0, 1.0)
+    assert labels.max() == 3
+    kept = drop_round(labels, (1.0, 1.0, 1.0), 2.8)
+    assert np.array_equal(kept > 0, tube | speck)
+    assert kept.max() == 2
+    # the same voxels at half the size are no wider than a PVS
+    assert np.array_equal(drop_round(labels, (0.5, 0.5, 0.5), 2.8), labels)
+    empty = np.zeros((4, 4, 4), np.int32)
+    assert np.array_equal(drop_round(empty, (1.0, 1.0, 1.0), 2.8), empty)

@@ -22,7 +22,7 @@ def test_volume_is_the_cylinders_with_round_ends(
     voxel_size = np.array(edges)
     expected = np.pi * diameter**2 / 4 * 8 + np.pi / 6 * diameter**3
     measured = []
-    # one thin tube along an axis is off by up to a fifth, as its sub-voxels are in line
+    # one thin tube along an axis is off by up to 28 %, as its sub-voxels are in line
     for middle in 12 + np.random.default_rng(0).uniform(size=30):
         tube = straight(diameter, 8, direction, middle)
         raster = rasterise(tube, (40, 40, 40), voxel_size)

@@ -26,6 +26,11 @@ class SegmentConfig(BaseModel):
         None, gt=0, lt=1, description="Smallest probability of a PVS; the weights' own where none."
     )
     min_volume: float = Field(1.0, ge=0, description="Smallest PVS that is kept, in mm³.")
+    max_width: float = Field(
+        2.8,
+        gt=0,
+        description="Wider components (mm) are left out where they are rather round: lesions.",
+    )
     device: Device = Field("auto", description="auto, cpu, cuda or mps.")
     windows: Literal["fast", "paper"] = Field(
         "fast", description="Few large windows, or the paper's 32³ patches at stride 16."

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError
-from napari_pvs.inference.components import Pvs, label, table
+from napari_pvs.inference.components import Pvs, drop_round, label, table
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.predictor import Predictor, Progress
+from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.scan import Scan, load_scan
 
 
@@ -93,8 +94,16 @@ def segment_scan(
         origin = {"method": config.method}
     if config.threshold is not None:
         threshold = config.threshold
-    labels = label(score, threshold, config.min_volume, scan.grid.voxel_volume)
+    labels = components(score, threshold, scan.grid, config)
     return Segmentation(scan, score, labels, table(labels, score, scan.grid), threshold, origin)
+
+
+def components(
+    score: NDArray[np.float32], threshold: float, grid: Grid, config: SegmentConfig
+) -> NDArray[np.int32]:
+    """Number the PVS of a score map: threshold, smallest volume, largest width."""
+    labels = label(score, threshold, config.min_volume, grid.voxel_volume)
+    return drop_round(labels, grid.voxel_size, config.max_width)
 
 
 def baseline(
