@@ -47,6 +47,7 @@ def inputs(tmp_path, head, tiny_weights):
             brain_mask=paths["brain"],
             weights=tiny_weights,
             device="cpu",
+            max_width=100,  # an untrained network finds lumps
             threshold=None if given == "T1 T2" else 0.02,
         )
 

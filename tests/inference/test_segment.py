@@ -12,7 +12,10 @@ from napari_pvs.scans.scan import Scan
 @pytest.fixture
 def config(head_files, tiny_weights):
     t1, t2, brain = head_files
-    return SegmentConfig(t1=t1, t2=t2, brain_mask=brain, weights=tiny_weights, device="cpu")
+    # an untrained network finds lumps: without a limit on their width
+    return SegmentConfig(
+        t1=t1, t2=t2, brain_mask=brain, weights=tiny_weights, device="cpu", max_width=100
+    )
 
 
 def test_from_files(config, tiny_weights, head):
@@ -49,7 +52,7 @@ def test_threshold_and_smallest_volume(config):
 
 def test_a_scan_in_memory_with_a_predictor_that_is_kept(config, head, tiny_weights):
     scan = Scan.from_arrays(head.t1, head.t2, np.diag([0.8, 0.8, 0.8, 1]), head.brain)
-    again = segment_scan(scan, SegmentConfig(), Predictor(tiny_weights, "cpu"))
+    again = segment_scan(scan, SegmentConfig(max_width=100), Predictor(tiny_weights, "cpu"))
     np.testing.assert_array_equal(again.labels, segment(config).labels)
 
 
@@ -64,6 +67,7 @@ def test_a_baseline_needs_no_weights(config, monkeypatch, tmp_path):
     assert result.threshold == 0.4
     assert result.origin == {"method": "frangi"}
     assert len(result.table) == 1
+    assert segment(config.model_copy(update=absent | {"max_width": 2.8})).table == []
 
 
 def test_no_scan():

@@ -19,8 +19,10 @@ SMALL = {"epochs": 2, "steps": 3, "batch": 2, "patch": 8, "warmup": 1, "validate
 
 @pytest.fixture(autouse=True)
 def small_network(monkeypatch):
-    tiny = property(lambda self: NetworkConfig(widths=(4, 8), scale_width=2))
-    monkeypatch.setattr(TrainingConfig, "network", tiny)
+    def tiny(self):
+        return NetworkConfig(widths=(4, 8), scale_width=2, multiscale=self.method.endswith("multi"))
+
+    monkeypatch.setattr(TrainingConfig, "network", property(tiny))
 
 
 def config(study, **values):
@@ -45,7 +47,7 @@ def test_run_folder(make_study, tmp_path):
     events = read(out / "events.jsonl")
     assert [e["seq"] for e in events] == list(range(len(events)))
     said = [e["type"] for e in events]
-    assert said[:3] == ["hello", "phase", "phase"]
+    assert said[:3] == ["hello", "phase", "step"]
     assert said[-1] == "done"
     assert said.count("epoch") == said.count("validation") == 2
     assert "step" in said
