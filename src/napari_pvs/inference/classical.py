@@ -12,10 +12,10 @@ Volume = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 VoxelSize = tuple[float, float, float]
 
-FRANGI_THRESHOLD = 0.15
-"""Default for `frangi`."""
-INTENSITY_THRESHOLD = 0.35
-"""Default for `intensity_threshold`: 3.5 robust standard deviations."""
+FRANGI_THRESHOLD = 0.08
+"""Default for `frangi`; both had the best DSC of a coarse grid on two synthetic subjects."""
+INTENSITY_THRESHOLD = 0.45
+"""Default for `intensity_threshold`: 4.5 robust standard deviations."""
 SIGMAS_MM = (0.8, 1.2)
 """Scales of the tubes; in skimage's filter a tube answers best at about half its diameter."""
 FULL_SCORE = 10.0

@@ -109,4 +109,4 @@ def _infratentorial(x: Volume, y: Volume, z: Volume) -> Mask:
     height = RegularGridInterpolator(
         (_TENTORIUM_Y, _TENTORIUM_X), _TENTORIUM_Z, bounds_error=False, fill_value=-100.0
     )
-    return z < height(np.stack(np.broadcast_arrays(y, np.abs(x)), axis=-1))
+    return np.asarray(z < height(np.stack(np.broadcast_arrays(y, np.abs(x)), axis=-1)), dtype=bool)
