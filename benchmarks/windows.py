@@ -83,14 +83,13 @@ def compare(
 
 
 def timed(predictor: Predictor, scan: Scan, repeats: int) -> tuple[NDArray[np.float32], float]:
-    """Predict once to warm up, then return the median time."""
-    probability = predictor.predict(scan)
+    """Return the probability and the median time; the first of several runs warms up."""
     times = []
-    for _ in range(repeats):
+    for _ in range(repeats + 1):
         start = time.perf_counter()
         probability = predictor.predict(scan)
         times.append(time.perf_counter() - start)
-    return probability, float(np.median(times))
+    return probability, float(np.median(times[1:] or times))
 
 
 if __name__ == "__main__":
