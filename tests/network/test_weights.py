@@ -1,3 +1,4 @@
+import copy
 import json
 
 import pytest
@@ -60,9 +61,10 @@ def test_thresholds_by_modality():
 
 
 def test_values_beyond_half_precision_survive(tmp_path, tiny_model):
-    variance = next(b for n, b in tiny_model.named_buffers() if n.endswith("running_var"))
+    model = copy.deepcopy(tiny_model)  # the fixture is shared
+    variance = next(b for n, b in model.named_buffers() if n.endswith("running_var"))
     variance.fill_(1e6)
-    save(tmp_path / "w.safetensors", tiny_model, ModelCard())
+    save(tmp_path / "w.safetensors", model, ModelCard())
     found = dict(load(tmp_path / "w.safetensors")[0].named_buffers())
     name = next(n for n in found if n.endswith("running_var"))
     assert found[name].amax() == 1e6
