@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 Windows = Literal["fast", "paper"]
 Progress = Callable[[int, int], None]
 
-_LIMIT = 1_600_000  # voxels of a window: under 1 GB of activations
-_HALO = 16  # voxels; beyond it a window's edge changes probabilities by less than .01
+_LIMIT = 1_600_000  # voxels of a window; bounds the memory of its activations
+_HALO = 16  # voxels around a tile that give it context and are thrown away
 _PATCH, _STRIDE, _BATCH = 32, 16, 16  # the paper's grid
 _RIM_MM = 3.0  # the cortex: no PVS is looked for so close to the brain mask's surface
 
