@@ -52,7 +52,7 @@ def main() -> None:
     arguments.add_argument("--anatomy", type=Path, required=True, help="folder of label maps")
     arguments.add_argument("--work", type=Path, required=True, help="folder for cohorts and run")
     arguments.add_argument("--subjects", type=int, default=44)
-    arguments.add_argument("--epochs", type=int, default=80)
+    arguments.add_argument("--epochs", type=int, default=180)
     arguments.add_argument("--jobs", type=int, default=2)
     arguments.add_argument("--no-baselines", action="store_true", help="skip the slower half")
     arguments.add_argument("--out", type=Path, default=starter_path())
@@ -71,9 +71,8 @@ def main() -> None:
         config = TrainingConfig(
             study=study,
             epochs=given.epochs,
-            warmup=10,
             validation=tuple(held_out),
-            validate_every=8,
+            validate_every=20,
         )
         trainer.train(config, run)
     predictor = Predictor(weights)

@@ -21,7 +21,7 @@ def loaded(shape=(30, 26, 34), voxels=((4, 5, 6), (20, 20, 30)), name="a"):
 
 
 def config(**values):
-    small = {"study": "x", "batch": 4, "patch": 16, "steps": 3, "warmup": 1, "epochs": 2}
+    small = {"study": "x", "batch": 4, "patch": (16,), "steps": 3, "warmup": 1, "epochs": 2}
     return TrainingConfig(**(small | values))
 
 
@@ -53,10 +53,17 @@ def test_shapes_and_alignment():
         np.testing.assert_array_equal(images[:, 1], labels[:, 0])
 
 
+def test_larger_patches_take_turns_and_are_fewer():
+    shapes = [images.shape for images, _ in batches([loaded()], config(patch=(8, 16)), 0, 4)]
+    assert shapes == [(4, 2, 8, 8, 8), (1, 2, 16, 16, 16)] * 2
+    shapes = [images.shape for images, _ in batches([loaded()], config(patch=(12, 8)), 0, 2)]
+    assert shapes == [(1, 2, 12, 12, 12), (4, 2, 8, 8, 8)]
+
+
 @pytest.mark.parametrize("patch", [8, 9, 16])
 def test_warm_up_draws_only_patches_with_pvs(patch):
     people = [loaded(), loaded(voxels=())]
-    for _, labels in batches(people, config(warmup=2, patch=patch, batch=8), 0, 6):
+    for _, labels in batches(people, config(warmup=2, patch=(patch,), batch=8), 0, 6):
         assert (labels.sum((1, 2, 3, 4)) > 0).all()
 
 
@@ -64,7 +71,7 @@ def test_share_of_patches_on_pvs_after_the_warm_up():
     people = [loaded(), loaded(voxels=())]
 
     def share(**values):
-        drawn = batches(people, config(warmup=0, batch=40, patch=8, **values), 0, 5)
+        drawn = batches(people, config(warmup=0, batch=40, patch=(8,), **values), 0, 5)
         return np.mean([(labels.sum((1, 2, 3, 4)) > 0).mean() for _, labels in drawn])
 
     assert share(foreground=1.0) == 1

@@ -14,7 +14,7 @@ from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.events import read
 from napari_pvs.training.trainer import train
 
-SMALL = {"epochs": 2, "steps": 3, "batch": 2, "patch": 8, "warmup": 1, "validate_every": 1}
+SMALL = {"epochs": 2, "steps": 3, "batch": 2, "patch": (8,), "warmup": 1, "validate_every": 1}
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ def test_run_folder(make_study, tmp_path):
 
 
 def test_loss_decreases_and_tubes_are_found(make_study, tmp_path):
-    quick = {"epochs": 8, "steps": 8, "batch": 4, "patch": 16, "validate_every": 8}
+    quick = {"epochs": 8, "steps": 8, "batch": 4, "patch": (16,), "validate_every": 8}
     still = {"modality_dropout": 0, "average": 0.9, "learning_rate": 0.01}
     out = tmp_path / "run"
     train(config(make_study(2), **quick, **still), out)

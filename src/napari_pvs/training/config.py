@@ -1,13 +1,14 @@
 """The configuration of a training run: every default of `napari-pvs train` stands here."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.device import Device
 
+PatchEdge = Annotated[int, Field(ge=8, le=128)]
 Method = Literal["supervised-mono", "supervised-multi"]
 
 
@@ -23,8 +24,12 @@ class TrainingConfig(BaseModel):
     seed: int = Field(0, ge=0, description="Of the weights, the split and the sampling.")
     epochs: int = Field(100, ge=1, description="Epochs.")
     steps: int = Field(50, ge=1, description="Optimiser steps in an epoch.")
-    batch: int = Field(8, ge=1, description="Patches in a step.")
-    patch: int = Field(32, ge=8, le=128, description="Edge of a patch, in voxels.")
+    batch: int = Field(8, ge=1, description="Patches of the smallest edge in a step.")
+    patch: tuple[PatchEdge, ...] = Field(
+        (32, 48),
+        min_length=1,
+        description="Edges of patches in voxels, taken in turn; of the larger, a step has fewer.",
+    )
     learning_rate: float = Field(2e-3, gt=0, description="Peak of the one-cycle schedule (AdamW).")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW's weight decay.")
     warmup: int = Field(20, ge=0, description="First epochs, on patches that hold PVS only.")

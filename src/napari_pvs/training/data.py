@@ -99,11 +99,13 @@ def batches(
 
 def _draw(subjects: list[Loaded], config: TrainingConfig, step: int, warm: bool) -> Batch:
     rng = np.random.default_rng([config.seed, 1, step])
-    size = config.patch
-    images = np.zeros((config.batch, 2, size, size, size), np.float32)
-    labels = np.zeros((config.batch, 1, size, size, size), np.float32)
+    size = config.patch[step % len(config.patch)]
+    # the same number of voxels in every step
+    count = max(1, round(config.batch * (min(config.patch) / size) ** 3))
+    images = np.zeros((count, 2, size, size, size), np.float32)
+    labels = np.zeros((count, 1, size, size, size), np.float32)
     with_pvs = [s for s in subjects if len(s.foreground)]
-    for n in range(config.batch):
+    for n in range(count):
         on_pvs = bool(with_pvs) and (warm or rng.random() < config.foreground)
         pool = with_pvs if on_pvs else subjects
         subject = pool[rng.integers(len(pool))]

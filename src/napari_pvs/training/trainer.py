@@ -14,7 +14,7 @@ from napari_pvs.evaluation.overlap import Overlap, overlap
 from napari_pvs.files import write_text
 from napari_pvs.inference.predictor import fuse, interior
 from napari_pvs.inference.predictor import run as predict
-from napari_pvs.network.device import pick
+from napari_pvs.network.device import pick, place
 from napari_pvs.network.weights import ModelCard, fingerprint, save
 from napari_pvs.network.weights import load as load_weights
 from napari_pvs.study.bids import subjects as find_subjects
@@ -39,7 +39,7 @@ CONFIG, SPLIT, EVENTS, BEST, LAST = (
     "last.safetensors",
 )
 _STEP_EVENTS = 0.2  # seconds between step events: five a second at most
-_THRESHOLDS = tuple(np.arange(0.2, 0.81, 0.05).round(2))
+_THRESHOLDS = tuple(np.arange(0.2, 0.96, 0.05).round(2))
 
 
 def train(config: TrainingConfig, out: Path) -> Path:
@@ -110,7 +110,7 @@ class _Run:
         self.config, self.out, self.events, self.device = config, out, events, device
         torch.manual_seed(config.seed)
         self.model = start or M2SS(config.network)
-        self.model.to(device).train()
+        place(self.model, device).train()
         self.mean = AveragedModel(
             self.model, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True
         )
@@ -179,7 +179,7 @@ class _Run:
     def _validate(self, epoch: int, held_out: list[Loaded]) -> None:
         """Measure DSC, AVD and recall per subject; publish the weights when they are the best."""
         network = cast("M2SS", self.mean.module)
-        model = fuse(network).to(self.device)
+        model = place(fuse(network), self.device)
         dsc = np.zeros((len(_THRESHOLDS), len(held_out)))
         rows = []
         for column, subject in enumerate(held_out):
