@@ -1,17 +1,12 @@
 import pytest
 
 from napari_pvs.errors import InputError
-from napari_pvs.study.bids import subjects
+from napari_pvs.scans.nifti import write_like
+from napari_pvs.study.bids import fingerprint, subjects
+from napari_pvs.study.labels import LabelStore
 
 
-def touch(root, *names):
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-
-
-def test_scans_labels_and_masks(tmp_path):
+def test_scans_labels_and_masks(tmp_path, touch):
     touch(
         tmp_path,
         "sub-02/anat/sub-02_T2w.nii",
@@ -34,7 +29,7 @@ def test_scans_labels_and_masks(tmp_path):
     assert two.t2.name == "sub-02_T2w.nii"
 
 
-def test_sessions_belong_to_one_person(tmp_path):
+def test_sessions_belong_to_one_person(tmp_path, touch):
     touch(
         tmp_path,
         "sub-01/ses-b/anat/sub-01_ses-b_T1w.mgz",
@@ -51,7 +46,7 @@ def test_sessions_belong_to_one_person(tmp_path):
 @pytest.mark.parametrize(
     "name", ["sub-01_acq-fast_T1w.nii.gz", "sub-01_T1w.nii", "sub-01_acq-fast_run-2_T1w.nii.gz"]
 )
-def test_two_candidates(tmp_path, name):
+def test_two_candidates(tmp_path, name, touch):
     touch(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz", f"sub-01/anat/{name}")
     with pytest.raises(InputError, match=r"keep one of them\.$") as error:
         subjects(tmp_path)
@@ -59,12 +54,12 @@ def test_two_candidates(tmp_path, name):
     assert "sub-01_T1w.nii.gz" in str(error.value)
 
 
-def test_first_of_several_runs(tmp_path):
+def test_first_of_several_runs(tmp_path, touch):
     touch(tmp_path, *(f"sub-01/anat/sub-01_run-{n}_T1w.nii.gz" for n in (2, 1, 3)))
     assert subjects(tmp_path)[0].t1.name == "sub-01_run-1_T1w.nii.gz"
 
 
-def test_the_mask_on_the_scan_goes_before_one_on_a_template(tmp_path):
+def test_the_mask_on_the_scan_goes_before_one_on_a_template(tmp_path, touch):
     derivative = "derivatives/fmriprep/sub-01/anat/sub-01"
     touch(
         tmp_path,
@@ -75,7 +70,7 @@ def test_the_mask_on_the_scan_goes_before_one_on_a_template(tmp_path):
     assert subjects(tmp_path)[0].brain.name == "sub-01_desc-brain_mask.nii.gz"
 
 
-def test_nothing_there(tmp_path):
+def test_nothing_there(tmp_path, touch):
     with pytest.raises(InputError, match="holds no sub"):
         subjects(tmp_path)
     touch(tmp_path, "sub-01/anat/notes.txt", "sub-02")
@@ -85,3 +80,90 @@ def test_nothing_there(tmp_path):
         subjects(tmp_path / "absent")
     with pytest.raises(InputError, match="sub-02 is not a folder"):
         subjects(tmp_path / "sub-02")
+
+
+@pytest.fixture
+def study(tmp_path, touch):
+    touch(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz", "sub-02/ses-a/anat/sub-02_ses-a_T2w.nii.gz")
+    return tmp_path
+
+
+@pytest.fixture
+def save(study, mask, like):
+    """Function of origin and state: saves a revision for sub-01."""
+
+    def run(origin, state="final", seed=0):
+        store = LabelStore(study, "sub-01")
+        return store.save(mask(seed), like, author="ann", origin=origin, state=state)
+
+    return run
+
+
+def only(study):
+    return subjects(study)[0]
+
+
+def test_label_is_the_current_final_revision(study, save, mask, like):
+    assert (only(study).label, only(study).revision) == (None, None)
+    first = save("drawn")
+    draft = save("corrected", "draft", seed=1)
+    one = only(study)
+    assert (one.current, one.revision, one.pending) == (first, 1, draft)
+    assert one.label == LabelStore(study, "sub-01").path(first)
+    save("corrected", seed=2)
+    assert (only(study).revision, only(study).pending) == (3, None)
+    plain = study / "derivatives/labels/sub-01/anat/sub-01_desc-pvs_mask.nii.gz"
+    write_like(plain, mask(3), like)  # another tool
+    one = only(study)
+    assert (one.label, one.revision, one.state) == (plain, None, "reference")
+    LabelStore(study, "sub-01").import_outside()
+    one = only(study)
+    assert (one.revision, one.state, one.current.voxels) == (4, "reference", mask(3).sum())
+
+
+@pytest.mark.parametrize(
+    ("history", "state"),
+    [
+        ([("predicted", "draft")], "segmented"),
+        ([("predicted", "draft"), ("corrected", "draft")], "segmented"),
+        ([("drawn", "draft")], "new"),
+        ([("predicted", "final")], "segmented"),
+        ([("predicted", "draft"), ("corrected", "final")], "corrected"),
+        ([("drawn", "final")], "corrected"),
+        ([("imported", "final"), ("predicted", "draft")], "reference"),
+    ],
+)
+def test_state(study, save, history, state):
+    assert [s.state for s in subjects(study)] == ["new", "new"]
+    for seed, (origin, kind) in enumerate(history):
+        save(origin, kind, seed)
+    assert [s.state for s in subjects(study)] == [state, "new"]
+
+
+def test_fingerprint_tells_what_changed(study, save, mask, like):
+    def now():
+        return fingerprint(subjects(study))
+
+    assert now() == {}
+    first = save("drawn")
+    assert now() == {"sub-01": (1, first.sha256)}
+    save("corrected", "draft", seed=1)
+    assert now() == {"sub-01": (1, first.sha256)}
+    second = save("corrected", seed=1)
+    assert now() == {"sub-01": (3, second.sha256)}
+    plain = study / "derivatives/labels/sub-02/ses-a/anat/sub-02_ses-a_desc-pvs_mask.nii.gz"
+    write_like(plain, mask(2), like)
+    before = now()["sub-02_ses-a"]
+    write_like(plain, mask(3), like)
+    assert now()["sub-02_ses-a"] != before
+    assert now()["sub-02_ses-a"][0] is None
+    plain.unlink()
+    assert now() == {"sub-01": (3, second.sha256)}
+
+
+def test_a_damaged_revision_is_named(study, save):
+    save("drawn")
+    sidecar = study / "derivatives/labels/sub-01/anat/revisions/r0001.json"
+    sidecar.write_text("{")
+    with pytest.raises(InputError, match=r"r0001\.json is no readable revision"):
+        subjects(study)

@@ -35,10 +35,11 @@ def test_eight_to_one_to_one(count, sizes):
     assert sorted(names) == [s.name for s in people(count)]
 
 
-def test_unlabelled_subjects_have_no_role():
+def test_unlabelled_subjects_neither_train_nor_measure():
     extra = StudySubject("sub-99", Path("t1.nii"), None, None, None)
     got = split([*people(3), extra])
     assert "sub-99" not in got.train + got.validation + got.test
+    assert got.unlabelled == ("sub-99",)
     with pytest.raises(InputError, match="sub-99 is no labelled subject"):
         split([*people(3), extra], validation=["sub-99"])
 
@@ -66,6 +67,30 @@ def test_as_named():
     assert split(people(6), validation=["sub-04"]).test == ()
 
 
+def test_a_person_stands_for_all_sessions():
+    both = split(
+        people(4, sessions=2), validation=["sub-01"], test=["sub-02_ses-0", "sub-02_ses-1"]
+    )
+    assert both.validation == ("sub-01_ses-0", "sub-01_ses-1")
+    assert both.test == ("sub-02_ses-0", "sub-02_ses-1")
+    assert len(both.train) == 4
+
+
+def test_scans_of_a_held_out_person_are_not_learnt_from():
+    later = [StudySubject(f"sub-0{n}_ses-9", Path("t1.nii"), None, None, None) for n in range(3)]
+    got = split([*people(3, sessions=1), *later], validation=["sub-00"], test=["sub-01_ses-0"])
+    assert got.unlabelled == ("sub-02_ses-9",)
+
+
+def test_known_roles_go_before_the_draw():
+    first = split(people(10), seed=1)
+    known = dict.fromkeys(first.validation, "validation") | dict.fromkeys(first.test, "test")
+    for seed in range(3):
+        got = split(people(20), seed=seed, known=known)
+        assert (got.validation, got.test) == (first.validation, first.test)
+        assert len(got.train) == 18
+
+
 def test_a_named_test_subject_is_never_drawn():
     for seed in range(6):
         got = split(people(6), test=["sub-02"], seed=seed)
@@ -87,5 +112,11 @@ def test_refusals():
         split(people(2), validation=["sub-00", "sub-01"])
     with pytest.raises(InputError, match=r"sub-01 is in .*keep a person whole"):
         split(people(3, sessions=2), validation=["sub-01_ses-0"])
+    with pytest.raises(
+        InputError, match=r"sub-01 is named for validation and for test; choose one"
+    ):
+        split(people(3), ["sub-01"], ["sub-01"])
+    with pytest.raises(InputError, match=r"sub-01_ses-1 is named for validation and for test"):
+        split(people(3, sessions=2), ["sub-01"], ["sub-01_ses-1"])
     with pytest.raises(InputError, match="keep a person whole"):
         split(people(3, sessions=2), ["sub-01_ses-0"], ["sub-01_ses-1"])

@@ -1,12 +1,16 @@
 """A cohort on disk, in BIDS: which subjects there are, their scans and their labels."""
 
-import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from napari_pvs.errors import InputError
+from napari_pvs.study.labels import LabelStore
+from napari_pvs.study.layout import one
+from napari_pvs.study.revision import Revision, digest
 
-_SUFFIXES = (".nii.gz", ".nii", ".mgz")
+SubjectState = Literal["new", "segmented", "corrected", "reference"]
 
 
 @dataclass(frozen=True)
@@ -20,9 +24,14 @@ class StudySubject:
     t1, t2
         Scans; at least one is there.
     label
-        PVS mask on the grid of the first scan, if labelled.
+        PVS mask on the grid of the first scan, if labelled: the image of the current final
+        revision, or a plain file that is of no revision.
     brain
         Brain mask, if there is one.
+    current
+        The final revision that the label is, if it is one.
+    pending
+        The newest draft, if no final revision came after it.
     """
 
     name: str
@@ -30,24 +39,45 @@ class StudySubject:
     t2: Path | None
     label: Path | None
     brain: Path | None
+    current: Revision | None = None
+    pending: Revision | None = None
 
     @property
     def person(self) -> str:
         """``sub-01``, whatever the session: the unit that a split must not divide."""
         return self.name.split("_")[0]
 
+    @property
+    def revision(self) -> int | None:
+        """Number of the final revision that the label is; None for a plain file."""
+        return self.current.number if self.current else None
+
+    @property
+    def state(self) -> SubjectState:
+        """How far the label is.
+
+        ``new``: there is none. ``segmented``: a prediction, be its correction under way.
+        ``corrected``: drawn or corrected to the end. ``reference``: made by another tool.
+        """
+        if self.label is None:
+            started = self.pending is not None and self.pending.origin != "drawn"
+            return "segmented" if started else "new"
+        if self.current is None or self.current.origin == "imported":
+            return "reference"
+        return "segmented" if self.current.origin == "predicted" else "corrected"
+
 
 def subjects(root: Path) -> list[StudySubject]:
-    """List the subjects of a BIDS dataset, in order.
+    """List the subjects of a BIDS dataset, in order; nothing is written.
 
     Scans are ``sub-*/[ses-*/]anat/*_T1w`` and ``*_T2w``; labels are
-    ``derivatives/labels/sub-*/[ses-*/]anat/*_desc-pvs_mask``; brain masks are
-    ``*_desc-brain_mask`` in any derivative.
+    ``derivatives/labels/sub-*/[ses-*/]anat/*_desc-pvs_mask`` and the revisions beside it (see
+    `LabelStore`); brain masks are ``*_desc-brain_mask`` in any derivative.
 
     Raises
     ------
     InputError
-        Not a folder, no subject with a scan, or two candidates for one file.
+        Not a folder, no subject with a scan, two candidates for one file, or a damaged revision.
     """
     root = Path(root)
     if not root.is_dir():
@@ -58,14 +88,18 @@ def subjects(root: Path) -> list[StudySubject]:
         for session in sessions:
             relative = session.relative_to(root)
             name = "_".join(relative.parts)
-            t1, t2 = (_one(session / "anat", f"*_{kind}") for kind in ("T1w", "T2w"))
+            t1, t2 = (one(session / "anat", f"*_{kind}") for kind in ("T1w", "T2w"))
             if t1 is None and t2 is None:
                 continue
-            label = _one(root / "derivatives" / "labels" / relative / "anat", "*_desc-pvs_mask")
             brain = None
             for derivative in sorted((root / "derivatives").glob("*")):
-                brain = brain or _one(derivative / relative / "anat", "*_desc-brain_mask")
-            found.append(StudySubject(name, t1, t2, label, brain))
+                brain = brain or one(derivative / relative / "anat", "*_desc-brain_mask")
+            store = LabelStore(root, name)
+            label, pending = store.outside(), store.pending()
+            current = None if label else store.current()
+            if current is not None:
+                label = store.path(current)
+            found.append(StudySubject(name, t1, t2, label, brain, current, pending))
     if not found:
         raise InputError(
             f"{root} holds no sub-*/anat/*_T1w or *_T2w; give a BIDS dataset "
@@ -74,14 +108,21 @@ def subjects(root: Path) -> list[StudySubject]:
     return found
 
 
-def _one(folder: Path, stem: str) -> Path | None:
-    candidates = [path for suffix in _SUFFIXES for path in sorted(folder.glob(stem + suffix))]
-    # fMRIPrep writes each mask on a template's grid too
-    candidates = [path for path in candidates if "_space-" not in path.name] or candidates
-    # runs of one protocol: the first counts
-    runs = [re.sub(r"_run-\d+", "", path.name) for path in candidates]
-    if len(set(runs)) > 1:
-        raise InputError(
-            f"{folder} holds {candidates[0].name} and {candidates[1].name}; keep one of them."
-        )
-    return candidates[0] if candidates else None
+def fingerprint(subjects: Iterable[StudySubject]) -> dict[str, tuple[int | None, str]]:
+    """Return what the labels are, by the name of each labelled subject; no volume is decoded.
+
+    Returns
+    -------
+    Number of the revision (None for a plain file) and SHA-256 of the label's file. Two that differ
+    mean that a label came, went or changed in between.
+
+    Raises
+    ------
+    InputError
+        A plain file cannot be read.
+    """
+    return {
+        s.name: (s.revision, s.current.sha256 if s.current else digest(s.label))
+        for s in subjects
+        if s.label is not None
+    }

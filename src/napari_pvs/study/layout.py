@@ -1,0 +1,38 @@
+"""Where a BIDS study keeps a subject's files."""
+
+import re
+from pathlib import Path
+
+from napari_pvs.errors import InputError
+
+_SUFFIXES = (".nii.gz", ".nii", ".mgz")
+LABEL = "*_desc-pvs_mask"
+
+
+def label_folder(root: Path, name: str) -> Path:
+    """Folder of the labels of ``sub-01`` or ``sub-01_ses-02``."""
+    subject, _, session = name.partition("_ses-")
+    folder = Path(root) / "derivatives" / "labels" / subject
+    return folder / f"ses-{session}" / "anat" if session else folder / "anat"
+
+
+def one(folder: Path, stem: str) -> Path | None:
+    """Find the one image in a folder with this stem, such as ``*_T1w``.
+
+    Raises
+    ------
+    InputError
+        There are two.
+    """
+    candidates = [path for suffix in _SUFFIXES for path in sorted(folder.glob(stem + suffix))]
+    # hidden: what a killed writer left, and macOS's doubles on foreign disks
+    candidates = [path for path in candidates if not path.name.startswith(".")]
+    # fMRIPrep writes each mask on a template's grid too
+    candidates = [path for path in candidates if "_space-" not in path.name] or candidates
+    # runs of one protocol: the first counts
+    runs = [re.sub(r"_run-\d+", "", path.name) for path in candidates]
+    if len(set(runs)) > 1:
+        raise InputError(
+            f"{folder} holds {candidates[0].name} and {candidates[1].name}; keep one of them."
+        )
+    return candidates[0] if candidates else None

@@ -1,0 +1,192 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from napari_pvs.errors import InputError, InputWarning
+from napari_pvs.study.bids import StudySubject
+from napari_pvs.study.roles import ROLES, assign, read
+
+
+def people(*names, labelled=True):
+    label = Path("label.nii.gz") if labelled else None
+    return [StudySubject(name, Path("t1.nii"), None, label, None) for name in names]
+
+
+def cohort(count):
+    return people(*(f"sub-{n:02d}" for n in range(count)))
+
+
+def test_first_use_draws_and_later_uses_keep(tmp_path):
+    first = assign(cohort(10), seed=3, root=tmp_path)
+    assert [len(first.train), len(first.validation), len(first.test)] == [8, 1, 1]
+    for seed in range(5):
+        assert assign(cohort(10), seed=seed, root=tmp_path) == first
+    more = assign(cohort(30), seed=1, root=tmp_path)
+    assert (more.validation, more.test) == (first.validation, first.test)
+    assert len(more.train) == 28
+    kept = json.loads((tmp_path / ROLES).read_text())
+    assert kept["version"] == 1
+    assert kept["persons"] == read(tmp_path)
+    assert sorted(kept["persons"].values()) == ["test"] + ["train"] * 28 + ["validation"]
+
+
+def test_a_person_may_be_named_on_first_use_only(tmp_path):
+    assign(cohort(4), validation=["sub-00"], root=tmp_path)
+    again = assign(cohort(7), validation=["sub-04"], test=["sub-05"], root=tmp_path)
+    assert (again.validation, again.test) == (("sub-00", "sub-04"), ("sub-05",))
+    assert again.train == ("sub-01", "sub-02", "sub-03", "sub-06")
+    before = (tmp_path / ROLES).read_bytes()
+    for names, message in (
+        (
+            {"validation": ["sub-01"]},
+            "sub-01 was in train in an earlier run .* in validation; name",
+        ),
+        ({"test": ["sub-00"]}, "sub-00 was in validation in an earlier run .* in test; name"),
+        ({"validation": ["sub-05"]}, "sub-05 was in test in an earlier run .* in validation; name"),
+    ):
+        with pytest.raises(InputError, match=message):
+            assign(cohort(7), **names, root=tmp_path)
+    assert (tmp_path / ROLES).read_bytes() == before
+    assert assign(cohort(7), validation=["sub-00"], root=tmp_path) == again
+
+
+def test_a_refused_split_is_not_kept(tmp_path):
+    with pytest.raises(InputError, match="is no labelled subject"):
+        assign(cohort(4), validation=["sub-77"], root=tmp_path)
+    assert read(tmp_path) == {}
+
+
+def test_unlabelled_scans(tmp_path):
+    labelled = people("sub-01", "sub-02", "sub-03_ses-1")
+    scans = [*labelled, *people("sub-01_ses-2", "sub-03_ses-2", "sub-04", labelled=False)]
+    got = assign(scans, validation=["sub-03"], root=tmp_path)
+    assert got.validation == ("sub-03_ses-1",)
+    assert got.unlabelled == ("sub-01_ses-2", "sub-04")
+    assert read(tmp_path)["sub-04"] == "unlabelled"
+    # its label comes: it can be trained on, but what was learnt from cannot measure
+    scans = [*labelled, *people("sub-04")]
+    with pytest.raises(InputError, match="sub-04 was learnt from unlabelled in an earlier run"):
+        assign(scans, test=["sub-04"], root=tmp_path)
+    assert "sub-04" in assign(scans, root=tmp_path).train
+    assert read(tmp_path)["sub-04"] == "train"
+
+
+def test_who_lost_the_label_keeps_the_role(tmp_path):
+    assign(cohort(5), validation=["sub-00"], test=["sub-01"], root=tmp_path)
+    scans = [*people("sub-00", "sub-02"), *people("sub-01", "sub-03", labelled=False)]
+    assert assign(scans, root=tmp_path).unlabelled == ("sub-03",)
+    assert read(tmp_path)["sub-03"] == "train"
+    with pytest.raises(InputError, match="nobody with a label is left to validate on"):
+        assign(people("sub-02", "sub-03"), root=tmp_path)
+    got = assign(people("sub-02", "sub-03", "sub-09"), root=tmp_path)
+    assert (got.train, got.validation) == (("sub-02", "sub-03"), ("sub-09",))
+
+
+def test_unlabelled_scans_that_are_not_used_stay_free(tmp_path):
+    scans = [*cohort(3), *people("sub-09", labelled=False)]
+    got = assign(scans, validation=["sub-00"], root=tmp_path, unlabelled=False)
+    assert got.unlabelled == ()
+    assert "sub-09" not in read(tmp_path)
+    got = assign([*cohort(3), *people("sub-09")], test=["sub-09"], root=tmp_path)
+    assert got.test == ("sub-09",)
+
+
+def test_a_second_session_follows_its_person(tmp_path):
+    one = people("sub-01_ses-1", "sub-02_ses-1", "sub-03_ses-1")
+    assign(one, validation=["sub-01_ses-1"], root=tmp_path)
+    both = [*one, *people("sub-01_ses-2", "sub-02_ses-2")]
+    got = assign(both, validation=["sub-01_ses-1"], root=tmp_path)
+    assert got.validation == ("sub-01_ses-1", "sub-01_ses-2")
+    assert got.train == ("sub-02_ses-1", "sub-03_ses-1", "sub-02_ses-2")
+
+
+def test_a_study_that_cannot_be_written(tmp_path):
+    (tmp_path / "derivatives").mkdir()
+    (tmp_path / "derivatives/napari-pvs").touch()  # nothing can be created below a file
+    with pytest.warns(
+        InputWarning, match=r"roles.json cannot be written \(.*kept for this run only"
+    ):
+        got = assign(cohort(10), root=tmp_path)
+    assert len(got.train) == 8
+
+
+def test_a_full_disk_keeps_the_old_roles(tmp_path, monkeypatch):
+    import os
+
+    before = assign(cohort(4), root=tmp_path)
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert assign(cohort(4), root=tmp_path) == before
+    with pytest.warns(InputWarning, match="No space left on device"):
+        got = assign(cohort(6), root=tmp_path)
+    assert len(got.train) == 5
+    assert sorted(read(tmp_path)) == [s.name for s in cohort(4)]
+
+
+@pytest.mark.parametrize(
+    "content", ['{"version": 1, "pers', '{"version": 2}', '{"persons": {"sub-01": "judge"}}', "[]"]
+)
+def test_a_damaged_file(tmp_path, content):
+    path = tmp_path / ROLES
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"roles.json cannot be read .*; restore it .*\.$"):
+        assign(cohort(4), root=tmp_path)
+    assert path.read_text() == content
+
+
+def test_another_process_holds_the_roles(tmp_path, monkeypatch):
+    from filelock import FileLock
+
+    from napari_pvs.study import roles
+
+    monkeypatch.setattr(roles, "_WAIT", 0.1)
+    path = tmp_path / ROLES
+    path.parent.mkdir(parents=True)
+    with (
+        FileLock(path.with_suffix(".lock")),
+        pytest.raises(InputError, match=r"roles.json is locked by another process; end it"),
+    ):
+        assign(cohort(4), root=tmp_path)
+    assert len(assign(cohort(4), root=tmp_path).train) == 3
+
+
+def test_runs_that_start_at_once_agree(tmp_path, forking):
+    code = """
+import json, os, sys
+from dataclasses import asdict
+from pathlib import Path
+from filelock import FileLock
+from napari_pvs.study.bids import StudySubject
+from napari_pvs.study.roles import assign
+
+scan = Path("x.nii")
+cohort = [StudySubject(f"sub-{n:02d}", scan, None, scan, None) for n in range(20)]
+for trial in range(5):
+    study, children = Path(sys.argv[1]) / str(trial), []
+    study.mkdir()
+    reading, writing = os.pipe()
+    for run in range(4):
+        children.append(os.fork())
+        if not children[-1]:
+            os.close(writing)
+            os.read(reading, 1)  # returns for all at once, when the parent closes its end
+            got = asdict(assign(cohort, seed=run, root=study))
+            (study / f"{run}.json").write_text(json.dumps(got))
+            os._exit(0)
+    os.close(writing)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+    os.close(reading)
+"""
+    forking(code, tmp_path)
+    for trial in map(tmp_path.joinpath, "01234"):
+        got = {path.read_text() for path in trial.glob("*.json")}
+        assert len(got) == 1
+        split = json.loads(got.pop())
+        kept = read(trial)
+        assert all(kept[name] == role for role, names in split.items() for name in names)
+        assert len(kept) == 20
