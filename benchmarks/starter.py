@@ -35,6 +35,7 @@ from napari_pvs.phantom.config import PhantomConfig
 from napari_pvs.scans.scan import Scan, load_scan
 from napari_pvs.training import trainer
 from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.folder import BEST
 
 SEED, TEST_SEED = 1000, 9000
 TEST, VALIDATION = ("18", "20"), ("17",)
@@ -52,7 +53,8 @@ def main() -> None:
     arguments.add_argument("--anatomy", type=Path, required=True, help="folder of label maps")
     arguments.add_argument("--work", type=Path, required=True, help="folder for cohorts and run")
     arguments.add_argument("--subjects", type=int, default=44)
-    arguments.add_argument("--epochs", type=int, default=180)
+    arguments.add_argument("--epochs", type=int, default=260)
+    arguments.add_argument("--weights", type=Path, help="weights to go on from, without a warm-up")
     arguments.add_argument("--jobs", type=int, default=2)
     arguments.add_argument("--no-baselines", action="store_true", help="skip the slower half")
     arguments.add_argument("--out", type=Path, default=starter_path())
@@ -66,11 +68,13 @@ def main() -> None:
     cohort(
         test, len(TEST_SITES), tuple(maps[key] for key in TEST), TEST_SITES, TEST_SEED, given.jobs
     )
-    weights = run / trainer.BEST
+    weights = run / BEST
     if not weights.exists():
         config = TrainingConfig(
             study=study,
             epochs=given.epochs,
+            warmup=0 if given.weights else 20,
+            weights=given.weights,
             validation=tuple(held_out),
             validate_every=20,
         )
@@ -98,6 +102,8 @@ def main() -> None:
         **card.training,
     }
     about["config"] = about["config"] | {"study": "WORK/study"}
+    if about["config"]["weights"]:
+        about["config"]["weights"] = "WORK/" + Path(about["config"]["weights"]).name
     measured = card.accuracy | {
         "test": f"{len(TEST_SITES)} phantoms, seed {TEST_SEED}, on maps {' and '.join(TEST)}, "
         f"sites {', '.join(TEST_SITES)}; mean over subjects",

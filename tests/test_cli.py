@@ -352,7 +352,7 @@ def test_demo_makes_segments_and_measures(run, monkeypatch, tmp_path, make_head,
         write_image(out / outputs.MASK, head.label)
 
     monkeypatch.setattr(cohort, "write_cohort", write)
-    monkeypatch.setattr(cli, "_segment", segment)
+    monkeypatch.setattr(cli.segmentation, "segment_and_say", segment)
     code, said, error = run("demo", tmp_path / "demo")
     assert (code, error) == (0, "")
     assert steps == [1, "sub-01_T2w.nii.gz"]

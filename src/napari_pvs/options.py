@@ -19,6 +19,9 @@ def with_options(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorate a typer command ``f(*, config, ...)``: ``config`` becomes one option per field.
 
+    Only options that the user gave reach the model, so that it can tell them from its defaults.
+    A parameter ``given`` of the function receives them as they were typed.
+
     Parameters
     ----------
     model
@@ -28,20 +31,29 @@ def with_options(
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        def command(**given: Any) -> None:
-            values = {name: given.pop(name) for name in model.model_fields if name in given}
-            function(config=build(model, values), **given)
+        parameters_of = inspect.signature(function).parameters
+        wants_given = "given" in parameters_of
 
-        own = [
-            parameter
-            for parameter in inspect.signature(function).parameters.values()
-            if parameter.name != "config"
-        ]
+        def command(context: typer.Context, **given: Any) -> None:
+            values = {name: given.pop(name) for name in model.model_fields if name in given}
+            typed = {
+                name: value
+                for name, value in values.items()
+                if (source := context.get_parameter_source(name)) and source.name != "DEFAULT"
+            }
+            if wants_given:
+                given["given"] = typed
+            function(config=build(model, typed), **given)
+
+        own = [p for p in parameters_of.values() if p.name not in ("config", "given")]
         made = [_parameter(model, name, name in arguments) for name in model.model_fields]
         parameters = sorted(own + made, key=lambda p: p.default is not inspect.Parameter.empty)
         keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
-        command.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
-        command.__annotations__ = {p.name: p.annotation for p in keyword}
+        first = inspect.Parameter(
+            "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
+        )
+        command.__signature__ = inspect.Signature([first, *keyword])  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in (first, *keyword)}
         command.__doc__, command.__name__ = function.__doc__, function.__name__
         return command
 
@@ -82,10 +94,11 @@ def _parameter(model: type[BaseModel], name: str, positional: bool) -> inspect.P
 
 
 def _cli_type(annotation: Any) -> Any:
-    """Typer knows optional types, fixed tuples and lists, but no tuple of any length."""
+    """Typer knows optional types, fixed tuples and lists of plain types, no tuple of any length."""
     if get_origin(annotation) in (Union, types.UnionType):
         inner = [_cli_type(a) for a in get_args(annotation) if a is not type(None)]
         return inner[0] | None
     if get_origin(annotation) is tuple and get_args(annotation)[-1] is Ellipsis:
-        return list[get_args(annotation)[0]]  # type: ignore[misc]
+        item = get_args(annotation)[0]
+        return list[get_args(item)[0] if get_origin(item) is Annotated else item]  # type: ignore[misc]
     return annotation

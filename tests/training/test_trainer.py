@@ -9,9 +9,10 @@ from napari_pvs.errors import InputError
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.weights import load
 from napari_pvs.study.bids import subjects
-from napari_pvs.training import trainer
+from napari_pvs.training import loop
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.events import read
+from napari_pvs.training.state import State
 from napari_pvs.training.trainer import train
 
 SMALL = {"epochs": 2, "steps": 3, "batch": 2, "patch": (8,), "warmup": 1, "validate_every": 1}
@@ -20,7 +21,9 @@ SMALL = {"epochs": 2, "steps": 3, "batch": 2, "patch": (8,), "warmup": 1, "valid
 @pytest.fixture(autouse=True)
 def small_network(monkeypatch):
     def tiny(self):
-        return NetworkConfig(widths=(4, 8), scale_width=2, multiscale=self.method.endswith("multi"))
+        return NetworkConfig(
+            widths=(4, 8), scale_width=2, multiscale=not self.method.endswith("mono")
+        )
 
     monkeypatch.setattr(TrainingConfig, "network", property(tiny))
 
@@ -39,7 +42,7 @@ def test_run_folder(make_study, tmp_path):
     assert train(given, out) == out / "best.safetensors"
     assert {p.name for p in out.iterdir()} == {
         *("config.json", "split.json", "events.jsonl", "best.safetensors", "best.json"),
-        *("last.safetensors", "last.json"),
+        *("last.safetensors", "last.json", "checkpoint.safetensors", "run.lock"),
     }
     assert TrainingConfig.model_validate_json((out / "config.json").read_text()) == given
     roles = json.loads((out / "split.json").read_text())
@@ -48,6 +51,7 @@ def test_run_folder(make_study, tmp_path):
     assert [e["seq"] for e in events] == list(range(len(events)))
     said = [e["type"] for e in events]
     assert said[:3] == ["hello", "phase", "step"]
+    assert said.count("checkpoint") == 2
     assert said[-1] == "done"
     assert said.count("epoch") == said.count("validation") == 2
     assert "step" in said
@@ -150,14 +154,27 @@ def test_refuses_a_label_on_another_grid(make_study, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_nan_stops_the_run(make_study, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "soft_dice", lambda *_: torch.tensor(float("nan")))
-    with pytest.raises(FloatingPointError, match="the loss is nan at step 0"):
-        train(config(make_study(2)), tmp_path / "run")
-    last = read(tmp_path / "run" / "events.jsonl")[-1]
+def test_nan_stops_the_run_and_names_the_patch(make_study, tmp_path, monkeypatch):
+    drawn = loop.draw
+
+    def draw(*args, **kwargs):
+        patches = drawn(*args, **kwargs)
+        if args[2] == 4:
+            patches.images[1] = np.nan
+        return patches
+
+    monkeypatch.setattr(loop, "draw", draw)
+    out = tmp_path / "run"
+    # one patch spoils the batch's statistics, so the first patch is blamed too; both are of sub-02
+    with pytest.raises(InputError, match=r"the loss became nan at step 4 on the patch of sub-0. t"):
+        train(config(make_study(2)), out)
+    last = read(out / "events.jsonl")[-1]
     assert last["type"] == "error"
-    assert last["message"] == "the loss is nan at step 0"
-    assert not (tmp_path / "run" / "last.safetensors").exists()
+    assert "the loss became nan at step 4" in last["message"]
+    state = State(config(tmp_path), torch.device("cpu"))
+    state.load(out / "checkpoint.safetensors")
+    assert state.progress.step == 3
+    assert all(torch.isfinite(t).all() for t in state.model.state_dict().values())
 
 
 def test_modality_dropout_is_survived_by_a_study_of_t2_alone(make_study, tmp_path):
@@ -171,3 +188,51 @@ def test_weights_card_says_what_voxels(make_study, tmp_path):
     low, high = card.voxel_size_mm
     assert low == 0.65
     assert high == 1.1
+
+
+@pytest.mark.parametrize("method", ["semi-mono", "m2ss"])
+@pytest.mark.parametrize("recipe", ["default", "paper"])
+def test_semi_supervised(make_study, tmp_path, method, recipe):
+    out = tmp_path / "run"
+    given = config(make_study(4, labelled=2), method=method, recipe=recipe, epochs=3, refresh=1)
+    train(given, out)
+    events = read(out / "events.jsonl")
+    assert events[0]["unlabelled"] == 2
+    assert load(out / "best.safetensors")[0].config.multiscale == (method == "m2ss")
+    steps = {e["step"]: e for e in events if e["type"] == "step"}
+    shares = [e["selected"] for e in steps.values() if "selected" in e]
+    assert all(0 <= share <= 1 for share in shares)
+    assert all("unsupervised" not in e for step, e in steps.items() if step < 3)  # the warm-up
+    made = [e for e in events if e["type"] == "pseudo_labels"]
+    assert [e["scans"] for e in made] == ([2, 2] if recipe == "default" else [])
+    assert (out / "pseudo").exists() == (recipe == "default")
+
+
+def test_semi_supervised_wants_unlabelled_scans(make_study, tmp_path):
+    study, out = make_study(3), tmp_path / "run"
+    with pytest.raises(InputError, match=r"every scan of .*study is labelled; add scans"):
+        train(config(study, method="m2ss"), out)
+    assert not out.exists()
+    assert not (study / "derivatives" / "napari-pvs" / "roles.json").exists()
+
+
+def test_roles_are_kept_over_runs(make_study, tmp_path):
+    study = make_study(6, labelled=4)
+    train(config(study, epochs=1, steps=1), tmp_path / "a")
+    first = json.loads((tmp_path / "a" / "split.json").read_text())
+    train(config(study, epochs=1, steps=1, seed=5), tmp_path / "b")
+    second = json.loads((tmp_path / "b" / "split.json").read_text())
+    assert second["validation"] == first["validation"]
+    other = first["train"][0]
+    with pytest.raises(InputError, match=f"{other}.*train"):
+        train(config(study, validation=(other,)), tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
+def test_empty_labels_are_counted(make_study, make_head, write_image, tmp_path, caplog):
+    study = make_study(4)
+    first = subjects(study)[0]
+    write_image(first.label, np.zeros(make_head().label.shape, np.uint8))
+    held_out = (subjects(study)[3].name,)
+    train(config(study, epochs=1, steps=1, validation=held_out), tmp_path / "run")
+    assert "1 labels hold no PVS: sub-01" in caplog.text

@@ -1,7 +1,7 @@
 """The configuration of a training run: every default of `napari-pvs train` stands here."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -9,7 +9,29 @@ from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.device import Device
 
 PatchEdge = Annotated[int, Field(ge=8, le=128)]
-Method = Literal["supervised-mono", "supervised-multi"]
+Method = Literal["supervised-mono", "supervised-multi", "semi-mono", "m2ss"]
+METHODS: tuple[Method, ...] = ("supervised-mono", "supervised-multi", "semi-mono", "m2ss")
+Recipe = Literal["default", "paper"]
+
+PAPER: dict[str, Any] = {
+    "patch": (32,),
+    "warmup": 20,
+    "foreground": 0.0,
+    "focal_weight": 1.0,
+    "dice_weight": 0.0,
+    "augment": False,
+    "modality_dropout": 0.0,
+    "average": 0.0,
+    "unlabelled_batch": 8,
+    "teacher": "network",
+    "view": "noise",
+    "consistency": "cross-entropy",
+    "confidence": 0.8,
+    "confidence_pvs": 0.8,
+    "consistency_weight": 1.0,
+    "ramp_up": 0,
+}
+"""What ``recipe="paper"`` sets where nothing else is said; the paper leaves the rest open."""
 
 
 class TrainingConfig(BaseModel):
@@ -19,12 +41,17 @@ class TrainingConfig(BaseModel):
 
     study: Path = Field(description="BIDS dataset with labels under derivatives/labels.")
     method: Method = Field(
-        "supervised-multi", description="Multi-scale network or its mono-scale twin."
+        "supervised-multi",
+        description="Mono- or multi-scale network, from labelled scans alone or with unlabelled "
+        "ones too (semi-mono, m2ss).",
+    )
+    recipe: Recipe = Field(
+        "default", description="The literal method of the paper, or the best built on its idea."
     )
     seed: int = Field(0, ge=0, description="Of the weights, the split and the sampling.")
     epochs: int = Field(100, ge=1, description="Epochs.")
     steps: int = Field(50, ge=1, description="Optimiser steps in an epoch.")
-    batch: int = Field(8, ge=1, description="Patches of the smallest edge in a step.")
+    batch: int = Field(8, ge=1, description="Labelled patches of the smallest edge in a step.")
     patch: tuple[PatchEdge, ...] = Field(
         (32, 48),
         min_length=1,
@@ -32,7 +59,11 @@ class TrainingConfig(BaseModel):
     )
     learning_rate: float = Field(2e-3, gt=0, description="Peak of the one-cycle schedule (AdamW).")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW's weight decay.")
-    warmup: int = Field(20, ge=0, description="First epochs, on patches that hold PVS only.")
+    warmup: int = Field(
+        20,
+        ge=0,
+        description="First epochs: patches that hold PVS only, and no unlabelled ones.",
+    )
     foreground: float = Field(
         0.6, ge=0, le=1, description="Share of patches centred on a PVS after the warm-up."
     )
@@ -49,6 +80,46 @@ class TrainingConfig(BaseModel):
     average: float = Field(
         0.998, ge=0, lt=1, description="Decay of the running mean of the weights that is kept."
     )
+    unlabelled_batch: int = Field(
+        8, ge=1, description="Unlabelled patches of the smallest edge in a step."
+    )
+    teacher: Literal["network", "mean"] = Field(
+        "mean",
+        description="Who makes pseudo-labels: the network itself at every step, or the running "
+        "mean of its weights on whole scans, every few epochs.",
+    )
+    refresh: int = Field(
+        10, ge=1, description="Epochs between new pseudo-labels of the running mean."
+    )
+    refresh_scans: int = Field(
+        24, ge=1, description="Most unlabelled scans that get pseudo-labels at a time."
+    )
+    view: Literal["noise", "augment"] = Field(
+        "augment",
+        description="How an unlabelled patch is changed for the network to agree with its "
+        "pseudo-label: standard Gaussian noise, or the augmentation of labelled patches.",
+    )
+    consistency: Literal["cross-entropy", "supervised"] = Field(
+        "supervised",
+        description="Loss on confident voxels: cross-entropy, or the one of labelled patches.",
+    )
+    confidence: float = Field(
+        0.8, ge=0.5, lt=1, description="Least probability of background to be learnt from."
+    )
+    confidence_pvs: float = Field(
+        0.6, ge=0.5, lt=1, description="Least probability of PVS to be learnt from."
+    )
+    indicator: Literal["pseudo-label", "prediction"] = Field(
+        "pseudo-label",
+        description="Whose confidence counts: the pseudo-label's, or the prediction's on the "
+        "changed patch.",
+    )
+    consistency_weight: float = Field(
+        0.5, ge=0, description="Weight of the loss on unlabelled patches."
+    )
+    ramp_up: int = Field(
+        10, ge=0, description="Epochs over which that weight rises from 0, after the warm-up."
+    )
     validation: tuple[str, ...] = Field(
         (), description="Subjects to validate on; 1 in 10 labelled persons where none is named."
     )
@@ -57,18 +128,32 @@ class TrainingConfig(BaseModel):
         description="Subjects never to be touched; 1 in 10 persons where no validation is named.",
     )
     validate_every: int = Field(10, ge=1, description="Epochs between validations.")
-    weights: Path | None = Field(None, description="Weights to start from.")
+    weights: Path | None = Field(None, description="Weights to start from, or 'starter'.")
     device: Device = Field("auto", description="auto, cpu, cuda or mps.")
 
     @property
     def network(self) -> NetworkConfig:
         """The network of the method."""
-        return NetworkConfig(multiscale=self.method.endswith("multi"))
+        return NetworkConfig(multiscale=not self.method.endswith("mono"))
+
+    @property
+    def semi_supervised(self) -> bool:
+        """Whether the method learns from unlabelled scans too."""
+        return not self.method.startswith("supervised")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _recipe(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("recipe") == "paper":
+            return PAPER | values
+        return values
 
     @model_validator(mode="after")
     def _check(self) -> "TrainingConfig":
         if self.focal_weight == 0 and self.dice_weight == 0:
             raise ValueError("focal_weight and dice_weight are both 0; nothing would be learnt")
+        if self.batch == 1 and min(self.patch) <= 8:
+            raise ValueError("one patch of 8 voxels a step is too little for batch norm; add more")
         shared = set(self.validation) & set(self.test)
         if shared:
             raise ValueError(f"{sorted(shared)[0]} is in validation and in test")

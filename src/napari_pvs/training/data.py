@@ -1,141 +1,193 @@
-"""Subjects in memory, and patches drawn from them."""
+"""Scans ready to draw patches from: normalised, cropped to the brain, mapped from disk."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import hashlib
+import json
+import logging
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError
-from napari_pvs.inference.patches import bounding_box
 from napari_pvs.scans.grid import Grid, to_ras
+from napari_pvs.scans.masks import bounding_box
 from napari_pvs.scans.nifti import read_labels
-from napari_pvs.scans.scan import load_scan
+from napari_pvs.scans.scan import Scan, load_scan
 from napari_pvs.study.bids import StudySubject
-from napari_pvs.training.config import TrainingConfig
+
+log = logging.getLogger(__name__)
+
+CACHE = Path("derivatives") / "napari-pvs" / "cache"
+_FORMAT = 1  # to be raised when what is cached changes
 
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A labelled subject, cropped to its brain.
+    """A subject, cropped to its brain.
 
     Attributes
     ----------
     name
         Of the subject.
     images
-        (2, X, Y, Z) float16, normalised; a missing modality is zeros.
-    label, brain
+        (2, X, Y, Z) float16, normalised; a missing modality is zeros. Mapped from disk where the
+        study can be written, so that memory does not grow with the study.
+    label
+        (X, Y, Z) bool; None where the subject is not labelled.
+    brain
         (X, Y, Z) bool.
     voxel_size
         In mm.
     foreground
-        (n, 3) PVS voxels.
+        (n, 3) PVS voxels: the label's or, of an unlabelled subject, its pseudo-label's.
+    corner
+        First voxel of the crop in the scan's grid.
     """
 
     name: str
     images: NDArray[np.float16]
-    label: NDArray[np.bool_]
+    label: NDArray[np.bool_] | None
     brain: NDArray[np.bool_]
     voxel_size: tuple[float, float, float]
     foreground: NDArray[np.int16]
+    corner: tuple[int, int, int]
 
 
-def load(subject: StudySubject) -> Loaded:
-    """Load a labelled subject.
+def load(subject: StudySubject, cache: Path | None = None) -> Loaded:
+    """Load a subject; from the cache, where it was loaded before.
+
+    Parameters
+    ----------
+    subject
+        Its scans and, where it is labelled, its label.
+    cache
+        Folder for prepared scans; they are held in memory where it is None or cannot be written.
 
     Raises
     ------
     InputError
-        The label is missing or lies on another grid than the scan.
+        A file is unusable, or the label lies on another grid than the scan.
     """
-    if subject.label is None:
-        raise InputError(f"{subject.name} has no label; put one under derivatives/labels.")
-    scan = load_scan(subject.t1, subject.t2, subject.brain)
-    volume = read_labels(subject.label)
-    label, affine = to_ras(volume.data, volume.affine)
-    if not Grid(label.shape, affine).same_as(scan.grid, tolerance=1e-2):
-        raise InputError(
-            f"{subject.label} lies on another grid than the scan of {subject.name}; "
-            "resample it onto the scan."
-        )
-    box = bounding_box(scan.brain, margin=2)
-    mask = np.ascontiguousarray(label[box] > 0)
+    prepared = _prepared(subject, cache)
+    label = None
+    foreground = np.empty((0, 3), np.int16)
+    if subject.label is not None:
+        whole = _label(subject.label, prepared.grid, subject.name)
+        shape = prepared.brain.shape
+        box = tuple(slice(c, c + n) for c, n in zip(prepared.corner, shape, strict=True))
+        label = np.ascontiguousarray(whole[box])
+        foreground = np.argwhere(label).astype(np.int16)
     return Loaded(
         subject.name,
-        scan.normalised()[(slice(None), *box)].astype(np.float16),
-        mask,
-        np.ascontiguousarray(scan.brain[box]),
-        scan.grid.voxel_size,
-        np.argwhere(mask).astype(np.int16),
+        prepared.images,
+        label,
+        prepared.brain,
+        prepared.grid.voxel_size,
+        foreground,
+        prepared.corner,
     )
 
 
-Batch = tuple[NDArray[np.float32], NDArray[np.float32]]
+def with_foreground(subject: Loaded, voxels: NDArray[np.int16]) -> Loaded:
+    """Return the subject with other voxels to centre patches on."""
+    return replace(subject, foreground=voxels)
 
 
-def batches(
-    subjects: list[Loaded], config: TrainingConfig, first: int, last: int
-) -> Iterator[Batch]:
-    """Draw the batches of steps ``first`` to ``last`` (excluded), one ahead in a thread.
-
-    Each step has its own random stream from the seed and its number, so that a run can continue
-    at any step.
-
-    Yields
-    ------
-    Images (N, 2, P, P, P) and labels (N, 1, P, P, P), float32.
-    """
-    warm = config.warmup * config.steps
-    with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(_draw, subjects, config, first, first < warm)
-        for step in range(first, last):
-            batch = pending.result()
-            if step + 1 < last:
-                pending = pool.submit(_draw, subjects, config, step + 1, step + 1 < warm)
-            yield batch
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    images: NDArray[np.float16]
+    brain: NDArray[np.bool_]
+    grid: Grid
+    corner: tuple[int, int, int]
 
 
-def _draw(subjects: list[Loaded], config: TrainingConfig, step: int, warm: bool) -> Batch:
-    rng = np.random.default_rng([config.seed, 1, step])
-    size = config.patch[step % len(config.patch)]
-    # the same number of voxels in every step
-    count = max(1, round(config.batch * (min(config.patch) / size) ** 3))
-    images = np.zeros((count, 2, size, size, size), np.float32)
-    labels = np.zeros((count, 1, size, size, size), np.float32)
-    with_pvs = [s for s in subjects if len(s.foreground)]
-    for n in range(count):
-        on_pvs = bool(with_pvs) and (warm or rng.random() < config.foreground)
-        pool = with_pvs if on_pvs else subjects
-        subject = pool[rng.integers(len(pool))]
-        if on_pvs:
-            centre = subject.foreground[rng.integers(len(subject.foreground))].astype(int)
-            centre = centre + rng.integers(-size // 3, size // 3 + 1, 3)
+def _prepared(subject: StudySubject, cache: Path | None) -> _Prepared:
+    if cache is None:
+        return _prepare(subject)
+    folder = Path(cache) / f"{subject.name}-{_key(subject)}"
+    try:
+        return _open(folder)
+    except FileNotFoundError:
+        made = _prepare(subject)
+    except (OSError, ValueError):
+        log.warning("%s is damaged and is made anew.", folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        made = _prepare(subject)
+    try:
+        _write(folder, made)
+        return _open(folder)
+    except OSError as error:
+        log.warning(
+            "%s cannot be written (%s); %s is held in memory.", cache, error.strerror, subject.name
+        )
+        return made
+
+
+def _prepare(subject: StudySubject) -> _Prepared:
+    scan: Scan = load_scan(subject.t1, subject.t2, subject.brain)
+    box = bounding_box(scan.brain, margin=2)
+    return _Prepared(
+        scan.normalised()[(slice(None), *box)].astype(np.float16),
+        np.ascontiguousarray(scan.brain[box]),
+        scan.grid,
+        (box[0].start, box[1].start, box[2].start),
+    )
+
+
+def _label(path: Path, grid: Grid, name: str) -> NDArray[np.bool_]:
+    volume = read_labels(path)
+    label, affine = to_ras(volume.data, volume.affine)
+    if not Grid(label.shape, affine).same_as(grid, tolerance=1e-2):
+        raise InputError(
+            f"{path} lies on another grid than the scan of {name}; resample it onto the scan."
+        )
+    return np.asarray(label > 0)
+
+
+def _key(subject: StudySubject) -> str:
+    """Digest of what the prepared scan depends on, without reading the scans."""
+    parts: list[Any] = [_FORMAT]
+    for path in (subject.t1, subject.t2, subject.brain):
+        if path is not None and path.exists():
+            status = path.stat()
+            parts.append([str(path.resolve()), status.st_size, status.st_mtime_ns])
         else:
-            centre = _inside(subject.brain, rng)
-        _cut(subject, centre - size // 2, images[n], labels[n, 0])
-    return images, labels
+            parts.append(None)
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
-def _inside(brain: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw a voxel of the brain; the crop around a brain is half full, so few tries are needed."""
-    while True:
-        voxel = rng.integers(0, brain.shape)
-        if brain[tuple(voxel)]:
-            return voxel
+def _write(folder: Path, prepared: _Prepared) -> None:
+    """Write into a temporary folder and rename it: a reader finds a whole one or none."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder.parent))
+    try:
+        np.save(temporary / "images.npy", prepared.images)
+        np.save(temporary / "brain.npy", prepared.brain)
+        about = {
+            "shape": prepared.grid.shape,
+            "affine": prepared.grid.affine.tolist(),
+            "corner": prepared.corner,
+        }
+        (temporary / "about.json").write_text(json.dumps(about), encoding="utf-8")
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another run was quicker
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _cut(
-    subject: Loaded,
-    start: NDArray[np.int64],
-    image: NDArray[np.float32],
-    label: NDArray[np.float32],
-) -> None:
-    """Copy the cube at ``start`` into zeroed arrays; what lies outside the volume stays zero."""
-    low = np.maximum(start, 0)
-    high = np.minimum(start + label.shape[0], subject.label.shape)
-    source = tuple(slice(a, max(a, b)) for a, b in zip(low, high, strict=True))
-    target = tuple(slice(a - s, max(a, b) - s) for a, b, s in zip(low, high, start, strict=True))
-    image[(slice(None), *target)] = subject.images[(slice(None), *source)]
-    label[target] = subject.label[source]
+def _open(folder: Path) -> _Prepared:
+    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    # copy on write: the distance transform wants a buffer that is not read-only
+    brain = np.load(folder / "brain.npy", mmap_mode="c")
+    grid = Grid(tuple(about["shape"]), np.array(about["affine"]))
+    if images.shape != (2, *brain.shape):
+        raise ValueError("images and brain differ in shape")
+    return _Prepared(images, brain, grid, tuple(about["corner"]))

@@ -1,11 +1,19 @@
-"""Losses of supervised training."""
+"""What a step learns: from labels, and from pseudo-labels where they are sure."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from napari_pvs.training.config import TrainingConfig
 
-def focal(logits: Tensor, target: Tensor, gamma: float = 2.0, alpha: float = 0.75) -> Tensor:
+
+def focal(
+    logits: Tensor,
+    target: Tensor,
+    gamma: float = 2.0,
+    alpha: float = 0.75,
+    counted: Tensor | None = None,
+) -> Tensor:
     """Focal loss, mean over voxels.
 
     Source: Lin et al., "Focal loss for dense object detection", ICCV 2017, equation 5.
@@ -18,20 +26,99 @@ def focal(logits: Tensor, target: Tensor, gamma: float = 2.0, alpha: float = 0.7
         0 gives the alpha-weighted cross-entropy.
     alpha
         Weight of the voxels of class 1; those of class 0 weigh 1 - alpha.
+    counted
+        1 for voxels whose loss counts, 0 for the others; the mean is over all voxels.
     """
     cross_entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     true = torch.exp(-cross_entropy)  # probability of the true class
     weight = alpha * target + (1 - alpha) * (1 - target)
-    return (weight * (1 - true) ** gamma * cross_entropy).mean()
+    loss = weight * (1 - true) ** gamma * cross_entropy
+    return (loss if counted is None else loss * counted).mean()
 
 
-def soft_dice(logits: Tensor, target: Tensor) -> Tensor:
+def soft_dice(logits: Tensor, target: Tensor, counted: Tensor | None = None) -> Tensor:
     """One minus the soft Dice coefficient over the whole batch.
 
     Over the batch, because a patch without PVS has no Dice of its own. Source: Milletari et al.,
     "V-Net", 3DV 2016 (without the squares).
     """
     probability = torch.sigmoid(logits)
+    if counted is not None:
+        probability, target = probability * counted, target * counted
     common = (probability * target).sum()
     total = probability.sum() + target.sum()
     return 1 - (2 * common + 1) / (total + 1)
+
+
+def supervised(
+    logits: Tensor, target: Tensor, config: TrainingConfig, counted: Tensor | None = None
+) -> Tensor:
+    """Return the loss of labelled patches: focal loss and, where it has a weight, soft Dice."""
+    gamma, alpha = config.focal_gamma, config.focal_alpha
+    loss = config.focal_weight * focal(logits, target, gamma, alpha, counted)
+    if config.dice_weight:
+        loss = loss + config.dice_weight * soft_dice(logits, target, counted)
+    return loss
+
+
+def confident(pseudo: Tensor, logits: Tensor, config: TrainingConfig) -> Tensor:
+    """Tell which voxels of unlabelled patches are learnt from.
+
+    Parameters
+    ----------
+    pseudo
+        The teacher's probability of PVS; negative where there is none.
+    logits
+        The network's answer on the changed patch.
+    config
+        Least probabilities of background and PVS, and whose of the two counts.
+
+    Returns
+    -------
+    1.0 or 0.0 per voxel.
+    """
+    source = pseudo if config.indicator == "pseudo-label" else torch.sigmoid(logits.detach())
+    sure = (source > config.confidence_pvs) | (source < 1 - config.confidence)
+    return (sure & (pseudo >= 0)).to(logits.dtype)
+
+
+def unsupervised(
+    logits: Tensor, pseudo: Tensor, config: TrainingConfig
+) -> tuple[Tensor, dict[str, float]]:
+    """Return the loss of unlabelled patches, and how much of them was learnt from.
+
+    The paper's: cross-entropy between the pseudo-label (the teacher's probability) and the
+    prediction on the changed patch, where confident; mean over all voxels. Or the loss of
+    labelled patches towards the pseudo-label cut at one half.
+
+    Returns
+    -------
+    The loss; ``selected``, the share of voxels that are confident, and ``selected_pvs``, the share
+    of voxels that are confident PVS.
+    """
+    counted = confident(pseudo, logits, config)
+    hard = (pseudo > 0.5).to(logits.dtype)
+    if config.consistency == "cross-entropy":
+        soft = pseudo.clamp(0, 1)
+        entropy = functional.binary_cross_entropy_with_logits(logits, soft, reduction="none")
+        loss = (entropy * counted).mean()
+    else:
+        loss = supervised(logits, hard, config, counted)
+    shares = {
+        "selected": float(counted.mean()),
+        "selected_pvs": float((counted * hard).mean()),
+    }
+    return loss, shares
+
+
+def ramp(epochs_since_warmup: float, length: int) -> float:
+    """Return the share of the consistency weight: ``exp(-5 (1 - t)²)``, 1 after ``length`` epochs.
+
+    Source: Laine and Aila, "Temporal ensembling", ICLR 2017.
+    """
+    from math import exp
+
+    if length <= 0:
+        return 1.0
+    t = min(1.0, max(0.0, epochs_since_warmup / length))
+    return exp(-5 * (1 - t) ** 2)

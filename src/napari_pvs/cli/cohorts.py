@@ -1,0 +1,55 @@
+"""Verbs that make synthetic subjects: phantom, demo."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_pvs.cli import segmentation
+from napari_pvs.cli.app import Overwrite, app
+from napari_pvs.inference.config import SegmentConfig
+from napari_pvs.options import build, with_options
+from napari_pvs.phantom.config import PhantomConfig
+
+
+@app.command()
+@with_options(PhantomConfig)
+def phantom(
+    *, config: PhantomConfig, out: Annotated[Path, typer.Argument(help="A new or empty folder.")]
+) -> None:
+    """Make a synthetic cohort with known PVS, as a BIDS dataset."""
+    from rich.progress import track
+
+    from napari_pvs.phantom.cohort import write_cohort
+
+    write_cohort(config, out, lambda rows, total: iter(track(rows, "Making subjects", total)))
+    print(f"{config.subjects} subjects, {config.labelled} of them labelled, in {out}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Argument(help="Folder for the results.")] = Path("demo-output"),
+    seed: Annotated[int, typer.Option(min=0, help="Of the synthetic subject.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make a synthetic subject, segment it with the starter weights, and measure the result."""
+    from napari_pvs.inference import outputs
+    from napari_pvs.phantom.cohort import TRUTH, remove_cohort, subject_name, write_cohort
+
+    outputs.check_folder(out, overwrite)
+    cohort = out / "subject"
+    if cohort.exists():
+        remove_cohort(cohort, overwrite)
+    print("Making a synthetic subject: T1, T2 and the truth about every PVS …")
+    write_cohort(build(PhantomConfig, {"subjects": 1, "labelled": 1, "seed": seed}), cohort)
+    name = subject_name(0)
+    scans = cohort / name / "anat" / name
+    print("Segmenting it with the starter weights …")
+    config = {"t1": f"{scans}_T1w.nii.gz", "t2": f"{scans}_T2w.nii.gz"}
+    segmentation.segment_and_say(build(SegmentConfig, config), out, overwrite)
+    print("Measuring it against the truth …")
+    truth = cohort / "derivatives" / TRUTH / name / "anat" / f"{name}_desc-pvs_mask.nii.gz"
+    segmentation.evaluate(
+        out / outputs.MASK, truth, json_file=out / "evaluation.json", overwrite=overwrite
+    )
+    print(f"Look at {out / outputs.OVERLAY}; everything is in {out}.")

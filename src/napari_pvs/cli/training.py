@@ -1,0 +1,173 @@
+"""Verbs that learn, and look after it: train, runs."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_pvs.cli.app import Overwrite, app, log_to_stderr
+from napari_pvs.errors import InputError
+from napari_pvs.options import with_options
+from napari_pvs.training.config import TrainingConfig
+
+
+@app.command()
+@with_options(TrainingConfig, arguments=("study",))
+def train(
+    *,
+    config: TrainingConfig,
+    given: dict[str, Any],
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder, new or empty.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="STUDY is a run folder: go on with it.")
+    ] = False,
+) -> None:
+    """Train on a study, or from a run folder with a config.json, or go on with a run."""
+    from datetime import datetime
+
+    from napari_pvs.training import folder, trainer
+
+    place = config.study
+    of_run = resume or (place / folder.CONFIG).is_file()
+    beside = sorted(given.keys() - ({"study", "epochs"} if resume else {"study"}))
+    if of_run and (beside or out is not None):
+        option = beside[0].replace("_", "-") if beside else "out"
+        raise InputError(
+            f"--{option} does not go with the run folder {place}, whose {folder.CONFIG} says what "
+            "to do; change it there, or start a new run from the study."
+        )
+    if of_run:
+        out, config = place, folder.read_config(place)
+    if out is None:
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        out = place / folder.RUNS / f"{stamp}-{config.method}"
+    log_to_stderr()
+    best = trainer.resume(out, given.get("epochs")) if resume else trainer.train(config, out)
+    print(f"Best weights: {best}" if best.exists() else f"Stopped; go on with --resume {out}")
+
+
+runs_app = typer.Typer(help="Training runs: list, follow, control, compare.", no_args_is_help=True)
+app.add_typer(runs_app, name="runs")
+Run = Annotated[Path, typer.Argument(help="Folder of a run.")]
+
+
+@runs_app.command("list")
+def list_runs(
+    study: Annotated[Path, typer.Argument(help="BIDS dataset.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """List the runs of a study: state, epochs, loss, best DSC."""
+    from napari_pvs.training import curves, runs
+
+    found = runs.runs(study)
+    if as_json:
+        for path in found:
+            print(runs.as_json(runs.status(path)))
+        return
+    if not found:
+        print(f"{study} has no runs yet; start one with napari-pvs train {study}")
+        return
+    _print_table(curves.HEADER, curves.rows(found))
+    for path in found:
+        if why := runs.status(path).why:
+            print(f"{path.name}: {why}")
+
+
+@runs_app.command()
+def follow(run: Run) -> None:
+    """Show a run as it goes on, until it ends."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from napari_pvs.training import runs
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns) as bars:
+        task = bars.add_task("starting", total=None)
+        for event in runs.follow(run):
+            kind = event["type"]
+            if kind == "step":
+                about = f"loss {event['loss']:.3f}"
+                bars.update(task, completed=event["step"] + 1, total=event["of"], description=about)
+            elif kind == "phase":
+                bars.update(task, description=event["name"])
+            elif text := _sentence(event):
+                bars.print(text)
+    last = runs.status(run)
+    print(f"{run}: {last.state}" + (f": {last.why}" if last.why else ""))
+
+
+@runs_app.command()
+def tell(
+    run: Run,
+    command: Annotated[str, typer.Argument(help="pause, resume, stop, checkpoint or reload.")],
+) -> None:
+    """Tell a run to pause, resume, stop (it saves first), checkpoint, or reload labels."""
+    from typing import cast, get_args
+
+    from napari_pvs.training import control, folder
+
+    if command not in get_args(control.Command):
+        known = ", ".join(get_args(control.Command))
+        raise InputError(f"{command} is no command; choose from {known}.")
+    if not folder.is_running(run):
+        raise InputError(f"{run} is not running; go on with napari-pvs train --resume {run}.")
+    control.tell(run, cast("control.Command", command))
+
+
+@runs_app.command()
+def compare(
+    run: Annotated[list[Path], typer.Argument(help="Folders of runs.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Curves, .png or .html.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Compare runs: a table, and their curves as a picture or a page."""
+    from napari_pvs.training import curves
+
+    if out is not None and out.exists() and not overwrite:
+        raise InputError(f"{out} exists; add --overwrite to replace it.")
+    _print_table(curves.HEADER, curves.rows(run))
+    if out is not None:
+        curves.draw(run, out)
+        print(f"Curves: {out}")
+
+
+def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _sentence(event: dict[str, Any]) -> str:
+    """Say an event in words; nothing for those that a bar shows."""
+    kind = event["type"]
+    if kind == "epoch":
+        return f"epoch {event['epoch']} of {event['of']}: loss {event['loss']:.4f}"
+    if kind == "validation":
+        avd, recall = (
+            "-" if event[key] is None else f"{event[key]:.{digits}f}"
+            for key, digits in (("avd_percent", 1), ("recall", 3))
+        )
+        return (
+            f"epoch {event['epoch']}: validation DSC {event['dsc']:.3f}, AVD {avd} %, "
+            f"recall {recall}"
+        )
+    if kind == "data_added":
+        news = (f"{len(event[k])} {k}" for k in ("added", "changed", "removed") if event[k])
+        return "labels: " + ", ".join(news)
+    said = {
+        "hello": "started",
+        "resumed": "resumed",
+        "paused": "paused",
+        "stopped": "stopped",
+        "done": "done",
+    }
+    return said.get(kind, "") or (event["message"] if kind in ("error", "warning") else "")

@@ -1,0 +1,79 @@
+"""How a run is told to pause, go on, stop, save or reload: ``control.json`` in its folder."""
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from napari_pvs.errors import InputError
+from napari_pvs.files import write_text
+
+Command = Literal["pause", "resume", "stop", "checkpoint", "reload"]
+FILE = "control.json"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def tell(run: Path, command: Command) -> None:
+    """Leave a command for a run; it is obeyed after the step that it is at.
+
+    Raises
+    ------
+    InputError
+        Not a run folder.
+    """
+    if not (Path(run) / "config.json").is_file():
+        raise InputError(f"{run} is no run folder; name the folder that napari-pvs train made.")
+    write_text(Path(run) / FILE, json.dumps({"command": command}) + "\n")
+
+
+class Control:
+    """Takes the commands of a run, each once.
+
+    Parameters
+    ----------
+    run
+        Its folder; a command that lies there already is of an earlier life of the run.
+    """
+
+    def __init__(self, run: Path):
+        self._path = Path(run) / FILE
+        self._path.unlink(missing_ok=True)
+        self._signalled = False
+
+    @contextmanager
+    def stopped_by_signals(self) -> Iterator[None]:
+        """Take Ctrl-C and SIGTERM (a queue's time limit) for ``stop``; the second one kills."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(number: int, _: Any) -> None:
+            self._signalled = True
+            signal.signal(number, old[signal.Signals(number)])
+
+        old = {n: signal.signal(n, stop) for n in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def take(self) -> Command | None:
+        """Return a new command, None where there is none; what makes no sense is no command."""
+        if self._signalled:
+            return "stop"
+        taken = self._path.with_suffix(".taken")
+        try:
+            self._path.replace(taken)  # so that a command that comes meanwhile is not lost
+        except OSError:
+            return None
+        try:
+            command = json.loads(taken.read_text(encoding="utf-8"))["command"]
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+        finally:
+            taken.unlink(missing_ok=True)
+        return command if command in get_args(Command) else None

@@ -1,0 +1,227 @@
+"""Cross-validation: every method on every fold with every seed, resumable, in any order."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_pvs.errors import InputError
+from napari_pvs.evaluation.compare import SubjectScore
+from napari_pvs.files import write_text
+from napari_pvs.study.bids import StudySubject, subjects
+from napari_pvs.study.split import Split
+from napari_pvs.training.config import METHODS, Method, TrainingConfig
+
+SCORES = "scores.json"
+PLAN = "crossval.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run of a cross-validation, and the subjects it is tested on.
+
+    Attributes
+    ----------
+    config
+        Of the run; its seed is the job's.
+    roles
+        Who trains, validates and tests; the rest of the labelled subjects are nobody's.
+    fold
+        From 1.
+    out
+        The run's folder.
+    """
+
+    config: TrainingConfig
+    roles: Split
+    fold: int
+    out: Path
+
+    @property
+    def done(self) -> bool:
+        """Whether its scores are written."""
+        return (self.out / SCORES).is_file()
+
+
+def plan(
+    config: TrainingConfig,
+    out: Path,
+    methods: Sequence[Method] = METHODS,
+    folds: int = 5,
+    seeds: int = 3,
+) -> list[Job]:
+    """List all runs of a cross-validation.
+
+    The persons are dealt into folds by ``config.seed``; in each fold, one in ten of the others
+    (at least one) validates. The roles that the study keeps for its own runs play no part.
+
+    Parameters
+    ----------
+    config
+        What all runs share; its method is not looked at.
+    out
+        Folder for all runs. One that holds another cross-validation is refused, one that holds
+        this one is continued.
+    methods
+        To be compared.
+    folds
+        Each labelled person is tested on in one of them.
+    seeds
+        Runs of each method and fold, with seeds from ``config.seed`` on.
+
+    Raises
+    ------
+    InputError
+        Too few labelled persons, an unknown method, or the folder is in use.
+    """
+    unknown = [name for name in methods if name not in METHODS]
+    if unknown or not methods:
+        raise InputError(f"{unknown or 'no method'}: choose from {', '.join(METHODS)}.")
+    everybody = subjects(config.study)
+    labelled = [s for s in everybody if s.label is not None]
+    persons = sorted({s.person for s in labelled})
+    if folds < 2 or len(persons) < max(folds, 3):
+        raise InputError(
+            f"{folds} folds need as many labelled persons, and at least 3; {config.study} has "
+            f"{len(persons)}."
+        )
+    np.random.default_rng([config.seed, 5]).shuffle(persons)
+    jobs = []
+    # fold by fold, so that an interrupted one can be compared as far as it came
+    for seed in range(config.seed, config.seed + seeds):
+        for fold in range(folds):
+            roles = _roles(everybody, labelled, persons, fold, folds)
+            for method in methods:
+                own = config.model_copy(update={"method": method, "seed": seed})
+                folder = Path(out) / method / f"fold-{fold + 1}_seed-{seed}"
+                jobs.append(Job(own, roles, fold + 1, folder))
+    about = {
+        "config": json.loads(config.model_dump_json(exclude={"method"})),
+        "persons": persons,
+        "methods": list(methods),
+        "folds": folds,
+        "seeds": seeds,
+    }
+    _claim(Path(out), about)
+    return jobs
+
+
+def run(jobs: Iterable[Job], said: Callable[[Job], None] = lambda _: None) -> None:
+    """Do jobs one after the other; what is done is left, what was begun is resumed.
+
+    Parameters
+    ----------
+    jobs
+        From `plan`.
+    said
+        Called before each.
+    """
+    for job in jobs:
+        if not job.done:
+            said(job)
+            run_job(job)
+
+
+def run_job(job: Job) -> Path:
+    """Train one run, or go on with it, and score its test subjects.
+
+    Returns
+    -------
+    The file of the scores, which is written last.
+    """
+    from napari_pvs.training import trainer
+    from napari_pvs.training.folder import CHECKPOINT
+    from napari_pvs.training.runs import status
+
+    if job.done:
+        return job.out / SCORES
+    if (job.out / CHECKPOINT).is_file():
+        trainer.resume(job.out)
+    else:
+        if job.out.exists():  # killed before the first checkpoint
+            _clear(job.out)
+        trainer.train(job.config, job.out, job.roles)
+    if status(job.out).state != "done":
+        raise InputError(f"{job.out} was stopped; run the cross-validation again to go on.")
+    scores = _score(job)
+    write_text(job.out / SCORES, json.dumps([asdict(one) for one in scores], indent=1) + "\n")
+    return job.out / SCORES
+
+
+def _clear(out: Path) -> None:
+    """Remove a run that has no checkpoint: nothing was learnt."""
+    import shutil
+
+    from napari_pvs.training.folder import locked
+
+    with locked(out):
+        pass  # refuses one that is alive
+    shutil.rmtree(out)
+
+
+def _roles(
+    everybody: Sequence[StudySubject],
+    labelled: Sequence[StudySubject],
+    persons: Sequence[str],
+    fold: int,
+    folds: int,
+) -> Split:
+    tested = set(persons[fold::folds])
+    others = [p for p in persons if p not in tested]
+    # other persons validate in other folds
+    turn = fold * max(1, round(len(others) / 10)) % len(others)
+    count = max(1, round(len(others) / 10))
+    validating = {others[(turn + i) % len(others)] for i in range(count)}
+    return Split(
+        train=tuple(s.name for s in labelled if s.person in set(others) - validating),
+        validation=tuple(s.name for s in labelled if s.person in validating),
+        test=tuple(s.name for s in labelled if s.person in tested),
+        unlabelled=tuple(s.name for s in everybody if s.label is None and s.person not in persons),
+    )
+
+
+def _claim(out: Path, about: dict[str, object]) -> None:
+    path = out / PLAN
+    if path.is_file():
+        if json.loads(path.read_text(encoding="utf-8")) != about:
+            raise InputError(
+                f"{out} holds another cross-validation; name a new folder, or give the same "
+                "options to go on with it."
+            )
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists and is no cross-validation; name a new folder.")
+    else:
+        write_text(path, json.dumps(about, indent=2) + "\n")
+
+
+def _score(job: Job) -> list[SubjectScore]:
+    """Measure the best weights (by the labelled validation) on the test subjects."""
+    from napari_pvs.evaluation.compare import score
+    from napari_pvs.inference.config import SegmentConfig
+    from napari_pvs.inference.predictor import Predictor, interior
+    from napari_pvs.inference.segment import components
+    from napari_pvs.scans.grid import Grid
+    from napari_pvs.training.data import CACHE, load
+    from napari_pvs.training.folder import BEST
+
+    predictor = Predictor(job.out / BEST, job.config.device)
+    config = SegmentConfig()
+    found = {s.name: s for s in subjects(job.config.study)}
+    scores = []
+    for name in job.roles.test:
+        subject = load(found[name], job.config.study / CACHE)
+        if subject.label is None:
+            raise InputError(f"{name} has lost its label; put it back under derivatives/labels.")
+        inside = interior(subject.brain, subject.voxel_size)
+        images = subject.images.astype(np.float32)
+        probability = predictor.predict_array(images, inside)
+        grid = Grid(subject.brain.shape, np.diag([*subject.voxel_size, 1.0]))
+        threshold = predictor.card.threshold
+        mask = components(probability, threshold, grid, config) > 0
+        one = score(
+            mask, subject.label, subject.voxel_size, subject=name, region=np.array(subject.brain)
+        )
+        scores.append(one)
+    return scores

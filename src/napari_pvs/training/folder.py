@@ -1,0 +1,129 @@
+"""A run's folder: what lies in it, and who may write there.
+
+- ``config.json``: the `TrainingConfig`, complete
+- ``split.json``: who trains, validates, and is not to be touched
+- ``events.jsonl``: what happened, one JSON object a line
+- ``control.json``: a command for the run, for as long as it is not taken
+- ``train.log``: the log, for people
+- ``checkpoint.safetensors``: all that the next step depends on
+- ``last.safetensors``, ``best.safetensors``: weights of the last validation, and of the best
+- ``pseudo/``: pseudo-labels of unlabelled scans
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from napari_pvs.errors import InputError
+from napari_pvs.study.split import Split
+from napari_pvs.training.config import TrainingConfig
+
+CONFIG, SPLIT, EVENTS, LOG, LOCK = (
+    "config.json",
+    "split.json",
+    "events.jsonl",
+    "train.log",
+    "run.lock",
+)
+CHECKPOINT, LAST, BEST = "checkpoint.safetensors", "last.safetensors", "best.safetensors"
+PSEUDO = "pseudo"
+RUNS = Path("derivatives") / "runs"
+"""Where a study keeps its runs."""
+
+
+def read_config(run: Path) -> TrainingConfig:
+    """Read the configuration of a run.
+
+    Raises
+    ------
+    InputError
+        No run folder, or one that this version does not understand.
+    """
+    path = Path(run) / CONFIG
+    if not path.is_file():
+        raise InputError(f"{run} holds no {CONFIG}; name the folder of a run.")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not readable JSON ({error}); mend it or remove it.") from error
+    if not isinstance(values, dict) or "study" not in values:
+        raise InputError(f"{path} is no configuration of a run; write it with napari-pvs train.")
+    try:
+        return TrainingConfig.model_validate(migrated(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"{path}: {where}: {first['msg']}; mend it, or start a new run."
+        ) from error
+
+
+def migrated(values: dict[str, object]) -> dict[str, object]:
+    """Bring the configuration of an older version to this one's fields."""
+    if isinstance(values.get("patch"), int):  # one edge before there could be several
+        values = values | {"patch": [values["patch"]]}
+    return values
+
+
+def read_split(run: Path) -> Split:
+    """Read who has which role in a run.
+
+    Raises
+    ------
+    InputError
+        Missing or damaged.
+    """
+    path = Path(run) / SPLIT
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return Split(**{role: tuple(names) for role, names in values.items()})
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is missing or damaged ({error}); start a new run.") from error
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Keep other processes from writing into a run; the system frees the lock of a dead one.
+
+    Raises
+    ------
+    InputError
+        A living process holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(Path(run) / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"{run} is being trained by another process; follow it with napari-pvs runs follow, "
+            "or stop it first."
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"{run} cannot be written ({error.strerror}); choose another folder."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_running(run: Path) -> bool:
+    """Tell whether a living process trains in this folder."""
+    from filelock import FileLock, Timeout
+
+    path = Path(run) / LOCK
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # read-only: nobody can write there
+        return False

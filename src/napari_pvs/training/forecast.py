@@ -1,0 +1,98 @@
+"""How much memory a run will need, before it starts."""
+
+import logging
+from dataclasses import dataclass
+
+import torch
+
+from napari_pvs.errors import InputError
+from napari_pvs.network.m2ss import M2SS
+from napari_pvs.training.config import TrainingConfig
+
+log = logging.getLogger(__name__)
+
+_BYTES = 4  # float32
+_KEPT = 3.2  # bytes held at the peak of a step, per byte of activations: benchmarks/memory.py
+_BASE = 700 * 2**20  # interpreter, torch and its libraries
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Memory of a run.
+
+    Attributes
+    ----------
+    needed
+        Bytes at the peak of a step.
+    free
+        Bytes that the device has left; None where it does not say.
+    """
+
+    needed: int
+    free: int | None
+
+    @property
+    def fits(self) -> bool:
+        """Whether nine tenths of the free memory suffice."""
+        return self.free is None or self.needed <= 0.9 * self.free
+
+
+def forecast(config: TrainingConfig, device: torch.device) -> Forecast:
+    """Estimate the memory of a step of a run.
+
+    The network is walked through on torch's ``meta`` device, which knows shapes and computes
+    nothing; what it would keep for the backward pass is added up.
+    """
+    labelled = max(_activations(config, edge, config.batch) for edge in config.patch)
+    extra = config.unlabelled_batch if config.semi_supervised else 0
+    both = labelled * (config.batch + extra) / config.batch
+    return Forecast(int(_BASE + _KEPT * both), _free(device))
+
+
+def require_memory(config: TrainingConfig, device: torch.device) -> Forecast:
+    """Refuse a run that does not fit, and propose a batch that does.
+
+    Raises
+    ------
+    InputError
+        Too little memory is free.
+    """
+    whole = forecast(config, device)
+    if whole.fits or whole.free is None:
+        return whole
+    room = max(0.0, 0.9 * whole.free - _BASE) / max(1, whole.needed - _BASE)
+    batch = int(config.batch * room)
+    remedy = f"try --batch {batch}" if batch >= 1 else "choose a smaller --patch"
+    raise InputError(
+        f"a step needs about {whole.needed / 2**30:.1f} GB of memory and {device} has "
+        f"{whole.free / 2**30:.1f} GB left; {remedy}."
+    )
+
+
+def _activations(config: TrainingConfig, edge: int, batch: int) -> float:
+    """Bytes of all layers' outputs for one step's patches of an edge."""
+    count = max(1, round(batch * (min(config.patch) / edge) ** 3))
+    total = 0
+
+    def add(_module: torch.nn.Module, _inputs: object, output: object) -> None:
+        nonlocal total
+        if isinstance(output, torch.Tensor):
+            total += output.numel() * _BYTES
+
+    with torch.device("meta"):
+        model = M2SS(config.network)
+        hooks = [m.register_forward_hook(add) for m in model.modules() if not list(m.children())]
+        model(torch.empty(count, 2, edge, edge, edge))
+    for hook in hooks:
+        hook.remove()
+    return float(total)
+
+
+def _free(device: torch.device) -> int | None:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type == "cpu":
+        import psutil
+
+        return int(psutil.virtual_memory().available)
+    return None

@@ -1,0 +1,127 @@
+"""Pseudo-labels of whole unlabelled scans, by the running mean of the weights."""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_pvs.files import atomic, write_text
+from napari_pvs.inference.predictor import fuse, interior, run
+from napari_pvs.network.device import place
+from napari_pvs.network.m2ss import M2SS
+from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.data import Loaded, with_foreground
+
+log = logging.getLogger(__name__)
+
+
+class PseudoLabels:
+    """Probabilities on disk, in the run's folder, of the scans that were drawn last.
+
+    Parameters
+    ----------
+    folder
+        ``pseudo`` in the run's folder.
+    config
+        Seed; how often and for how many scans they are made.
+    """
+
+    def __init__(self, folder: Path, config: TrainingConfig):
+        self.folder, self.config = Path(folder), config
+        self.subjects: list[Loaded] = []
+        self._maps: dict[str, NDArray[np.float16]] = {}
+
+    def probability(self, subject: Loaded) -> NDArray[np.float16] | None:
+        """Return the teacher's probability of PVS, shape of the subject; None where it has none."""
+        return self._maps.get(subject.name)
+
+    def due(self, epoch: int) -> bool:
+        """Tell whether an epoch (from 0) begins with new pseudo-labels."""
+        since = epoch - self.config.warmup
+        return since >= 0 and since % self.config.refresh == 0
+
+    def refresh(
+        self,
+        epoch: int,
+        subjects: Sequence[Loaded],
+        mean: M2SS,
+        threshold: float,
+        device: torch.device,
+        alive: Callable[[], None],
+    ) -> None:
+        """Make pseudo-labels anew.
+
+        Parameters
+        ----------
+        epoch
+            The one that begins; it decides which scans are drawn.
+        subjects
+            All unlabelled ones.
+        mean
+            The teacher.
+        threshold
+            Its best one on the validation subjects. Networks trained with focal and Dice loss are
+            not calibrated: what is at this probability is as likely PVS as not. So it becomes 0.5.
+        device
+            Where to compute.
+        alive
+            Called after every window.
+        """
+        drawn = self._drawn(epoch, subjects)
+        model = place(fuse(mean), device)
+        for subject in drawn:
+            inside = interior(subject.brain, subject.voxel_size)
+            images = subject.images.astype(np.float32)
+            found = run(model, images, inside, device, progress=lambda *_: alive())
+            with atomic(self.folder / f"{subject.name}.npy") as temporary:
+                np.save(temporary, shifted(found, threshold).astype(np.float16))
+        about = {"epoch": epoch, "subjects": [s.name for s in drawn]}
+        write_text(self.folder / "about.json", json.dumps(about) + "\n")
+        self._open(drawn)
+
+    def reopen(self, epoch: int, subjects: Sequence[Loaded]) -> bool:
+        """Open what was made for an epoch in progress; False where it has to be made anew."""
+        begun = epoch - (epoch - self.config.warmup) % self.config.refresh
+        drawn = self._drawn(begun, subjects)
+        expected = {"epoch": begun, "subjects": [s.name for s in drawn]}
+        try:
+            about = json.loads((self.folder / "about.json").read_text(encoding="utf-8"))
+            if about != expected:
+                return False
+            self._open(drawn)
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def _drawn(self, epoch: int, subjects: Sequence[Loaded]) -> list[Loaded]:
+        rng = np.random.default_rng([self.config.seed, 3, epoch])
+        count = min(self.config.refresh_scans, len(subjects))
+        chosen = rng.choice(len(subjects), size=count, replace=False)
+        return [subjects[i] for i in sorted(chosen)]
+
+    def _open(self, drawn: Sequence[Loaded]) -> None:
+        maps, ready = {}, []
+        for subject in drawn:
+            values = np.load(self.folder / f"{subject.name}.npy", mmap_mode="r")
+            if values.shape != subject.brain.shape:
+                raise ValueError(f"the pseudo-label of {subject.name} has another shape")
+            maps[subject.name] = values
+            voxels = np.argwhere(values > self.config.confidence_pvs).astype(np.int16)
+            ready.append(with_foreground(subject, voxels))
+        self._maps, self.subjects = maps, ready
+
+
+def shifted(probability: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
+    """Move probabilities along the logistic curve so that ``threshold`` becomes 0.5.
+
+    Examples
+    --------
+    >>> shifted(np.array([0.0, 0.8, 1.0], np.float32), 0.8).round(3).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    odds_at = np.float32(threshold / (1 - threshold))
+    return np.asarray(probability / (probability + odds_at * (1 - probability)), np.float32)

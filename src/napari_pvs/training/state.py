@@ -1,0 +1,156 @@
+"""The state of a run between two steps, on disk as one file."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from napari_pvs.errors import InputError
+from napari_pvs.files import atomic
+from napari_pvs.network.device import place
+from napari_pvs.network.m2ss import M2SS
+from napari_pvs.training.config import TrainingConfig
+
+FORMAT = "napari-pvs-checkpoint/1"
+
+
+@dataclass
+class Progress:
+    """What a run knows beside its tensors.
+
+    Attributes
+    ----------
+    step
+        Steps done.
+    best
+        Best mean DSC on the validation subjects; None before the first validation.
+    threshold
+        The one of the last validation.
+    labels
+        Digest of the label of each training subject.
+    """
+
+    step: int = 0
+    best: float | None = None
+    threshold: float = 0.5
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+class State:
+    """Network, running mean of its weights, and optimiser.
+
+    Parameters
+    ----------
+    config
+        Seed, learning rate, network.
+    device
+        Where to train.
+    start
+        Network to start from; random weights where None.
+    """
+
+    def __init__(self, config: TrainingConfig, device: torch.device, start: M2SS | None = None):
+        torch.manual_seed(config.seed)
+        self.config, self.device = config, device
+        self.model = place(start or M2SS(config.network), device).train()
+        self.mean = place(M2SS(self.model.config), device).eval()
+        self.mean.load_state_dict(self.model.state_dict())
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.progress = Progress()
+
+    def update(self, loss: Tensor) -> None:
+        """Take one step down the loss, and move the running mean."""
+        config, step = self.config, self.progress.step
+        rate = learning_rate(step, config.epochs * config.steps, config.learning_rate)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        self.optimiser.step()
+        # a mean over the whole past would keep the first, random weights for long
+        decay = min(config.average, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for kept, new in zip(
+                self.mean.state_dict().values(), self.model.state_dict().values(), strict=True
+            ):
+                if kept.is_floating_point():
+                    kept.lerp_(new, 1 - decay)
+                else:
+                    kept.copy_(new)
+        self.progress.step += 1
+
+    def save(self, path: Path) -> None:
+        """Write everything that the next step depends on, atomically."""
+        from safetensors.torch import save_file
+
+        tensors = {f"model.{name}": t for name, t in self.model.state_dict().items()}
+        tensors |= {f"mean.{name}": t for name, t in self.mean.state_dict().items()}
+        for index, moments in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{name}": t for name, t in moments.items()}
+        # a copy each: safetensors refuses tensors that share memory
+        whole = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+        about = {"format": FORMAT, "progress": json.dumps(vars(self.progress))}
+        with atomic(path) as temporary:
+            save_file(whole, temporary, metadata=about)
+
+    def load(self, path: Path) -> None:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        InputError
+            Missing, damaged, or of another network or version.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        if not Path(path).is_file():
+            raise InputError(f"{path} does not exist, so nothing can be resumed; start a new run.")
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, ValueError) as error:
+            raise InputError(f"{path} is damaged ({error}); start a new run.") from error
+        if about.get("format") != FORMAT:
+            raise InputError(
+                f"{path} has format {about.get('format')}, not {FORMAT}; resume it with the "
+                "version of napari-pvs that wrote it, or start a new run from its weights."
+            )
+        try:
+            self.model.load_state_dict(_part(tensors, "model."))
+            self.mean.load_state_dict(_part(tensors, "mean."))
+        except RuntimeError as error:
+            raise InputError(
+                f"{path} is of another network than this run's config; start a new run."
+            ) from error
+        moments: dict[int, dict[str, Any]] = {}
+        for name, tensor in _part(tensors, "optimiser.").items():
+            index, _, key = name.partition(".")
+            moments.setdefault(int(index), {})[key] = tensor
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        self.progress = Progress(**json.loads(about["progress"]))
+
+
+def learning_rate(step: int, total: int, peak: float) -> float:
+    """Return the rate of a step: up from a 25th of the peak in a tenth of the run, then down to 0.
+
+    Both ways along a cosine. Source: Smith and Topin, "Super-convergence", 2019. A function of
+    the step alone, so that a run can be resumed, and extended.
+    """
+    from math import cos, pi
+
+    rise = max(1.0, total / 10)
+    if step < rise:
+        return peak * (0.04 + 0.96 * (1 - cos(pi * step / rise)) / 2)
+    return peak * (1 + cos(pi * (step - rise) / max(1.0, total - rise))) / 2
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}

@@ -1,0 +1,142 @@
+"""How good the running mean is on the validation subjects, and its weights for others to use."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from napari_pvs.evaluation.overlap import overlap
+from napari_pvs.inference.predictor import fuse, interior, run
+from napari_pvs.network.device import place
+from napari_pvs.network.m2ss import M2SS
+from napari_pvs.network.weights import ModelCard, fingerprint, load, starter_path
+from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.data import Loaded
+
+_THRESHOLDS = np.arange(0.2, 0.96, 0.05).round(2)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Measures at the threshold with the best mean DSC.
+
+    Attributes
+    ----------
+    threshold
+        The one with the best mean DSC.
+    dsc, avd_percent, recall
+        Means over subjects; None where no subject has it.
+    subjects
+        DSC of each.
+    """
+
+    threshold: float
+    dsc: float
+    avd_percent: float | None
+    recall: float | None
+    subjects: dict[str, float]
+
+    @property
+    def measures(self) -> dict[str, float | None]:
+        """DSC, AVD and recall."""
+        return {"dsc": self.dsc, "avd_percent": self.avd_percent, "recall": self.recall}
+
+
+def validate(
+    network: M2SS,
+    subjects: Sequence[Loaded],
+    device: torch.device,
+    alive: Callable[[], None] = lambda: None,
+) -> Validation:
+    """Predict labelled subjects and find the best threshold.
+
+    Parameters
+    ----------
+    network
+        In evaluation mode.
+    subjects
+        Labelled.
+    device
+        Where to compute.
+    alive
+        Called after every window.
+    """
+    model = place(fuse(network), device)
+    rows = []
+    for subject in subjects:
+        if subject.label is None:
+            raise ValueError(f"{subject.name} is not labelled")
+        # as Predictor does, so that the threshold is right for it
+        inside = interior(subject.brain, subject.voxel_size)
+        images = subject.images.astype(np.float32)
+        probability = run(model, images, inside, device, progress=lambda *_: alive())
+        volume = float(np.prod(subject.voxel_size))
+        rows.append(
+            [overlap(probability >= t, subject.label, volume, subject.brain) for t in _THRESHOLDS]
+        )
+    dsc = np.array([[one.dsc for one in row] for row in rows])
+    best = int(dsc.mean(0).argmax())
+    chosen = [row[best] for row in rows]
+    return Validation(
+        threshold=float(_THRESHOLDS[best]),
+        dsc=float(dsc[:, best].mean()),
+        avd_percent=_mean([one.avd_percent for one in chosen]),
+        recall=_mean([one.recall for one in chosen]),
+        subjects={s.name: round(float(d), 4) for s, d in zip(subjects, dsc[:, best], strict=True)},
+    )
+
+
+def card(
+    name: str,
+    config: TrainingConfig,
+    epoch: int,
+    result: Validation,
+    subjects: Sequence[Loaded],
+) -> ModelCard:
+    """Make the card of weights: how they were made, and what they reached."""
+    sizes = [edge for subject in subjects for edge in subject.voxel_size]
+    return ModelCard(
+        name=name,
+        voxel_size_mm=(min(0.65, *sizes), max(1.1, *sizes)),
+        threshold=result.threshold,
+        training={
+            "config": json.loads(config.model_dump_json()),
+            "epoch": epoch,
+            "from": fingerprint(start_path(config.weights)) if config.weights else None,
+        },
+        accuracy={"validation": result.measures | {"subjects": len(subjects)}},
+    )
+
+
+def start_path(weights: Path) -> Path:
+    """Return the file of the weights to start from; ``starter`` means those of the package."""
+    return starter_path() if str(weights) == "starter" else weights
+
+
+def start(config: TrainingConfig) -> M2SS | None:
+    """Load the weights to start from, if the configuration names any.
+
+    Raises
+    ------
+    InputError
+        They are unusable, or of another network than the method's.
+    """
+    from napari_pvs.errors import InputError
+
+    if config.weights is None:
+        return None
+    network = load(start_path(config.weights))[0]
+    if network.config.multiscale != config.network.multiscale:
+        raise InputError(
+            f"weights {config.weights} are of another network than method {config.method}; "
+            "choose the method they were trained with."
+        )
+    return network
+
+
+def _mean(values: list[float | None]) -> float | None:
+    kept = [v for v in values if v is not None]
+    return float(np.mean(kept)) if kept else None

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from napari_pvs.scans.masks import bounding_box, fill_holes
+
+
+def test_bounding_box():
+    mask = np.zeros((10, 12, 14), bool)
+    mask[3, 4:7, 13] = True
+    assert bounding_box(mask) == (slice(3, 4), slice(4, 7), slice(13, 14))
+    assert bounding_box(mask, 2) == (slice(1, 6), slice(2, 9), slice(11, 14))
+    assert bounding_box(mask, 99) == (slice(0, 10), slice(0, 12), slice(0, 14))
+    with pytest.raises(ValueError, match="empty"):
+        bounding_box(np.zeros((3, 3, 3), bool))
+
+
+def test_bounding_box_with_a_margin_in_millimetres():
+    mask = np.zeros((20, 20, 20), bool)
+    mask[10, 10, 10] = True
+    found = bounding_box(mask, np.divide(3.0, (1.0, 0.8, 2.0)))
+    assert found == (slice(7, 14), slice(6, 15), slice(8, 13))
+    for edge, size in zip(found, (1.0, 0.8, 2.0), strict=True):
+        assert (10 - edge.start) * size >= 3
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_holes_are_those_of_scipy(seed):
+    rng = np.random.default_rng(seed)
+    shape = tuple(rng.integers(1, 24, 3))
+    mask = ndimage.gaussian_filter(rng.standard_normal(shape), rng.uniform(0.3, 1.5)) > 0
+    found = fill_holes(mask)
+    np.testing.assert_array_equal(found, ndimage.binary_fill_holes(mask))
+    assert found.dtype == bool
+    assert found.flags.c_contiguous
+
+
+def test_a_pit_in_the_border_is_no_hole():
+    mask = np.ones((5, 5, 5), bool)
+    mask[2, 2, 2] = False
+    assert fill_holes(mask).all()
+    mask[2, 2, 1] = False  # two voxels, still closed
+    assert fill_holes(mask).all()
+    mask[2, 2, 0] = False
+    np.testing.assert_array_equal(fill_holes(mask), mask)
+    mask[2, 2, 0:2] = True
+    mask[0, 0, 2] = False
+    assert not fill_holes(mask)[0, 0, 2]
+
+
+def test_holes_joined_over_an_edge_are_open():
+    """Faces join background voxels, edges and corners do not."""
+    mask = np.ones((5, 5, 5), bool)
+    mask[2, 2, 2] = mask[1, 1, 2] = False
+    mask[0, 1, 2] = False
+    filled = fill_holes(mask)
+    assert filled[2, 2, 2]
+    assert not filled[1, 1, 2]

@@ -1,0 +1,144 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from napari_pvs.errors import InputError
+from napari_pvs.network.config import NetworkConfig
+from napari_pvs.training import crossval, table1
+from napari_pvs.training.config import METHODS, TrainingConfig
+from napari_pvs.training.crossval import plan, run, run_job
+
+
+@pytest.fixture(autouse=True)
+def small_network(monkeypatch):
+    def tiny(self):
+        return NetworkConfig(
+            widths=(4, 8), scale_width=2, multiscale=not self.method.endswith("mono")
+        )
+
+    monkeypatch.setattr(TrainingConfig, "network", property(tiny))
+
+
+def config(study, **values):
+    small = {"epochs": 2, "steps": 2, "batch": 2, "patch": (8,), "warmup": 1, "device": "cpu"}
+    return TrainingConfig(study=study, **(small | values))
+
+
+def test_everybody_is_tested_once_and_by_nobody_who_knew_them(make_study, tmp_path):
+    study = make_study(13, labelled=11)
+    jobs = plan(config(study), tmp_path / "cv", folds=5, seeds=2)
+    assert len(jobs) == 4 * 5 * 2
+    assert len({job.out for job in jobs}) == len(jobs)
+    for method in METHODS:
+        for seed in (0, 1):
+            own = [j for j in jobs if j.config.method == method and j.config.seed == seed]
+            tested = [name for job in own for name in job.roles.test]
+            assert sorted(tested) == [f"sub-{n:02d}" for n in range(1, 12)]
+    for job in jobs:
+        parts = [job.roles.train, job.roles.validation, job.roles.test]
+        assert sorted(n for part in parts for n in part) == [f"sub-{n:02d}" for n in range(1, 12)]
+        assert len(job.roles.validation) == 1
+        assert job.roles.unlabelled == ("sub-12", "sub-13")
+    same_fold = {j.roles for j in jobs if j.fold == 2}
+    assert len(same_fold) == 1  # all methods and seeds see the same subjects
+
+
+def test_end_to_end_and_again(make_study, tmp_path, monkeypatch):
+    study, out = make_study(5, labelled=3), tmp_path / "cv"
+    given = (config(study), out, ("supervised-mono", "m2ss"), 3, 1)
+    jobs, begun = plan(*given), []
+    run(jobs, begun.append)
+    assert begun == jobs
+    assert not (study / "derivatives" / "napari-pvs" / "roles.json").exists()
+    rows = table1.collect(jobs)
+    assert {(r.method, r.subject) for r in rows} == {
+        (m, f"sub-0{n}") for m in ("supervised-mono", "m2ss") for n in (1, 2, 3)
+    }
+    text = table1.report(rows)
+    assert "| supervised-mono |" in text
+    assert "| m2ss |" in text
+    assert "DSC of m2ss minus supervised-mono" in text
+    monkeypatch.setattr(crossval, "run_job", lambda job: begun.append(job))
+    run(plan(*given))  # nothing is left
+    assert begun == jobs
+    shutil.rmtree(jobs[2].out)
+    run(plan(*given))
+    assert begun[len(jobs) :] == [jobs[2]]
+
+
+def test_a_killed_run_is_resumed(make_study, tmp_path, monkeypatch):
+    study = make_study(3)
+    (job, *_) = plan(config(study), tmp_path / "cv", ("supervised-mono",), 3, 1)
+    job.out.mkdir(parents=True)  # killed at once
+    (job.out / "config.json").write_text(job.config.model_dump_json())
+    (job.out / "split.json").write_text("{")
+    path = run_job(job)
+    assert [one["subject"] for one in json.loads(path.read_text())] == list(job.roles.test)
+    path.unlink()  # killed before the scores
+    before = (job.out / "checkpoint.safetensors").stat().st_mtime_ns
+    run_job(job)
+    assert path.is_file()
+    assert (job.out / "checkpoint.safetensors").stat().st_mtime_ns == before
+
+
+def test_refuses(make_study, tmp_path):
+    study = make_study(4, labelled=3)
+    with pytest.raises(InputError, match=r"4 folds need as many labelled persons.* has 3"):
+        plan(config(study), tmp_path / "cv", folds=4)
+    with pytest.raises(InputError, match=r"magic.*choose from supervised-mono"):
+        plan(config(study), tmp_path / "cv", ("magic",), 3)
+    plan(config(study), tmp_path / "cv", folds=3)
+    plan(config(study), tmp_path / "cv", folds=3)
+    with pytest.raises(InputError, match="holds another cross-validation"):
+        plan(config(study, epochs=3), tmp_path / "cv", folds=3)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes").touch()
+    with pytest.raises(InputError, match="other exists and is no cross-validation"):
+        plan(config(study), tmp_path / "other", folds=3)
+    with pytest.raises(InputError, match="no run of this cross-validation has ended yet"):
+        table1.collect(plan(config(study), tmp_path / "new", folds=3))
+
+
+def row(method, subject, dsc, seed=0, avd=10.0):
+    values = {"dsc": dsc, "avd_percent": avd, "recall": 0.5, "precision": 0.5, "lenient_f1": 0.5}
+    counts = {"count_predicted": 10 * dsc, "count_reference": 10 * dsc}
+    return table1.Row(method, seed, 1, subject, values | counts)
+
+
+def test_seeds_are_averaged_before_subjects():
+    rows = [row("m2ss", "a", 0.2), row("m2ss", "a", 0.4, 1), row("m2ss", "b", 0.7, avd=None)]
+    assert table1.by_subject(rows, "m2ss", "dsc") == pytest.approx({"a": 0.3, "b": 0.7})
+    assert list(table1.by_subject(rows, "m2ss", "avd_percent")) == ["a"]
+    assert "| m2ss | 0.500 ± 0.283 |" in table1.table(rows)
+
+
+def test_differences_are_paired_and_bootstrapped():
+    rng = np.random.default_rng(1)
+    rows = []
+    for n in range(12):
+        base = rng.uniform(0.2, 0.8)
+        rows.append(row("supervised-multi", f"s{n}", base))
+        rows.append(row("m2ss", f"s{n}", base + 0.05 + rng.normal(0, 0.01)))
+    (gap,) = table1.differences(rows)
+    assert (gap.method, gap.other, gap.n) == ("m2ss", "supervised-multi", 12)
+    assert gap.mean == pytest.approx(0.05, abs=0.01)
+    assert gap.mean - 0.02 < gap.low < gap.mean < gap.high < gap.mean + 0.02
+    few = table1.differences(rows[:4])
+    assert few[0].low is None
+
+
+def test_damaged_scores_are_named(make_study, tmp_path):
+    jobs = plan(config(make_study(3)), tmp_path / "cv", ("m2ss",), 3, 1)
+    jobs[0].out.mkdir(parents=True)
+    (jobs[0].out / "scores.json").write_text("[{")
+    with pytest.raises(InputError, match=r"scores.json is damaged.*remove it"):
+        table1.collect(jobs)
+
+
+def test_tsv():
+    text = table1.to_tsv([row("m2ss", "a", 0.25, avd=None)])
+    header, line = text.splitlines()
+    assert header.split("\t")[:5] == ["method", "seed", "fold", "subject", "dsc"]
+    assert line.split("\t")[:6] == ["m2ss", "0", "1", "a", "0.25", "n/a"]

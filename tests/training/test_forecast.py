@@ -1,0 +1,63 @@
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import torch
+
+from napari_pvs.errors import InputError
+from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.forecast import Forecast, forecast, require_memory
+
+CPU = torch.device("cpu")
+
+
+def config(**values):
+    return TrainingConfig(study="x", **values)
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """Function that sets the free memory, in GB."""
+
+    def set_free(gigabytes):
+        memory = SimpleNamespace(available=int(gigabytes * 2**30))
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+
+    return set_free
+
+
+def needed(**values):
+    return forecast(config(**values), CPU).needed
+
+
+def test_grows_with_what_is_computed():
+    one, base = needed(batch=1, patch=(32,)), needed(batch=8, patch=(32,))
+    assert needed(batch=15, patch=(32,)) - base == pytest.approx(base - one, rel=0.01)
+    assert needed(patch=(64,), batch=8) > 4 * base
+    assert needed(method="m2ss", batch=8) > 1.5 * base
+    assert needed(method="supervised-mono") < base
+    # larger patches of a mixture are fewer
+    assert needed(patch=(32, 64)) == pytest.approx(needed(patch=(32,)), rel=0.05)
+
+
+def test_fits():
+    assert Forecast(9, 10).fits
+    assert not Forecast(10, 10).fits
+    assert Forecast(10, None).fits
+
+
+def test_proposes_a_batch_that_fits(free):
+    free(100)
+    require_memory(config(batch=64), CPU)
+    free(3)
+    with pytest.raises(InputError, match=r"needs about .* GB.*cpu has 3.0 GB left; try --batch"):
+        require_memory(config(batch=64), CPU)
+    try:
+        require_memory(config(batch=64), CPU)
+    except InputError as error:
+        batch = int(str(error).rpartition("--batch ")[2].rstrip("."))
+    assert 1 <= batch < 64
+    require_memory(config(batch=batch), CPU)
+    free(0.8)
+    with pytest.raises(InputError, match="choose a smaller --patch"):
+        require_memory(config(batch=64), CPU)

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import torch
+
+from napari_pvs.study.bids import subjects
+from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.data import load
+from napari_pvs.training.pseudo import PseudoLabels, shifted
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def scans(make_study):
+    return [load(s) for s in subjects(make_study(4, labelled=0))]
+
+
+def config(**values):
+    return TrainingConfig(study="x", method="m2ss", **({"warmup": 2, "refresh": 3} | values))
+
+
+def test_when_they_are_made(tmp_path):
+    labels = PseudoLabels(tmp_path, config())
+    assert [e for e in range(10) if labels.due(e)] == [2, 5, 8]
+    assert [e for e in range(4) if PseudoLabels(tmp_path, config(warmup=0, refresh=1)).due(e)] == [
+        0,
+        1,
+        2,
+        3,
+    ]
+
+
+def test_maps_and_places_to_draw_from(tmp_path, scans, tiny_model):
+    labels = PseudoLabels(tmp_path / "pseudo", config())
+    assert labels.probability(scans[0]) is None
+    alive = []
+    labels.refresh(2, scans, tiny_model, 0.4, CPU, lambda: alive.append(1))
+    assert len(alive) == 4
+    assert [s.name for s in labels.subjects] == [s.name for s in scans]
+    for plain, ready in zip(scans, labels.subjects, strict=True):
+        found = labels.probability(plain)
+        assert found.shape == plain.brain.shape
+        assert found.dtype == np.float16
+        assert not found[~plain.brain].any()
+        assert found.any()
+        np.testing.assert_array_equal(ready.foreground, np.argwhere(found > 0.6))
+
+
+def test_a_resumed_run_finds_them_again(tmp_path, scans, tiny_model):
+    first = PseudoLabels(tmp_path, config())
+    first.refresh(5, scans, tiny_model, 0.4, CPU, lambda: None)
+    second = PseudoLabels(tmp_path, config())
+    assert second.reopen(7, scans)
+    for scan in scans:
+        np.testing.assert_array_equal(second.probability(scan), first.probability(scan))
+    assert not PseudoLabels(tmp_path, config()).reopen(8, scans)  # of epoch 5, not 8
+    assert not PseudoLabels(tmp_path, config()).reopen(6, scans[:-1])
+    assert not PseudoLabels(tmp_path / "none", config()).reopen(6, scans)
+    (tmp_path / "sub-02.npy").write_bytes(b"no")
+    assert not PseudoLabels(tmp_path, config()).reopen(6, scans)
+
+
+def test_few_scans_of_many_each_time_others(tmp_path, scans, tiny_model):
+    labels = PseudoLabels(tmp_path, config(refresh_scans=2))
+    drawn = []
+    for epoch in range(2, 20, 3):
+        labels.refresh(epoch, scans, tiny_model, 0.5, CPU, lambda: None)
+        drawn.append(tuple(s.name for s in labels.subjects))
+        assert len(drawn[-1]) == 2
+        left_out = [s for s in scans if s.name not in drawn[-1]]
+        assert all(labels.probability(s) is None for s in left_out)
+    assert len(set(drawn)) > 1
+    labels.refresh(2, scans, tiny_model, 0.5, CPU, lambda: None)
+    assert tuple(s.name for s in labels.subjects) == drawn[0]
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.5, 0.85])
+def test_shifted(threshold):
+    p = np.linspace(0, 1, 101, dtype=np.float32)
+    moved = shifted(p, threshold)
+    assert (np.diff(moved) > 0).all()
+    assert moved[0] == 0
+    assert moved[-1] == 1
+    np.testing.assert_array_equal(moved > 0.5001, p > threshold + 1e-4)
+    assert shifted(np.float32([threshold]), threshold)[0] == pytest.approx(0.5)

@@ -1,0 +1,285 @@
+"""Runs that are stopped, killed, resumed, extended, and fed with labels while they go on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from napari_pvs.errors import InputError
+from napari_pvs.network.config import NetworkConfig
+from napari_pvs.study.bids import subjects
+from napari_pvs.training import loop
+from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.control import tell
+from napari_pvs.training.events import read
+from napari_pvs.training.folder import CHECKPOINT, is_running, locked
+from napari_pvs.training.trainer import resume, train
+
+TINY = NetworkConfig(widths=(4, 8), scale_width=2)
+SMALL = {"epochs": 4, "steps": 3, "batch": 2, "patch": (8,), "warmup": 1, "validate_every": 2}
+
+
+@pytest.fixture(autouse=True)
+def small_network(monkeypatch):
+    monkeypatch.setattr(TrainingConfig, "network", property(lambda self: TINY))
+
+
+def config(study, **values):
+    return TrainingConfig(study=study, device="cpu", **(SMALL | values))
+
+
+def events(run):
+    path = run / "events.jsonl"
+    return read(path) if path.exists() else []
+
+
+def kinds(run):
+    return [event["type"] for event in events(run)]
+
+
+def end_state(run):
+    return load_file(run / CHECKPOINT)
+
+
+def same(one, two):
+    a, b = end_state(one), end_state(two)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def wait_for(condition, what="it"):
+    for _ in range(6000):
+        if condition():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{what} did not come")
+
+
+def stopped_after(monkeypatch, run, step):
+    """Have a run stop by itself after some step."""
+    taken = loop.Run._step
+
+    def one(self, *patches):
+        taken(self, *patches)
+        if self.state.progress.step == step:
+            tell(run, "stop")
+
+    monkeypatch.setattr(loop.Run, "_step", one)
+
+
+SEMI = {"method": "m2ss", "refresh": 2}
+
+
+@pytest.mark.parametrize("values", [{}, SEMI, SEMI | {"recipe": "paper", "warmup": 1}])
+@pytest.mark.parametrize("step", [3, 7, 8])
+def test_stopped_and_resumed_is_as_never_stopped(make_study, tmp_path, monkeypatch, values, step):
+    given = config(make_study(4, labelled=2), **values)
+    train(given, tmp_path / "whole")
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stopped_after(patch, run, step)
+        train(given, run)
+    assert kinds(run)[-1] == "stopped"
+    assert events(run)[-1]["step"] == step
+    resume(run)
+    assert kinds(run)[-1] == "done"
+    assert [e["seq"] for e in events(run)] == list(range(len(events(run))))
+    assert same(run, tmp_path / "whole")
+
+
+DRIVER = """
+import sys
+from napari_pvs.network.config import NetworkConfig
+from napari_pvs.training.config import TrainingConfig
+TrainingConfig.network = property(lambda self: NetworkConfig(widths=(4, 8), scale_width=2))
+from napari_pvs.cli import main
+main(sys.argv[1:])
+"""
+
+
+def start(*arguments):
+    command = [sys.executable, "-c", DRIVER, *map(str, arguments)]
+    return subprocess.Popen(command)
+
+
+@pytest.mark.parametrize("values", [{}, SEMI])
+def test_killed_and_resumed_is_as_never_killed(make_study, tmp_path, values):
+    given = config(make_study(4, labelled=2), epochs=6, validate_every=1, **values)
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    for folder in (whole, run):
+        folder.mkdir()
+        (folder / "config.json").write_text(given.model_dump_json())
+    process = start("train", whole)
+    assert process.wait() == 0
+    rng = np.random.default_rng()
+    process, kills = start("train", run), 0
+    while True:
+        seen = len(events(run))
+        target = seen + int(rng.integers(5, 25))
+        wait_for(lambda p=process, n=target: p.poll() is not None or len(events(run)) >= n)
+        if process.poll() is not None:
+            break
+        time.sleep(rng.random() * 0.05)
+        process.kill()
+        process.wait()
+        kills += 1
+        process = start("train", "--resume", run)
+    assert process.returncode == 0
+    assert kills >= 2
+    assert kinds(run)[-1] == "done"
+    assert not list(run.glob(".tmp-*.safetensors.safetensors"))
+    assert same(run, whole)
+
+
+def test_a_queue_s_sigterm_stops_with_a_checkpoint(make_study, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    given = config(make_study(2), epochs=500)
+    (run / "config.json").write_text(given.model_dump_json())
+    process = start("train", run)
+    wait_for(lambda: "step" in kinds(run))
+    assert is_running(run)
+    with pytest.raises(InputError, match="is being trained by another process"):
+        resume(run)
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait() == 0
+    assert kinds(run)[-1] == "stopped"
+    assert (run / CHECKPOINT).is_file()
+    assert not is_running(run)
+
+
+def in_thread(function, *arguments):
+    """Run it beside the test; the thread's error is raised by `finish`."""
+    errors = []
+
+    def work():
+        try:
+            function(*arguments)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+
+    def finish():
+        thread.join()
+        if errors:
+            raise errors[0]
+
+    return finish
+
+
+def test_pause_checkpoint_and_stop(make_study, tmp_path):
+    run = tmp_path / "run"
+    finish = in_thread(train, config(make_study(2), epochs=500, validate_every=500), run)
+    wait_for(lambda: "step" in kinds(run))
+    tell(run, "pause")
+    wait_for(lambda: kinds(run)[-1] == "paused")
+    paused_at = events(run)[-1]["step"]
+    time.sleep(0.3)
+    assert kinds(run)[-1] in ("paused", "heartbeat")
+    tell(run, "resume")
+    wait_for(lambda: any(e["type"] == "step" and e["step"] > paused_at for e in events(run)))
+    saved = kinds(run).count("checkpoint")
+    tell(run, "checkpoint")
+    wait_for(lambda: kinds(run).count("checkpoint") > saved)
+    tell(run, "pause")
+    wait_for(lambda: kinds(run)[-1] in ("paused", "heartbeat"))
+    tell(run, "stop")
+    finish()
+    assert kinds(run)[-1] == "stopped"
+
+
+def test_a_finished_run_can_be_extended(make_study, tmp_path):
+    run = tmp_path / "run"
+    train(config(make_study(2)), run)
+    before = end_state(run)
+    resume(run)  # nothing is left to do
+    assert kinds(run)[-2:] == ["resumed", "done"]
+    resume(run, epochs=6)
+    assert json.loads((run / "config.json").read_text())["epochs"] == 6
+    assert [e["epoch"] for e in events(run) if e["type"] == "epoch"] == [1, 2, 3, 4, 5, 6]
+    assert not torch.equal(before["model.head.weight"], end_state(run)["model.head.weight"])
+
+
+def test_a_label_that_comes_is_folded_in(make_study, make_head, write_image, tmp_path):
+    study, run = make_study(4, labelled=3), tmp_path / "run"
+    given = config(study, epochs=500, validate_every=500, method="m2ss", refresh=100)
+    finish = in_thread(train, given, run)
+    try:
+        wait_for(lambda: "epoch" in kinds(run))
+        assert subjects(study)[3].label is None
+        path = study / "derivatives/labels/sub-04/anat/sub-04_desc-pvs_mask.nii.gz"
+        write_image(path.with_name("tmp.nii.gz"), make_head(seed=3).label)
+        path.with_name("tmp.nii.gz").rename(path)
+        wait_for(lambda: "data_added" in kinds(run))
+    finally:
+        tell(run, "stop")
+        finish()
+    (news,) = [e for e in events(run) if e["type"] == "data_added"]
+    assert news["added"] == ["sub-04"]
+    assert news["changed"] == news["removed"] == []
+    resume(run, epochs=1)  # shorter than it is: nothing is trained, the label is known
+    assert kinds(run).count("data_added") == 1
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(make_study, tmp_path, monkeypatch):
+    study, run = make_study(2), tmp_path / "run"
+    whole = tmp_path / "whole"
+    train(config(study), whole)
+    import safetensors.torch
+
+    save, count = safetensors.torch.save_file, []
+
+    def full(tensors, file, metadata=None):
+        count.append(file)
+        if len(count) == 3:
+            file.write_bytes(b"half of it")
+            raise OSError(28, "No space left on device")
+        save(tensors, file, metadata)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(safetensors.torch, "save_file", full)
+        said = r"run cannot be written \(No space left on device\); make room.*--resume"
+        with pytest.raises(InputError, match=said):
+            train(config(study), run)
+    assert not list(run.glob(".tmp-*"))
+    resume(run)
+    assert same(run, whole)
+
+
+def test_resume_refuses(make_study, tmp_path):
+    with pytest.raises(InputError, match=r"holds no config.json; name the folder of a run"):
+        resume(tmp_path)
+    run = tmp_path / "run"
+    train(config(make_study(2), epochs=1), run)
+    with locked(run), pytest.raises(InputError, match="is being trained by another process"):
+        resume(run)
+    saved = (run / CHECKPOINT).read_bytes()
+    (run / CHECKPOINT).write_bytes(saved[: len(saved) // 2])
+    with pytest.raises(InputError, match=r"checkpoint\.safetensors is damaged"):
+        resume(run)
+    (run / CHECKPOINT).write_bytes(saved)
+    (run / "split.json").write_text("{")
+    with pytest.raises(InputError, match=r"split.json is missing or damaged"):
+        resume(run)
+    old = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(old | {"wings": 2}))
+    with pytest.raises(InputError, match=r"config.json: wings: Extra inputs are not permitted"):
+        resume(run)
+
+
+def test_a_config_of_before_is_understood(make_study, tmp_path):
+    run = tmp_path / "run"
+    train(config(make_study(2), epochs=1), run)
+    old = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(old | {"patch": 8}))
+    resume(run, epochs=2)
+    assert kinds(run)[-1] == "done"

@@ -1,0 +1,187 @@
+import json
+import threading
+import time
+
+import pytest
+
+from napari_pvs.errors import InputError
+from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.curves import HEADER, draw, rows
+from napari_pvs.training.events import EventLog
+from napari_pvs.training.folder import locked
+from napari_pvs.training.runs import as_json, events_of, follow, history, runs, status
+
+
+@pytest.fixture
+def study(tmp_path):
+    return tmp_path / "study"
+
+
+@pytest.fixture
+def make_run(study):
+    """Function that writes a run folder with events ``(kind, values)``."""
+
+    def make(name, *events, **values):
+        run = study / "derivatives" / "runs" / name
+        run.mkdir(parents=True)
+        config = TrainingConfig(study=study, epochs=4, steps=10, **values)
+        (run / "config.json").write_text(config.model_dump_json())
+        log = EventLog(run / "events.jsonl")
+        for kind, said in events:
+            log.write(kind, **said)
+        return run
+
+    return make
+
+
+def epoch(number, loss=0.5):
+    return "epoch", {"epoch": number, "of": 4, "loss": loss}
+
+
+def validation(number, dsc, avd=10.0):
+    measures = {"dsc": dsc, "avd_percent": avd, "recall": 0.4, "threshold": 0.5, "subjects": {}}
+    return "validation", {"epoch": number, **measures}
+
+
+HELLO = ("hello", {"step": 0, "of": 40})
+
+
+def step(number):
+    return "step", {"step": number, "of": 40, "loss": 1.0}
+
+
+def test_runs_of_a_study(study, make_run):
+    study.mkdir()
+    assert runs(study) == []
+    two, one = make_run("b"), make_run("a")
+    (study / "derivatives" / "runs" / "notes").mkdir()
+    assert runs(study) == [one, two]
+    with pytest.raises(InputError, match="absent is not a folder"):
+        runs(study / "absent")
+
+
+@pytest.mark.parametrize(
+    ("events", "state", "at"),
+    [
+        ([], "new", 0),
+        ([HELLO, step(3), ("stopped", {"step": 4})], "stopped", 4),
+        ([HELLO, step(38), epoch(4), ("done", {})], "done", 40),
+        ([HELLO, step(3), ("error", {"message": "the loss became nan"})], "failed", 3),
+        ([HELLO, step(3)], "died", 3),
+        ([HELLO, step(3), ("stopped", {"step": 4}), ("resumed", {"step": 4})], "died", 4),
+        ([HELLO, step(3), ("paused", {"step": 4}), ("heartbeat", {})], "died", 3),
+    ],
+)
+def test_states(make_run, events, state, at):
+    found = status(make_run("a", *events))
+    assert (found.state, found.step, found.of) == (state, at, 40)
+    assert bool(found.why) == (state in ("failed", "died"))
+
+
+def test_states_of_the_living(make_run):
+    run = make_run("a", HELLO, step(3))
+    with locked(run):
+        assert status(run).state == "running"
+        EventLog(run / "events.jsonl").write("paused", step=4)
+        EventLog(run / "events.jsonl").write("heartbeat")
+        assert status(run).state == "paused"
+    assert status(run).state == "died"
+
+
+def test_why_it_died(make_run):
+    run = make_run("a", HELLO)
+    assert "killed it, probably for memory" in status(run).why
+    (run / "train.log").write_text("epoch 1\nTraceback (most recent call last):\nKeyError: 'x'\n")
+    assert status(run).why.startswith("it crashed: KeyError: 'x'")
+
+
+def test_what_it_reached(make_run):
+    events = [HELLO, epoch(1, 0.9), validation(1, 0.3), epoch(2, 0.7), validation(2, 0.6)]
+    found = status(make_run("a", *events, epoch(3, 0.6), validation(3, 0.55), method="m2ss"))
+    assert (found.method, found.epoch, found.epochs) == ("m2ss", 3, 4)
+    assert (found.loss, found.dsc) == (0.6, 0.6)
+    assert json.loads(as_json(found))["dsc"] == 0.6
+
+
+def test_a_repeated_epoch_counts_once(make_run):
+    run = make_run("a", HELLO, epoch(1), validation(1, 0.2), epoch(2, 0.8), epoch(2, 0.7))
+    EventLog(run / "events.jsonl").write(*("validation",), **validation(1, 0.25)[1])
+    past = history(run)
+    assert past.loss == {1: 0.5, 2: 0.7}
+    assert past.validation[1]["dsc"] == 0.25
+
+
+def test_time_left(make_run):
+    run = make_run("a", HELLO)
+    lines = [{"type": "step", "time": 100.0 + n, "step": 2 * n, "of": 40} for n in range(5)]
+    with (run / "events.jsonl").open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    with locked(run):
+        assert status(run).seconds_left == pytest.approx((39 - 8) / 2)
+    assert status(run).seconds_left is None  # dead
+
+
+def test_follow_ends_with_the_run(make_run):
+    run = make_run("a", HELLO)
+    log, seen = EventLog(run / "events.jsonl"), []
+    release = threading.Event()
+
+    def live():
+        with locked(run):
+            started.set()
+            release.wait(30)
+            log.write("done")
+
+    started = threading.Event()
+    thread = threading.Thread(target=live)
+    thread.start()
+    started.wait(30)
+    for event in follow(run, poll=0.01):
+        seen.append(event["type"])
+        if seen == ["hello"]:
+            time.sleep(0.05)
+            log.write("step", step=1, of=2, loss=0.1)
+        if seen == ["hello", "step"]:
+            release.set()
+    thread.join()
+    assert seen == ["hello", "step", "done"]
+
+
+def test_refuses_what_is_no_run(tmp_path, make_run):
+    for function in (events_of, status, history):
+        with pytest.raises(InputError, match=r"holds no config.json; name the folder of a run"):
+            function(tmp_path)
+    run = make_run("a", HELLO)
+    (run / "events.jsonl").write_text("nonsense\n")
+    with pytest.raises(InputError, match=r"events.jsonl is damaged"):
+        status(run)
+
+
+def test_rows(make_run):
+    done = make_run("a", HELLO, epoch(1), validation(1, 0.51, None), epoch(2), validation(2, 0.5))
+    new = make_run("b", recipe="paper")
+    first, second = rows([done, new])
+    assert len(first) == len(second) == len(HEADER)
+    assert first == (
+        *("a", "supervised-multi", "default", "died", "2/4", "0.5000"),
+        *("0.510", "-", "0.400", "1"),
+    )
+    assert second[2:] == ("paper", "new", "0/4", "-", "-", "-", "-", "-")
+
+
+def test_curves(make_run, tmp_path):
+    from skimage.io import imread
+
+    one = make_run("one", HELLO, epoch(1), validation(1, 0.2), epoch(2, 0.3), validation(2, 0.6))
+    two = make_run("a<b", HELLO, epoch(1), validation(1, 0.4, None))
+    draw([one, two], tmp_path / "c.png")
+    picture = imread(tmp_path / "c.png")
+    assert picture.shape[0] > 400
+    assert len({tuple(pixel) for pixel in picture[::7, ::7].reshape(-1, 4)}) > 3
+    draw([one, two], tmp_path / "c.html")
+    page = (tmp_path / "c.html").read_text()
+    assert "<td>one</td>" in page
+    assert "<td>a&lt;b</td>" in page
+    assert "data:image/png;base64," in page
+    with pytest.raises(InputError, match=r"c.pdf ends in neither \.png nor \.html"):
+        draw([one], tmp_path / "c.pdf")

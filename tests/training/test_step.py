@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import torch
+
+from napari_pvs.network.config import NetworkConfig
+from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.losses import ramp
+from napari_pvs.training.sampling import Patches
+from napari_pvs.training.state import State
+from napari_pvs.training.step import compute
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def small_network(monkeypatch):
+    tiny = property(lambda self: NetworkConfig(widths=(4, 8), scale_width=2))
+    monkeypatch.setattr(TrainingConfig, "network", tiny)
+
+
+def state(**values):
+    return State(TrainingConfig(study="x", steps=10, **({"method": "m2ss"} | values)), CPU)
+
+
+def patches(seed=0, target=True, count=2):
+    rng = np.random.default_rng(seed)
+    images = rng.standard_normal((count, 2, 16, 16, 16)).astype(np.float32)
+    label = (images[:, :1] > 1.5).astype(np.float32)
+    origin = tuple((f"sub-0{n + 1}", (n, n, n)) for n in range(count))
+    return Patches(images, label if target else None, origin)
+
+
+def test_labels_alone():
+    loss, said = compute(state(), patches(), None)
+    assert loss.requires_grad
+    assert said == {"supervised": said["loss"], "loss": float(loss.detach())}
+
+
+def test_the_same_step_computes_the_same():
+    for values in ({}, {"recipe": "paper"}):
+        one = compute(state(**values), patches(), patches(1, values == {}))[1]
+        two = compute(state(**values), patches(), patches(1, values == {}))[1]
+        assert one == two
+
+
+def test_unlabelled_patches_count_by_weight_and_ramp():
+    one = state(warmup=1, ramp_up=4, consistency_weight=2.0)
+    one.progress.step = 20  # one epoch after the warm-up
+    said = compute(one, patches(), patches(1))[1]
+    share = 2.0 * ramp(1.0, 4)
+    assert said["loss"] == pytest.approx(said["supervised"] + share * said["unsupervised"])
+    assert 0 < said["selected_pvs"] < said["selected"] <= 1
+    literal = state(recipe="paper")
+    said = compute(literal, patches(), patches(1, target=False))[1]
+    assert said["loss"] == pytest.approx(said["supervised"] + said["unsupervised"])
+
+
+def test_the_network_s_own_pseudo_label_leaves_batch_statistics_alone():
+    one = state(recipe="paper", unlabelled_batch=2)
+    compute(one, patches(), patches(1, target=False))
+    assert one.model.training
+    counts = {b.num_batches_tracked.item() for b in one.model.modules() if hasattr(b, "momentum")}
+    assert counts == {1}  # the labelled and the changed patches, together
+
+
+def test_a_scan_without_pseudo_label_teaches_nothing():
+    unlabelled = patches(1)
+    unlabelled.target[:] = -1
+    said = compute(state(consistency="cross-entropy"), patches(), unlabelled)[1]
+    assert said["selected"] == said["unsupervised"] == 0
+
+
+@pytest.mark.parametrize("which", ["labelled", "unlabelled"])
+def test_names_the_patch_whose_loss_is_not_finite(which):
+    labelled, unlabelled = patches(), patches(1)
+    spoilt = labelled if which == "labelled" else unlabelled
+    spoilt.images[1] = np.inf
+    one = state(augment=False, view="noise", modality_dropout=0)
+    one.model.eval()  # so that one patch does not spoil the others
+    _, said = compute(one, labelled, unlabelled)
+    kind = "unlabelled patch" if which == "unlabelled" else "patch"
+    assert said["where"] == f" on the {kind} of sub-02 that starts at voxel (1, 1, 1)"

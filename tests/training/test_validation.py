@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+import torch
+
+from napari_pvs.errors import InputError
+from napari_pvs.inference.predictor import Predictor
+from napari_pvs.network.weights import load as load_weights
+from napari_pvs.network.weights import starter_path
+from napari_pvs.study.bids import subjects
+from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.data import load
+from napari_pvs.training.validation import Validation, card, start, validate
+
+CPU = torch.device("cpu")
+
+
+def test_measures_at_the_best_threshold(make_study, tiny_model, tiny_weights):
+    people = [load(s) for s in subjects(make_study(2))]
+    windows = []
+    found = validate(tiny_model, people, CPU, lambda: windows.append(1))
+    assert len(windows) == 2
+    assert set(found.subjects) == {"sub-01", "sub-02"}
+    assert found.dsc == pytest.approx(np.mean(list(found.subjects.values())), abs=1e-4)
+    # as the predictor finds it
+    from napari_pvs.inference.predictor import interior
+
+    predictor = Predictor(tiny_weights, "cpu")
+    images = people[0].images.astype(np.float32)
+    inside = interior(people[0].brain, people[0].voxel_size)
+    mask = predictor.predict_array(images, inside) >= found.threshold
+    both = (mask & people[0].label).sum()
+    assert 2 * both / (mask.sum() + people[0].label.sum()) == pytest.approx(
+        found.subjects["sub-01"],
+        abs=2e-3,  # the predictor's weights are half precision
+    )
+
+
+def test_wants_labels(make_study, tiny_model):
+    people = [load(s) for s in subjects(make_study(1, labelled=0))]
+    with pytest.raises(ValueError, match="sub-01 is not labelled"):
+        validate(tiny_model, people, CPU)
+
+
+def test_card(make_study):
+    people = [load(s) for s in subjects(make_study(1))]
+    result = Validation(0.65, 0.5, None, 0.4, {"sub-01": 0.5})
+    config = TrainingConfig(study="x", weights="starter")
+    about = card("mine", config, 7, result, people)
+    assert about.threshold == 0.65
+    assert about.training["epoch"] == 7
+    assert len(about.training["from"]) == 12
+    assert about.accuracy["validation"]["avd_percent"] is None
+
+
+def test_start(tiny_weights, tmp_path):
+    assert start(TrainingConfig(study="x")) is None
+    starter = start(TrainingConfig(study="x", weights="starter"))
+    expected = load_weights(starter_path())[0]
+    assert torch.equal(starter.head.weight, expected.head.weight)
+    with pytest.raises(InputError, match="of another network than method semi-mono"):
+        start(TrainingConfig(study="x", weights="starter", method="semi-mono"))
+    with pytest.raises(InputError, match=r"none.safetensors do not exist"):
+        start(TrainingConfig(study="x", weights=tmp_path / "none.safetensors"))
