@@ -4,11 +4,16 @@ Run it with ``python benchmarks/brain_extraction.py --anatomy DIR``, where DIR h
 whole heads with FreeSurfer codes (5xx extra-cerebral, as SynthSeg's training labels). Prints for
 each method its Dice against the brain of the labels (tissue, ventricles and sulci), the share of
 brain tissue it kept, the share of it that is skull, scalp or air, and its time.
+
+The rows named phantom go the way of ``napari-pvs segment`` from one scan alone, on a subject that
+``napari-pvs phantom --head`` makes at site B (1 mm) with all of the head in the field of view; for
+them the subject's brain mask takes the place of the tissue.
 """
 
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -18,8 +23,11 @@ from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_pvs.scans.brain import deepbet_mask, t1_like
+from napari_pvs.phantom.cohort import make
+from napari_pvs.phantom.config import PhantomConfig
+from napari_pvs.scans.brain import brain_mask, deepbet_mask, t1_like
 from napari_pvs.scans.grid import Grid, to_ras
+from napari_pvs.scans.masks import bounding_box
 
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -134,6 +142,49 @@ METHODS: dict[str, tuple[str, Callable[[Image, Grid], Mask]]] = {
     "T2  deepbet, bright side folded": ("T2", folded),
     "T2  ICBM152 mask, affine": ("T2", template),
 }
+ALONE: dict[str, tuple[str, Callable[[Image, Grid], Mask]]] = {
+    "T1 only, whole head (phantom)": ("T1", lambda image, grid: brain_mask(image, None, grid)),
+    "T2 only, whole head (phantom)": ("T2", lambda image, grid: brain_mask(None, image, grid)),
+}
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head whose brain is known."""
+
+    images: dict[str, Image]
+    grid: Grid
+    brain: Mask
+    tissue: Mask
+    beyond: Mask
+
+
+def from_labels(path: Path, seed: int) -> Head:
+    """Simulate a head by `simulate`."""
+    file = nib.load(path)
+    labels = to_ras(np.asarray(file.dataobj), file.affine)[0]
+    labels = np.pad(labels[bounding_box(labels > 0)], 10)
+    t1, t2, brain = simulate(labels, seed)
+    tissue = (labels > 0) & (labels < 500) & (labels != 24)
+    beyond = (labels == 0) | (labels > 500)
+    return Head({"T1": t1, "T2": t2}, Grid(labels.shape, np.eye(4)), brain, tissue, beyond)
+
+
+def from_phantom(path: Path, seed: int) -> Head:
+    """Make a subject of the synthetic cohort with its skull and scalp."""
+    config = PhantomConfig(
+        subjects=1,
+        labelled=0,
+        seed=seed,
+        anatomy=(path,),
+        sites=("B",),
+        head=True,
+        field_of_view=(200, 240, 220),
+    )
+    subject = make(config, 0)
+    grid = Grid(subject.t1.shape, subject.affine)
+    images = {"T1": subject.t1, "T2": subject.t2}
+    return Head(images, grid, subject.brain, subject.brain, ~subject.brain)
 
 
 def main() -> None:
@@ -141,28 +192,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--anatomy", type=Path, required=True)
     parser.add_argument("--heads", type=int, default=3)
+    parser.add_argument("--rows", default="", help="only methods whose name holds this")
     options = parser.parse_args()
     print(f"{'head':<28}{'method':<34}{'Dice':>6}{'kept':>7}{'beyond':>8}{'s':>7}")
     for seed, path in enumerate(sorted(options.anatomy.glob("*.nii.gz"))[: options.heads]):
-        file = nib.load(path)
-        labels = to_ras(np.asarray(file.dataobj), file.affine)[0]
-        box = ndimage.find_objects((labels > 0).astype(int))[0]
-        labels = np.pad(labels[box], 10)
-        grid = Grid(labels.shape, np.eye(4))
-        t1, t2, brain = simulate(labels, seed)
-        tissue = (labels > 0) & (labels < 500) & (labels != 24)
-        beyond = (labels == 0) | (labels > 500)
-        for name, (modality, method) in METHODS.items():
-            start = time.perf_counter()
-            found = method(t1 if modality == "T1" else t2, grid)
-            took = time.perf_counter() - start
-            dice = 2 * (found & brain).sum() / (found.sum() + brain.sum())
-            kept = (found & tissue).sum() / tissue.sum()
-            wrong = (found & beyond).sum() / max(found.sum(), 1)
-            print(
-                f"{path.name:<28}{name:<34}{dice:6.3f}{kept:7.3f}{wrong:8.3f}{took:7.1f}",
-                flush=True,
-            )
+        for source, methods in ((from_labels, METHODS), (from_phantom, ALONE)):
+            wanted = {name: method for name, method in methods.items() if options.rows in name}
+            if not wanted:
+                continue
+            head = source(path, seed)
+            for name, (modality, method) in wanted.items():
+                start = time.perf_counter()
+                found = method(head.images[modality], head.grid)
+                took = time.perf_counter() - start
+                dice = 2 * (found & head.brain).sum() / (found.sum() + head.brain.sum())
+                kept = (found & head.tissue).sum() / head.tissue.sum()
+                wrong = (found & head.beyond).sum() / max(found.sum(), 1)
+                print(
+                    f"{path.name:<28}{name:<34}{dice:6.3f}{kept:7.3f}{wrong:8.3f}{took:7.1f}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from scipy import ndimage
 from napari_pvs.phantom.cohort import make
 from napari_pvs.phantom.config import PhantomConfig
 from napari_pvs.phantom.subject import Subject
+from napari_pvs.scans.masks import bounding_box
 
 Values = NDArray[np.float32]
 
@@ -56,8 +57,7 @@ def ridges(image: Values, region: NDArray[np.bool_], sigma: NDArray[np.float64])
 
 def responses(subject: Subject) -> tuple[dict[tuple[float, int], Values], NDArray[np.bool_]]:
     """Return the filter at every scale and gamma inside the habitat, and the truth there."""
-    box = ndimage.find_objects(subject.habitat.astype(np.uint8))[0]
-    box = tuple(slice(max(0, s.start - 6), s.stop + 6) for s in box)
+    box = bounding_box(subject.habitat, margin=6)
     region = subject.habitat[box]
     image = subject.t2[box] / np.median(subject.t2[subject.habitat])
     voxel_size = np.diag(subject.affine)[:3]

@@ -3,8 +3,8 @@
     python benchmarks/starter.py --anatomy DIR --work WORK
 
 Anatomies are FreeSurfer-coded label maps named ``*_NN.nii.gz``. Maps 18 and 20 are kept for the
-test, map 17 for validation, the others are trained on. A step whose result is in WORK already is
-not done again, so that an interrupted command goes on at the next step.
+test, map 17 for validation and the thresholds, the others are trained on. A step whose result is
+in WORK already is not done again, so that an interrupted command goes on at the next step.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from napari_pvs.training import trainer
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.folder import BEST
 
-SEED, TEST_SEED = 1000, 9000
+SEED, CALIBRATION_SEED, TEST_SEED = 1000, 8000, 9000
 TEST, VALIDATION = ("18", "20"), ("17",)
 SITES = ("random", "A", "random", "B", "random", "C", "random")
 TEST_SITES = ("A", "A", "B", "B", "C", "C", "random", "random")
@@ -53,8 +53,7 @@ def main() -> None:
     arguments.add_argument("--anatomy", type=Path, required=True, help="folder of label maps")
     arguments.add_argument("--work", type=Path, required=True, help="folder for cohorts and run")
     arguments.add_argument("--subjects", type=int, default=44)
-    arguments.add_argument("--epochs", type=int, default=260)
-    arguments.add_argument("--weights", type=Path, help="weights to go on from, without a warm-up")
+    arguments.add_argument("--epochs", type=int, default=180)
     arguments.add_argument("--jobs", type=int, default=2)
     arguments.add_argument("--no-baselines", action="store_true", help="skip the slower half")
     arguments.add_argument("--out", type=Path, default=starter_path())
@@ -63,26 +62,24 @@ def main() -> None:
     seen = [maps[key] for key in sorted(maps) if key not in TEST + VALIDATION]
     seen += [maps[key] for key in VALIDATION]
     held_out = [subject_name(i) for i in range(given.subjects) if i % len(seen) == len(seen) - 1]
-    study, run, test = (given.work / name for name in ("study", "run", "test"))
-    cohort(study, given.subjects, tuple(seen), SITES, SEED, given.jobs)
-    cohort(
-        test, len(TEST_SITES), tuple(maps[key] for key in TEST), TEST_SITES, TEST_SEED, given.jobs
+    study, run, known, test = (
+        given.work / name for name in ("study", "run", "calibration", "test")
     )
+    cohort(study, given.subjects, tuple(seen), SITES, SEED, given.jobs)
+    for folder, keys, seed in ((known, VALIDATION, CALIBRATION_SEED), (test, TEST, TEST_SEED)):
+        anatomies = tuple(maps[key] for key in keys)
+        cohort(folder, len(TEST_SITES), anatomies, TEST_SITES, seed, given.jobs)
     weights = run / BEST
     if not weights.exists():
         config = TrainingConfig(
             study=study,
             epochs=given.epochs,
-            warmup=0 if given.weights else 20,
-            weights=given.weights,
             validation=tuple(held_out),
             validate_every=20,
         )
         trainer.train(config, run)
     predictor = Predictor(weights)
-    thresholds = {
-        name: calibrate(study, held_out, used, predictor) for name, used in MODALITIES.items()
-    }
+    thresholds = {name: calibrate(known, used, predictor) for name, used in MODALITIES.items()}
     print(json.dumps(thresholds))
     compared = ("network",) if given.no_baselines else ("network", "frangi", "threshold")
     accuracy = {
@@ -94,7 +91,9 @@ def main() -> None:
     about = {
         "data": f"{given.subjects} phantoms, seed {SEED}, sites {', '.join(SITES)}, on SynthSeg's "
         f"training label maps {', '.join(p.name.split('_')[-1][:2] for p in seen)} (Billot et al., "
-        f"Apache-2.0); of these, {', '.join(VALIDATION)} for validation only",
+        f"Apache-2.0); of these, {', '.join(VALIDATION)} for validation only. Thresholds: "
+        f"{len(TEST_SITES)} more phantoms on that, seed {CALIBRATION_SEED}, "
+        f"sites {', '.join(TEST_SITES)}",
         "command": "python benchmarks/starter.py --anatomy DIR --work WORK",
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, "
         f"torch {torch.__version__}, no GPU",
@@ -102,8 +101,6 @@ def main() -> None:
         **card.training,
     }
     about["config"] = about["config"] | {"study": "WORK/study"}
-    if about["config"]["weights"]:
-        about["config"]["weights"] = "WORK/" + Path(about["config"]["weights"]).name
     measured = card.accuracy | {
         "test": f"{len(TEST_SITES)} phantoms, seed {TEST_SEED}, on maps {' and '.join(TEST)}, "
         f"sites {', '.join(TEST_SITES)}; mean over subjects",
@@ -148,9 +145,10 @@ def scans(
         yield name, load_scan(files.get("t1"), files.get("t2")), reference, fraction
 
 
-def calibrate(study: Path, names: list[str], used: tuple[str, ...], predictor: Predictor) -> float:
-    """Find the threshold with the best mean DSC on the validation subjects."""
+def calibrate(study: Path, used: tuple[str, ...], predictor: Predictor) -> float:
+    """Find the threshold with the best mean DSC on phantoms of the validation anatomy."""
     config = SegmentConfig()
+    names = sorted(folder.name for folder in study.glob("sub-*"))
     dsc = []
     for _, scan, reference, _ in scans(study, names, used):
         found, volume = predictor.predict(scan), scan.grid.voxel_volume

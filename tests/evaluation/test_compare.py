@@ -72,6 +72,17 @@ def test_files_give_what_arrays_give(tmp_path):
     assert got.auprc == 1
 
 
+def test_an_empty_region_and_a_scan_as_probability_are_refused(tmp_path):
+    """Measured in an empty region, any two masks would agree."""
+    mask = write(tmp_path / "mask.nii.gz", masks()[1])
+    empty = write(tmp_path / "empty.nii.gz", np.zeros(SHAPE, bool))
+    scan = write(tmp_path / "scan.nii.gz", np.linspace(0, 300, np.prod(SHAPE)).reshape(SHAPE))
+    with pytest.raises(InputError, match=r"empty\.nii\.gz is empty; give a mask"):
+        compare_files(mask, mask, region=empty)
+    with pytest.raises(InputError, match=r"scan\.nii\.gz holds values outside 0 to 1"):
+        compare_files(mask, mask, probability=scan)
+
+
 def test_flipped_and_swapped_axes_are_the_same_grid(tmp_path):
     prediction, reference = masks()
     # The same voxels in the world: x reversed, then the order z, x, y.

@@ -79,11 +79,12 @@ VARIANTS = {
 def test_files_lie_where_the_scan_lies(inputs, tmp_path, variant):
     config = inputs(**VARIANTS[variant])
     result = segment(config)
-    paths = outputs.write(result, tmp_path / "out", config)
-    assert {p.name for p in (tmp_path / "out").iterdir()} == set(outputs.FILES) == set(paths)
+    out = tmp_path / "out"
+    outputs.write(result, out, config)
+    assert {p.name for p in out.iterdir()} == set(outputs.FILES)
     source = nib.load(config.t1 or config.t2)
     mask, soft, labels = (
-        nib.load(paths[n]) for n in (outputs.MASK, outputs.PROBABILITY, outputs.LABELS)
+        nib.load(out / n) for n in (outputs.MASK, outputs.PROBABILITY, outputs.LABELS)
     )
     for image in (mask, soft, labels):
         assert image.shape == source.shape
@@ -107,11 +108,12 @@ def test_files_lie_where_the_scan_lies(inputs, tmp_path, variant):
 
 def test_table_tells_of_the_label_image(inputs, tmp_path):
     config = inputs(affine=TURN)
-    paths = outputs.write(segment(config), tmp_path / "out", config)
-    image = nib.load(paths[outputs.LABELS])
+    out = tmp_path / "out"
+    outputs.write(segment(config), out, config)
+    image = nib.load(out / outputs.LABELS)
     labels = np.asarray(image.dataobj)
-    soft = nib.load(paths[outputs.PROBABILITY]).get_fdata()
-    with paths[outputs.TABLE].open(newline="") as file:
+    soft = nib.load(out / outputs.PROBABILITY).get_fdata()
+    with (out / outputs.TABLE).open(newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     assert [int(r["id"]) for r in rows] == list(range(1, labels.max() + 1))
     for row in rows:
@@ -128,9 +130,10 @@ def test_table_tells_of_the_label_image(inputs, tmp_path):
 def test_summary(inputs, tmp_path):
     config = inputs()
     result = segment(config)
-    paths = outputs.write(result, tmp_path / "out", config)
-    found = json.loads(paths[outputs.SUMMARY].read_text())
-    mask = np.asarray(nib.load(paths[outputs.MASK]).dataobj)
+    out = tmp_path / "out"
+    found = outputs.write(result, out, config)
+    assert json.loads((out / outputs.SUMMARY).read_text()) == found
+    mask = np.asarray(nib.load(out / outputs.MASK).dataobj)
     assert found["count"] == len(result.table) > 0
     assert found["volume_mm3"] == pytest.approx(mask.sum() * 0.8**3, abs=0.05)
     assert found["brain_volume_mm3"] == pytest.approx(result.scan.brain.sum() * 0.8**3, abs=0.1)
@@ -144,11 +147,12 @@ def test_summary(inputs, tmp_path):
 
 def test_nothing_found(inputs, tmp_path):
     config = inputs().model_copy(update={"min_volume": 1e6})
-    paths = outputs.write(segment(config), tmp_path / "out", config)
-    assert paths[outputs.TABLE].read_text().startswith("id\tvoxels")
-    assert len(paths[outputs.TABLE].read_text().splitlines()) == 1
-    assert json.loads(paths[outputs.SUMMARY].read_text())["count"] == 0
-    assert not np.asarray(nib.load(paths[outputs.MASK]).dataobj).any()
+    out = tmp_path / "out"
+    outputs.write(segment(config), out, config)
+    assert (out / outputs.TABLE).read_text().startswith("id\tvoxels")
+    assert len((out / outputs.TABLE).read_text().splitlines()) == 1
+    assert json.loads((out / outputs.SUMMARY).read_text())["count"] == 0
+    assert not np.asarray(nib.load(out / outputs.MASK).dataobj).any()
 
 
 def test_summary_is_written_last(inputs, tmp_path, monkeypatch):

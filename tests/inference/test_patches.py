@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from napari_pvs.inference.patches import bounding_box, grid, starts, tiles
+from napari_pvs.inference.patches import grid, starts, tiles
 
 
 def test_the_papers_grid():
@@ -25,16 +25,6 @@ def test_starts_of_a_short_axis():
     assert starts(20, 32, 16) == [0]
     assert starts(32, 32, 16) == [0]
     assert starts(33, 32, 16) == [0, 1]
-
-
-def test_bounding_box():
-    mask = np.zeros((10, 12, 14), bool)
-    mask[3, 4:7, 13] = True
-    assert bounding_box(mask) == (slice(3, 4), slice(4, 7), slice(13, 14))
-    assert bounding_box(mask, 2) == (slice(1, 6), slice(2, 9), slice(11, 14))
-    assert bounding_box(mask, 99) == (slice(0, 10), slice(0, 12), slice(0, 14))
-    with pytest.raises(ValueError, match="empty"):
-        bounding_box(np.zeros((3, 3, 3), bool))
 
 
 def masks():

@@ -166,21 +166,42 @@ def test_out_of_memory_takes_smaller_batches(starved, caplog):
     assert len(caplog.records) == 1
 
 
-@pytest.mark.parametrize("windows", ["fast", "paper"])
-def test_out_of_memory_ends_on_the_cpu(starved, caplog, windows):
+@pytest.mark.parametrize(("windows", "retries"), [("fast", 1), ("paper", 2)])
+def test_out_of_memory_ends_on_the_cpu(starved, caplog, windows, retries):
     model = starved(0)
     images, brain = volume()
     out = run(model, images, brain, torch.device("cuda"), windows)
     np.testing.assert_allclose(out[brain], 0.5)
     assert model.place == "cpu"
     assert [r.getMessage().split(";")[0] for r in caplog.records] == [
-        "The GPU's memory ran out",
-        "The GPU's memory ran out",
+        *["The GPU's memory ran out"] * retries,
         "The GPU's memory ran out even for small windows",
     ]
     model.room = 10**9  # another program has ended: the next scan runs on the GPU again
     run(model, images, brain, torch.device("cuda"), windows)
     assert model.sizes[-1][0] == "cuda"
+
+
+def test_after_out_of_memory_the_cpu_gets_its_usual_windows(starved):
+    """Windows as small as a GPU was tried with would make the CPU compute most voxels twice."""
+    images, brain = volume()
+    usual = starved(10**9)
+    expected = run(usual, images, brain, CPU)
+    fallen = starved(0)
+    found = run(fallen, images, brain, torch.device("cuda"))
+    np.testing.assert_array_equal(found, expected)
+    tried = [size for place, size in fallen.sizes if place == "cuda"]
+    assert len(tried) == 2
+    assert tried[1] < tried[0]
+    assert [size for place, size in fallen.sizes if place == "cpu"] == [s for _, s in usual.sizes]
+
+
+def test_windows_that_cannot_be_cut_are_not_tried_again(starved, caplog):
+    model = starved(0)
+    images, brain = volume((30, 28, 26))
+    run(model, images, brain, torch.device("cuda"))
+    assert [place for place, _ in model.sizes] == ["cuda", "cpu"]
+    assert "trying again" not in caplog.text
 
 
 def test_out_of_memory_of_the_cpu_is_not_hidden(starved, monkeypatch):

@@ -17,10 +17,13 @@ def test_defaults_are_the_papers_cohort() -> None:
     ("change", "words"),
     [
         ({"labelled": 40}, "exceeds subjects"),
-        ({"sites": ("A", "Z")}, "unknown site"),
-        ({"sites": ()}, "choose from A, B, C"),
-        ({"pvs": (10, 5)}, "pvs"),
-        ({"fluid": (0.6, 0.2)}, "fluid"),
+        ({"sites": ("A", "Z")}, "'Z' is no site; choose from A, B, C, random"),
+        ({"sites": ()}, "no site was given; choose from A, B, C, random"),
+        ({"field_of_view": (0, 50, 50)}, r"field of view \(0 50 50\) is not three edges"),
+        ({"field_of_view": (50, float("nan"), 50)}, "field of view"),
+        ({"field_of_view": (50, 50, 4e3)}, "field of view"),
+        ({"pvs": (10, 5)}, r"pvs \(10 5\) is not two numbers"),
+        ({"fluid": (0.6, 0.2)}, r"fluid \(0.6 0.2\) is not two shares"),
         ({"fluid": (0.5, 1.2)}, "fluid"),
         ({"label_fraction": 0}, "greater than 0"),
         ({"deformation": 9}, "less than or equal to 6"),
@@ -32,6 +35,19 @@ def test_defaults_are_the_papers_cohort() -> None:
 def test_refuses_wrong_settings(change: dict[str, object], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         PhantomConfig.model_validate(change)
+
+
+@pytest.mark.parametrize(
+    ("given", "labelled"),
+    [
+        ({"subjects": 3}, 3),
+        ({"subjects": 20}, 12),
+        ({"subjects": 3, "labelled": 0}, 0),
+        ({"subjects": 3, "labelled": 2}, 2),
+    ],
+)
+def test_all_of_few_subjects_are_labelled(given: dict[str, int], labelled: int) -> None:
+    assert PhantomConfig.model_validate(given).labelled == labelled
 
 
 def test_is_frozen_and_survives_json() -> None:

@@ -37,6 +37,35 @@ def test_folia_are_thin_fissures_of_the_cerebellum() -> None:
     assert not np.array_equal(share, again)
 
 
+def test_folia_are_spaced_unevenly() -> None:
+    """Around the middle, fissures of a sunburst would come at one distance."""
+    cerebellum = np.ones((4, 80, 80), np.float32)
+    for seed in range(4):
+        share = mimics.folia(cerebellum, EDGES, np.random.default_rng(seed))[2]
+        angle = np.linspace(0, 2 * np.pi, 720, endpoint=False)
+        y, z = 40 + 12 + 20 * np.cos(angle), 40 + 20 * np.sin(angle)
+        dark = share[np.rint(y).astype(int), np.rint(z).astype(int)] > 0.15
+        gaps = np.diff(np.flatnonzero(np.diff(dark.astype(int)) == 1))
+        assert len(gaps) >= 5
+        assert gaps.std() > 0.5 * gaps.mean()
+
+
+def test_folia_draw_as_much_from_the_subjects_stream_whatever_they_look_like() -> None:
+    """What is drawn after them, texture and noise, depends on the size of the cerebellum only."""
+    cerebellum = np.zeros((40, 40, 40), np.float32)
+    cerebellum[5:30, 5:33, 5:36] = 1
+    rng = np.random.default_rng(3)
+    mimics.folia(cerebellum, EDGES, rng)
+    other = np.random.default_rng(3)
+    other.random()
+    for scale in (14.0, 4.0):
+        mimics.smooth_field((25, 28, 31), EDGES, scale, other)
+    other.random(2)
+    mimics.smooth_field((25, 28, 31), EDGES, 10.0, other)
+    other.random()
+    assert rng.random() == other.random()
+
+
 def test_no_cerebellum_no_folia() -> None:
     nothing = np.zeros((20, 20, 20), np.float32)
     assert not mimics.folia(nothing, EDGES, np.random.default_rng(0)).any()

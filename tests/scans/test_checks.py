@@ -5,10 +5,11 @@ from napari_pvs.errors import InputError
 from napari_pvs.scans.checks import (
     Placed,
     covered,
+    depths,
     doubts_of_contrast,
     doubts_of_grid,
     require_contrast,
-    tail,
+    t2_likeness,
 )
 from napari_pvs.scans.grid import Grid
 
@@ -20,10 +21,29 @@ def values(fluid, grey, share):
     return np.array([fluid, grey, 100.0])[tissue] + rng.normal(0, 5, 20000)
 
 
-def test_tail():
-    assert tail(np.arange(101)) == 0
-    assert tail(np.r_[np.zeros(90), np.full(11, 5)]) == 1
-    assert tail(np.ones(10)) == 0
+def layered(fluid, grey, share):
+    """Brain values and their depth: 60 % fluid and grey outside, white matter at 100 inside."""
+    rng = np.random.default_rng(0)
+    depth = rng.uniform(0, 30, 20000)
+    fluid_or_grey = np.where(rng.random(20000) < share, fluid, grey)
+    tissue = np.where(depth < 18, fluid_or_grey, 100.0)
+    return tissue + rng.normal(0, 5, 20000), depth
+
+
+def test_likeness_without_depths_is_the_tail():
+    assert t2_likeness(np.arange(101)) == 0
+    assert t2_likeness(np.r_[np.zeros(90), np.full(11, 5)]) == 0.5
+    assert t2_likeness(np.ones(10)) == 0
+
+
+def test_likeness_does_not_depend_on_the_unit():
+    values, depth = layered(240, 127, 0.1)
+    assert t2_likeness(7 * values - 900, depth) == pytest.approx(t2_likeness(values, depth))
+
+
+def test_likeness_where_every_voxel_is_as_deep():
+    values = np.arange(101.0)
+    assert t2_likeness(values, np.full(101, np.inf)) == 0
 
 
 @pytest.mark.parametrize("share", [0.06, 0.1, 0.25])
@@ -33,6 +53,37 @@ def test_t1_and_t2_are_told_apart_at_any_share_of_fluid(share):
     assert doubts_of_contrast(t1, None) == doubts_of_contrast(None, t2) == []
     assert "swapped" in doubts_of_contrast(t2, t1)[0]
     assert doubts_of_contrast(None, None) == []
+
+
+def test_the_same_image_twice():
+    image = values(25, 61, 0.1)
+    assert "same image" in doubts_of_contrast(("a", image), ("b", image.copy()))[0]
+
+
+@pytest.mark.parametrize("share", [0, 0.06, 0.25])
+@pytest.mark.parametrize("faint", [False, True])
+def test_depth_tells_t1_from_t2_where_fluid_is_like_cortex(share, faint):
+    """Where fluid is faint, the tails follow the shares of grey and white: the wrong way here."""
+    one, depth = layered(45 if faint else 25, 50, share)
+    two, _ = layered(170 if faint else 240, 160, share)
+    t1, t2 = ("a", one), ("b", two)
+    if faint:
+        assert t2_likeness(two) < t2_likeness(one)
+    assert t2_likeness(one, depth) < -0.1 < 0.1 < t2_likeness(two, depth)
+    assert doubts_of_contrast(t1, t2, depth) == []
+    assert doubts_of_contrast(t1, None, depth) == doubts_of_contrast(None, t2, depth) == []
+    assert "swapped" in doubts_of_contrast(t2, t1, depth)[0]
+    assert "was given as T1" in doubts_of_contrast(t2, None, depth)[0]
+    assert "was given as T2" in doubts_of_contrast(None, t1, depth)[0]
+
+
+def test_depths_are_millimetres_from_the_surface_but_not_from_the_field_of_view():
+    brain = np.zeros((9, 5, 5), bool)
+    brain[2:] = True
+    found = np.zeros(brain.shape)
+    found[brain] = depths(brain, (2.0, 1.0, 1.0))
+    np.testing.assert_array_equal(found[:, 2, 2], [0, 0, 2, 4, 6, 8, 10, 12, 14])
+    np.testing.assert_array_equal(found[:, 0, 0], found[:, 2, 2])
 
 
 def test_contrast_is_required():

@@ -243,6 +243,12 @@ def test_not_an_image(tmp_path, name, content):
     message(tmp_path / name)
 
 
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_named_as_if_compressed(tmp_path, data, kind):
+    save(tmp_path / "a.nii", data, kind=kind).rename(tmp_path / "a.nii.gz")
+    assert "not compressed, though its name says so; rename" in message(tmp_path / "a.nii.gz")
+
+
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.mgz"])
 def test_gzipped_text(tmp_path, name):
     with gzip.open(tmp_path / name, "wb") as file:

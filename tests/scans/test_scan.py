@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from napari_pvs.errors import InputError, InputWarning
-from napari_pvs.scans.nifti import write_like
+from napari_pvs.scans.nifti import read_labels, read_volume, write_like
 from napari_pvs.scans.scan import Scan, load_scan
 
 DATA = Path(os.environ.get("NAPARI_PVS_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -85,6 +86,24 @@ def test_from_arrays_is_the_same_scan(files, head):
         Scan.from_arrays(head[0], head[1][1:], LPS, head[2])
     with pytest.raises(InputError, match="neither"):
         Scan.from_arrays(None, None, LPS)
+
+
+def test_volumes_on_two_grids_without_files(files, head):
+    volumes = [read_volume(path) for path in files[:2]]
+    loaded = load_scan(*files)
+    scan = Scan.from_volumes(*volumes, read_labels(files[2]))
+    np.testing.assert_array_equal(scan.normalised(), loaded.normalised())
+    assert scan.source.path == files[0]
+    # the same T2, its rows a voxel further to the left and never a file
+    affine = volumes[1].affine @ nib.affines.from_matvec(np.eye(3), (-1, 0, 0))
+    moved = replace(volumes[1], data=np.roll(volumes[1].data, 1, 0), affine=affine, path=None)
+    scan = Scan.from_volumes(volumes[0], moved, read_labels(files[2]))
+    np.testing.assert_allclose(scan.t2[scan.brain], loaded.t2[scan.brain], rtol=1e-5)
+    far = replace(moved, affine=affine @ nib.affines.from_matvec(np.eye(3), (300, 0, 0)))
+    with pytest.raises(InputError, match=r"the T2 does not overlap with .*t1\.nii"):
+        Scan.from_volumes(volumes[0], far)
+    with pytest.raises(InputError, match="neither"):
+        Scan.from_volumes(None, None)
 
 
 def test_mask_and_t2_on_other_grids(files, head, tmp_path):

@@ -14,10 +14,16 @@ from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets.layers import (
     AXES,
     KEY,
+    brain_limits,
     contrast_limits,
+    display_index,
+    from_display,
+    grid_index,
     grid_layer,
     layer_array,
     layer_volume,
+    mask_layer,
+    role_of,
     scan_layers,
     volume_layer,
 )
@@ -163,3 +169,43 @@ def test_contrast_limits_leave_out_zeros_and_outliers():
     assert 100 < low < 101
     assert 199 < high < 200
     assert contrast_limits(np.array([0.0, 5.0, 5.0])) == (0, 5)
+
+
+@pytest.fixture
+def small_scan():
+    rng = np.random.default_rng(3)
+    images = rng.normal(100, 20, (2, 8, 9, 10)).astype(np.float32)
+    brain = np.zeros((8, 9, 10), bool)
+    brain[2:-2, 2:-2, 2:-2] = True
+    images[:, ~brain] *= 50  # a bright scalp must not set the contrast
+    return Scan.from_arrays(*images, np.diag([0.8, 0.8, 0.8, 1]), brain)
+
+
+def test_layers_of_a_scan_say_what_they_are(small_scan):
+    pytest.importorskip("napari")
+    from napari.layers import Layer
+
+    t1, t2 = (Layer.create(*layer) for layer in scan_layers(small_scan))
+    assert (role_of(t1), role_of(t2)) == ("T1", "T2")
+    assert t1.metadata[KEY]["scan"] is small_scan
+    inside = small_scan.t1[small_scan.brain]
+    expected = np.percentile(inside, (0.5, 99.5))
+    np.testing.assert_allclose(t1.contrast_limits, expected)
+    np.testing.assert_allclose(brain_limits(small_scan.t1, small_scan.brain), expected)
+    (given, _) = scan_layers(small_scan, {"T1": (1.0, 2.0), "T2": (3.0, 4.0)})
+    assert given[1]["contrast_limits"] == (1.0, 2.0)
+    mask = Layer.create(*mask_layer(small_scan.brain, small_scan, "m", "reference"))
+    assert role_of(mask) == "reference"
+    assert mask.data.dtype == np.uint8
+    np.testing.assert_array_equal(from_display(mask.data), small_scan.brain)
+    assert mask.get_color(1).tolist() == mask.get_color(7).tolist()
+    assert mask.get_color(0) is None
+    assert role_of(Layer.create(np.zeros((3, 3)), {}, "image")) is None
+
+
+def test_voxels_of_the_grid_and_of_a_layer(small_scan):
+    (data, _, _), _ = scan_layers(small_scan)
+    index = (1, 7, 4)
+    there = display_index(index, small_scan)
+    assert data[there] == small_scan.t1[index]
+    assert grid_index(there, small_scan) == index

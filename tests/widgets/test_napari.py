@@ -156,3 +156,71 @@ def test_the_sample_opens_from_the_menu(make_napari_viewer, monkeypatch):
     world = pvs.data_to_world(np.argwhere(pvs.data)[0])
     viewer.dims.set_point(0, world[0])
     assert "diameter_mm" in pvs.get_status(world, world=True)["value"]
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_docks_fit_a_narrow_column_and_go_with_their_viewer(
+    make_napari_viewer, qtbot, head_files, theme
+):
+    from napari._qt.qt_resources import get_stylesheet
+    from qtpy.QtCore import QPoint, Qt
+    from qtpy.QtWidgets import (
+        QAbstractButton,
+        QAbstractItemView,
+        QComboBox,
+        QLabel,
+        QTableView,
+    )
+
+    from napari_pvs.scans.scan import load_scan
+    from napari_pvs.widgets.layers import scan_layers
+    from napari_pvs.widgets.parts import WIDTH, Button
+
+    viewer = make_napari_viewer()
+    viewer.theme = theme
+    docks = [
+        viewer.window.add_plugin_dock_widget("napari-pvs", name)[1]
+        for name in ("Load", "Segment", "Metrics")
+    ]
+    for data, meta, _ in scan_layers(load_scan(*head_files)):
+        viewer.add_image(data, **meta)
+    session = docks[0].session
+    assert all(dock.session is session for dock in docks)
+    assert session.t2 is viewer.layers[-1]
+    for dock in docks:
+        dock.notice.error("/a/long/path/without/a/space" * 9 + " is gone; look for it.")
+        dock.setParent(None)
+        dock.setStyleSheet(get_stylesheet(theme))  # as it was in the window
+        dock.resize(WIDTH, 700)
+        qtbot.addWidget(dock)
+        with qtbot.waitExposed(dock):
+            dock.show()
+        assert dock.width() == WIDTH
+        for child in dock.findChildren((QAbstractButton, QComboBox, QLabel, QTableView)):
+            if child.isVisible() and not isinstance(child.parent(), QAbstractItemView):
+                right = child.mapTo(dock, QPoint(child.width(), 0)).x()
+                assert right <= WIDTH, (type(child).__name__, right)
+            if isinstance(child, Button):
+                assert child.toolTip()
+        dock.hide()
+    # a key of the viewer, whichever layer is active
+    session.t1.visible = False
+    viewer.layers.selection.active = session.t2
+    qtbot.keyClick(viewer.window._qt_viewer, Qt.Key.Key_T)
+    assert (session.t1.visible, session.t2.visible) == (True, False)
+
+
+def test_two_viewers_do_not_disturb_each_other(make_napari_viewer, head_files, qtbot):
+    first, second = make_napari_viewer(), make_napari_viewer()
+    docks = [
+        viewer.window.add_plugin_dock_widget("napari-pvs", "Load")[1] for viewer in (first, second)
+    ]
+    docks[0].take(head_files[:2])
+    docks[0].rows["brain"].give(head_files[2])
+    docks[0].load_rows()
+    docks[1].take(head_files[:1])
+    docks[1].load_rows()
+    with qtbot.waitSignal(docks[0]._job.ended, timeout=300_000):
+        second.close()  # in the middle of its work
+    assert len(first.layers) == 2
+    assert docks[0].session.scan is not None

@@ -134,11 +134,16 @@ def compare_files(
     Raises
     ------
     InputError
-        A file cannot be read, is no mask, or lies on another grid than the reference.
+        A file cannot be read, is no mask, or lies on another grid than the reference; the region
+        is empty; a probability lies outside 0 to 1.
     """
     true = read_labels(reference)
     inside = None if region is None else _onto(read_labels(region), true)
+    if inside is not None and not (inside > 0).any():
+        raise InputError(f"{region} is empty; give a mask that is non-zero where to measure.")
     soft = None if probability is None else _onto(read_volume(probability), true)
+    if soft is not None and not (soft.min() > -0.01 and soft.max() < 1.01):  # int16 may overshoot
+        raise InputError(f"{probability} holds values outside 0 to 1; give a probability map.")
     return score(
         _onto(read_labels(prediction), true),
         true.data,

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_pvs.scans.masks import bounding_box
+
 Mask = NDArray[np.bool_]
 
 
@@ -180,10 +182,9 @@ def _surface(mask: Mask, voxel_size: Sequence[float]) -> NDArray[np.float64]:
     """Centres of the surface voxels in mm, shape (n, 3)."""
     from scipy import ndimage
 
-    boxes = ndimage.find_objects(mask.astype(np.uint8))
-    if not boxes:
-        return np.empty((0, mask.ndim))
-    box = boxes[0]
+    if not mask.any():
+        return np.empty((0, 3))
+    box = bounding_box(mask)
     cut = mask[box]
     voxels = np.argwhere(cut & ~ndimage.binary_erosion(cut))
     corner = np.array([part.start for part in box])

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_pvs.scans.atlas import box_around
+from napari_pvs.scans.masks import bounding_box
 
 Volume = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
@@ -66,7 +66,7 @@ def frangi(
     from scipy.ndimage import zoom
     from skimage import filters
 
-    box = box_around(region, 3 * max(sigmas), voxel_size)
+    box = bounding_box(region, np.divide(3 * max(sigmas), voxel_size))
     inside = region[box]
     contrast = local_contrast(t1, t2, region, voxel_size)[box]
     finest = min(voxel_size)
@@ -144,7 +144,7 @@ def local_contrast(
     if not region.any():
         return out
     sigma = [_BACKGROUND_MM / edge for edge in voxel_size]
-    box = box_around(region, 0, voxel_size)
+    box = bounding_box(region)
     inside = region[box]
     parts = [_standardise(image[box], inside, sigma) for image in images]
     mean = np.mean(parts, axis=0)

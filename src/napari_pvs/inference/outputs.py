@@ -54,15 +54,15 @@ def check_folder(out: Path, overwrite: bool) -> None:
         ) from error
 
 
-def write(result: Segmentation, out: Path, config: SegmentConfig) -> dict[str, Path]:
-    """Write mask, probability map, label image, table, overlay and summary.
+def write(result: Segmentation, out: Path, config: SegmentConfig) -> dict[str, Any]:
+    """Write mask, probability map, label image, table, overlay and summary: `FILES`.
 
     Images have the shape, affine and header geometry of the input scan (the T1 where there are
     both). Each file is written atomically, and the summary last: where it is, all is.
 
     Returns
     -------
-    The paths by file name.
+    The content of ``summary.json``.
     """
     out = Path(out)
     (out / SUMMARY).unlink(missing_ok=True)  # it must not describe files of another run
@@ -73,12 +73,12 @@ def write(result: Segmentation, out: Path, config: SegmentConfig) -> dict[str, P
     write_text(out / TABLE, _tsv(result.table))
     with atomic(out / OVERLAY) as temporary:
         overlay(scan, result.labels, temporary)
-    write_text(out / SUMMARY, json.dumps(summary(result, config), indent=2) + "\n")
-    return {name: out / name for name in FILES}
+    found = _summary(result, config)
+    write_text(out / SUMMARY, json.dumps(found, indent=2) + "\n")
+    return found
 
 
-def summary(result: Segmentation, config: SegmentConfig) -> dict[str, Any]:
-    """Return the content of ``summary.json``."""
+def _summary(result: Segmentation, config: SegmentConfig) -> dict[str, Any]:
     grid = result.scan.grid
     return {
         "count": len(result.table),

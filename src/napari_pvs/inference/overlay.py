@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_pvs.inference.patches import bounding_box
+from napari_pvs.scans.masks import bounding_box
 from napari_pvs.scans.scan import Scan
 
 _PANELS = 4

@@ -7,8 +7,8 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-Shape = tuple[int, int, int]
-Box = tuple[slice, slice, slice]
+from napari_pvs.scans.grid import Shape
+from napari_pvs.scans.masks import Box, bounding_box
 
 
 def starts(size: int, patch: int, stride: int) -> list[int]:
@@ -37,26 +37,6 @@ def grid(shape: Shape, patch: int = 32, stride: int = 16) -> list[Box]:
         (slice(x, x + patch), slice(y, y + patch), slice(z, z + patch))
         for x, y, z in product(*axes)
     ]
-
-
-def bounding_box(mask: NDArray[np.bool_], margin: int = 0) -> Box:
-    """Return the smallest box that holds the mask, grown by ``margin`` voxels within the array.
-
-    Raises
-    ------
-    ValueError
-        The mask is empty.
-    """
-    box = []
-    for axis in range(3):
-        rest = tuple(a for a in range(3) if a != axis)
-        hit = np.flatnonzero(mask.any(axis=rest))
-        if not len(hit):
-            raise ValueError("the mask is empty")
-        box.append(
-            slice(max(0, int(hit[0]) - margin), min(mask.shape[axis], int(hit[-1]) + 1 + margin))
-        )
-    return box[0], box[1], box[2]
 
 
 def tiles(mask: NDArray[np.bool_], limit: int, halo: int, factor: int) -> Iterator[tuple[Box, Box]]:

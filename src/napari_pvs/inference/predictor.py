@@ -1,17 +1,18 @@
 """From a scan to a probability of PVS per voxel."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_pvs.inference.patches import Box, grid, tiles
+from napari_pvs.inference.patches import grid, tiles
 from napari_pvs.network.device import Device, pick, place
 from napari_pvs.network.weights import ModelCard, fingerprint, load, starter_path
 from napari_pvs.scans.grid import resample, with_voxel_size
+from napari_pvs.scans.masks import Box
 from napari_pvs.scans.scan import Scan
 
 if TYPE_CHECKING:
@@ -157,18 +158,23 @@ def run(
 ) -> NDArray[np.float32]:
     """Run a network over a volume; see `Predictor.predict_array`.
 
-    When the GPU's memory runs out, smaller windows or batches are tried, then the CPU; the log
-    says so.
+    When the GPU's memory runs out, smaller windows or batches are tried as long as they can be cut,
+    then the CPU with the usual ones; the log says so.
     """
     import torch
 
-    limit, batch = _LIMIT, _BATCH
     model = model.to(device)  # a call that ran out of memory left it on the CPU
+    whole = tuple(slice(n) for n in brain.shape)
+    trust = np.ones((), np.float32)
+    if windows == "paper":
+        trust = _centre_weights(_PATCH)
+        pad = [(0, max(0, _PATCH - n)) for n in brain.shape]
+        images, brain = np.pad(images, [(0, 0), *pad]), np.pad(brain, pad)
+    limit, batch = _LIMIT, _BATCH
+    plan = usual = _plan(brain, windows, limit, batch, model.factor)
     while True:
         try:
-            if windows == "paper":
-                return _paper(model, images, brain, device, batch, progress)
-            return _fast(model, images, brain, device, limit, progress)
+            return _average(model, images, brain, device, plan, trust, progress)[whole]
         except RuntimeError as error:  # MPS has no exception of its own
             full = (
                 isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
@@ -177,64 +183,54 @@ def run(
                 raise
             if device.type == "cuda":
                 torch.cuda.empty_cache()
-            if limit > _LIMIT // 16:
-                limit, batch = limit // 4, max(1, batch // 4)
+            limit, batch = limit // 4, max(1, batch // 4)
+            smaller = _plan(brain, windows, limit, batch, model.factor)
+            if smaller != plan:
+                plan = smaller
                 log.warning("The GPU's memory ran out; trying again with smaller windows.")
-            else:
-                device = pick("cpu")
+            else:  # a window is little more than its halo; small ones would only cost the CPU time
+                device, plan = pick("cpu"), usual
                 model = model.to(device)
                 log.warning("The GPU's memory ran out even for small windows; using the CPU.")
 
 
-def _fast(
+def _plan(
+    brain: NDArray[np.bool_], windows: Windows, limit: int, batch: int, factor: int
+) -> list[list[tuple[Box, Box]]]:
+    """Batches of windows, each with the tile inside it that is kept."""
+    if windows == "fast":
+        return [[pair] for pair in tiles(brain, limit, _HALO, factor)]
+    pairs = [(box, box) for box in grid(brain.shape, _PATCH, _STRIDE) if brain[box].any()]
+    return [pairs[i : i + batch] for i in range(0, len(pairs), batch)]
+
+
+def _average(
     model: "M2SS",
     images: NDArray[np.float32],
     brain: NDArray[np.bool_],
     device: "torch.device",
-    limit: int,
+    plan: list[list[tuple[Box, Box]]],
+    trust: NDArray[np.float32],
     progress: Progress | None,
 ) -> NDArray[np.float32]:
-    out = np.zeros(brain.shape, np.float32)
-    work = list(tiles(brain, limit, _HALO, model.factor))
-    for done, (window, tile) in enumerate(work, start=1):
-        found = _probability(model, images[(slice(None), *window)][None], device)[0]
-        inner = tuple(
-            slice(t.start - w.start, t.stop - w.start) for t, w in zip(tile, window, strict=True)
-        )
-        out[tile] = found[inner]
+    """Compute batches of windows; average what the tiles inside them say, weighted by ``trust``."""
+    total, weight = np.zeros(brain.shape, np.float32), np.zeros(brain.shape, np.float32)
+    done, wanted = 0, sum(len(pairs) for pairs in plan)
+    for pairs in plan:
+        stack = np.stack([images[(slice(None), *window)] for window, _ in pairs])
+        for (window, tile), found in zip(pairs, _probability(model, stack, device), strict=True):
+            inner = tuple(
+                slice(t.start - w.start, t.stop - w.start)
+                for t, w in zip(tile, window, strict=True)
+            )
+            total[tile] += found[inner] * trust
+            weight[tile] += trust
+        done += len(pairs)
         if progress:
-            progress(done, len(work))
-    out *= brain
-    return out
-
-
-def _paper(
-    model: "M2SS",
-    images: NDArray[np.float32],
-    brain: NDArray[np.bool_],
-    device: "torch.device",
-    batch: int,
-    progress: Progress | None,
-) -> NDArray[np.float32]:
-    shape = brain.shape
-    pad = [max(0, _PATCH - n) for n in shape]
-    if any(pad):
-        images = np.pad(images, [(0, 0), *((0, p) for p in pad)])
-        brain = np.pad(brain, [(0, p) for p in pad])
-    total = np.zeros(brain.shape, np.float32)
-    weight = np.zeros(brain.shape, np.float32)
-    trust = _centre_weights(_PATCH)
-    boxes = [box for box in grid(brain.shape, _PATCH, _STRIDE) if brain[box].any()]
-    for done, chosen in enumerate(_batches(boxes, batch), start=1):
-        patches = np.stack([images[(slice(None), *box)] for box in chosen])
-        for box, found in zip(chosen, _probability(model, patches, device), strict=True):
-            total[box] += found * trust
-            weight[box] += trust
-        if progress:
-            progress(min(done * batch, len(boxes)), len(boxes))
+            progress(done, wanted)
     total /= np.maximum(weight, np.float32(1e-12))
     total *= brain
-    return total[tuple(slice(n) for n in shape)]
+    return total
 
 
 def _centre_weights(edge: int) -> NDArray[np.float32]:
@@ -246,10 +242,6 @@ def _centre_weights(edge: int) -> NDArray[np.float32]:
     profile = np.exp(-(distance**2) / 2).astype(np.float32)
     cube: NDArray[np.float32] = np.einsum("i,j,k->ijk", profile, profile, profile)
     return cube
-
-
-def _batches(boxes: list[Box], size: int) -> Iterable[list[Box]]:
-    return (boxes[i : i + size] for i in range(0, len(boxes), size))
 
 
 def _probability(

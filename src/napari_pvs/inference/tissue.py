@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_pvs.scans.atlas import Atlas, box_around, fit_atlas
+from napari_pvs.scans.atlas import Atlas, fit_atlas
 from napari_pvs.scans.grid import Grid
+from napari_pvs.scans.masks import bounding_box, fill_holes
 
 Volume = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
@@ -54,7 +55,7 @@ def search_region(
         raise ValueError("the search region needs an image and a brain mask that is not empty")
     size = grid.voxel_size
     # Everything happens near the brain; the pad lets distances see its outside.
-    box = box_around(brain, 6, size)
+    box = bounding_box(brain, np.divide(6, size))
     inside, cerebrum = brain[box], atlas.cerebrum[box]
     wm, fluid = _classify(
         [image[box] for image in images], inside, atlas.wm[box], atlas.gm[box], size
@@ -62,9 +63,7 @@ def search_region(
     tissue = _largest(((wm & cerebrum) | (atlas.deep_grey[box] & ~fluid)) & cerebrum)
     closed = _close(tissue, GAP_MM / 2, size)
     thick = _thick(fluid, size)
-    from scipy.ndimage import binary_fill_holes
-
-    closed = binary_fill_holes(closed) & ~thick & cerebrum
+    closed = fill_holes(closed) & ~thick & cerebrum
     barrier = (fluid & ~closed) | ~inside
     out = np.zeros_like(brain)
     out[box] = _largest(closed & (_distance(barrier, size) > MARGIN_MM))

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_pvs.errors import InputError
+from napari_pvs.scans.grid import Grid, resample, to_ras, with_voxel_size
+from napari_pvs.scans.masks import bounding_box, fill_holes
 from napari_pvs.scans.nifti import read_labels
 
 
@@ -77,8 +79,7 @@ class Anatomy:
 
     def without_head(self) -> "Anatomy":
         """Return the brain alone, in a box with a margin of 10 voxels."""
-        box = ndimage.find_objects(self.brain.astype(np.uint8))[0]
-        box = tuple(slice(max(0, s.start - 10), s.stop + 10) for s in box)
+        box = bounding_box(self.brain, margin=10)
         return Anatomy(self.name, self.tissue[box], self.ventricles[box], self.brain[box])
 
 
@@ -90,8 +91,6 @@ def read_anatomy(path: Path) -> Anatomy:
     InputError
         Not a label map of a head: too little white matter or cortex.
     """
-    from napari_pvs.scans.grid import Grid, resample, to_ras, with_voxel_size
-
     volume = read_labels(path)
     codes, affine = to_ras(volume.data, volume.affine)
     grid = Grid(codes.shape, affine)
@@ -123,15 +122,12 @@ def from_codes(codes: NDArray[np.int32], name: str, source: Path | str) -> Anato
 def _close(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
     """Close a mask by a ball (in voxels) and fill its holes."""
     import edt
-    import fill_voids
 
-    around = ndimage.find_objects(mask.astype(np.uint8))[0]
-    margin = int(radius) + 2
-    box = tuple(slice(max(0, s.start - margin), s.stop + margin) for s in around)
+    box = bounding_box(mask, margin=radius + 2)
     grown = _near(mask[box], radius)
     closed = edt.edt(grown) > radius
     out = np.zeros_like(mask)
-    out[box] = fill_voids.fill(closed | mask[box])
+    out[box] = fill_holes(closed | mask[box])
     return out
 
 

@@ -23,6 +23,18 @@ from napari_pvs.scans.nifti import Geometry, write_like
 TRUTH = "truth"
 LABELS = "labels"
 GENERATOR = "napari-pvs"
+_COLUMNS = (
+    "id",
+    "region",
+    "length_mm",
+    "diameter_mm",
+    "volume_mm3",
+    "fluid",
+    "voxels",
+    "x",
+    "y",
+    "z",
+)
 
 
 def subject_name(index: int) -> str:
@@ -160,11 +172,6 @@ def remove_cohort(folder: Path, overwrite: bool) -> None:
     if not ours:
         raise InputError(f"{folder} is no cohort made by napari-pvs; name another folder.")
     shutil.rmtree(folder)
-
-
-_COLUMNS = (
-    *("id", "region", "length_mm", "diameter_mm", "volume_mm3", "fluid", "voxels", "x", "y", "z"),
-)
 
 
 def _claim(out: Path) -> None:

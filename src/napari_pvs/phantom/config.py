@@ -1,6 +1,7 @@
 """The configuration of a synthetic cohort."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -13,7 +14,9 @@ class PhantomConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     subjects: int = Field(33, ge=1, description="Number of subjects.")
-    labelled: int = Field(12, ge=0, description="How many of them carry a label for training.")
+    labelled: int = Field(
+        12, ge=0, description="How many of them carry a label for training; all, where fewer."
+    )
     seed: int = Field(0, ge=0, description="Same seed, same bytes.")
     anatomy: tuple[Path, ...] = Field(
         (), description="FreeSurfer or SynthSeg label maps; the ICBM152 template where none."
@@ -39,15 +42,35 @@ class PhantomConfig(BaseModel):
     head: bool = Field(False, description="Keep skull and scalp where the anatomy has them.")
     jobs: int = Field(1, ge=1, description="Subjects made side by side.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _label_all_of_few(cls, values: Any) -> Any:
+        """A small cohort is asked for by its number of subjects alone."""
+        if isinstance(values, dict) and "labelled" not in values:
+            few = values.get("subjects")
+            if isinstance(few, int) and few < cls.model_fields["labelled"].default:
+                return {**values, "labelled": few}
+        return values
+
     @model_validator(mode="after")
     def _check(self) -> "PhantomConfig":
         if self.labelled > self.subjects:
             raise ValueError(f"labelled ({self.labelled}) exceeds subjects ({self.subjects})")
-        unknown = [name for name in self.sites if name not in SITES]
-        if unknown or not self.sites:
-            raise ValueError(f"unknown site {unknown}; choose from {', '.join(SITES)}")
+        if not self.sites:
+            raise ValueError(f"no site was given; choose from {', '.join(SITES)}")
+        for name in self.sites:
+            if name not in SITES:
+                raise ValueError(f"{name!r} is no site; choose from {', '.join(SITES)}")
+        if not all(20 <= edge <= 400 for edge in self.field_of_view):
+            edges = " ".join(f"{edge:g}" for edge in self.field_of_view)
+            raise ValueError(f"field of view ({edges}) is not three edges of 20 to 400 mm")
         if not 0 <= self.pvs[0] <= self.pvs[1]:
-            raise ValueError(f"pvs: the fewest ({self.pvs[0]}) exceeds the most ({self.pvs[1]})")
+            raise ValueError(
+                f"pvs ({self.pvs[0]} {self.pvs[1]}) is not two numbers from 0 up, the smaller first"
+            )
         if not 0 < self.fluid[0] <= self.fluid[1] <= 1:
-            raise ValueError("fluid: give two shares between 0 and 1, the smaller first")
+            raise ValueError(
+                f"fluid ({self.fluid[0]} {self.fluid[1]}) is not two shares above 0 and up to 1, "
+                "the smaller first"
+            )
         return self

@@ -7,6 +7,7 @@ from scipy import ndimage
 from napari_pvs.phantom.anatomy import Tissue
 from napari_pvs.phantom.placement import Image, smooth_field
 from napari_pvs.phantom.tubes import draw_tube, lognormal, rasterise
+from napari_pvs.scans.masks import bounding_box
 
 
 def sulcal_tips(tissue: NDArray[np.uint8], rng: np.random.Generator) -> Image:
@@ -27,29 +28,42 @@ def sulcal_tips(tissue: NDArray[np.uint8], rng: np.random.Generator) -> Image:
 
 
 def folia(cerebellum: Image, voxel_size: NDArray[np.float64], rng: np.random.Generator) -> Image:
-    """Share of CSF in the fissures between the folia of the cerebellum.
+    """Share of CSF in the fissures between the lobules and folia of the cerebellum.
 
     Label maps show the cerebellar cortex as one smooth body; real folia are sheets 2-5 mm apart,
-    and their fissures are as bright and thin as PVS. Here: level sets of a warped coordinate
-    that radiates from the middle of the cerebellum in the sagittal plane.
+    and their fissures are as bright and thin as PVS. Here: in the sagittal plane, lobules are
+    unequal, bent sectors about the roof of the fourth ventricle, and folia branch off the middle
+    of each lobule as the veins of a leaf do, at a spacing and a slant of its own.
     """
     where = cerebellum > 0.05
     if not where.any():
         return np.zeros_like(cerebellum)
-    box = ndimage.find_objects(where.astype(np.uint8))[0]
+    own = rng.spawn(1)[0]  # draws that leave the subject's own stream, and so its noise, alone
+    box = bounding_box(where)
     inside = cerebellum[box]
     axes = [
         (np.arange(n) - n / 2).astype(np.float32) * np.float32(v)
         for n, v in zip(inside.shape, voxel_size, strict=True)
     ]
-    y, z = axes[1][None, :, None] - 12, axes[2][None, None, :]
-    angle = np.arctan2(z, -y - 1e-3) * np.float32(rng.uniform(16, 24))  # in mm of arc
-    x = np.abs(axes[0])[:, None, None]
-    level = angle + 0.25 * x
-    level = level + 3.0 * smooth_field(inside.shape, voxel_size, 14.0, rng)
-    level = level + 0.7 * smooth_field(inside.shape, voxel_size, 4.0, rng)
+    x, y, z = np.abs(axes[0])[:, None, None], axes[1][None, :, None] - 12, axes[2][None, None, :]
+    radius = np.hypot(y, z)
+    arc = rng.uniform(16, 24)  # mm of a radian
+    bent = own.uniform(0.1, 0.4) * x + own.uniform(-0.4, 0.4) * radius
+    bent = bent + 3.0 * smooth_field(inside.shape, voxel_size, 14.0, rng)
+    rough = 0.7 * smooth_field(inside.shape, voxel_size, 4.0, rng)
+    angle = np.arctan2(z, -y - 1e-3) + (bent + 0.5 * rough) / arc
+    edges = np.cumsum(own.gamma(4, size=own.integers(10, 16)))
+    edges *= 2 * np.pi / edges[-1]
+    lobule = np.searchsorted(edges, angle % (2 * np.pi)).clip(max=len(edges) - 1)
+    sizes = np.diff(edges, prepend=0)
+    across = (angle % (2 * np.pi) - edges[lobule]) / sizes[lobule] + 0.5  # from -0.5 to 0.5
+    bank = (0.5 - np.abs(across)) * sizes[lobule] * radius  # mm to the fissure beside the lobule
+    slant, stretch = own.uniform(0.3, 1.2, len(edges)), own.uniform(0.8, 1.4, len(edges))
+    along = (radius - slant[lobule] * bank) / np.hypot(1, slant[lobule]) + 0.3 * bent + rough
     period = rng.uniform(2.2, 5.0)
-    wave = np.cos(2 * np.pi * level / period)
+    wave = np.cos(2 * np.pi * along / (period * stretch[lobule]))
+    wave *= np.clip(5 * np.abs(across), 0, 1)  # the white branch in the middle has none
+    wave = np.maximum(wave, 1.5 - bank / 0.8) * np.clip(radius / 6 - 1, 0, 1)
     sharp = np.clip((wave - rng.uniform(0.0, 0.65)) * 4, 0, 1)
     depth = 0.7 + 0.4 * smooth_field(inside.shape, voxel_size, 10.0, rng)
     out = np.zeros_like(cerebellum)

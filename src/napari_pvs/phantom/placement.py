@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from napari_pvs.phantom.anatomy import Anatomy
 from napari_pvs.phantom.config import PhantomConfig
+from napari_pvs.scans.masks import bounding_box
 
 Image = NDArray[np.float32]
 Shape = tuple[int, int, int]
@@ -59,7 +60,7 @@ class Placement:
         config: PhantomConfig,
         rng: np.random.Generator,
     ):
-        inside = ndimage.find_objects(anatomy.brain.astype(np.uint8))[0]
+        inside = bounding_box(anatomy.brain)
         centre = np.array([(s.start + s.stop - 1) / 2 for s in inside])
         angles = np.deg2rad(rng.normal(0, 4, 3))
         extent = np.array(shape) * voxel_size

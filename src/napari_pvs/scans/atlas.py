@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.scans.grid import Grid
+from napari_pvs.scans.masks import bounding_box
 from napari_pvs.scans.template import load_template
 
 Volume = NDArray[np.floating[Any]]
@@ -108,7 +109,7 @@ def register(image: Volume, brain: Mask, voxel_size: VoxelSize) -> Affine:
     scale = np.cbrt(inside.sum() / (brain.sum() * np.prod(voxel_size)))
 
     with _one_thread():
-        box = box_around(brain, FINE_MM, voxel_size)
+        box = bounding_box(brain, np.divide(FINE_MM, voxel_size))
         corner = to_mm.copy()
         corner[:3, 3] = [edge.start * size for edge, size in zip(box, voxel_size, strict=True)]
         fine = (
@@ -130,17 +131,6 @@ def register(image: Volume, brain: Mask, voxel_size: VoxelSize) -> Affine:
     out[:3, :3] = np.reshape(best.GetMatrix(), (3, 3))
     out[:3, 3] = best.TransformPoint((0.0, 0.0, 0.0))
     return out @ to_mm
-
-
-def box_around(mask: Mask, margin: float, voxel_size: VoxelSize) -> tuple[slice, ...]:
-    """Return the slices around a mask that is not empty, ``margin`` mm wider on each side."""
-    slices = []
-    for axis, (n, size) in enumerate(zip(mask.shape, voxel_size, strict=True)):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        on = np.flatnonzero(mask.any(axis=others))
-        extra = int(np.ceil(margin / size))
-        slices.append(slice(max(int(on[0]) - extra, 0), min(int(on[-1]) + extra + 1, n)))
-    return tuple(slices)
 
 
 def _affine_transform(matrix: Affine, centre: Affine, translation: Affine) -> Any:
@@ -199,7 +189,7 @@ def _carry(
 ) -> NDArray[np.float32]:
     from scipy.ndimage import affine_transform
 
-    box = box_around(brain, 0, (1, 1, 1))
+    box = bounding_box(brain)
     matrix = np.linalg.inv(affine) @ to_mni
     offset = matrix[:3, :3] @ [edge.start for edge in box] + matrix[:3, 3]
     inside = brain[box]

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError
 from napari_pvs.scans.grid import Grid
+from napari_pvs.scans.masks import fill_holes
 
 VOLUME_ML = (300.0, 2500.0)
 """No brain is smaller or larger; adults have 900 to 1900 mL with their ventricles."""
@@ -54,7 +55,7 @@ def brain_mask(
     if mask is None:
         mask = deepbet_mask(image if t1 is not None else t1_like(image), device)
     if not VOLUME_ML[0] <= _millilitres(mask, grid) <= VOLUME_ML[1]:
-        raise InputError(f"no brain was found in {name}; give one with --brain-mask.")
+        raise InputError(f"no brain was found in {name}; give its mask with --brain-mask.")
     return mask
 
 
@@ -103,12 +104,12 @@ def deepbet_mask(image: NDArray[np.floating], device: str) -> NDArray[np.bool_]:
 
 def _solid(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Largest 6-connected component, holes filled."""
-    from scipy import ndimage
+    import cc3d
 
-    labels, _ = ndimage.label(mask)
+    labels = cc3d.connected_components(mask, connectivity=6)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    return np.asarray(ndimage.binary_fill_holes(labels == sizes.argmax()), dtype=bool)
+    return fill_holes(labels == sizes.argmax())
 
 
 def _millilitres(mask: NDArray[np.bool_], grid: Grid) -> float:

@@ -8,15 +8,17 @@ from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError
 from napari_pvs.scans.grid import Grid, inside, overlap, to_ras
+from napari_pvs.scans.masks import Mask, bounding_box
 
 MIN_OVERLAP = 0.1
 """Share of the smaller field of view, or of the brain, that two images must have in common."""
 COARSE_MM = 2.0
 ANISOTROPIC = 2.0
-T1_TAIL = 0.4
-T2_TAIL = 0.0
-"""A lone T1 with a brighter tail, or a T2 with a darker one, looks like the other. A simulated T1
-with 0.5 L of fluid reached 0.21, T2 0.30 to 0.58."""
+T1_MOST = 0.2
+T2_LEAST = 0.0
+"""A lone T1 of a higher `t2_likeness`, or a T2 of a lower one, looks like the other."""
+PAIR_LEAST = -0.1
+"""A T2 is this much less T2-like than its T1 only if they are swapped."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,29 +77,69 @@ def require_contrast(name: str, values: NDArray[np.floating]) -> None:
         )
 
 
-def tail(values: NDArray[np.floating]) -> float:
-    """Return the asymmetry of the 5th and 95th percentile about the median, -1 to 1.
+def depths(brain: Mask, voxel_size: tuple[float, float, float]) -> NDArray[np.float32]:
+    """Return for each voxel of the brain how far its surface is, in mm, in the order of indexing.
 
-    Fluid is the tail of a brain's intensities: dark on T1, so negative (-0.48 and -0.22 on two
-    subjects), bright on T2, so positive (0.58). Percentiles, because moments follow vessels.
+    Where the field of view ends inside the brain, its border is no surface.
+    """
+    import edt
+
+    box = bounding_box(brain, margin=1)
+    distance = edt.edt(brain[box], anisotropy=voxel_size, black_border=False)
+    return np.asarray(distance[brain[box]], dtype=np.float32)
+
+
+def t2_likeness(values: NDArray[np.floating], depth: NDArray[np.floating] | None = None) -> float:
+    """Tell T2 (above 0) from T1 (below 0) by the brain's values, whatever their unit.
+
+    Two signs that fail apart, in units of the range from the 5th to the 95th percentile. Cortex
+    and sulci are bright on T2, dark on T1: the median of the brain's rim (5 to 30 % of its volume
+    from outside) against that of its inner half. Fluid is the bright tail of a T2, the dark tail
+    of a T1: the middle of the range against the median; absent where fluid is hardly told from
+    cortex, and then of the sign that the shares of grey and white matter give it.
+
+    On 52 synthetic subjects of four sites and two real scans, T1 had -0.58 to -0.21, T2 0.33 to
+    0.49, and a T2 at least 0.56 more than its T1.
+
+    Parameters
+    ----------
+    depth
+        Of each value, from `depths`; without it only the tails are seen.
     """
     low, middle, high = np.percentile(values, (5, 50, 95))
-    return float((high + low - 2 * middle) / (high - low)) if high > low else 0.0
+    if not high > low:
+        return 0.0
+    rise = (high + low) / 2 - middle
+    if depth is not None:
+        outer, inner, half = np.quantile(depth, (0.05, 0.3, 0.5), method="nearest")
+        rim = values[(depth >= outer) & (depth <= inner)]
+        rise += np.median(rim) - np.median(values[depth >= half])
+    return float(rise / (high - low))
 
 
 def doubts_of_contrast(
-    t1: tuple[str, NDArray[np.floating]] | None, t2: tuple[str, NDArray[np.floating]] | None
+    t1: tuple[str, NDArray[np.floating]] | None,
+    t2: tuple[str, NDArray[np.floating]] | None,
+    depth: NDArray[np.floating] | None = None,
 ) -> list[str]:
-    """Tell whether T1 and T2 look like one another; each is a name and the brain's values."""
+    """Tell whether T1 and T2 look like one another.
+
+    Parameters
+    ----------
+    t1, t2
+        A name and the brain's values.
+    depth
+        Of each value, from `depths`.
+    """
+    if t1 and t2 and np.array_equal(t1[1], t2[1]):
+        return [f"{t1[0]} and {t2[0]} hold the same image; give it once."]
+    one, two = (t2_likeness(image[1], depth) if image else 0.0 for image in (t1, t2))
     if t1 and t2:
-        if np.array_equal(t1[1], t2[1]):
-            return [f"{t1[0]} and {t2[0]} hold the same image; give it once."]
-        # wide ventricles bring the two tails of a true pair within 0.05 of each other
-        if tail(t1[1]) > tail(t2[1]) + 0.1:
+        if two - one < PAIR_LEAST:
             return [f"{t1[0]} looks like a T2 and {t2[0]} like a T1; they may be swapped."]
-    elif t1 and tail(t1[1]) > T1_TAIL:
+    elif t1 and one > T1_MOST:
         return [f"{t1[0]} was given as T1 but looks like a T2."]
-    elif t2 and tail(t2[1]) < T2_TAIL:
+    elif t2 and two < T2_LEAST:
         return [f"{t2[0]} was given as T2 but looks like a T1."]
     return []
 

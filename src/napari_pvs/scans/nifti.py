@@ -22,6 +22,8 @@ from napari_pvs.scans.header import check_header
 NIFTI = (".nii", ".nii.gz")
 MGH = (".mgh", ".mgz")
 COMPRESSED = (".gz", ".mgz")
+_SIZES = {n.to_bytes(4, order): n for n in (348, 540) for order in ("little", "big")}
+"""The first four bytes of NIfTI-1 and NIfTI-2."""
 SCALE = 32767
 """A probability of 1 is stored as this int16 value."""
 
@@ -197,10 +199,9 @@ def _image_in(stream: Any, path: Path) -> Any:
     else:
         size = stream.read(4)
         stream.seek(0)
-        sizes = {n.to_bytes(4, order): n for n in (348, 540) for order in ("little", "big")}
-        if size not in sizes:
+        if size not in _SIZES:
             raise InputError(f"{path} is not a NIfTI file; convert or copy it again.")
-        kind = nib.Nifti1Image if sizes[size] == 348 else nib.Nifti2Image
+        kind = nib.Nifti1Image if _SIZES[size] == 348 else nib.Nifti2Image
     try:
         # A memory map would keep the file open and change when it is overwritten.
         return kind.from_file_map({"image": FileHolder(fileobj=stream)}, mmap=False)
@@ -220,6 +221,12 @@ def _stream(path: Path, mode: Literal["rb", "wb"]) -> Iterator[Any]:
         if not _ends(path, COMPRESSED):
             yield raw
             return
+        if mode == "rb":
+            if raw.read(4) in _SIZES:
+                raise InputError(
+                    f"{path} is not compressed, though its name says so; rename it to end in .nii."
+                )
+            raw.seek(0)
         # Neither name nor time goes into the file: equal arrays give equal bytes.
         with gzip.GzipFile("", mode, compresslevel=4, fileobj=raw, mtime=0) as stream:
             yield stream

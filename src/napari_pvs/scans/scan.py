@@ -105,6 +105,47 @@ class Scan:
             device,
         )
 
+    @classmethod
+    def from_volumes(
+        cls,
+        t1: Volume | None,
+        t2: Volume | None,
+        brain: Volume | None = None,
+        device: str = "cpu",
+    ) -> "Scan":
+        """Make a scan from files in memory, or from volumes that never were files.
+
+        T2 and brain mask are brought onto the T1's grid by their affines; nothing is registered,
+        and nothing is interpolated where the grids agree within 1e-3 mm.
+
+        Parameters
+        ----------
+        t1, t2
+            Each on its own grid; one may be None.
+        brain
+            Non-zero inside the brain, on any grid; computed when None.
+        device
+            Where the brain is computed: ``"cpu"`` or ``"cuda"``.
+
+        Raises
+        ------
+        InputError
+            None is given, they do not overlap, the mask is empty, no brain is found, or an image
+            is constant inside the brain.
+        """
+        first = t1 or t2
+        if first is None:
+            raise InputError("neither a T1 nor a T2 was given; give at least one.")
+        scan = _build(
+            _placed(t1, "the T1"),
+            _placed(t2, "the T2"),
+            _placed(brain, "the brain mask"),
+            first.geometry(),
+            device,
+        )
+        of_files = [text for volume in (t1, t2, brain) if volume for text in volume.warnings]
+        return replace(scan, warnings=(*of_files, *scan.warnings))
+
 
 def load_scan(
     t1: Path | None,
@@ -114,8 +155,7 @@ def load_scan(
 ) -> Scan:
     """Read the files of one subject into a `Scan`.
 
-    T2 and brain mask are brought onto the T1's grid by the headers; nothing is registered, and
-    nothing is interpolated where the grids agree within 1e-3 mm.
+    As `Scan.from_volumes`.
 
     Parameters
     ----------
@@ -129,24 +169,20 @@ def load_scan(
     Raises
     ------
     InputError
-        A file cannot be used, none is given, they do not overlap, the mask is empty, no brain is
-        found, or an image is constant inside the brain.
+        A file cannot be used, or as `Scan.from_volumes`.
     """
-    one = None if t1 is None else read_volume(Path(t1))
-    two = None if t2 is None else read_volume(Path(t2))
-    mask = None if brain_mask is None else read_labels(Path(brain_mask))
-    first = one or two
-    if first is None:
-        raise InputError("neither a T1 nor a T2 was given; give at least one file.")
-    scan = _build(_placed(one), _placed(two), _placed(mask), first.geometry(), device)
-    of_files = [text for volume in (one, two, mask) if volume for text in volume.warnings]
-    return replace(scan, warnings=(*of_files, *scan.warnings))
+    return Scan.from_volumes(
+        None if t1 is None else read_volume(Path(t1)),
+        None if t2 is None else read_volume(Path(t2)),
+        None if brain_mask is None else read_labels(Path(brain_mask)),
+        device,
+    )
 
 
-def _placed(volume: Volume | None) -> Placed | None:
+def _placed(volume: Volume | None, name: str) -> Placed | None:
     if volume is None:
         return None
-    return Placed.turned(str(volume.path), volume.data, volume.affine)
+    return Placed.turned(str(volume.path or name), volume.data, volume.affine)
 
 
 def _build(

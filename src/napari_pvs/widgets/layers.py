@@ -23,10 +23,15 @@ from napari_pvs.scans.scan import Scan
 
 AXES = ("superior", "posterior", "right")
 KEY = "napari_pvs"
-"""Where a layer's metadata hold ``{"source": Geometry}``, the file that it is to be saved like."""
+"""Where a layer's metadata hold ``{"source": Geometry}``, the file that it is to be saved like,
+and what the layer is to the plugin: ``"role"`` and, for T1 and T2, the ``"scan"`` they show."""
 
 Kind = Literal["image", "labels"]
+Role = Literal["T1", "T2", "prediction", "labels", "reference"]
+COLOURS: dict[str, str] = {"prediction": "#ffb000", "labels": "#00c8ff", "reference": "#3ddc64"}
+"""Of label layers by role; told apart also by people who do not see red and green apart."""
 LayerData = tuple[NDArray[Any], dict[str, Any], str]
+Limits = tuple[float, float]
 
 
 def to_display(array: NDArray[Any]) -> NDArray[Any]:
@@ -40,7 +45,12 @@ def from_display(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def grid_layer(
-    array: NDArray[Any], grid: Grid, source: Geometry, name: str, kind: Kind
+    array: NDArray[Any],
+    grid: Grid,
+    source: Geometry,
+    name: str,
+    kind: Kind,
+    limits: Limits | None = None,
 ) -> LayerData:
     """Make a layer of an array on an RAS+ grid.
 
@@ -56,6 +66,8 @@ def grid_layer(
         What the layer list shows.
     kind
         ``"image"`` or ``"labels"``.
+    limits
+        Intensities from black to white; `contrast_limits` where None.
     """
     if array.shape != grid.shape:
         raise ValueError(f"array has shape {array.shape}, the grid {grid.shape}")
@@ -73,7 +85,7 @@ def grid_layer(
     # napari hands slices to the graphics card and paints into labels: no views, no negative strides
     data = np.ascontiguousarray(to_display(array))
     if kind == "image":
-        meta |= {"colormap": "gray", "contrast_limits": contrast_limits(data)}
+        meta |= {"colormap": "gray", "contrast_limits": limits or contrast_limits(data)}
     return data, meta, kind
 
 
@@ -83,13 +95,65 @@ def volume_layer(volume: Volume, name: str, kind: Kind) -> LayerData:
     return grid_layer(data, Grid(data.shape, affine), volume.geometry(), name, kind)
 
 
-def scan_layers(scan: Scan) -> list[LayerData]:
-    """Make an image layer of each modality that a scan has, named T1 and T2."""
-    return [
-        grid_layer(image, scan.grid, scan.source, name, "image")
-        for name, image in (("T1", scan.t1), ("T2", scan.t2))
-        if image is not None
-    ]
+def scan_layers(scan: Scan, limits: dict[str, Limits] | None = None) -> list[LayerData]:
+    """Make an image layer of each modality that a scan has, named T1 and T2.
+
+    Parameters
+    ----------
+    scan
+        What to show.
+    limits
+        Intensities from black to white by modality; `brain_limits` where None.
+    """
+    layers = []
+    for name, image in (("T1", scan.t1), ("T2", scan.t2)):
+        if image is not None:
+            shown = limits[name] if limits else brain_limits(image, scan.brain)
+            data, meta, kind = grid_layer(image, scan.grid, scan.source, name, "image", shown)
+            meta["metadata"][KEY] |= {"role": name, "scan": scan}
+            layers.append((data, meta, kind))
+    return layers
+
+
+def mask_layer(labels: NDArray[Any], scan: Scan, name: str, role: Role) -> LayerData:
+    """Make a labels layer in the one colour of its role.
+
+    Parameters
+    ----------
+    labels
+        Mask or label image, shape of the scan's grid.
+    scan
+        Whose grid and file the layer shares.
+    name
+        What the layer list shows.
+    role
+        ``"prediction"``, ``"labels"`` or ``"reference"``.
+    """
+    from napari.utils.colormaps import DirectLabelColormap
+
+    stored = labels.astype(np.uint8) if labels.dtype == bool else labels
+    data, meta, kind = grid_layer(stored, scan.grid, scan.source, name, "labels")
+    meta["metadata"][KEY] |= {"role": role}
+    meta["colormap"] = DirectLabelColormap(color_dict={None: COLOURS[role], 0: "transparent"})
+    return data, meta, kind
+
+
+def role_of(layer: Any) -> Role | None:
+    """Tell what a layer is to the plugin, None for a layer of the user's own."""
+    role: Role | None = layer.metadata.get(KEY, {}).get("role")
+    return role
+
+
+def display_index(index: tuple[int, int, int], scan: Scan) -> tuple[int, int, int]:
+    """Turn a voxel (x, y, z) of the scan's grid into one of its layers' data."""
+    x, y, z = index
+    return z, scan.grid.shape[1] - 1 - y, x
+
+
+def grid_index(index: tuple[int, int, int], scan: Scan) -> tuple[int, int, int]:
+    """Undo `display_index`."""
+    z, y, x = index
+    return x, scan.grid.shape[1] - 1 - y, z
 
 
 def layer_volume(data: Any, meta: dict[str, Any]) -> Volume:
@@ -148,7 +212,13 @@ def layer_array(data: NDArray[Any], scan: Scan, name: str) -> NDArray[Any]:
     return array
 
 
-def contrast_limits(data: NDArray[Any]) -> tuple[float, float]:
+def brain_limits(image: NDArray[np.floating], brain: NDArray[np.bool_]) -> Limits:
+    """Return the 0.5th and 99.5th percentile inside the brain, to show an image by."""
+    low, high = np.percentile(image[brain], (0.5, 99.5))
+    return float(low), float(high)
+
+
+def contrast_limits(data: NDArray[Any]) -> Limits:
     """Return the 0.5th and 99.5th percentile of the voxels that are not 0, to show an image by."""
     values = data[data != 0]
     # A sample is plenty, and opening a large scan stays quick.

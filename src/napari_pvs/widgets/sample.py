@@ -1,8 +1,15 @@
 """napari's sample data: a synthetic subject, made when asked for."""
 
-import numpy as np
+from typing import Any
 
-from napari_pvs.widgets.layers import LayerData, grid_layer, scan_layers
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_pvs.scans.scan import Scan
+from napari_pvs.widgets.layers import KEY, LayerData, Limits, grid_layer, scan_layers
+
+FEATURES = ("id", "region", "length_mm", "diameter_mm", "volume_mm3")
+"""What is shown of a PVS of the synthetic subject."""
 
 
 def synthetic_subject() -> list[LayerData]:
@@ -11,11 +18,16 @@ def synthetic_subject() -> list[LayerData]:
     Each PVS is a label of its own; pointing at one shows its region, length and diameter. Takes
     some ten seconds.
     """
+    scan, instances, table = make_subject()
+    return sample_layers(scan, instances, {n: [row[n] for row in table] for n in FEATURES})
+
+
+def make_subject() -> tuple[Scan, NDArray[np.int32], list[dict[str, Any]]]:
+    """Make its scan, the number of the PVS of each voxel on the scan's grid, and their table."""
     from napari_pvs.phantom.cohort import make
     from napari_pvs.phantom.config import PhantomConfig
     from napari_pvs.scans.grid import Grid
     from napari_pvs.scans.nifti import Geometry
-    from napari_pvs.scans.scan import Scan
 
     subject = make(PhantomConfig(subjects=1, labelled=1), 0)
     source = Geometry.from_affine(subject.t1.shape, subject.affine)
@@ -26,8 +38,18 @@ def synthetic_subject() -> list[LayerData]:
         brain=subject.brain,
         source=source,
     )
-    data, meta, kind = grid_layer(subject.instances, scan.grid, source, "reference PVS", "labels")
-    columns = ("id", "region", "length_mm", "diameter_mm", "volume_mm3")
-    features = {name: np.array([row[name] for row in subject.table]) for name in columns}
-    meta["features"] = {"index": features.pop("id"), **features}
-    return [*scan_layers(scan), (data, meta, kind)]
+    return scan, subject.instances, subject.table
+
+
+def sample_layers(
+    scan: Scan,
+    instances: NDArray[Any],
+    features: dict[str, list[Any]],
+    limits: dict[str, Limits] | None = None,
+) -> list[LayerData]:
+    """Make the layers of a synthetic subject; arguments as from `make_subject`."""
+    data, meta, kind = grid_layer(instances, scan.grid, scan.source, "reference PVS", "labels")
+    columns = {name: np.array(values) for name, values in features.items()}
+    meta["features"] = {"index": columns.pop("id"), **columns}
+    meta["metadata"][KEY] |= {"role": "reference"}
+    return [*scan_layers(scan, limits), (data, meta, kind)]

@@ -1,0 +1,245 @@
+"""How fast correcting is at full size: clicks, threshold, table, review and autosave.
+
+    QT_QPA_PLATFORM=offscreen python benchmarks/correct_speed.py [--json FILE]
+
+A made-up brain of 176x192x240 voxels of 0.8 mm with 2,000 tubes. The real parts of the Correct dock
+are driven, without a window: a click lasts from the call to the changed layer, with the network in
+its own process as in napari. Beside them stand the plain scikit-image and SciPy calls that do the
+same. Medians of repeats, milliseconds; spread is the smallest and the largest.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp()  # drafts are not the user's
+
+import numpy as np
+from napari.components import ViewerModel
+from qtpy.QtCore import QEventLoop, QObject, QTimer
+from qtpy.QtWidgets import QApplication
+from scipy import ndimage
+from skimage import measure, morphology
+
+from napari_pvs.inference.candidates import candidates
+from napari_pvs.scans.grid import Grid
+from napari_pvs.scans.nifti import Geometry
+from napari_pvs.scans.scan import Scan
+from napari_pvs.widgets.autosave import autosave_of
+from napari_pvs.widgets.clicker import Clicker
+from napari_pvs.widgets.layers import scan_layers, to_display
+from napari_pvs.widgets.prediction import Prediction, add_layer
+from napari_pvs.widgets.pvs_table import PvsTable
+from napari_pvs.widgets.session import session_of
+
+SHAPE, SIZE = (176, 192, 240), 0.8
+AIMS = {"click, network": 300, "click, map": 300, "threshold": 100, "table, 2,000 PVS": 1000}
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments.add_argument("--pvs", type=int, default=2000)
+    arguments.add_argument("--repeats", type=int, default=15)
+    arguments.add_argument("--json", type=Path)
+    given = arguments.parse_args()
+    application = QApplication([])
+    rows = measure_all(given.pvs, given.repeats)
+    print(f"{'what':<28}{'ms':>8}{'spread':>18}{'plain ms':>10}{'ratio':>7}{'aim':>6}")
+    for row in rows:
+        plain = row.get("plain")
+        print(
+            f"{row['what']:<28}{row['ms']:>8.1f}{row['low']:>9.1f}-{row['high']:<8.1f}"
+            + (f"{plain:>10.1f}{plain / row['ms']:>7.1f}" if plain else " " * 17)
+            + f"{AIMS.get(row['what'], ''):>6}",
+            flush=True,
+        )
+    if given.json:
+        about = {"machine": platform.platform(), "cpus": os.cpu_count(), "load": os.getloadavg()}
+        about["versions"] = {n: version(n) for n in ("napari", "numpy", "scikit-image", "torch")}
+        given.json.parent.mkdir(parents=True, exist_ok=True)
+        given.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+    application.quit()
+
+
+def measure_all(count: int, repeats: int) -> list[dict[str, Any]]:
+    """Make the scene and time every part."""
+    scan, probability, label, missing = scene(count)
+    viewer = ViewerModel()
+    for data, meta, _ in scan_layers(scan):
+        viewer.add_image(data, **meta)
+    session = session_of(viewer)
+    session.new_labels(label)
+    owner = QObject()
+    rows = []
+
+    # the network: no prediction is there yet
+    clicker = Clicker(session, owner)
+    clicker.warm()
+    wait_for(lambda: clicker._pass is not None and clicker._pass.ready)
+    points = [turned(point) for point in missing]
+    rows.append(timed("click, network", clicks(clicker, "add", points), repeats, session))
+
+    grid = scan.grid
+    layer = add_layer(viewer, scan, "prediction")
+    prediction = Prediction("bench", "bench", probability, grid, layer, 0.5, 1.0, 2.8)
+    session.add_prediction(prediction)
+    rows.append(timed("click, map", clicks(clicker, "add", points), repeats, session))
+    probability_was, prediction.probability = probability, np.zeros_like(probability)
+    rows.append(timed("click, intensities", clicks(clicker, "add", points), repeats, session))
+    prediction.probability = probability_was
+    there = [tuple(int(i) for i in p) for p in np.argwhere(session.labels.data)[::997]]
+    modes = ("remove", "split", "more", "less")
+    rows += [timed(f"click, {m}", clicks(clicker, m, there), repeats, session) for m in modes]
+
+    thresholds = iter(np.tile(np.linspace(0.3, 0.7, 9), 99))
+    row = timed("threshold", lambda: prediction.cut(float(next(thresholds)), 1.0), repeats)
+    rows.append(row | {"plain": plain(lambda: plain_cut(probability), 3)})
+
+    table = PvsTable(session)
+    mask = session.labels.data > 0
+    row = timed("table, 2,000 PVS", table._start, repeats)
+    rows.append(row | {"plain": plain(lambda: plain_table(mask, to_display(probability)), 1)})
+    spot = iter(there * 9)
+
+    def edit() -> None:
+        session.labels.data_setitem(tuple(np.array([i]) for i in next(spot)), 0)
+        table.follow()
+
+    rows.append(timed("table after an edit", edit, repeats))
+    shown, volume = to_display(probability), grid.voxel_volume
+    rows.append(timed("review queue (thread)", lambda: candidates(mask, shown, 0.5, volume), 3))
+
+    autosave = autosave_of(session)
+    told: list[str] = []
+    autosave.told.connect(lambda kind, text: told.append(text))
+
+    def save() -> None:
+        edit()
+        told.clear()
+        autosave.flush()
+
+    rows.append(timed("autosave, viewer waits", save, 5))
+
+    def saved() -> None:
+        save()
+        wait_for(lambda: bool(told))
+
+    rows.append(timed("autosave, until on disk", saved, 5))
+    clicker.stop()
+    table.deleteLater()
+    return rows
+
+
+def scene(count: int) -> tuple[Scan, np.ndarray, np.ndarray, list[tuple[int, int, int]]]:
+    """Tubes on a lattice in an ellipsoid; every tenth is in the map and in no mask."""
+    rng = np.random.default_rng(0)
+    middle = (np.array(SHAPE) - 1) / 2
+    x, y, z = np.ogrid[tuple(slice(n) for n in SHAPE)]
+    axes = zip((x, y, z), middle, SHAPE, strict=True)
+    brain = sum(((axis - m) / (0.42 * n)) ** 2 for axis, m, n in axes) < 1
+    corners = np.stack(np.meshgrid(*[np.arange(6, n - 12, 9) for n in SHAPE]), -1).reshape(-1, 3)
+    corners = corners[brain[tuple(corners.T)] & brain[tuple((corners + 7).T)]]
+    corners = corners[rng.permutation(len(corners))[:count]]
+    tube = np.zeros(SHAPE, bool)
+    label = np.zeros(SHAPE, np.uint8)
+    missing = []
+    for number, (a, b, c) in enumerate(corners.tolist()):
+        box = (slice(a, a + 2), slice(b, b + 2), slice(c, c + int(rng.integers(3, 8))))
+        tube[box] = True
+        if number % 10:
+            label[box] = 1
+        else:
+            missing.append((a, b, c + 1))
+    fluid = ndimage.gaussian_filter(tube.astype(np.float32), 0.6)
+    noise = rng.normal(0, 3, (2, *SHAPE)).astype(np.float32)
+    t1 = ((100 - 60 * fluid + noise[0]) * brain).astype(np.float32)
+    t2 = ((100 + 120 * fluid + noise[1]) * brain).astype(np.float32)
+    probability = np.clip(fluid * 1.1, 0, 1).astype(np.float32)
+    source = Geometry.from_affine(SHAPE, np.diag([SIZE, SIZE, SIZE, 1]))
+    scan = Scan(t1=t1, t2=t2, grid=Grid(SHAPE, source.affine), brain=brain, source=source)
+    return scan, probability, label, missing
+
+
+def clicks(clicker: Clicker, mode: Any, points: list[Any]) -> Callable[[], None]:
+    """Return a function that clicks the next point and waits until it is carried out."""
+    following = iter(points)
+
+    def one() -> None:
+        ended: list[str] = []
+        done = clicker.done.connect(lambda *_: ended.append(""))
+        failed = clicker.failed.connect(ended.append)
+        clicker.click(mode, next(following))
+        if not ended:
+            wait_for(lambda: bool(ended))
+        clicker.done.disconnect(done)
+        clicker.failed.disconnect(failed)
+
+    return one
+
+
+def timed(what: str, call: Callable[[], None], repeats: int, session: Any = None) -> dict[str, Any]:
+    """Median and spread in ms, after one run; edits are undone in between, untimed."""
+    spent = []
+    for _ in range(repeats + 1):
+        begin = time.perf_counter()
+        call()
+        spent.append(1000 * (time.perf_counter() - begin))
+        if session is not None:
+            session.labels.undo()
+    spent = spent[1:]
+    return {"what": what, "ms": statistics.median(spent), "low": min(spent), "high": max(spent)}
+
+
+def plain(call: Callable[[], Any], repeats: int) -> float:
+    """Median in ms."""
+    spent = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        call()
+        spent.append(1000 * (time.perf_counter() - begin))
+    return statistics.median(spent)
+
+
+def plain_cut(probability: np.ndarray) -> np.ndarray:
+    """A mask by scikit-image alone."""
+    return morphology.remove_small_objects(
+        measure.label(probability >= 0.5, connectivity=3), max_size=1
+    )
+
+
+def plain_table(mask: np.ndarray, probability: np.ndarray) -> dict[str, np.ndarray]:
+    """A table by scikit-image alone."""
+    wanted = ("label", "area", "centroid", "intensity_mean")
+    labels = measure.label(mask, connectivity=3)
+    return measure.regionprops_table(labels, probability, properties=wanted)
+
+
+def turned(point: tuple[int, int, int]) -> tuple[int, int, int]:
+    """A voxel of the grid as one of the layer."""
+    x, y, z = point
+    return z, SHAPE[1] - 1 - y, x
+
+
+def wait_for(done: Callable[[], bool]) -> None:
+    """Let Qt work until something is so."""
+    loop, timer = QEventLoop(), QTimer()
+    timer.timeout.connect(lambda: loop.quit() if done() else None)
+    timer.start(1)
+    if not done():
+        loop.exec()
+    timer.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""The documentation's pictures of the plugin, from a real window.
+
+    xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/screenshots.py --out docs/images
+
+Makes three synthetic subjects, loads one from the study, segments it with the starter weights and
+measures it, by the docks' own buttons, and writes ``plugin-*.png``. Look at each.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import napari
+import numpy as np
+from napari.settings import get_settings
+from PIL import Image
+from qtpy.QtTest import QTest
+
+from napari_pvs.phantom.cohort import write_cohort
+from napari_pvs.phantom.config import PhantomConfig
+from napari_pvs.scans.nifti import read_labels
+from napari_pvs.widgets.parts import WIDTH
+from napari_pvs.widgets.worker import Job
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments.add_argument("--out", type=Path, default=Path("docs/images"))
+    arguments.add_argument("--theme", default="dark", choices=("dark", "light"))
+    arguments.add_argument("--size", type=float, nargs=3, default=(140.8, 192.0, 80.0),
+                           metavar="MM", help="Field of view of the subjects.")  # fmt: skip
+    given = arguments.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        study = Path(folder) / "study"
+        write_cohort(
+            PhantomConfig(subjects=3, labelled=1, field_of_view=tuple(given.size), pvs=(60, 200)),
+            study,
+        )
+        get_settings().appearance.theme = given.theme
+        viewer = napari.Viewer(show=True)
+        viewer.window.resize(1280, 860)
+        try:
+            drive(viewer, study, given.out)
+        finally:
+            viewer.close()
+
+
+def drive(viewer: napari.Viewer, study: Path, out: Path) -> None:
+    """Work through the docks as a user would, with a picture of each."""
+    docks = {}
+    for name in ("Load", "Segment", "Metrics"):
+        holder, dock = viewer.window.add_plugin_dock_widget("napari-pvs", name, tabify=bool(docks))
+        docks[name] = holder, dock
+    load, segment, metrics = (docks[name][1] for name in docks)
+    main_window = docks["Load"][0].parent()
+
+    def picture(name: str) -> None:
+        holder, _ = docks[name]
+        holder.raise_()
+        main_window.resizeDocks([holder], [WIDTH + 24], _horizontal())
+        QTest.qWait(600)
+        save(viewer.screenshot(canvas_only=False, flash=False), out / f"plugin-{name.lower()}.png")
+
+    load.open_study(study)
+    wait(lambda: len(load.subjects.table.rows) == 3 and not any_job(load.subjects))
+    load.load_subject(load.subjects.table.rows[0].subject)
+    wait(lambda: not load.busy)
+    subject = load.session.subject
+    viewer.dims.set_point(0, float(np.mean(viewer.dims.range[0][:2])))
+    picture("Load")
+
+    segment.run_it()
+    wait(lambda: not segment.busy)
+    segment.copy_it()
+    picture("Segment")
+
+    truth = read_labels(subject.label)
+    assert load.session.array(load.session.labels).shape == truth.shape
+    if load.session.reference is None:
+        metrics.open_reference(subject.label)
+        wait(lambda: not metrics.busy)
+    wait(lambda: metrics.agreement is not None)
+    metrics.missed.selectRow(0)
+    picture("Metrics")
+
+
+def any_job(widget: object) -> bool:
+    return any(job.running for job in widget.findChildren(Job))
+
+
+def wait(done: Callable[[], bool]) -> None:
+    """Let the window live until something is done."""
+    while not done():
+        QTest.qWait(50)
+
+
+def save(picture: np.ndarray, path: Path) -> None:
+    """Write a picture in 256 colours."""
+    octree = Image.Quantize.FASTOCTREE  # keeps the few pixels of a PVS in their own colour
+    Image.fromarray(picture[..., :3]).quantize(256, octree, dither=Image.Dither.NONE).save(
+        path, optimize=True
+    )
+    print(f"{path} {path.stat().st_size / 1000:.0f} kB")
+
+
+def _horizontal() -> object:
+    from qtpy.QtCore import Qt
+
+    return Qt.Orientation.Horizontal
+
+
+if __name__ == "__main__":
+    main()

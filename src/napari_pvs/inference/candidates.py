@@ -1,0 +1,171 @@
+"""Which PVS of a mask are in doubt, and which the mask has perhaps missed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_pvs.inference.nearby import Point
+from napari_pvs.inference.review import MARGIN, Item, Kind
+from napari_pvs.scans.masks import bounding_box
+
+MISSED_SHARE = 0.4
+"""A PVS that was perhaps missed exceeds this share of the threshold."""
+MOST_MISSED = 200
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """What items are measured by."""
+
+    probability: NDArray[np.floating[Any]] | None
+    threshold: float
+    voxel_volume: float
+    sizes: NDArray[np.int64]  # of the PVS in the mask
+    known: Sequence[Point]
+    origin: Point  # of the arrays in the volume
+
+
+def candidates(
+    mask: NDArray[Any],
+    probability: NDArray[np.floating[Any]] | None,
+    threshold: float,
+    voxel_volume: float,
+    min_volume_mm3: float = 1.0,
+    known: Sequence[Point] = (),
+) -> list[Item]:
+    """List the PVS to look at, the most doubtful and influential first.
+
+    Parameters
+    ----------
+    mask
+        (X, Y, Z), above 0 is PVS; 26-connected parts are single PVS.
+    probability
+        (X, Y, Z); where None, the largest come first and none counts as missed.
+    threshold
+        The one that masks are made with.
+    voxel_volume
+        In mm³.
+    min_volume_mm3
+        Smaller candidates of missed PVS are left out; at most 200 are listed.
+    known
+        Points of earlier decisions; an item that holds one carries it on as its own point.
+    """
+    present = mask > 0
+    shown = present
+    if probability is not None:
+        shown = present | (probability >= MISSED_SHARE * threshold)
+    if not shown.any():
+        return []
+    box = bounding_box(shown)  # the rest of a volume is half of it or more
+    present = present[box]
+    probability = None if probability is None else probability[box]
+    parts = _connected(present)
+    sizes = np.bincount(parts[present], minlength=1)
+    origin = (box[0].start, box[1].start, box[2].start)
+    view = _View(probability, threshold, voxel_volume, sizes, known, origin)
+    if probability is None:
+        return _items("found", parts, present, sizes, np.zeros(len(sizes)), view)
+    # what joins a PVS at the lower threshold is shared among the PVS that it joins
+    low = max(threshold - MARGIN, MISSED_SHARE * threshold)
+    wide = _connected((probability >= low) | present)
+    room = np.bincount(wide.ravel())
+    taken = np.bincount(wide[present], minlength=len(room))
+    home = np.zeros(len(sizes), np.int64)
+    home[parts[present]] = wide[present]
+    at_low = sizes * room[home] / np.maximum(taken[home], 1)
+    sure = probability[present] >= threshold + MARGIN
+    at_high = np.bincount(parts[present], sure, minlength=len(sizes))
+    unstable = (at_low - at_high) / np.maximum(sizes, 1)
+    found = _items("found", parts, present, sizes, unstable, view)
+    missed = _missed(present, probability, min_volume_mm3, view)
+    return sorted(found + missed[:MOST_MISSED], key=lambda item: -item.priority)
+
+
+def _missed(
+    present: NDArray[np.bool_],
+    probability: NDArray[np.floating[Any]],
+    min_volume_mm3: float,
+    view: _View,
+) -> list[Item]:
+    parts = _connected((probability >= MISSED_SHARE * view.threshold) | present)
+    sizes = np.bincount(parts.ravel())
+    above = np.bincount(parts[probability >= view.threshold], minlength=len(sizes))
+    sizes[0] = 0
+    sizes[np.unique(parts[present])] = 0  # beside a PVS: that PVS's doubt
+    sizes[sizes * view.voxel_volume < min_volume_mm3] = 0
+    # was left out for its shape, or by the user
+    sizes[above * view.voxel_volume >= max(min_volume_mm3, view.voxel_volume)] = 0
+    return _items("missed", parts, (sizes > 0)[parts], sizes, np.zeros(len(sizes)), view)
+
+
+def _items(
+    kind: Kind,
+    parts: NDArray[Any],
+    where: NDArray[np.bool_],
+    sizes: NDArray[np.int64],
+    unstable: NDArray[np.float64],
+    view: _View,
+) -> list[Item]:
+    """Measure the numbered parts inside ``where``, which have ``sizes``."""
+    index = np.nonzero(where)
+    numbers = parts[index]
+    if not len(numbers):
+        return []
+    if view.probability is None:
+        p, entropy = np.full(len(numbers), np.nan), np.ones(len(numbers))
+    else:
+        p = view.probability[index]
+        entropy = _entropy(p, view.threshold)
+    count = np.maximum(sizes, 1)
+    mean = np.bincount(numbers, p, minlength=len(sizes)) / count
+    doubt = np.bincount(numbers, entropy, minlength=len(sizes)) / count
+    order = np.lexsort((-p, numbers))
+    starts = np.searchsorted(numbers[order], np.arange(len(sizes)))
+    peaks = order[np.minimum(starts, len(order) - 1)]
+    index = (index[0] + view.origin[0], index[1] + view.origin[1], index[2] + view.origin[2])
+    known = {point: tuple(np.subtract(point, view.origin)) for point in view.known}
+    inside = {point: at for point, at in known.items() if _holds(where, at)}
+    earlier = {int(parts[at]): point for point, at in inside.items()}
+    total = max(int(view.sizes[1:].sum()), 1)
+    pvs = max(int(np.count_nonzero(view.sizes[1:])), 1)
+    items = []
+    for n in np.flatnonzero(sizes).tolist():
+        peak = peaks[n]
+        items.append(
+            Item(
+                kind=kind,
+                point=earlier.get(
+                    n, (int(index[0][peak]), int(index[1][peak]), int(index[2][peak]))
+                ),
+                voxels=int(sizes[n]),
+                volume_mm3=float(sizes[n] * view.voxel_volume),
+                mean_probability=float(mean[n]),
+                uncertainty=float(doubt[n]),
+                instability=float(unstable[n]),
+                volume_share=float(sizes[n] / total),
+                count_share=1 / pvs,
+            )
+        )
+    return sorted(items, key=lambda item: -item.priority)
+
+
+def _holds(mask: NDArray[np.bool_], at: tuple[Any, ...]) -> bool:
+    inside = all(0 <= i < n for i, n in zip(at, mask.shape, strict=True))
+    return inside and bool(mask[at])
+
+
+def _connected(mask: NDArray[np.bool_]) -> NDArray[Any]:
+    import cc3d
+
+    return np.asarray(cc3d.connected_components(mask, connectivity=26))
+
+
+def _entropy(p: NDArray[np.floating[Any]], threshold: float) -> NDArray[np.float64]:
+    """Entropy in bits after the odds are scaled so that the threshold becomes one half."""
+    p = np.clip(np.asarray(p, np.float64), 1e-6, 1 - 1e-6)
+    odds = p / (1 - p) * (1 - threshold) / threshold
+    q = np.clip(odds / (1 + odds), 1e-9, 1 - 1e-9)
+    return np.asarray(-(q * np.log2(q) + (1 - q) * np.log2(1 - q)))

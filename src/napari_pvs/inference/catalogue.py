@@ -1,0 +1,185 @@
+"""The connected PVS of a mask that is being edited, kept up to date at the price of the edit."""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_pvs.inference.nearby import Point
+from napari_pvs.scans.masks import bounding_box
+
+Index = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
+
+_MANY = 50_000
+"""Changed voxels from which on everything is counted anew."""
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One connected PVS.
+
+    Attributes
+    ----------
+    id
+        Stays while the PVS is edited; of parts of one PVS, the largest keeps it.
+    index
+        Its voxels, as numpy indexes.
+    """
+
+    id: int
+    index: Index
+
+    @property
+    def voxels(self) -> int:
+        """Their number."""
+        return len(self.index[0])
+
+    @property
+    def point(self) -> Point:
+        """The voxel of the PVS nearest to its centre."""
+        points = np.stack(self.index, 1)
+        x, y, z = points[np.square(points - points.mean(0)).sum(1).argmin()]
+        return int(x), int(y), int(z)
+
+
+class Catalogue:
+    """The 26-connected parts of a mask, numbered from the largest.
+
+    Parameters
+    ----------
+    mask
+        (X, Y, Z), above 0 is PVS.
+
+    Examples
+    --------
+    >>> mask = np.zeros((9, 9, 9), bool)
+    >>> mask[1, 1, 1:4] = mask[7, 7, 7] = True
+    >>> [entry.voxels for entry in Catalogue(mask).entries.values()]
+    [3, 1]
+    """
+
+    def __init__(self, mask: NDArray[Any]) -> None:
+        self.entries: dict[int, Entry] = {}
+        self._boxes: dict[int, tuple[Point, Point]] = {}
+        self._next = itertools.count(1)
+        for index in _largest_first(_parts(mask > 0, (0, 0, 0))):
+            self._add(Entry(next(self._next), index))
+
+    def update(self, mask: NDArray[Any], changed: Index) -> tuple[set[int], set[int]]:
+        """Follow an edit.
+
+        Parameters
+        ----------
+        mask
+            After the edit.
+        changed
+            Voxels that entered or left the mask.
+
+        Returns
+        -------
+        Ids that are gone, and ids that are new or have other voxels.
+        """
+        if not len(changed[0]):
+            return set(), set()
+        if len(changed[0]) > _MANY:
+            before = set(self.entries)
+            fresh = Catalogue(mask)
+            self.entries, self._boxes = {}, {}
+            for entry in fresh.entries.values():
+                self._add(Entry(next(self._next), entry.index))
+            return before, set(self.entries)
+        touched = self._near(changed)
+        voxels = [self.entries[key].index for key in touched]
+        low = [min(int(index[axis].min()) for index in (*voxels, changed)) for axis in range(3)]
+        high = [max(int(index[axis].max()) for index in (*voxels, changed)) for axis in range(3)]
+        owner = np.zeros([b - a + 1 for a, b in zip(low, high, strict=True)], np.int64)
+        part = np.zeros(owner.shape, bool)
+        here = _shift(changed, low)
+        part[here] = mask[changed] > 0
+        for key, index in zip(touched, voxels, strict=True):
+            there = _shift(index, low)
+            owner[there] = key
+            part[there] = mask[index] > 0
+        old = {key: self._drop(key) for key in touched}
+        found = _largest_first(_parts(part, (low[0], low[1], low[2])))
+        new: set[int] = set()
+        for index in found:
+            counts = np.bincount(owner[_shift(index, low)])
+            counts[0] = 0
+            key = int(counts.argmax())
+            if not counts[key] or key not in old:
+                key = next(self._next)
+            before_it = old.pop(key, None)
+            self._add(Entry(key, index))
+            if before_it is None or not _same(before_it.index, index):
+                new.add(key)
+        return set(old), new
+
+    def at(self, point: Point) -> int | None:
+        """Id of the PVS that a voxel belongs to."""
+        for key in self._near(_as_index(point), margin=0):
+            index = self.entries[key].index
+            if np.all([axis == i for axis, i in zip(index, point, strict=True)], axis=0).any():
+                return key
+        return None
+
+    def _add(self, entry: Entry) -> None:
+        self.entries[entry.id] = entry
+        x, y, z = entry.index
+        low = (int(x.min()), int(y.min()), int(z.min()))
+        self._boxes[entry.id] = low, (int(x.max()), int(y.max()), int(z.max()))
+
+    def _drop(self, key: int) -> Entry:
+        del self._boxes[key]
+        return self.entries.pop(key)
+
+    def _near(self, index: Index, margin: int = 1) -> list[int]:
+        """Ids whose box lies within ``margin`` voxels of the box of some voxels."""
+        if not self._boxes:
+            return []
+        boxes = np.array(list(self._boxes.values()))
+        low = np.array([axis.min() for axis in index]) - margin
+        high = np.array([axis.max() for axis in index]) + margin
+        hit = ((boxes[:, 0] <= high) & (boxes[:, 1] >= low)).all(1)
+        keys = list(self._boxes)
+        return [keys[i] for i in np.flatnonzero(hit)]
+
+
+def _parts(mask: NDArray[np.bool_], origin: Point) -> Iterable[Index]:
+    """Indices of the voxels of each connected part."""
+    import cc3d
+
+    if not mask.any():
+        return []
+    box = bounding_box(mask)  # the rest of a volume is half of it or more
+    parts = np.asarray(cc3d.connected_components(mask[box], connectivity=26))
+    where = np.nonzero(parts)
+    numbers = parts[where]
+    order = np.argsort(numbers, kind="stable")
+    ends = np.cumsum(np.bincount(numbers)[1:])[:-1]
+    axes = [
+        np.split((axis + side.start + start)[order], ends)
+        for axis, side, start in zip(where, box, origin, strict=True)
+    ]
+    return zip(*axes, strict=True)
+
+
+def _largest_first(parts: Iterable[Index]) -> list[Index]:
+    return sorted(parts, key=lambda index: -len(index[0]))
+
+
+def _shift(index: Index, low: list[int]) -> Index:
+    x, y, z = (axis - start for axis, start in zip(index, low, strict=True))
+    return x, y, z
+
+
+def _same(one: Index, two: Index) -> bool:
+    return len(one[0]) == len(two[0]) and all(map(np.array_equal, one, two))
+
+
+def _as_index(point: Point) -> Index:
+    x, y, z = (np.array([i]) for i in point)
+    return x, y, z

@@ -1,0 +1,288 @@
+"""Saves a draft a moment after each edit, away from the GUI thread, and offers it after a crash."""
+
+import contextlib
+import getpass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QCoreApplication, QObject, QSettings, QTimer, Signal
+
+from napari_pvs.inference.review import Review
+from napari_pvs.widgets.background import Background
+from napari_pvs.widgets.layers import from_display, to_display
+from napari_pvs.widgets.recovery import Made, Offer, Place, Saved
+from napari_pvs.widgets.session import Session
+
+MOMENT_MS = 1500
+"""How long after the last edit a draft is saved."""
+LONGEST_S = 15.0
+"""How long edits without a pause go on without a draft."""
+RETRY_MS = 20_000
+"""When saving is tried again after it failed."""
+
+
+def autosave_of(session: Session) -> "Autosave":
+    """Return the autosave of a session; the first call makes it."""
+    return session.findChild(Autosave) or Autosave(session)
+
+
+@dataclass(eq=False)
+class _Work:
+    """Labels that are edited, and where they belong."""
+
+    layer: Any
+    place: Place
+    made: Made
+    saved: NDArray[Any] | None = None  # what the last draft holds
+    elsewhere: bool = False  # that draft is not where it should be
+    dirty: bool = False
+    since: float = 0.0
+    edits: int = 0
+
+
+class Autosave(QObject):
+    """Saves what is edited in one viewer. Get it by `autosave_of`.
+
+    Parameters
+    ----------
+    session
+        Its owner.
+    """
+
+    told = Signal(str, str)
+    """``info``, ``warning`` or ``error``, and a sentence."""
+    offered = Signal(object)
+    """An `Offer` of edits of an earlier session, or None: there is none any more."""
+    reviewed = Signal(object)
+    """The `Review` of an earlier session, in voxels of the scan's grid."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._session = session
+        self._known: tuple[Any, ...] = ()
+        self._place: Place | None = None
+        self._work: _Work | None = None
+        self._offer: Offer | None = None
+        self._thread = Background(self)
+        self._moment = self._timer(MOMENT_MS, self.flush)
+        self._retry = self._timer(RETRY_MS, self.flush)
+        self._soon = self._timer(0, self._look)
+        session.labels_edited.connect(self._on_edit)
+        for changed in (session.scan_changed, session.study_changed, session.labels_changed):
+            changed.connect(self._on_context)
+        QCoreApplication.instance().aboutToQuit.connect(self.flush)
+        self._on_context()
+
+    @property
+    def rater(self) -> str:
+        """Who edits; remembered from session to session."""
+        name = str(QSettings("napari-pvs", "napari-pvs").value("rater", ""))
+        with contextlib.suppress(OSError, KeyError, ImportError):  # who has no name, has no account
+            name = name or getpass.getuser()
+        return name or "unknown"
+
+    @rater.setter
+    def rater(self, name: str) -> None:
+        QSettings("napari-pvs", "napari-pvs").setValue("rater", name.strip())
+
+    @property
+    def dirty(self) -> bool:
+        """Whether there are edits that no draft holds yet."""
+        return self._work is not None and self._work.dirty
+
+    @property
+    def in_study(self) -> bool:
+        """Whether the scan that is shown belongs to a study."""
+        return self._place is not None and self._place.in_study
+
+    def flush(self) -> None:
+        """Save a draft of what was edited, if no draft holds it."""
+        self._moment.stop()
+        self._retry.stop()
+        work = self._work
+        if work is None or not work.dirty:
+            return
+        work.dirty = False
+        labels = work.layer.data.copy()
+
+        def write() -> Saved | None:
+            same = work.saved is not None and np.array_equal(work.saved, labels)
+            if same and not work.elsewhere:
+                return None
+            saved = work.place.draft(from_display(labels), work.made, kept=same)
+            work.saved, work.elsewhere = labels, bool(saved.notes)
+            return saved
+
+        def tell(saved: Saved | None) -> None:
+            if saved is not None and saved.notes:
+                self.told.emit("warning", " ".join(saved.notes))
+                self._try_again(work)
+            elif saved is not None:
+                when = saved.revision.time.astimezone()
+                self.told.emit("info", f"Draft saved at {when:%H:%M:%S}.")
+                if work.place.in_study:
+                    self._session.study_written.emit()
+
+        def fail(text: str) -> None:
+            self._try_again(work)
+            self.told.emit("error", f"{text} Your edits are still in the viewer; autosave goes on.")
+
+        self._thread.submit(write, tell, fail)
+
+    def save_final(self) -> None:
+        """Save the labels as a final revision of the study's subject."""
+        work = self._work
+        if work is not None:
+            self._finish(work, None)
+
+    def export(self, path: Path) -> None:
+        """Write the labels to a file in the geometry of the scan's file."""
+        work = self._work
+        if work is not None:
+            self._finish(work, path)
+
+    def restore(self) -> None:
+        """Bring the edits that were offered back, as one step that can be undone."""
+        offer = self._offer
+        if offer is None:
+            return
+        layer = self._session.labels or self._session.new_labels()
+        labels = np.ascontiguousarray(to_display(offer.labels))
+        if labels.max(initial=0) > np.iinfo(layer.data.dtype).max:
+            labels = labels > 0
+        where = np.nonzero(layer.data != labels)
+        if len(where[0]):
+            layer.data_setitem(where, labels[where].astype(layer.data.dtype))
+        self.decline()
+
+    def decline(self) -> None:
+        """Take the offer back; its edits stay on disk, and newer ones will be offered instead."""
+        self._offer = None
+        self.offered.emit(None)
+
+    def look(self) -> None:
+        """Look for edits and decisions of an earlier session; signals carry them."""
+        self._soon.start()
+
+    def save_review(self, review: Review) -> None:
+        """Keep what was decided; points are voxels of the scan's grid."""
+        place = self._place
+        if place is not None:
+            self._thread.submit(
+                lambda: place.save_review(review),
+                lambda _: None,
+                lambda text: self.told.emit("error", f"{text} Decisions are kept until you close."),
+            )
+
+    def _finish(self, work: _Work, path: Path | None) -> None:
+        self._moment.stop()
+        labels, made, edits = work.layer.data.copy(), self._made(), work.edits
+        meta = work.layer.as_layer_data_tuple()[1]
+        copy = path is not None and work.place.in_study
+
+        def write() -> Saved | None:
+            if path is not None:
+                from napari_pvs.widgets.writer import write_labels
+
+                write_labels(str(path), labels, meta)
+            if copy:  # the revisions of the study are what counts
+                return None
+            saved = work.place.final(from_display(labels), made)
+            work.saved = labels
+            return saved
+
+        def tell(saved: Saved | None) -> None:
+            if saved is not None and work.edits == edits:
+                work.dirty = False
+                if work is self._work:
+                    self._session.unsaved = False
+                    self.decline()
+            done = f"Saved as revision {saved.revision.number}." if saved else ""
+            if path is not None:
+                done = f"Saved {path}."
+            if copy:
+                done += " In the study the labels are still a draft."
+            notes = saved.notes if saved and path is None else ()
+            self.told.emit("warning" if notes else "info", " ".join([done, *notes]))
+            if self.dirty:
+                self._moment.start()
+            if path is None:
+                self._session.study_written.emit()
+
+        def fail(text: str) -> None:
+            self._moment.start()
+            self.told.emit("error", f"{text} Nothing is lost: the labels are still in the viewer.")
+
+        self._thread.submit(write, tell, fail)
+
+    def _try_again(self, work: _Work) -> None:
+        if work is self._work:
+            work.dirty = True
+            self._retry.start()
+
+    def _on_edit(self) -> None:
+        work = self._work
+        if work is None:
+            return
+        work.edits += 1
+        work.made = self._made()
+        if not work.dirty:
+            work.dirty, work.since = True, time.monotonic()
+        if time.monotonic() - work.since < LONGEST_S or not self._moment.isActive():
+            self._moment.start()
+
+    def _on_context(self) -> None:
+        session = self._session
+        layer, scan, subject = session.labels, session.scan, session.subject
+        # a scan from elsewhere may be shown while a study is open
+        ours = scan is not None and subject is not None and scan.source.path is not None
+        ours = ours and scan.source.path in (subject.t1, subject.t2)
+        name, study = (subject.name, session.study) if ours else (None, None)
+        known, self._known = self._known, (layer, scan, study, name)
+        if known == self._known:
+            return
+        self.flush()  # what was edited until now
+        if known[1:] != self._known[1:]:
+            self._place = None if scan is None else Place(scan, study, name)
+            self.decline()
+            self.look()
+        self._work = None
+        if layer is not None and self._place is not None:
+            self._work = _Work(layer, self._place, self._made())
+
+    def _look(self) -> None:
+        place = self._place
+        if place is None:
+            return
+
+        def show(found: tuple[Offer | None, Review]) -> None:
+            if place is not self._place:
+                return
+            self.reviewed.emit(found[1])
+            if not self.dirty:
+                self._offer = found[0]
+                self.offered.emit(found[0])
+
+        self._thread.submit(
+            lambda: (place.pending(), place.review()),
+            show,
+            lambda text: self.told.emit("warning", text),
+        )
+
+    def _made(self) -> Made:
+        prediction, subject = self._session.prediction, self._session.subject
+        weights = None if prediction is None else prediction.weights_id
+        corrected = weights is not None or (subject is not None and subject.label is not None)
+        return Made(self.rater, "corrected" if corrected else "drawn", weights)
+
+    def _timer(self, milliseconds: int, call: Callable[[], None]) -> QTimer:
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.setInterval(milliseconds)
+        timer.timeout.connect(call)
+        return timer

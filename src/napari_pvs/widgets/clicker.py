@@ -1,0 +1,213 @@
+"""Carries out clicks on the labels: each is one step that can be undone."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from qtpy.QtCore import QObject, Signal
+
+from napari_pvs.errors import InputError
+from napari_pvs.inference.click import (
+    Change,
+    NothingFound,
+    grow,
+    regrow,
+    remove,
+    require_background,
+    split,
+)
+from napari_pvs.inference.evidence import Evidence, from_intensities, from_map
+from napari_pvs.inference.nearby import Point, snap
+from napari_pvs.widgets.layers import grid_index, to_display
+from napari_pvs.widgets.local_pass import LocalPass
+from napari_pvs.widgets.session import Session
+
+Mode = Literal["add", "remove", "split", "more", "less"]
+
+_FOLLOWED = {
+    "probability": "the probability map",
+    "network": "a local pass of the network",
+    "intensity": "intensities alone",
+}
+
+
+class Clicker(QObject):
+    """What a click on a voxel of the labels layer does.
+
+    Evidence comes from the newest prediction's probability map; where there is no prediction, from
+    a network pass around the click, in a process that is started by `warm`; and where neither
+    shows a PVS or the network cannot be run, from the intensities.
+
+    Parameters
+    ----------
+    session
+        Of the viewer.
+    parent
+        Ends the network's process.
+    """
+
+    said = Signal(str)
+    """What was done."""
+    failed = Signal(str)
+    """Why nothing was done; one sentence with the remedy."""
+    done = Signal(str, object)
+    """A click was carried out: its mode and the voxel."""
+
+    def __init__(self, session: Session, parent: QObject) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._scan = session.scan
+        self._pass: LocalPass | None = None
+        self._failed = False  # of this scan; it is not tried again
+        self._waiting: dict[int, tuple[Point, Callable[[Evidence], None]]] = {}
+        session.prediction_changed.connect(self._rest)
+        session.scan_changed.connect(self._rest)
+
+    @property
+    def reason(self) -> str | None:
+        """Why clicks can do nothing now."""
+        if self._session.scan is None:
+            return "load a scan first."
+        if self._session.labels is None:
+            return "there are no labels yet; make some first."
+        return None
+
+    def warm(self) -> None:
+        """Make the network ready where clicks will need it."""
+        scan = self._session.scan
+        if scan is None or self._session.prediction is not None or self._pass is not None:
+            return
+        if self._failed:
+            return
+        self._pass = LocalPass(scan, self)
+        self._pass.answered.connect(self._on_answer)
+        self._pass.failed.connect(self._on_failure)
+
+    def stop(self) -> None:
+        """End the network's process."""
+        self._waiting.clear()
+        if self._pass is not None:
+            self._pass.stop()
+            self._pass.deleteLater()
+            self._pass = None
+
+    def click(self, mode: Mode, point: Point) -> None:
+        """Do what a mode does at a voxel of the labels layer's data.
+
+        The answer comes by a signal: at once, or when the network has answered.
+        """
+        if self.reason is not None:
+            self.failed.emit(f"Nothing was changed: {self.reason}")
+            return
+        mask, size = self._session.labels.data, self._size()
+        try:
+            if mode == "remove":
+                self._apply(mode, point, remove(point, mask, size))
+            elif mode == "split":
+                self._apply(mode, point, split(point, mask, size))
+            elif mode == "add":
+                require_background(point, mask)  # before the network is asked
+                self._evidence(point, lambda evidence: self._add(point, evidence))
+            else:
+                at = snap(point, mask, size)
+                self._evidence(at, lambda evidence: self._regrow(mode, at, evidence))
+        except InputError as error:
+            self.failed.emit(_sentence(error))
+
+    def _add(self, point: Point, evidence: Evidence) -> None:
+        mask, size = self._session.labels.data, self._size()
+        try:
+            change = grow(point, evidence, mask, size)
+        except NothingFound:
+            if evidence.source == "intensity":
+                raise
+            change = grow(point, self._intensities(point), mask, size)
+        self._apply("add", point, change)
+
+    def _regrow(self, mode: Literal["more", "less"], point: Point, evidence: Evidence) -> None:
+        mask, size = self._session.labels.data, self._size()
+        self._apply(mode, point, regrow(point, evidence, mask, size, mode))
+
+    def _apply(self, mode: Mode, point: Point, change: Change) -> None:
+        layer = self._session.labels
+        value = (layer.selected_label or 1) if change.value else 0
+        layer.data_setitem(change.indices, value)
+        count = len(change.indices[0])
+        volume = f"{count} voxels, {count * float(np.prod(self._size())):.1f} mm³"
+        if mode == "split":
+            self.said.emit(f"Split; {volume} between the parts taken away.")
+        elif change.value:
+            self.said.emit(f"Added {volume}, from {_FOLLOWED[change.source]}.")
+        else:
+            self.said.emit(f"Took away {volume}.")
+        self.done.emit(mode, point)
+
+    def _evidence(self, point: Point, then: Callable[[Evidence], None]) -> None:
+        scan, prediction = self._session.scan, self._session.prediction
+        if prediction is not None:
+            then(from_map(to_display(prediction.probability), point, self._size()))
+            return
+        self.warm()
+        if self._pass is None:
+            then(self._intensities(point))
+            return
+        at = grid_index(point, scan)
+        known = self._pass.known(at)
+        if known is not None:
+            then(_displayed(known, scan.grid.shape))
+            return
+        if not self._pass.ready:
+            self.said.emit("The network is being loaded; the click is carried out then.")
+        self._waiting[self._pass.ask(at)] = point, then
+
+    def _intensities(self, point: Point) -> Evidence:
+        scan = self._session.scan
+        t1, t2 = (None if a is None else to_display(a) for a in (scan.t1, scan.t2))
+        return from_intensities(t1, t2, to_display(scan.brain), point, self._size())
+
+    def _size(self) -> tuple[float, float, float]:
+        x, y, z = self._session.scan.grid.voxel_size
+        return z, y, x
+
+    def _on_answer(self, number: int, evidence: Evidence) -> None:
+        _, then = self._waiting.pop(number)
+        self._carry_out(then, lambda: _displayed(evidence, self._session.scan.grid.shape))
+
+    def _on_failure(self, text: str) -> None:
+        waiting = list(self._waiting.values())
+        self.stop()
+        self._failed = True
+        self.failed.emit(f"{text} Clicks follow the intensities instead.")
+        for point, then in waiting:
+            self._carry_out(then, lambda point=point: self._intensities(point))
+
+    def _carry_out(
+        self, then: Callable[[Evidence], None], evidence: Callable[[], Evidence]
+    ) -> None:
+        if self.reason is not None:
+            return
+        try:
+            then(evidence())
+        except InputError as error:
+            self.failed.emit(_sentence(error))
+
+    def _rest(self) -> None:
+        """End a process that nobody needs: there is a map now, or another scan."""
+        scan = self._session.scan
+        if scan is not self._scan:
+            self._scan, self._failed = scan, False
+            self.stop()
+        elif self._session.prediction is not None:
+            self.stop()
+
+
+def _displayed(evidence: Evidence, shape: tuple[int, int, int]) -> Evidence:
+    """Turn evidence on the scan's grid into the order of its layers."""
+    x, y, z = evidence.box
+    flipped = slice(shape[1] - y.stop, shape[1] - y.start)
+    return Evidence(to_display(evidence.values), (z, flipped, x), evidence.source)
+
+
+def _sentence(error: Any) -> str:
+    text = str(error)
+    return text[0].upper() + text[1:]

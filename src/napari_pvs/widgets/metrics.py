@@ -1,0 +1,284 @@
+"""The Metrics dock: how labels agree with a reference, and where they do not."""
+
+from pathlib import Path
+from typing import Any
+
+from napari.layers import Labels
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFileDialog,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QSizePolicy,
+    QTabWidget,
+)
+
+from napari_pvs.errors import InputError
+from napari_pvs.widgets import exchange
+from napari_pvs.widgets.layers import mask_layer, to_display
+from napari_pvs.widgets.load import FILES
+from napari_pvs.widgets.parts import Button, Dock, LayerBox, Notice, show_voxel
+from napari_pvs.widgets.progress import JobBar
+from napari_pvs.widgets.scoring import Agreement, Spot, agreement
+from napari_pvs.widgets.session import version
+from napari_pvs.widgets.study_scores import StudyScores, ask_where, write
+from napari_pvs.widgets.tables import Column, Table
+from napari_pvs.widgets.worker import Job, Result, store
+
+ZOOM = 12.0
+"""Pixels per mm at which a PVS is well seen."""
+_AFTER_MS = 60  # a stroke is measured when no other has followed for so long
+
+_MEASURES = (
+    ("DSC", "Dice: 1 is full agreement.", lambda a: a.voxels.dsc, "{:.3f}"),
+    ("AVD", "Difference of the volumes, in % of the reference's.",
+     lambda a: a.voxels.avd_percent, "{:.1f} %"),
+    ("Recall", "Share of the reference's voxels that are found.",
+     lambda a: a.voxels.recall, "{:.3f}"),
+    ("Precision", "Share of the voxels that are right.",
+     lambda a: a.voxels.precision, "{:.3f}"),
+    ("PVS recall", "Share of the reference's PVS of which a voxel is found.",
+     lambda a: a.pvs.recall, "{:.3f}"),
+    ("PVS prec.", "Share of the PVS that touch the reference.",
+     lambda a: a.pvs.precision, "{:.3f}"),
+    ("PVS", "Number of connected PVS / of the reference's.",
+     lambda a: (a.pvs.n_predicted, a.pvs.n_reference), "{0[0]} / {0[1]}"),
+    ("mm³", "Volume of the PVS / of the reference's.",
+     lambda a: (a.voxels.volume_predicted_mm3, a.voxels.volume_reference_mm3),
+     "{0[0]:,.0f} / {0[1]:,.0f}"),
+)  # fmt: skip
+_NARROW = 6  # of the measures stand side by side; the others have two numbers
+_SPOTS = (
+    Column("At (slice, row, column)", lambda spot: "{}, {}, {}".format(*spot.index)),
+    Column("mm³", lambda spot: spot.volume_mm3, "{:.1f}", "Its volume."),
+)
+
+
+class Metrics(Dock):
+    """Measure labels, or a prediction, against a reference.
+
+    Parameters
+    ----------
+    napari_viewer
+        Given by napari.
+    """
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__(napari_viewer)
+        self.notice, self.hint = Notice(), Notice()
+        self.bar = JobBar(self.notice)
+        self.agreement: Agreement | None = None
+        self._seen: Any = None
+        self._watched: list[Any] = []
+        form = self.group("Compare")
+        self.what = LayerBox(self.session, Labels, "my labels, else the prediction")
+        self.what.setToolTip("What is measured.")
+        self.reference = LayerBox(self.session, Labels, "none")
+        self.reference.setToolTip("What it is compared with.")
+        self.file = Button("File…", "Open a mask of this scan as the reference.", self._browse)
+        self.file.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        row = QHBoxLayout()
+        row.addWidget(self.reference, 1)
+        row.addWidget(self.file)
+        form.addRow("Measure", self.what)
+        form.addRow("Reference", row)
+        self.inside = QCheckBox("only inside the brain")
+        self.inside.setChecked(True)
+        form.addRow(self.inside)
+        form.addRow(self.hint)
+
+        self.values: dict[str, QLabel] = {}
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(6)
+        for at, (name, tip, _, _) in enumerate(_MEASURES):
+            value = self.values[name] = QLabel("–")
+            wide = at >= _NARROW
+            row, column = (at - _NARROW // 2, 0) if wide else (at // 2, 2 * (at % 2))
+            title = QLabel(name)
+            for label in (title, value):
+                label.setToolTip(tip)
+            grid.addWidget(title, row, column)
+            grid.addWidget(value, row, column + 1, 1, 3 if wide else 1)
+        grid.setColumnStretch(1, 1)
+        grid.setColumnStretch(3, 1)
+        agree = self.group("Agreement")
+        agree.addRow(grid)
+        self.missed, self.false = (
+            Table(_SPOTS, "Move to a row, and the viewer jumps there.") for _ in range(2)
+        )
+        self.tabs = QTabWidget()
+        for table in (self.missed, self.false):
+            table.selected.connect(self._jump)
+            self.tabs.addTab(table, "")
+        agree.addRow(self.tabs)
+        self.tsv = Button("Export TSV…", "All measures of this scan, as a table.", self._save_tsv)
+        self.png = Button("Export PNG…", "A picture of what is shown here.", self._save_png)
+        row = QHBoxLayout()
+        row.addWidget(self.tsv)
+        row.addWidget(self.png)
+        agree.addRow(row)
+
+        self.study = StudyScores(self)
+        self.group("Study").addRow(self.study)
+        self.body.addWidget(self.bar)
+        self.body.addWidget(self.notice)
+
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(_AFTER_MS)
+        self._soon.timeout.connect(self.update_numbers)
+        self.what.currentIndexChanged.connect(lambda _: self._soon.start())
+        self.inside.toggled.connect(lambda _: self._again())
+        self.reference.currentIndexChanged.connect(lambda _: self._choose_reference())
+        session = self.session
+        session.labels_edited.connect(self._soon.start)
+        session.labels_changed.connect(self._soon.start)
+        session.scan_changed.connect(self._again)
+        session.prediction_changed.connect(self._again)
+        session.reference_changed.connect(self._on_reference)
+        session.study_changed.connect(self.check)
+        self._on_reference()
+        self.update_numbers()
+
+    def measured(self) -> Any:
+        """The layer that is measured, or None."""
+        prediction = self.session.prediction
+        for layer in (self.what.layer(), self.session.labels):
+            if layer is not None:
+                return layer
+        return prediction.layer if prediction else None
+
+    def update_numbers(self) -> None:
+        """Measure, unless nothing has changed since."""
+        layer, reference = self.measured(), self.session.reference
+        self._watch([one for one in (layer, reference) if one is not None])
+        if layer is None or reference is None or layer is reference:
+            self._seen = None
+            self._show(None)
+            return
+        seen = (layer, version(layer), reference, version(reference))
+        if seen == self._seen:
+            return
+        self._seen = seen
+        if layer.data.shape != reference.data.shape:
+            self._show(None)
+            self.hint.error(
+                f"the layer {layer.name!r} has other voxels than {reference.name!r}; choose two "
+                "layers of one scan."
+            )
+            return
+        volume = float(abs(layer.scale[-1] * layer.scale[-2] * layer.scale[-3]))
+        self._show(agreement(layer.data, reference.data, volume, self._region(layer)))
+
+    def open_reference(self, path: Path) -> None:
+        """Show a label file of this scan, and compare with it."""
+        scan = self.session.scan
+        job = Job({"verb": "mask", "path": str(path)}, self, store(scan))
+
+        def on_done(result: Result) -> None:
+            if scan is not self.session.scan:
+                return
+            # a copy, because its folder goes
+            mask = exchange.load_array(result.path, "mask").copy()
+            name = path.name.split(".")[0]
+            data, meta, _ = mask_layer(mask, scan, name, "reference")
+            self.session.set_reference(self.session.viewer.add_labels(data, **meta))
+
+        job.finished.connect(on_done)
+        self.run(self.bar.follow(job, "Reading …"))
+
+    def check(self) -> None:
+        """Enable what can be done now, and say what is missing."""
+        scan = self.session.scan
+        self.file.allow_if(None if scan is not None else "load a scan first (the Load dock).")
+        reason = None if self.agreement else "choose a layer and a reference."
+        self.tsv.allow_if(reason)
+        self.png.allow_if(reason)
+        self.study.check()
+
+    def _region(self, layer: Any) -> Any:
+        scan = self.session.scan
+        if scan is None or not self.inside.isChecked():
+            return None
+        region = to_display(scan.brain)
+        return region if region.shape == layer.data.shape else None
+
+    def _show(self, found: Agreement | None) -> None:
+        self.agreement = found
+        for name, _, value, style in _MEASURES:
+            number = None if found is None else value(found)
+            self.values[name].setText("–" if number is None else f"<b>{style.format(number)}</b>")
+        missed, false = ((), ()) if found is None else (found.missed, found.false)
+        for at, (table, spots, title) in enumerate(
+            ((self.missed, missed, "Missed"), (self.false, false, "False"))
+        ):
+            table.set_rows(spots)
+            self.tabs.setTabText(at, f"{title} ({len(spots)})")
+        if found is not None:
+            self.hint.clear()
+        elif self.session.reference is None:
+            self.hint.say("To measure, choose a reference: a layer, or a file.")
+        elif self.measured() is self.session.reference:
+            self.hint.say("To measure, choose another layer than the reference.")
+        else:
+            self.hint.say("To measure, segment the scan or draw labels.")
+        self.check()
+
+    def _again(self) -> None:
+        self._seen = None
+        self._soon.start()
+
+    def _watch(self, layers: list[Any]) -> None:
+        """Follow strokes in layers that are not the session's labels too."""
+        if [id(one) for one in layers] == [id(one) for one in self._watched]:
+            return
+        for one in self._watched:
+            one.events.set_data.disconnect(self._on_layer)
+            one.events.paint.disconnect(self._on_layer)
+        self._watched = layers
+        for one in layers:
+            one.events.set_data.connect(self._on_layer)
+            one.events.paint.connect(self._on_layer)
+
+    def _on_layer(self, _: Any) -> None:
+        self._soon.start()
+
+    def _on_reference(self) -> None:
+        self.reference.choose(self.session.reference)
+        self._again()
+
+    def _choose_reference(self) -> None:
+        try:
+            self.session.set_reference(self.reference.layer())
+        except InputError as error:
+            self.notice.error(str(error))
+            self.reference.choose(self.session.reference)
+
+    def _jump(self, spot: Spot) -> None:
+        show_voxel(self.session.viewer, self.session.reference, spot.index, ZOOM)
+
+    def _browse(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(self, "Choose a reference mask", "", FILES)
+        if name:
+            self.open_reference(Path(name))
+
+    def _save_tsv(self) -> None:
+        from napari_pvs.evaluation.compare import Comparison, score
+        from napari_pvs.evaluation.tables import to_tsv
+
+        path = ask_where(self, "measures.tsv", "Table (*.tsv)")
+        if path:
+            layer, reference = self.measured(), self.session.reference
+            subject = self.session.subject.name if self.session.subject else layer.name
+            one = score(
+                layer.data, reference.data, layer.scale, subject=subject,
+                region=self._region(layer),
+            )  # fmt: skip
+            write(path, to_tsv(Comparison((one,))), self.notice)
+
+    def _save_png(self) -> None:
+        path = ask_where(self, "measures.png", "Picture (*.png)")
+        if path and not self.tabs.parentWidget().grab().save(str(path)):
+            self.notice.error(f"{path} cannot be written; choose another folder.")

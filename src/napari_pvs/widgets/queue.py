@@ -1,0 +1,222 @@
+"""The review queue: single PVS in the order in which looking at them pays most."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_pvs.inference.candidates import candidates
+from napari_pvs.inference.review import Item, Queue, Review, Verdict
+from napari_pvs.scans.scan import Scan
+from napari_pvs.widgets.autosave import Autosave
+from napari_pvs.widgets.background import Background
+from napari_pvs.widgets.clicker import Clicker
+from napari_pvs.widgets.layers import display_index, grid_index, to_display
+from napari_pvs.widgets.parts import Button, Notice, show_voxel
+from napari_pvs.widgets.session import Session
+
+ZOOM = 12.0
+"""Pixels of the canvas per mm when the viewer jumps to a PVS."""
+PAUSE_MS = 600
+"""How long after a change of prediction or labels the queue is made anew."""
+_THRESHOLD, _MIN_VOLUME_MM3 = 0.5, 1.0  # where no prediction says otherwise
+
+
+class QueuePanel(QWidget):
+    """Shows one item at a time, says why, and takes the decision.
+
+    Parameters
+    ----------
+    session
+        Of the viewer.
+    clicker
+        Adds and removes what was decided.
+    autosave
+        Keeps the decisions.
+    """
+
+    moved = Signal(object)
+    """The `Item` that is shown, or None."""
+
+    def __init__(self, session: Session, clicker: Clicker, autosave: Autosave) -> None:
+        super().__init__()
+        self._session, self._clicker, self._autosave = session, clicker, autosave
+        self.queue: Queue | None = None
+        self.item: Item | None = None
+        self._review = Review()  # points are voxels of the layers
+        self._scan: Scan | None = None
+        self._turn = 0
+        self._thread = Background(self)
+        self.left = QLabel()
+        self.done = QProgressBar()
+        self.done.setTextVisible(False)
+        self.done.setMaximumHeight(6)
+        self.why = Notice()
+        self.accept = Button("Accept", "It is a PVS; a missed one is added. Key Y.", self.yes)
+        self.reject = Button("Reject", "It is no PVS; it is taken away. Key N.", self.no)
+        self.skip = Button("Skip", "Decide later: it comes back last. Key K.", self.later)
+        self.next = Button("Next", "Look at the next one without a decision. Key J.", self.move_on)
+        buttons = QHBoxLayout()
+        buttons.setSpacing(3)
+        for button in (self.accept, self.reject, self.skip, self.next):
+            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # the canvas keeps its keys
+            buttons.addWidget(button)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.left, self.done, self.why):
+            column.addWidget(widget)
+        column.addLayout(buttons)
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.setInterval(PAUSE_MS)
+        self._later.timeout.connect(self.make)
+        for changed in (session.labels_changed, session.prediction_changed, session.scan_changed):
+            changed.connect(self._on_change)
+        # napari tells of an edit before it is in the data
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(0)
+        self._soon.timeout.connect(self._look)
+        session.labels_edited.connect(self._soon.start)
+        autosave.reviewed.connect(self._on_review)
+        self._on_change()
+
+    def make(self) -> None:
+        """Put the PVS in order, in a thread."""
+        self._later.stop()
+        layer, scan = self._session.labels, self._session.scan
+        if layer is None or scan is None:
+            return
+        prediction = self._session.prediction
+        score = None if prediction is None else to_display(prediction.probability)
+        threshold = prediction.threshold if prediction else _THRESHOLD
+        smallest = prediction.min_volume if prediction else _MIN_VOLUME_MM3
+        mask = layer.data > 0
+        known = [decision.point for decision in self._review.decisions]
+        self._turn += 1
+        turn = self._turn
+
+        self._thread.submit(
+            lambda: candidates(mask, score, threshold, scan.grid.voxel_volume, smallest, known),
+            lambda items: self._on_made(turn, items),
+        )
+
+    def yes(self) -> None:
+        """Accept what is shown."""
+        self._decide("accept")
+
+    def no(self) -> None:
+        """Reject what is shown."""
+        self._decide("reject")
+
+    def later(self) -> None:
+        """Put what is shown last."""
+        self._decide("skip")
+
+    def move_on(self) -> None:
+        """Show the next item, the first where none is shown."""
+        pending = self.queue.pending if self.queue else []
+        places = [item.point for item in pending]
+        if self.item is not None and self.item.point in places:
+            at = places.index(self.item.point) + 1
+            self._show(pending[at % len(pending)])
+        else:
+            self._show(pending[0] if pending else None)
+
+    def _decide(self, verdict: Verdict) -> None:
+        item, queue = self.item, self.queue
+        if item is None or queue is None:
+            self.move_on()
+            return
+        before = queue.pending
+        at = before.index(item) if item in before else 0
+        layer = self._session.labels
+        wanted = {"accept": True, "reject": False}.get(verdict)
+        if wanted is not None and bool(layer.data[item.point]) != wanted:
+            self._clicker.click("add" if wanted else "remove", item.point)
+            if bool(layer.data[item.point]) != wanted:
+                return  # the dock says why
+        queue.look(layer.data)
+        queue.decide(item, verdict, self._autosave.rater, datetime.now(UTC))
+        self._review = queue.review
+        self._keep()
+        left = queue.pending
+        after = [one for one in before[at + 1 :] if one in left]
+        self._show(next(iter(after or left), None))
+
+    def _show(self, item: Item | None) -> None:
+        self.item = item
+        layer = self._session.labels
+        if item is not None and layer is not None:
+            show_voxel(self._session.viewer, layer, item.point, ZOOM)
+            self._session.viewer.layers.selection.active = layer  # its keys work there only
+        self._tell()
+        self.moved.emit(item)
+
+    def _tell(self) -> None:
+        items = self.queue.items if self.queue else []
+        pending = self.queue.pending if self.queue else []
+        reason = None
+        if self._session.labels is None:
+            reason = "there are no labels yet."
+        elif not pending:
+            reason = "nothing is left." if items else "there is nothing to review."
+        for button in (self.accept, self.reject, self.skip, self.next):
+            button.allow_if(reason)
+        self.next.setText("Next" if self.item is not None else "Start")
+        if reason is None and self.item is None:
+            for button in (self.accept, self.reject, self.skip):
+                button.allow_if("start the review first.")
+        self.done.setRange(0, max(len(items), 1))
+        self.done.setValue(len(items) - len(pending))
+        self.left.setText(f"{len(pending)} of {len(items)} left" if items else "Nothing to review.")
+        if self.item is None:
+            self.why.clear()
+        else:
+            self.why.say(self.item.reason)
+
+    def _look(self) -> None:
+        """See what an edit or its undoing has decided."""
+        layer = self._session.labels
+        if self.queue is not None and layer is not None:
+            self.queue.look(layer.data)
+            self._tell()
+
+    def _on_change(self) -> None:
+        if self._session.scan is not self._scan:
+            self._scan, self._review = self._session.scan, Review()
+        if self._session.labels is None or self._session.scan is None:
+            self._turn += 1
+            self.queue, self.item = None, None
+            self._tell()
+        else:
+            self._later.start()
+
+    def _on_made(self, turn: int, items: list[Item]) -> None:
+        layer = self._session.labels
+        if turn != self._turn or layer is None:
+            return
+        self.queue = Queue(items, self._review, layer.data)
+        shown = None if self.item is None else self.item.point
+        self.item = next((item for item in items if item.point == shown), None)
+        self._tell()
+
+    def _on_review(self, review: Review) -> None:
+        self._review = self._turned(review, display_index)
+        if self._session.labels is not None:
+            self._later.start()
+
+    def _keep(self) -> None:
+        self._autosave.save_review(self._turned(self._review, grid_index))
+
+    def _turned(self, review: Review, turn: Any) -> Review:
+        scan = self._session.scan
+        if scan is None:
+            return review
+        return Review(
+            decisions=tuple(
+                one.model_copy(update={"point": turn(one.point, scan)}) for one in review.decisions
+            )
+        )

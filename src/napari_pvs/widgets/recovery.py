@@ -1,0 +1,289 @@
+"""Where the edits of a scan's labels are kept, and what was left there by an earlier session.
+
+In a study they are revisions of the subject. Else, and where a study cannot be written, they are
+revisions in a folder of the user's own: the folder of a scan may be read-only, or shared with
+people who should not find half-done labels there. The scan is known again by its voxels, wherever
+its files are.
+"""
+
+import hashlib
+import logging
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+from numpy.typing import NDArray
+
+from napari_pvs.errors import InputError
+from napari_pvs.files import write_text
+from napari_pvs.inference.review import Review
+from napari_pvs.scans.grid import Grid, to_ras
+from napari_pvs.scans.scan import Scan
+from napari_pvs.study.labels import LabelStore
+from napari_pvs.study.layout import label_folder
+from napari_pvs.study.revision import Origin, Revision, State
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Offer:
+    """Edits that were never saved as final.
+
+    Attributes
+    ----------
+    revision
+        The newest draft.
+    labels
+        (X, Y, Z) on the scan's grid.
+    """
+
+    revision: Revision
+    labels: NDArray[np.int32]
+
+    @property
+    def text(self) -> str:
+        """What it is, in a sentence."""
+        when = self.revision.time.astimezone().strftime("%d %B %Y, %H:%M")
+        return (
+            f"Edits by {self.revision.author} of {when} were not saved as final: "
+            f"{self.revision.volume_mm3:.0f} mm³ of PVS."
+        )
+
+
+@dataclass(frozen=True)
+class Made:
+    """Who made labels, and how.
+
+    Attributes
+    ----------
+    author
+        The rater.
+    origin
+        ``drawn``, or ``corrected`` from something.
+    weights
+        Id of the weights of the prediction they were corrected from.
+    """
+
+    author: str
+    origin: Origin
+    weights: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """A revision that was written.
+
+    Attributes
+    ----------
+    revision
+        It; None where nothing was written because the labels are kept already.
+    notes
+        What the user should know.
+    """
+
+    revision: Revision | None
+    notes: tuple[str, ...] = ()
+
+
+class Place:
+    """Where the labels of one scan go. Its calls read and write files: not for the GUI thread.
+
+    Parameters
+    ----------
+    scan
+        Whose labels.
+    study, subject
+        Where it belongs to; None outside a study.
+    """
+
+    def __init__(self, scan: Scan, study: Path | None = None, subject: str | None = None) -> None:
+        self.scan = scan
+        self.study, self.subject = study, subject
+        self._parents: dict[Path, int] = {}
+
+    @property
+    def in_study(self) -> bool:
+        """Whether the scan belongs to a study."""
+        return self.study is not None and self.subject is not None
+
+    @cached_property
+    def _roots(self) -> list[tuple[Path, str]]:
+        own = (recovery_folder(), f"sub-{scan_key(self.scan)}")
+        return [(self.study, self.subject), own] if self.study and self.subject else [own]
+
+    def draft(self, labels: NDArray[Any], made: Made, kept: bool = False) -> Saved:
+        """Save a draft: in the study or, if that cannot be written, in the user's own folder.
+
+        Parameters
+        ----------
+        labels
+            (X, Y, Z) on the scan's grid.
+        made
+            By whom, and how.
+        kept
+            The user's own folder holds these labels: only the study is tried.
+
+        Raises
+        ------
+        InputError
+            Neither can be written.
+        """
+        refused: list[str] = []
+        for root in self._roots[:1] if kept else self._roots:
+            try:
+                revision = self._save(root, labels, made, "draft")
+            except (InputError, OSError) as error:
+                refused.append(str(_explained(error)))
+                log.warning("Autosave failed: %s", error)
+            else:
+                return Saved(revision, self._notes(refused))
+        if kept:
+            return Saved(None, self._notes(refused))
+        raise InputError(refused[0])
+
+    def final(self, labels: NDArray[Any], made: Made) -> Saved:
+        """Save a final revision in the study, and let nothing older be offered again.
+
+        Outside a study this only says that the labels were saved elsewhere.
+
+        Parameters
+        ----------
+        labels, made
+            As in `draft`.
+
+        Raises
+        ------
+        InputError
+            It cannot be written.
+        """
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                revision = self._save(self._roots[0], labels, made, "final")
+                for root in self._roots[1:]:
+                    if LabelStore(*root).pending() is not None:
+                        self._save(root, labels, made, "final")
+            except OSError as error:
+                raise _explained(error) from error
+        return Saved(revision, tuple(str(one.message) for one in caught))
+
+    def pending(self) -> Offer | None:
+        """Find the newest edits that were never saved as final.
+
+        A prediction that nobody has touched is none.
+
+        Raises
+        ------
+        InputError
+            They are there, but damaged or of another scan.
+        """
+        drafts = []
+        for root in self._roots:
+            store = LabelStore(*root)
+            draft = store.pending()
+            if draft is not None and draft.origin != "predicted":
+                drafts.append((draft, store))
+        if not drafts:
+            return None
+        draft, store = max(drafts, key=lambda pair: pair[0].time)
+        final = LabelStore(*self._roots[0]).current()
+        if final is not None and final.time > draft.time:
+            return None
+        volume = store.load(draft)
+        data, affine = to_ras(volume.data, volume.affine)
+        if not Grid(data.shape, affine).same_as(self.scan.grid):
+            raise InputError(
+                f"{store.path(draft)} does not lie on this scan's voxels; was the scan replaced?"
+            )
+        return Offer(draft, data)
+
+    def review(self) -> Review:
+        """Read what was decided about single PVS; nothing where the file is damaged."""
+        for root, subject in self._roots:
+            path = _review_path(root, subject)
+            try:
+                return Review.model_validate_json(path.read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError) as error:  # pydantic's and Unicode's errors are the latter
+                log.warning("%s cannot be read: %s", path, error)
+        return Review()
+
+    def save_review(self, review: Review) -> None:
+        """Keep what was decided about single PVS.
+
+        Raises
+        ------
+        InputError
+            It cannot be written.
+        """
+        text = review.model_dump_json(indent=1) + "\n"
+        refused: list[InputError] = []
+        for root, subject in self._roots:
+            try:
+                write_text(_review_path(root, subject), text)
+                return
+            except (InputError, OSError) as error:
+                refused.append(_explained(error))
+        raise refused[0]
+
+    def _notes(self, refused: list[str]) -> tuple[str, ...]:
+        return tuple(
+            f"{text} Until then edits are kept in {self._roots[-1][0]}." for text in refused
+        )
+
+    def _save(
+        self,
+        root: tuple[Path, str],
+        labels: NDArray[Any],
+        made: Made,
+        state: State,
+    ) -> Revision:
+        store = LabelStore(*root)
+        parent = self._parents.get(root[0])
+        if parent is None:
+            before = store.current()
+            parent = before.number if before else None
+        revision = store.save(
+            self.scan.to_source(labels),
+            self.scan.source,
+            author=made.author,
+            origin=made.origin,
+            state=state,
+            weights_id=made.weights,
+            parent=parent,
+        )
+        self._parents[root[0]] = revision.number
+        return revision
+
+
+def recovery_folder() -> Path:
+    """Folder of edits that belong to no study."""
+    return platformdirs.user_data_path("napari-pvs", appauthor=False) / "recovery"
+
+
+def scan_key(scan: Scan) -> str:
+    """Name a scan by its voxels: 16 letters and digits, the same for every copy of its files."""
+    digest = hashlib.sha256(repr((scan.grid.shape, scan.grid.affine.round(3).tolist())).encode())
+    for image in (scan.t1, scan.t2):
+        if image is not None:
+            digest.update(np.ascontiguousarray(image[::4, ::4, ::4]).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _review_path(root: Path, subject: str) -> Path:
+    return label_folder(root, subject) / f"{subject}_desc-pvs_review.json"
+
+
+def _explained(error: InputError | OSError) -> InputError:
+    if isinstance(error, InputError):
+        return error
+    return InputError(
+        f"{error.filename or 'the labels'} cannot be written ({error.strerror}); make room or "
+        "allow writing there."
+    )

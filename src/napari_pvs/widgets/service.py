@@ -1,0 +1,257 @@
+"""The docks' other half: a process without Qt that does what takes longer than a moment.
+
+``python -m napari_pvs.widgets.service FOLDER`` does what ``FOLDER/request.json`` asks, leaves
+arrays in the folder and says how it goes in JSON lines on stdout: ``progress`` (done, total),
+``phase`` (text), ``row`` (one subject's result), and last ``done`` or ``error`` (one sentence). It
+ends when its stdin closes, so it never outlives napari.
+"""
+
+import json
+import logging
+import os
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_pvs.errors import InputError
+from napari_pvs.scans.masks import Box, bounding_box
+from napari_pvs.widgets import exchange
+
+REQUEST = "request.json"
+LOWEST = 0.02
+"""Smallest threshold that can be set afterwards; below it lies most of the brain."""
+Say = Callable[..., None]
+
+
+def load(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
+    """Load the scan of ``t1``, ``t2`` and ``brain``, and label files on its grid.
+
+    Each image is a path, or is among the ``stored``: volumes in the folder. ``labels`` are paths
+    by name; one that cannot be used is left out, and the answer's notes say why.
+    """
+    from napari_pvs.scans.nifti import read_labels, read_volume
+    from napari_pvs.scans.scan import Scan
+
+    say("phase", text="Reading …")
+    volumes = []
+    for name, read in (("t1", read_volume), ("t2", read_volume), ("brain", read_labels)):
+        given = request.get(name)
+        if name in request.get("stored", ()):
+            volumes.append(exchange.load_volume(folder, f"layer_{name}"))
+        else:
+            volumes.append(None if given is None else read(Path(given)))
+    if volumes[2] is None:
+        say("phase", text="Finding the brain …")
+    scan = Scan.from_volumes(*volumes)
+    exchange.save_scan(folder, scan)
+    notes = list(scan.warnings)
+    for name, path in request.get("labels", {}).items():
+        try:
+            exchange.save_array(folder, name, on_grid(Path(path), scan))
+        except InputError as error:
+            notes.append(str(error))
+    return {"notes": notes}
+
+
+def mask(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
+    """Read the label file ``path`` on the grid of the scan in the folder ``scan``."""
+    say("phase", text="Reading …")
+    scan = exchange.load_scan(Path(request["scan"]))
+    exchange.save_array(folder, "mask", on_grid(Path(request["path"]), scan))
+    return {}
+
+
+def sample(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
+    """Make the synthetic subject."""
+    from napari_pvs.widgets.sample import FEATURES, make_subject
+
+    say("phase", text="Making a synthetic subject …")
+    scan, instances, table = make_subject()
+    exchange.save_scan(folder, scan)
+    exchange.save_array(folder, "reference", instances)
+    return {"features": {name: [row[name] for row in table] for name in FEATURES}}
+
+
+def segment(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
+    """Segment the scan in the folder ``scan`` as ``config`` says; see `SegmentConfig`.
+
+    In a ``study``, the mask of a ``subject`` that has no label and none under way becomes a draft
+    revision.
+    """
+    from napari_pvs.inference.config import SegmentConfig
+    from napari_pvs.inference.predictor import Predictor
+    from napari_pvs.inference.segment import segment_scan
+
+    config = SegmentConfig(**request["config"])
+    say("phase", text="Reading the weights …")
+    predictor = Predictor(config.weights, config.device, config.windows)
+    scan = exchange.load_scan(Path(request["scan"]))
+    say("phase", text=f"Segmenting on {predictor.device.type} …")
+    result = segment_scan(
+        scan, config, predictor, lambda done, total: say("progress", done=done, total=total)
+    )
+    exchange.save_array(folder, "probability", result.probability)
+    exchange.save_array(folder, "mask", (result.labels > 0).astype(np.uint8))
+    box = likely(result.probability, result.threshold)
+    np.save(folder / "part.npy", np.ascontiguousarray(result.probability[box]))
+    notes = []
+    if request.get("study"):
+        try:
+            _keep(result, Path(request["study"]), request["subject"])
+        except InputError as error:
+            notes.append(str(error))
+    return {
+        "threshold": result.threshold,
+        "box": [[part.start, part.stop] for part in box],
+        "count": len(result.table),
+        "volume_mm3": sum(row.volume_mm3 for row in result.table),
+        "notes": notes,
+        **result.origin,
+    }
+
+
+def subjects(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
+    """List the subjects of ``study``."""
+    from pydantic import TypeAdapter
+
+    from napari_pvs.study.bids import StudySubject
+    from napari_pvs.study.bids import subjects as find
+
+    say("phase", text="Looking for subjects …")
+    found = find(Path(request["study"]))
+    return {"subjects": TypeAdapter(list[StudySubject]).dump_python(found, mode="json")}
+
+
+def count(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
+    """Count the PVS of each of ``labels``, paths by subject, and measure their volume."""
+    import cc3d
+
+    from napari_pvs.scans.grid import Grid
+    from napari_pvs.scans.nifti import read_labels
+
+    for name, path in request["labels"].items():
+        try:
+            label = read_labels(Path(path))
+        except InputError as error:
+            say("row", name=name, error=str(error))
+            continue
+        present = label.data > 0
+        found = cc3d.connected_components(present, connectivity=26, return_N=True)[1]
+        volume = np.count_nonzero(present) * Grid(label.shape, label.affine).voxel_volume
+        say("row", name=name, count=int(found), volume_mm3=float(volume))
+    return {}
+
+
+def scores(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
+    """Score the newest prediction of each subject of ``study`` against its label."""
+    from napari_pvs.evaluation.compare import Comparison, compare_files
+    from napari_pvs.evaluation.tables import to_tsv
+    from napari_pvs.study.bids import subjects as find
+    from napari_pvs.study.labels import LabelStore
+
+    found = find(Path(request["study"]))
+    made = []
+    for done, subject in enumerate(found, start=1):
+        say("progress", done=done, total=len(found))
+        store = LabelStore(Path(request["study"]), subject.name)
+        predicted = [r for r in store.revisions() if r.origin == "predicted"]
+        if subject.label is None or not predicted or subject.current == predicted[-1]:
+            continue
+        score = compare_files(store.path(predicted[-1]), subject.label, subject.brain)
+        made.append(replace(score, subject=subject.name))
+        say("row", **asdict(made[-1]))
+    return {"tsv": to_tsv(Comparison(tuple(made))) if made else ""}
+
+
+def on_grid(path: Path, scan: Any) -> NDArray[Any]:
+    """Read a label file on the voxels of a scan; nothing is interpolated.
+
+    Raises
+    ------
+    InputError
+        The file is no label image or lies on other voxels.
+    """
+    from napari_pvs.scans.grid import Grid, to_ras
+    from napari_pvs.scans.nifti import read_labels
+
+    volume = read_labels(path)
+    data, affine = to_ras(volume.data, volume.affine)
+    if not Grid(data.shape, affine).same_as(scan.grid):
+        raise InputError(
+            f"{path} does not lie on the voxels of {scan.source.path or 'the scan'}; give a mask "
+            "that was drawn on this scan."
+        )
+    return data.astype(np.uint8 if data.min() >= 0 and data.max() < 256 else np.int32)
+
+
+def likely(probability: NDArray[np.float32], threshold: float = LOWEST) -> Box:
+    """Return the box of the voxels that a threshold from `LOWEST` on, or this one, can choose."""
+    found = probability >= min(threshold, LOWEST)
+    return bounding_box(found) if found.any() else (slice(0, 1), slice(0, 1), slice(0, 1))
+
+
+VERBS = {f.__name__: f for f in (load, mask, sample, segment, subjects, count, scores)}
+
+
+def main(folder: Path) -> int:
+    """Answer the request in a folder; return the exit code."""
+    # libraries that print must not disturb the lines of JSON
+    lines = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    logging.basicConfig(level=logging.INFO)
+    warnings.simplefilter("ignore")  # those for the user travel with the scan
+
+    def say(kind: str, **values: Any) -> None:
+        lines.write(json.dumps({"type": kind, **values}) + "\n")
+
+    try:
+        request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
+        say("done", **VERBS[request["verb"]](request, folder, say))
+    except InputError as error:
+        say("error", text=str(error))
+        return 2
+    except OSError as error:
+        traceback.print_exc()
+        where = error.filename or folder
+        say("error", text=f"{where} cannot be used ({error.strerror}); make room or allow access.")
+        return 2
+    return 0
+
+
+def _keep(result: Any, study: Path, name: str) -> None:
+    from napari_pvs.study.labels import LabelStore
+
+    store = LabelStore(study, name)
+    revisions = store.revisions()
+    if store.outside() or any(revision.origin != "predicted" for revision in revisions):
+        return  # a draft of ours must not hide what a rater has begun
+    if revisions and revisions[-1].weights_id == result.origin["weights_id"]:
+        return
+    scan = result.scan
+    store.save(
+        scan.to_source(result.labels > 0),
+        scan.source,
+        author=f"napari-pvs, {result.origin['weights']}",
+        origin="predicted",
+        state="draft",
+        weights_id=result.origin["weights_id"],
+    )
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1024):  # sys.stdin's lock would be held at the end
+        pass
+    os._exit(3)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,99 @@
+"""The predictions of a whole study against its labels."""
+
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QVBoxLayout, QWidget
+
+from napari_pvs.errors import InputError
+from napari_pvs.files import write_text
+from napari_pvs.widgets.parts import Button, Notice
+from napari_pvs.widgets.tables import Column, Table
+from napari_pvs.widgets.worker import Job, Result
+
+_COLUMNS = (
+    Column("Subject", lambda row: row["subject"]),
+    Column("DSC", lambda row: row["dsc"], "{:.2f}"),
+    Column("AVD %", lambda row: row["avd_percent"], "{:.0f}"),
+    Column("Recall", lambda row: row["recall"], "{:.2f}"),
+    Column("PVS", lambda row: row["lenient_recall"], "{:.2f}", "Share of the PVS that are found."),
+)
+
+
+class StudyScores(QWidget):
+    """Button, table and export.
+
+    Parameters
+    ----------
+    dock
+        The Metrics dock: its session, job, bar and notice.
+    """
+
+    def __init__(self, dock: Any) -> None:
+        super().__init__()
+        self._dock = dock
+        self._tsv = ""
+        tip = "Compare the newest prediction of each subject with its label."
+        self.score = Button("Score the study", tip, self.run)
+        self.export = Button("Export TSV…", "All measures of all subjects.", self._save)
+        self.table = Table(_COLUMNS, "The newest prediction of each subject against its label.")
+        row = QHBoxLayout()
+        row.addWidget(self.score)
+        row.addWidget(self.export)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addLayout(row)
+        column.addWidget(self.table)
+
+    def run(self) -> None:
+        """Score every subject of the study that has a prediction and a label."""
+        rows: list[dict[str, Any]] = []
+        self._tsv = ""
+        self.table.set_rows(rows)
+        job = Job({"verb": "scores", "study": str(self._dock.session.study)}, self._dock)
+
+        def on_row(row: dict[str, Any]) -> None:
+            rows.append(row)
+            self.table.set_rows(rows)
+
+        def on_done(result: Result) -> None:
+            self._tsv = result.answer["tsv"]
+            if not rows:
+                self._dock.notice.warn(
+                    "No subject has a prediction and a label made otherwise; segment subjects, "
+                    "and correct them."
+                )
+
+        job.row.connect(on_row)
+        job.finished.connect(on_done)
+        job.ended.connect(self.check)
+        self._dock.run(self._dock.bar.follow(job, "Measuring …"))
+        self.check()
+
+    def check(self) -> None:
+        """Enable what can be done now."""
+        reason = "it is being measured." if self._dock.busy else None
+        if self._dock.session.study is None:
+            reason = "open a study and load a subject of it (the Load dock)."
+        self.score.allow_if(reason)
+        self.export.allow_if(None if self._tsv else "score the study first.")
+
+    def _save(self) -> None:
+        path = ask_where(self, "study.tsv", "Table (*.tsv)")
+        if path:
+            write(path, self._tsv, self._dock.notice)
+
+
+def ask_where(parent: QWidget, name: str, kinds: str) -> Path | None:
+    """Ask for a file to write."""
+    chosen, _ = QFileDialog.getSaveFileName(parent, "Export", name, kinds)
+    return Path(chosen) if chosen else None
+
+
+def write(path: Path, text: str, notice: Notice) -> None:
+    """Write a text, and say so or why not."""
+    try:
+        write_text(path, text)
+        notice.say(f"Wrote {path}.")
+    except InputError as error:
+        notice.error(str(error))

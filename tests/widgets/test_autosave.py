@@ -1,0 +1,387 @@
+"""Drafts after each edit, what is offered after a crash, and what happens on a full disk."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import weakref
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+
+from napari_pvs.scans.scan import load_scan
+from napari_pvs.study.bids import subjects
+from napari_pvs.study.labels import LabelStore
+from napari_pvs.widgets import autosave as module
+from napari_pvs.widgets.autosave import autosave_of
+from napari_pvs.widgets.recovery import Made, Place, recovery_folder
+
+LONG = 120_000
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(module, "MOMENT_MS", 30)
+    monkeypatch.setattr(module, "RETRY_MS", 200)
+
+
+@pytest.fixture
+def saving(open_scan, qtbot):
+    """Function that returns a session, its autosave, and what it told."""
+
+    def make(**more):
+        session = open_scan(**more)
+        autosave = autosave_of(session)
+        told, offers = [], []
+        autosave.told.connect(lambda kind, text: told.append((kind, text)))
+        autosave.offered.connect(offers.append)
+        return session, autosave, told, offers
+
+    return make
+
+
+@pytest.fixture
+def study_scan(make_study):
+    """A study, its first subject, and that subject's scan."""
+    root = make_study(subjects=1, labelled=0)
+    (subject,) = subjects(root)
+    return root, subject, load_scan(subject.t1, subject.t2, subject.brain)
+
+
+def edit(session, tube, value=1):
+    layer = session.labels
+    layer.data_setitem(np.nonzero(from_mask(session, tube)), value)
+
+
+def from_mask(session, tube):
+    mask = np.zeros(session.scan.grid.shape, bool)
+    mask[tube] = True
+    return mask.transpose(2, 1, 0)[:, ::-1]
+
+
+def told_of(told, kind):
+    return [text for one, text in told if one == kind]
+
+
+def test_every_edit_becomes_a_draft_and_none_is_written_twice(saving, qtbot, tubes, pvs_scan):
+    session, autosave, told, _ = saving()
+    session.new_labels()
+    autosave.rater = "AB"
+    edit(session, tubes["sure"])
+    assert autosave.dirty
+    qtbot.waitUntil(lambda: len(told) == 1, timeout=LONG)
+    assert told[0][0] == "info"
+    assert told[0][1].startswith("Draft saved at ")
+    assert not autosave.dirty
+    assert session.unsaved  # a draft is not final
+    offer = Place(pvs_scan).pending()
+    assert (offer.revision.author, offer.revision.origin) == ("AB", "drawn")
+    np.testing.assert_array_equal(offer.labels, session.array(session.labels))
+    # undo is an edit too
+    session.labels.undo()
+    qtbot.waitUntil(lambda: len(told) == 2, timeout=LONG)
+    assert not Place(pvs_scan).pending().labels.any()
+    # and what comes back to what was saved is none
+    edit(session, tubes["sure"])
+    session.labels.undo()
+    autosave.flush()
+    autosave._thread.wait()
+    assert len(list(recovery_folder().rglob("r*.json"))) == 2
+
+
+def test_strokes_without_a_pause_are_saved_all_the_same(saving, qtbot, tubes, monkeypatch):
+    monkeypatch.setattr(module, "LONGEST_S", 0.0)
+    monkeypatch.setattr(module, "MOMENT_MS", 60)
+    session, _, told, _ = saving()
+    session.new_labels()
+    layer, strokes = session.labels, 0
+    while not told and strokes < 2000:
+        strokes += 1
+        layer.data_setitem((np.array([3]), np.array([4]), np.array([5])), strokes % 2)
+        qtbot.wait(10)
+    assert told_of(told, "info")
+
+
+def test_what_was_corrected_names_its_weights(saving, predict, qtbot, tubes, pvs_scan):
+    session, _, told, _ = saving()
+    predict(session)
+    edit(session, tubes["missed"])
+    qtbot.waitUntil(lambda: bool(told), timeout=LONG)
+    revision = Place(pvs_scan).pending().revision
+    assert (revision.origin, revision.weights_id) == ("corrected", "aaaabbbbcccc")
+
+
+def test_edits_of_an_earlier_session_are_offered_and_come_back_as_one_step(
+    saving, qtbot, tubes, pvs_scan
+):
+    labels = np.zeros(pvs_scan.grid.shape, np.uint8)
+    labels[tubes["sure"]] = labels[tubes["doubtful"]] = 1
+    Place(pvs_scan).draft(labels, Made("CD", "drawn"))
+    session, autosave, _, offers = saving()
+    qtbot.waitUntil(lambda: bool(offers and offers[-1]), timeout=LONG)
+    assert "Edits by CD" in offers[-1].text
+    autosave.restore()
+    np.testing.assert_array_equal(session.array(session.labels), labels)
+    assert offers[-1] is None
+    session.labels.undo()
+    assert not session.labels.data.any()
+    autosave.restore()  # there is none any more
+    assert not session.labels.data.any()
+
+
+def test_what_was_declined_stays_on_disk(saving, qtbot, tubes, pvs_scan):
+    labels = np.zeros(pvs_scan.grid.shape, np.uint8)
+    labels[tubes["sure"]] = 1
+    Place(pvs_scan).draft(labels, Made("CD", "drawn"))
+    _, autosave, _, offers = saving()
+    qtbot.waitUntil(lambda: bool(offers and offers[-1]), timeout=LONG)
+    autosave.decline()
+    assert offers[-1] is None
+    assert Place(pvs_scan).pending() is not None
+
+
+def test_numbers_that_do_not_fit_the_layer_become_a_mask(saving, qtbot, tubes, pvs_scan):
+    labels = np.zeros(pvs_scan.grid.shape, np.int32)
+    labels[tubes["sure"]] = 1012
+    Place(pvs_scan).draft(labels, Made("CD", "drawn"))
+    session, autosave, _, offers = saving()
+    qtbot.waitUntil(lambda: bool(offers and offers[-1]), timeout=LONG)
+    autosave.restore()
+    np.testing.assert_array_equal(session.array(session.labels), labels > 0)
+
+
+def test_in_a_study_drafts_and_final_are_revisions(saving, qtbot, study_scan):
+    root, subject, scan = study_scan
+    session, autosave, told, _ = saving(scan=scan)
+    session.set_study(root, subject)
+    session.new_labels()
+    assert autosave.in_study
+    written = []
+    session.study_written.connect(lambda: written.append(1))
+    edit(session, (slice(5, 7),) * 3)
+    qtbot.waitUntil(lambda: bool(told), timeout=LONG)
+    store = LabelStore(root, subject.name)
+    assert store.pending().state == "draft"
+    autosave.save_final()
+    qtbot.waitUntil(lambda: len(told) == 2, timeout=LONG)
+    assert told[-1] == ("info", "Saved as revision 2.")
+    assert store.current().number == 2
+    assert store.pending() is None
+    assert not session.unsaved
+    assert len(written) == 2
+    (subject,) = subjects(root)
+    assert subject.state == "corrected"
+    saved = np.asarray(nib.load(subject.label).dataobj)
+    np.testing.assert_array_equal(scan.to_source(session.array(session.labels)), saved)
+
+
+def test_a_scan_from_elsewhere_is_not_saved_into_the_open_study(saving, qtbot, study_scan, tubes):
+    root, subject, _ = study_scan
+    session, autosave, told, _ = saving()  # in memory, such as the sample
+    session.set_study(root, subject)
+    session.new_labels()
+    assert not autosave.in_study
+    edit(session, tubes["sure"])
+    qtbot.waitUntil(lambda: bool(told), timeout=LONG)
+    assert LabelStore(root, subject.name).revisions() == []
+    assert list(recovery_folder().rglob("*.nii.gz"))
+
+
+def test_an_edit_while_the_final_one_is_written_stays_unsaved(saving, qtbot, study_scan):
+    root, subject, scan = study_scan
+    session, autosave, told, _ = saving(scan=scan)
+    session.set_study(root, subject)
+    session.new_labels()
+    edit(session, (slice(5, 7),) * 3)
+    autosave.save_final()
+    edit(session, (slice(8, 9),) * 3)
+    qtbot.waitUntil(lambda: any("revision" in text for _, text in told), timeout=LONG)
+    assert session.unsaved
+    qtbot.waitUntil(lambda: not autosave.dirty and len(told) > 1, timeout=LONG)
+    offer = Place(scan, root, subject.name).pending()
+    np.testing.assert_array_equal(offer.labels, session.array(session.labels))
+
+
+def test_export_writes_the_scans_geometry_and_settles_the_draft(
+    saving, qtbot, head_files, tmp_path
+):
+    scan = load_scan(*head_files)
+    session, autosave, told, _ = saving(scan=scan)
+    session.new_labels()
+    edit(session, (slice(5, 7),) * 3)
+    autosave.flush()
+    path = tmp_path / "mine.nii.gz"
+    autosave.export(path)
+    qtbot.waitUntil(lambda: len(told) == 2, timeout=LONG)
+    assert told[-1] == ("info", f"Saved {path}.")
+    image = nib.load(path)
+    np.testing.assert_array_equal(image.affine, nib.load(head_files[0]).affine)
+    expected = scan.to_source(session.array(session.labels))
+    np.testing.assert_array_equal(np.asarray(image.dataobj), expected)
+    assert Place(scan).pending() is None
+    assert not session.unsaved
+
+
+def test_an_export_from_a_study_is_a_copy_and_the_draft_is_still_saved(
+    saving, qtbot, study_scan, tmp_path
+):
+    root, subject, scan = study_scan
+    session, autosave, told, _ = saving(scan=scan)
+    session.set_study(root, subject)
+    session.new_labels()
+    edit(session, (slice(5, 7),) * 3)
+    autosave.export(tmp_path / "copy.nii.gz")
+    qtbot.waitUntil(lambda: len(told) == 2, timeout=LONG)
+    assert (tmp_path / "copy.nii.gz").is_file()
+    assert told[0][1].endswith("In the study the labels are still a draft.")
+    assert told[1][1].startswith("Draft saved")
+    assert LabelStore(root, subject.name).pending() is not None
+    assert session.unsaved
+
+
+def test_an_export_that_fails_says_so_and_loses_nothing(saving, qtbot, tubes, tmp_path):
+    session, autosave, told, _ = saving()
+    session.new_labels()
+    edit(session, tubes["sure"])
+    autosave.export(tmp_path / "mine.tif")
+    qtbot.waitUntil(lambda: bool(told_of(told, "error")), timeout=LONG)
+    assert "Nothing is lost" in told_of(told, "error")[0]
+    assert session.unsaved
+    qtbot.waitUntil(lambda: bool(told_of(told, "info")), timeout=LONG)  # the draft
+
+
+def test_a_full_disk_is_told_and_tried_again(saving, qtbot, tubes, own_folders, pvs_scan):
+    own_folders.write_text("in the way of the folder")
+    session, autosave, told, _ = saving()
+    session.new_labels()
+    edit(session, tubes["sure"])
+    qtbot.waitUntil(lambda: bool(told_of(told, "error")), timeout=LONG)
+    text = told_of(told, "error")[0]
+    assert "cannot be written" in text
+    assert text.endswith("Your edits are still in the viewer; autosave goes on.")
+    assert autosave.dirty
+    own_folders.unlink()
+    qtbot.waitUntil(lambda: bool(told_of(told, "info")), timeout=LONG)
+    np.testing.assert_array_equal(Place(pvs_scan).pending().labels, session.array(session.labels))
+
+
+def test_a_study_made_read_only_is_told_and_the_draft_kept_elsewhere(
+    saving, qtbot, study_scan, pvs_scan
+):
+    root, subject, scan = study_scan
+    session, _, told, _ = saving(scan=scan)
+    session.set_study(root, subject)
+    session.new_labels()
+    folder = root / "derivatives" / "labels"
+    folder.rmdir() if folder.is_dir() else None
+    folder.parent.mkdir(exist_ok=True)
+    folder.write_text("root writes everywhere, but not into a file")
+    edit(session, (slice(5, 7),) * 3)
+    qtbot.waitUntil(lambda: bool(told_of(told, "warning")), timeout=LONG)
+    assert "Until then edits are kept in" in told_of(told, "warning")[0]
+    assert list(recovery_folder().rglob("*.nii.gz"))
+    folder.unlink()
+    qtbot.waitUntil(lambda: bool(told_of(told, "info")), timeout=LONG)
+    assert LabelStore(root, subject.name).pending() is not None
+
+
+def test_labels_that_leave_the_viewer_are_saved_first(saving, qtbot, tubes, pvs_scan):
+    session, _, told, _ = saving()
+    session.new_labels()
+    edit(session, tubes["sure"])
+    expected = session.array(session.labels).copy()
+    session.viewer.layers.remove(session.labels)
+    qtbot.waitUntil(lambda: bool(told), timeout=LONG)
+    np.testing.assert_array_equal(Place(pvs_scan).pending().labels, expected)
+
+
+def test_another_scan_brings_its_own_offer(saving, qtbot, tubes, pvs_scan, head_files):
+    labels = np.zeros(pvs_scan.grid.shape, np.uint8)
+    labels[tubes["sure"]] = 1
+    Place(pvs_scan).draft(labels, Made("CD", "drawn"))
+    session, autosave, _, offers = saving()
+    qtbot.waitUntil(lambda: bool(offers and offers[-1]), timeout=LONG)
+    session.viewer.layers.clear()
+    assert offers[-1] is None
+    autosave.restore()
+    assert not len(session.viewer.layers)
+
+
+def test_the_rater_is_remembered(saving):
+    _, autosave, _, _ = saving()
+    assert autosave.rater  # who is logged in
+    autosave.rater = "  Dr X "
+    _, other, _, _ = saving()
+    assert other is not autosave
+    assert other.rater == "Dr X"
+
+
+def test_the_session_goes_with_its_viewer_and_takes_its_autosave_along(qapp, own_folders):
+    from napari.components import ViewerModel
+
+    from napari_pvs.widgets.session import session_of
+
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    gone = weakref.ref(autosave_of(session))
+    assert autosave_of(session) is gone()
+    del viewer, session
+    gc.collect()
+    assert gone() is None
+
+
+CRASHING = """
+    import sys
+    from pathlib import Path
+    import numpy as np
+    import napari
+    from napari_pvs.scans.scan import load_scan
+    from napari_pvs.widgets.correct import Correct
+    from napari_pvs.widgets.layers import scan_layers
+
+    viewer = napari.Viewer(show=False)
+    for data, meta, _ in scan_layers(load_scan(*map(Path, sys.argv[1:]))):
+        viewer.add_image(data, **meta)
+    dock = Correct(viewer)
+    viewer.window.add_dock_widget(dock)
+    dock.autosave.told.connect(lambda kind, text: print(kind, text, flush=True))
+    dock.session.new_labels()
+    layer = dock.session.labels
+    layer.brush_size = 4
+    layer.paint((10, 12, 9), 1)
+    napari.run(force=True)
+"""
+
+
+def test_after_sigkill_the_last_edit_is_offered(saving, qtbot, head_files, own_folders):
+    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        pytest.skip("no display; run under xvfb-run")
+    names = [str(path) for path in head_files]
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(CRASHING), *names],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        line = next((line for line in child.stdout if "Draft saved" in line), "")
+        assert line.startswith("info Draft saved at ")
+        child.send_signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
+    finally:
+        child.kill()
+        child.stdout.close()
+    session, autosave, _, offers = saving(scan=load_scan(*head_files))
+    qtbot.waitUntil(lambda: bool(offers and offers[-1]), timeout=LONG)
+    assert datetime.now(UTC) - offers[-1].revision.time < timedelta(hours=1)
+    autosave.restore()
+    painted = session.labels.data
+    assert painted[10, 12, 9] == 1
+    assert 4 <= painted.sum() <= 30
+    assert Path(names[0]).is_file()

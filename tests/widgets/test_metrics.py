@@ -1,0 +1,226 @@
+"""The Metrics dock follows strokes, lists what disagrees and jumps there."""
+
+import csv
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+
+from napari.components import ViewerModel
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QImage
+from qtpy.QtWidgets import QFileDialog
+
+from napari_pvs.evaluation.compare import score
+from napari_pvs.scans.scan import load_scan
+from napari_pvs.study.bids import subjects
+from napari_pvs.study.labels import LabelStore
+from napari_pvs.widgets.layers import scan_layers
+from napari_pvs.widgets.metrics import Metrics
+from napari_pvs.widgets.prediction import Prediction, add_layer
+
+LONG = 300_000
+
+
+@pytest.fixture
+def dock(qtbot, head_files):
+    viewer = ViewerModel()
+    for data, meta, _ in scan_layers(load_scan(*head_files)):
+        viewer.add_image(data, **meta)
+    dock = Metrics(viewer)
+    dock.viewer = viewer
+    qtbot.addWidget(dock, before_close_func=lambda dock: dock.stop())
+    return dock
+
+
+def click(qtbot, button):
+    assert button.isEnabled(), button.toolTip()
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def wait(qtbot, dock):
+    if dock.busy:  # asking again and again would take the processor from the process
+        with qtbot.waitSignal(dock._job.ended, timeout=LONG):
+            pass
+
+
+def settle(qtbot, dock):
+    qtbot.waitUntil(lambda: not dock._soon.isActive())
+
+
+def expected(dock, labels, reference):
+    session = dock.session
+    masks = [session.array(layer) for layer in (labels, reference)]
+    return score(*masks, session.scan.grid.voxel_size, subject="s", region=session.scan.brain)
+
+
+def shown(dock, name):
+    return dock.values[name].text().removeprefix("<b>").removesuffix("</b>")
+
+
+def test_every_stroke_is_measured(dock, qtbot, head):
+    assert "choose a reference" in dock.hint.text()
+    assert "choose a layer and a reference" in dock.tsv.toolTip()
+    session = dock.session
+    reference = session.new_labels(head.label, "truth")
+    session.set_labels(None)
+    dock.reference.setCurrentIndex(1)
+    assert session.reference is reference
+    settle(qtbot, dock)
+    assert "draw labels" in dock.hint.text()
+    labels = session.new_labels()
+    settle(qtbot, dock)
+    assert dock.hint.isHidden()
+    assert (shown(dock, "DSC"), shown(dock, "Precision")) == ("0.000", "–")
+    n = expected(dock, labels, reference).count_reference
+    assert dock.tabs.tabText(0) == f"Missed ({n})"
+
+    voxels = np.argwhere(reference.data > 0)
+    half = voxels[: len(voxels) // 2]
+    for index in (half, np.array([[2, 2, 2], [4, 5, 6], [20, 20, 20]])):
+        labels.data_setitem(tuple(index.T), 1)
+        settle(qtbot, dock)
+        one = expected(dock, labels, reference)
+        assert shown(dock, "DSC") == f"{one.dsc:.3f}"
+        assert shown(dock, "AVD") == f"{one.avd_percent:.1f} %"
+        assert shown(dock, "PVS recall") == f"{one.lenient_recall:.3f}"
+        assert shown(dock, "PVS prec.") == f"{one.lenient_precision:.3f}"
+        assert shown(dock, "PVS") == f"{one.count_predicted} / {one.count_reference}"
+    before = shown(dock, "DSC")
+    labels.undo()
+    settle(qtbot, dock)
+    assert shown(dock, "DSC") != before
+    # the reference is edited too
+    reference.data_setitem(tuple(half.T), 0)
+    settle(qtbot, dock)
+    assert shown(dock, "Recall") == "0.000"
+    # inside the brain alone, or everywhere
+    labels.data_setitem((np.array([0]), np.array([0]), np.array([0])), 1)
+    reference.data_setitem((np.array([0]), np.array([0]), np.array([0])), 1)
+    settle(qtbot, dock)
+    assert shown(dock, "Recall") == "0.000"
+    dock.inside.click()
+    settle(qtbot, dock)
+    assert shown(dock, "Recall") != "0.000"
+
+
+def test_moving_to_a_row_shows_the_place(dock, qtbot, head):
+    session, viewer = dock.session, dock.viewer
+    session.set_reference(session.new_labels(head.label, "truth"))
+    session.set_labels(None)
+    session.new_labels()
+    settle(qtbot, dock)
+    with qtbot.waitExposed(dock):
+        dock.show()
+    table = dock.missed
+    spot = table.shown()[1]
+    at = table.visualRect(table.model().index(1, 0)).center()
+    qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=at)
+    assert viewer.dims.current_step == spot.index
+    assert session.reference.data[spot.index] == 1
+    sizes = [one.volume_mm3 for one in table.shown()]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_prediction_is_measured_until_there_are_labels(dock, qtbot, head):
+    session = dock.session
+    session.set_reference(session.new_labels(head.label, "truth"))
+    session.set_labels(None)
+    layer = add_layer(dock.viewer, session.scan, "p")
+    found = head.label * np.float32(0.6)
+    session.add_prediction(Prediction("i", "w", found, session.scan.grid, layer, 0.5, 0, 99))
+    settle(qtbot, dock)
+    assert shown(dock, "DSC") == "1.000"
+    session.prediction.cut(0.7, 0)
+    session.prediction_changed.emit()
+    settle(qtbot, dock)
+    assert shown(dock, "DSC") == "0.000"
+    session.new_labels(head.label)
+    settle(qtbot, dock)
+    assert shown(dock, "DSC") == "1.000"
+    dock.what.setCurrentIndex(2)  # the prediction all the same
+    settle(qtbot, dock)
+    assert (dock.measured(), shown(dock, "DSC")) == (layer, "0.000")
+    dock.viewer.layers.remove(layer)
+    settle(qtbot, dock)
+    assert shown(dock, "DSC") == "1.000"
+    dock.viewer.layers.remove(session.reference)
+    settle(qtbot, dock)
+    assert (shown(dock, "DSC"), dock.agreement) == ("–", None)
+
+
+def test_layers_of_another_shape_are_refused_in_words(dock, qtbot, head):
+    session = dock.session
+    session.set_reference(session.new_labels(head.label, "truth"))
+    other = dock.viewer.add_labels(np.zeros((4, 5, 6), np.uint8), name="other")
+    dock.what.setCurrentIndex(2)
+    settle(qtbot, dock)
+    assert dock.hint.text().startswith("the layer 'other' has other voxels than 'truth'; choose")
+    dock.reference.setCurrentIndex(2)
+    assert "'other' has other voxels than the scan" in dock.notice.text()
+    assert dock.reference.layer() is session.reference
+    assert other is dock.what.layer()
+
+
+def test_a_file_becomes_the_reference_and_measures_are_exported(
+    dock, qtbot, head, tmp_path, write_image, monkeypatch
+):
+    session = dock.session
+    session.new_labels(head.label)
+    path = write_image(tmp_path / "by_hand.nii.gz", head.label)
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *a, **k: (str(path), ""))
+    click(qtbot, dock.file)
+    wait(qtbot, dock)
+    settle(qtbot, dock)
+    assert dock.reference.currentText() == "by_hand"
+    assert (session.reference.name, shown(dock, "DSC")) == ("by_hand", "1.000")
+    out = tmp_path / "out"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *a, **k: (str(out), ""))
+    click(qtbot, dock.tsv)
+    assert dock.notice.text() == f"Wrote {out}."
+    (row,) = csv.DictReader(out.read_text().splitlines(), delimiter="\t")
+    assert (row["dsc"], row["subject"]) == ("1.0", "PVS labels")
+    out = tmp_path / "out.png"
+    click(qtbot, dock.png)
+    assert QImage(str(out)).width() > 100
+    out = tmp_path / "by_hand.nii.gz" / "out"
+    click(qtbot, dock.tsv)
+    assert "cannot be written" in dock.notice.text()
+    dock.open_reference(tmp_path / "none.nii")
+    wait(qtbot, dock)
+    assert "does not exist" in dock.notice.text()
+
+
+def test_a_study_is_scored(dock, qtbot, make_study, tmp_path, monkeypatch):
+    assert "open a study" in dock.study.score.toolTip()
+    root = make_study(subjects=2, labelled=1)
+    dock.session.set_study(root, subjects(root)[0])
+    click(qtbot, dock.study.score)
+    assert "it is being measured" in dock.study.score.toolTip()
+    wait(qtbot, dock)
+    assert "No subject has a prediction" in dock.notice.text()
+    scan = load_scan(subjects(root)[0].t1, None, subjects(root)[0].brain)
+    LabelStore(root, "sub-01").save(
+        scan.to_source(scan.brain), scan.source, author="a", origin="predicted", state="draft"
+    )
+    click(qtbot, dock.study.score)
+    wait(qtbot, dock)
+    (row,) = dock.study.table.rows
+    assert (row["subject"], row["recall"]) == ("sub-01", 1.0)
+    out = tmp_path / "study.tsv"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *a, **k: (str(out), ""))
+    click(qtbot, dock.study.export)
+    assert out.read_text().splitlines()[1].startswith("sub-01\t")
+
+
+def test_it_works_on_layers_alone(qtbot):
+    viewer = ViewerModel()
+    one, two = (viewer.add_labels(np.eye(9, dtype=np.uint8)[None] * np.ones((3, 1, 1), np.uint8))
+                for _ in range(2))  # fmt: skip
+    dock = Metrics(viewer)
+    qtbot.addWidget(dock)
+    dock.session.set_reference(one)
+    dock.what.choose(two)
+    dock.update_numbers()
+    assert shown(dock, "DSC") == "1.000"

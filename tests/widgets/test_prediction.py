@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+
+from napari.components import ViewerModel
+
+from napari_pvs.inference.config import SegmentConfig
+from napari_pvs.inference.segment import components
+from napari_pvs.scans.scan import Scan
+from napari_pvs.widgets.layers import from_display
+from napari_pvs.widgets.prediction import Prediction, add_layer
+from napari_pvs.widgets.service import LOWEST
+
+
+@pytest.fixture
+def scan(head):
+    return Scan.from_arrays(head.t1, head.t2, np.diag([0.8, 0.9, 1, 1]), head.brain)
+
+
+def test_the_mask_is_that_of_the_command_line(scan):
+    from scipy import ndimage
+
+    noise = np.random.default_rng(1).normal(size=scan.grid.shape)
+    probability = ndimage.gaussian_filter(noise, 1.2)
+    probability = ((probability - probability.min()) / np.ptp(probability)).astype(np.float32)
+    probability[:6, :, -7:] = probability[:, 20:] = 0
+    viewer = ViewerModel()
+    layer = add_layer(viewer, scan, "p")
+    one = Prediction("id", "w", probability, scan.grid, layer, 0.6, 1, 2.8)
+    results = set()
+    for threshold, min_volume in ((0.6, 1), (0.65, 6), (0.65, 0), (0.7, 0), (LOWEST, 2), (0.99, 0)):
+        one.cut(threshold, min_volume)
+        config = SegmentConfig(min_volume=min_volume)
+        labels = components(probability, threshold, scan.grid, config)
+        np.testing.assert_array_equal(from_display(layer.data), labels > 0)
+        assert (one.count, one.threshold) == (labels.max(), threshold)
+        assert one.volume_mm3 == pytest.approx((labels > 0).sum() * 0.72)
+        results.add(one.count)
+    assert len(results) > 3, results
+
+
+def test_nothing_found(scan):
+    layer = add_layer(ViewerModel(), scan, "p")
+    nothing = np.zeros(scan.grid.shape, np.float32)
+    one = Prediction("id", "w", nothing, scan.grid, layer, 0.5, 0, 2.8)
+    assert (one.count, one.volume_mm3, layer.data.any()) == (0, 0, False)
+
+
+def test_nobody_paints_on_a_prediction(scan):
+    layer = add_layer(ViewerModel(), scan, "p")
+    layer.mode = "paint"
+    assert layer.mode == "pan_zoom"

@@ -1,0 +1,161 @@
+"""The review queue in the viewer."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+
+from napari_pvs.widgets import queue as module
+from napari_pvs.widgets.autosave import autosave_of
+from napari_pvs.widgets.clicker import Clicker
+from napari_pvs.widgets.layers import from_display, grid_index
+from napari_pvs.widgets.queue import QueuePanel
+from napari_pvs.widgets.recovery import Place
+
+LONG = 60_000
+
+
+@pytest.fixture
+def panel_of(monkeypatch, qtbot):
+    monkeypatch.setattr(module, "PAUSE_MS", 10)
+
+    def make(session, ready=True):
+        autosave = autosave_of(session)
+        panel = QueuePanel(session, Clicker(session, autosave), autosave)
+        qtbot.addWidget(panel)
+        if ready:
+            qtbot.waitUntil(lambda: panel.queue is not None, timeout=LONG)
+        return panel
+
+    return make
+
+
+@pytest.fixture
+def reviewing(open_scan, predict, panel_of):
+    session = open_scan()
+    predict(session)
+    return session, panel_of(session)
+
+
+def name_of(item, session, tubes):
+    x, y, z = grid_index(item.point, session.scan)
+    for name, tube in tubes.items():
+        if all(s.start <= i < s.stop for s, i in zip(tube, (x, y, z), strict=True)):
+            return name
+    raise AssertionError(item)
+
+
+def test_it_begins_with_the_doubtful_one_and_says_why(reviewing, tubes):
+    session, panel = reviewing
+    assert panel.left.text() == "4 of 4 left"
+    assert panel.next.text() == "Start"
+    assert not panel.accept.isEnabled()
+    panel.move_on()
+    names = [name_of(item, session, tubes) for item in panel.queue.pending]
+    assert set(names[:2]) == {"doubtful", "missed"}
+    assert name_of(panel.item, session, tubes) == names[0]
+    assert panel.item.reason in panel.why.text()
+    # the viewer is there
+    assert session.viewer.layers.selection.active is session.labels
+    assert session.viewer.dims.current_step[0] == panel.item.point[0]
+    camera = getattr(session.viewer, "scene", session.viewer).camera
+    assert camera.zoom == module.ZOOM
+
+
+def test_the_four_answers(reviewing, tubes):
+    session, panel = reviewing
+    mask = from_display(session.labels.data)
+    panel.move_on()
+    steps = {}
+    while panel.item is not None and len(steps) < 4:
+        name = name_of(panel.item, session, tubes)
+        steps[name] = {"doubtful": panel.no, "missed": panel.yes, "sure": panel.yes}.get(
+            name, panel.later
+        )
+        steps[name]()
+    assert not mask[tubes["doubtful"]].any()
+    assert mask[tubes["missed"]].all()
+    assert mask[tubes["sure"]].all()
+    assert panel.left.text() == "1 of 4 left"
+    assert name_of(panel.item, session, tubes) == "also sure"  # skipped, so it is back
+    panel.yes()
+    assert panel.left.text() == "0 of 4 left"
+    assert panel.item is None
+    assert not panel.next.isEnabled()
+    assert "nothing is left" in panel.next.toolTip()
+    assert len(session.labels._undo_history) == 2
+
+
+def test_undoing_a_rejection_brings_the_item_back(reviewing, qtbot, tubes):
+    session, panel = reviewing
+    panel.move_on()
+    while name_of(panel.item, session, tubes) != "doubtful":
+        panel.move_on()
+    item = panel.item
+    panel.no()
+    assert item not in panel.queue.pending
+    session.labels.undo()
+    qtbot.waitUntil(lambda: panel.left.text() == "4 of 4 left", timeout=LONG)
+    assert item in panel.queue.pending
+    # and what the eraser takes away is decided
+    session.labels.data_setitem(tuple(np.array([i]) for i in item.point), 0)
+    qtbot.waitUntil(lambda: panel.left.text() == "3 of 4 left", timeout=LONG)
+
+
+def test_next_goes_round(reviewing):
+    _, panel = reviewing
+    seen = []
+    for _ in range(5):
+        panel.move_on()
+        seen.append(panel.item.point)
+    assert len(set(seen)) == 4
+    assert seen[4] == seen[0]
+
+
+def test_decisions_are_there_again_in_the_next_session(
+    reviewing, qtbot, pvs_scan, open_scan, predict, panel_of, tubes
+):
+    session, panel = reviewing
+    panel.move_on()
+    decided = name_of(panel.item, session, tubes)
+    panel.yes()
+    place = Place(pvs_scan)
+    qtbot.waitUntil(lambda: len(place.review().decisions) == 1, timeout=LONG)
+    (decision,) = place.review().decisions
+    assert decision.verdict == "accept"
+    assert all(s.start <= i < s.stop for s, i in zip(tubes[decided], decision.point, strict=True))
+    again = open_scan()
+    predict(again)
+    if decided == "missed":
+        again.set_labels(None)
+        again.new_labels(from_display(session.labels.data))
+    later = panel_of(again)
+    qtbot.waitUntil(lambda: later.left.text() == "3 of 4 left", timeout=LONG)
+
+
+def test_a_threshold_that_moves_makes_the_queue_anew(reviewing, qtbot):
+    session, panel = reviewing
+    session.prediction.threshold = 0.3
+    session.prediction_changed.emit()
+    before = panel.queue
+    qtbot.waitUntil(lambda: panel.queue is not before, timeout=LONG)
+    assert panel.left.text().endswith("left")
+
+
+def test_without_labels_it_waits_and_without_a_prediction_it_goes_by_size(
+    open_scan, panel_of, qtbot, tubes
+):
+    session = open_scan()
+    panel = panel_of(session, ready=False)
+    assert panel.left.text() == "Nothing to review."
+    assert "there are no labels yet" in panel.next.toolTip()
+    labels = np.zeros(session.scan.grid.shape, bool)
+    labels[tubes["sure"]] = labels[tubes["doubtful"]] = True
+    session.new_labels(labels)
+    qtbot.waitUntil(lambda: panel.queue is not None, timeout=LONG)
+    panel.move_on()
+    assert name_of(panel.item, session, tubes) == "doubtful"
+    assert "No prediction" in panel.why.text()
+    session.viewer.layers.remove(session.labels)
+    assert panel.item is None
+    assert panel.left.text() == "Nothing to review."

@@ -1,0 +1,152 @@
+"""Where edits are kept, and how they are found again."""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+
+from napari_pvs.errors import InputError
+from napari_pvs.scans.scan import load_scan
+from napari_pvs.study.labels import LabelStore
+from napari_pvs.widgets.recovery import Made, Place, recovery_folder, scan_key
+
+ME = Made("AB", "drawn")
+
+
+@pytest.fixture
+def labels(pvs_scan, tubes):
+    """On the scan's grid."""
+    found = np.zeros(pvs_scan.grid.shape, np.uint8)
+    found[tubes["sure"]] = 1
+    return found
+
+
+def test_a_draft_is_found_again_by_another_copy_of_the_scan(
+    tmp_path, head_files, own_folders, make_head
+):
+    t1, t2, brain = head_files
+    labels = make_head().label.astype(np.uint8)
+    Place(load_scan(t1, t2, brain)).draft(labels, Made("AB", "corrected", "0123abcd"))
+    elsewhere = [path.rename(tmp_path / path.name) for path in (t1, t2, brain)]
+    offer = Place(load_scan(*elsewhere)).pending()
+    np.testing.assert_array_equal(offer.labels, labels)
+    assert offer.revision.author == "AB"
+    assert offer.revision.weights_id == "0123abcd"
+    assert offer.text.startswith("Edits by AB of ")
+    assert "were not saved as final: " in offer.text
+    assert recovery_folder().is_relative_to(own_folders)
+
+
+def test_another_scan_finds_nothing(pvs_scan, labels, own_folders):
+    Place(pvs_scan).draft(labels, ME)
+    other = replace(pvs_scan, t2=pvs_scan.t2 + 1)
+    assert scan_key(other) != scan_key(pvs_scan) == scan_key(replace(pvs_scan))
+    assert Place(other).pending() is None
+
+
+def test_the_newest_draft_is_offered_until_a_final_one_follows(pvs_scan, labels, own_folders):
+    place = Place(pvs_scan)
+    assert place.pending() is None
+    place.draft(labels, ME)
+    second = np.zeros_like(labels)
+    second[5, 5, 5] = 1
+    revision = place.draft(second, ME).revision
+    assert revision.parent == 1
+    np.testing.assert_array_equal(Place(pvs_scan).pending().labels, second)
+    place.final(second, ME)
+    assert Place(pvs_scan).pending() is None
+    place.draft(labels, ME)
+    np.testing.assert_array_equal(Place(pvs_scan).pending().labels, labels)
+
+
+def test_in_a_study_it_is_a_revision_of_the_subject(pvs_scan, labels, own_folders, tmp_path):
+    study = tmp_path / "study"
+    place = Place(pvs_scan, study, "sub-01")
+    assert place.in_study
+    draft = place.draft(labels, ME).revision
+    store = LabelStore(study, "sub-01")
+    assert store.pending() == draft
+    assert not recovery_folder().exists()
+    final = place.final(labels, Made("AB", "corrected", "0123abcd"))
+    assert final.notes == ()
+    assert store.current() == final.revision
+    assert final.revision.parent == draft.number
+    np.testing.assert_array_equal(store.load(final.revision).data, labels)
+    assert Place(pvs_scan, study, "sub-01").pending() is None
+
+
+def test_a_prediction_that_nobody_touched_is_not_offered(pvs_scan, labels, own_folders, tmp_path):
+    study = tmp_path / "study"
+    store = LabelStore(study, "sub-01")
+    store.save(labels, pvs_scan.source, author="net", origin="predicted", state="draft")
+    assert Place(pvs_scan, study, "sub-01").pending() is None
+
+
+def test_a_study_that_cannot_be_written_leaves_the_draft_in_the_users_folder(
+    pvs_scan, labels, own_folders, tmp_path
+):
+    study = tmp_path / "study"
+    study.write_text("in the way of the folder")
+    place = Place(pvs_scan, study, "sub-01")
+    saved = place.draft(labels, ME)
+    (note,) = saved.notes
+    assert str(study) in note
+    assert str(recovery_folder()) in note
+    again = place.draft(labels, ME, kept=True)
+    assert (again.revision, again.notes) == (None, saved.notes)
+    assert len(list(recovery_folder().rglob("r*.json"))) == 1
+    with pytest.raises(InputError, match="cannot be written"):
+        place.final(labels, ME)
+    # reopened, and the study is there again
+    study.unlink()
+    again = Place(pvs_scan, study, "sub-01")
+    np.testing.assert_array_equal(again.pending().labels, labels)
+    again.final(labels, ME)
+    assert Place(pvs_scan, study, "sub-01").pending() is None
+
+
+def test_an_older_draft_is_not_offered_after_a_newer_final_revision(
+    pvs_scan, labels, own_folders, tmp_path
+):
+    Place(pvs_scan).draft(labels, ME)  # before the scan belonged to a study
+    study = tmp_path / "study"
+    store = LabelStore(study, "sub-01")
+    store.save(labels, pvs_scan.source, author="other", origin="drawn")
+    assert Place(pvs_scan, study, "sub-01").pending() is None
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_without_permission(pvs_scan, labels, own_folders):
+    own_folders.mkdir()
+    own_folders.chmod(0o500)
+    with pytest.raises(InputError, match=r"cannot be written \(Permission denied\); make room"):
+        Place(pvs_scan).draft(labels, ME)
+
+
+def test_nothing_can_be_written(pvs_scan, labels, own_folders):
+    own_folders.write_text("in the way of the folder")
+    with pytest.raises(InputError, match=r"cannot be written"):
+        Place(pvs_scan).draft(labels, ME)
+    with pytest.raises(InputError, match=r"cannot be written"):
+        Place(pvs_scan).save_review(Place(pvs_scan).review())
+
+
+def test_a_damaged_review_counts_as_none(pvs_scan, own_folders):
+    place = Place(pvs_scan)
+    place.save_review(place.review())
+    (path,) = recovery_folder().rglob("*_desc-pvs_review.json")
+    path.write_text("{")
+    assert place.review().decisions == ()
+
+
+def test_a_draft_of_a_scan_that_was_replaced_is_not_forced_onto_it(
+    pvs_scan, labels, own_folders, tmp_path
+):
+    study = tmp_path / "study"
+    Place(pvs_scan, study, "sub-01").draft(labels, ME)
+    grid = replace(pvs_scan.grid, affine=np.diag([1.0, 1, 1, 1]))
+    with pytest.raises(InputError, match="does not lie on this scan's voxels"):
+        Place(replace(pvs_scan, grid=grid), study, "sub-01").pending()
