@@ -286,7 +286,7 @@ def test_train_chooses_a_run_folder(run, make_study, tiny_training):
 
 
 def test_train_from_a_run_folder(run, make_study, tmp_path, tiny_training):
-    small = {"epochs": 1, "steps": 1, "batch": 1, "patch": [8], "device": "cpu"}
+    small = {"epochs": 1, "steps": 1, "batch": 2, "patch": [8], "device": "cpu"}
     config = TrainingConfig(study=make_study(2), **small)
     out = tmp_path / "run"
     out.mkdir()

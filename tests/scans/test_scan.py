@@ -18,12 +18,15 @@ LPS = np.array([[-1.0, 0, 0, 5], [0, -1, 0, 6], [0, 0, 1, -7], [0, 0, 0, 1]])
 
 @pytest.fixture
 def head():
-    """T1, T2 and brain of a box of white and grey matter with a tenth of fluid."""
+    """T1, T2 and brain of a box of white and grey matter with a tenth of fluid, and a cortex."""
     rng = np.random.default_rng(0)
     tissue = rng.choice(3, size=SHAPE, p=[0.1, 0.4, 0.5])
     noise = rng.normal(0, 5, (2, *SHAPE))
     brain = np.zeros(SHAPE, bool)
     brain[2:-2, 2:-2, 2:-2] = True
+    cortex = brain.copy()
+    cortex[3:-3, 3:-3, 3:-3] = False
+    tissue[cortex] = np.minimum(tissue[cortex], 1)
     t1 = np.array([30.0, 61, 100])[tissue] + noise[0]
     t2 = np.array([240.0, 127, 100])[tissue] + noise[1]
     return t1.astype(np.float32), t2.astype(np.float32), brain

@@ -200,7 +200,12 @@ def test_memory_of_a_scan_returns_when_another_is_loaded(dock, qtbot, make_study
 def test_cancelling_leaves_what_was_there(dock, qtbot, head_files):
     dock.take([Path(path) for path in head_files[:2]])
     click(qtbot, dock.load)
+    first = dock._job
+    click(qtbot, dock.load)  # in place of the first
+    assert not first.running
+    assert dock.bar.isVisibleTo(dock)
     click(qtbot, dock.bar.cancel)
+    assert not dock.bar.isVisibleTo(dock)
     assert not dock.busy
     assert dock.notice.text() == "Cancelled."
     assert len(dock.viewer.layers) == 0

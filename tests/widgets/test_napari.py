@@ -142,6 +142,7 @@ def test_wrong_files_show_their_sentence(make_napari_viewer, tmp_path):
 def test_the_sample_opens_from_the_menu(make_napari_viewer, monkeypatch):
     from napari_pvs.phantom import cohort
     from napari_pvs.phantom.config import PhantomConfig
+    from napari_pvs.widgets.session import session_of
 
     real = cohort.make
     small = PhantomConfig(subjects=1, labelled=1, field_of_view=(48, 48, 32), pvs=(20, 20))
@@ -150,6 +151,9 @@ def test_the_sample_opens_from_the_menu(make_napari_viewer, monkeypatch):
     t1, t2, pvs = viewer.open_sample("napari-pvs", "synthetic_subject")
     assert [layer.name for layer in viewer.layers] == ["T1", "T2", "reference PVS"]
     assert t1.data.shape == t2.data.shape == pvs.data.shape == (40, 60, 60)
+    session = session_of(viewer)
+    assert (session.t1, session.t2, session.reference) == (t1, t2, pvs)
+    assert session.scan.brain.any()
     assert isinstance(pvs, Labels)
     assert pvs.data.any()
     # pointing at a PVS tells what it is

@@ -206,7 +206,7 @@ def _build(
     for named in (values1, values2):
         if named:
             checks.require_contrast(*named)
-    notes += checks.doubts_of_contrast(values1, values2)
+    notes += checks.doubts_of_contrast(values1, values2, checks.depths(brain, grid.voxel_size))
     for text in notes:
         warnings.warn(text, InputWarning, stacklevel=3)
     return Scan(t1=one, t2=two, grid=grid, brain=brain, source=source, warnings=tuple(notes))

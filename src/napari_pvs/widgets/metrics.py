@@ -17,12 +17,12 @@ from qtpy.QtWidgets import (
 
 from napari_pvs.errors import InputError
 from napari_pvs.widgets import exchange
+from napari_pvs.widgets.edits import version
 from napari_pvs.widgets.layers import mask_layer, to_display
 from napari_pvs.widgets.load import FILES
 from napari_pvs.widgets.parts import Button, Dock, LayerBox, Notice, show_voxel
 from napari_pvs.widgets.progress import JobBar
 from napari_pvs.widgets.scoring import Agreement, Spot, agreement
-from napari_pvs.widgets.session import version
 from napari_pvs.widgets.study_scores import StudyScores, ask_where, write
 from napari_pvs.widgets.tables import Column, Table
 from napari_pvs.widgets.worker import Job, Result, store

@@ -1,5 +1,7 @@
 """How a job goes, with a button to cancel it."""
 
+from functools import partial
+
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_pvs.widgets.parts import Button, Notice
@@ -41,7 +43,7 @@ class JobBar(QWidget):
         job.said.connect(self.text.say)
         job.progressed.connect(self._on_progress)
         job.failed.connect(self._notice.error)
-        job.ended.connect(self.hide)
+        job.ended.connect(partial(self._on_end, job))
         self.show()
         return job
 
@@ -49,7 +51,12 @@ class JobBar(QWidget):
         self.bar.setRange(0, total)
         self.bar.setValue(done)
 
+    def _on_end(self, job: Job) -> None:
+        if job is self._job:  # not one that another has replaced
+            self._job = None
+            self.hide()
+
     def _on_cancel(self) -> None:
-        if self._job is not None and self._job.running:
+        if self._job is not None:
             self._job.cancel()
             self._notice.say("Cancelled.")

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.bids import StudySubject
+from napari_pvs.widgets.edits import Edits
 from napari_pvs.widgets.layers import KEY, from_display, layer_array, mask_layer, role_of
 from napari_pvs.widgets.prediction import Prediction
 
@@ -70,7 +71,8 @@ class Session(QObject):
     labels_changed = Signal()
     """Another layer is being corrected, or none."""
     labels_edited = Signal()
-    """Voxels of `labels` changed: paint, fill, undo, redo, `data_setitem`, new data."""
+    """Voxels of `labels` changed, by paint, fill, undo, redo, `data_setitem` or new data; or they
+    are about to, so look at them a moment later."""
     reference_changed = Signal()
     """Another reference layer, or none."""
     study_changed = Signal()
@@ -90,14 +92,7 @@ class Session(QObject):
         self.study: Path | None = None
         self.subject: StudySubject | None = None
         self.unsaved = False
-        self._before: NDArray[np.bool_] | None = None  # the labels' mask before the next edit
-        self._touched: NDArray[np.bool_] | None = None  # voxels that the user set
-        self._copying = False
-        self._settling = QTimer(self)
-        self._settling.setSingleShot(True)
-        self._settling.setInterval(0)
-        self._settling.timeout.connect(self._settle)
-        self._known: tuple[int, ...] | None = None
+        self._edits: Edits | None = None
         viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removed.connect(self._on_removed)
         for layer in viewer.layers:
@@ -151,17 +146,12 @@ class Session(QObject):
             return
         if layer is not None:
             self._check(layer)
-        events = {"paint": self._on_edit, "set_data": self._on_maybe, "data": self._on_maybe}
-        for name, call in events.items():
-            if self.labels is not None:
-                getattr(self.labels.events, name).disconnect(call)
-            if layer is not None:
-                getattr(layer.events, name).connect(call)
-        self.labels, self.unsaved = layer, False
-        self._known = self._before = self._touched = None
+        if self._edits is not None:
+            self._edits.close()
+        self.labels, self.unsaved, self._edits = layer, False, None
         if layer is not None:
-            self._known, self._before = version(layer), layer.data > 0
-            self._touched = self._before.copy()
+            self._edits = Edits(layer, self)
+            self._edits.edited.connect(self._on_edit)
         self.labels_changed.emit()
 
     def set_reference(self, layer: Any) -> None:
@@ -210,18 +200,9 @@ class Session(QObject):
         prediction = self.prediction
         if prediction is None:
             raise RuntimeError("there is no prediction to copy")
-        layer = self.labels if self.labels is not None else self.new_labels()
-        self._settle()
-        predicted = prediction.layer.data > 0
-        where = np.nonzero((predicted != (layer.data > 0)) & ~self._touched)
-        if len(where[0]):
-            self._copying = True
-            try:
-                layer.data_setitem(where, predicted[where].astype(layer.data.dtype))
-            finally:
-                self._copying = False
-            self._settle(by_user=False)
-        return len(where[0])
+        if self.labels is None:
+            self.new_labels()
+        return self._edits.write(prediction.layer.data > 0)
 
     def array(self, layer: Labels) -> NDArray[Any]:
         """Return a view of a layer's voxels on the scan's grid (X, Y, Z)."""
@@ -277,35 +258,6 @@ class Session(QObject):
             else:
                 self.scan_changed.emit()
 
-    def _on_edit(self, _: Any) -> None:
-        if not self._copying:
-            self._settling.start()  # napari tells of some edits before it makes them
-        self._tell()
-
-    def _on_maybe(self, _: Any) -> None:
-        # undo and redo fire set_data alone, and so does every move to another slice
-        seen = version(self.labels)
-        if seen != self._known:
-            self._settle(by_user=seen[-1] != self._known[-1])
-            self._tell()
-
-    def _tell(self) -> None:
-        self._known, self.unsaved = version(self.labels), True
+    def _on_edit(self) -> None:
+        self.unsaved = True
         self.labels_edited.emit()
-
-    def _settle(self, by_user: bool = True) -> None:
-        """Put down to the user, or to nobody, what has changed since the last time."""
-        self._settling.stop()
-        if self.labels is None:
-            return
-        now = self.labels.data > 0
-        if now.shape != self._before.shape:
-            self._touched = now.copy()
-        elif by_user:
-            self._touched |= now != self._before
-        self._before = now
-
-
-def version(layer: Any) -> tuple[int, ...]:
-    """What differs after undo, redo and new data: the steps of both kinds, and the array."""
-    return len(layer._undo_history), len(layer._redo_history), id(layer.data)

@@ -1,0 +1,92 @@
+"""Who changed which voxels of a labels layer."""
+
+from typing import Any
+
+import numpy as np
+from napari.layers import Labels
+from numpy.typing import NDArray
+from qtpy.QtCore import QObject, QTimer, Signal
+
+
+class Edits(QObject):
+    """Follows the edits of one layer.
+
+    Parameters
+    ----------
+    layer
+        What is labelled from the start counts as set by the user.
+    parent
+        The session.
+    """
+
+    edited = Signal()
+    """Voxels changed, or are about to: napari tells of `data_setitem` before it is done."""
+
+    def __init__(self, layer: Labels, parent: QObject) -> None:
+        super().__init__(parent)
+        self._layer = layer
+        self._version = version(layer)
+        self._before = layer.data > 0
+        self._touched = self._before.copy()
+        self._writing = False
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.setInterval(0)
+        self._later.timeout.connect(self._settle)
+        self._events = {"paint": self._on_paint, "data": self._look, "set_data": self._look}
+        for name, call in self._events.items():
+            getattr(layer.events, name).connect(call)
+
+    def close(self) -> None:
+        """Follow the layer no longer."""
+        self._later.stop()
+        for name, call in self._events.items():
+            getattr(self._layer.events, name).disconnect(call)
+        self.deleteLater()
+
+    def write(self, mask: NDArray[np.bool_]) -> int:
+        """Set the voxels that the user has not set, as one undo step; return how many changed.
+
+        Undo and redo of it are nobody's decision either.
+        """
+        self._settle()
+        where = np.nonzero((mask != self._before) & ~self._touched)
+        if len(where[0]):
+            self._writing = True
+            try:
+                self._layer.data_setitem(where, mask[where].astype(self._layer.data.dtype))
+            finally:
+                self._writing = False
+            self._settle(by_user=False)
+        return len(where[0])
+
+    def _on_paint(self, _: Any) -> None:
+        if not self._writing:
+            self._later.start()  # when it is done
+        self._tell()
+
+    def _look(self, _: Any) -> None:
+        # undo and redo fire set_data alone, and so does every move to another slice
+        seen = version(self._layer)
+        if seen != self._version:
+            self._settle(by_user=seen[-1] != self._version[-1])
+            self._tell()
+
+    def _tell(self) -> None:
+        self._version = version(self._layer)
+        self.edited.emit()
+
+    def _settle(self, by_user: bool = True) -> None:
+        """Put down to the user, or to nobody, what has changed since the last time."""
+        self._later.stop()
+        now = self._layer.data > 0
+        if now.shape != self._before.shape:
+            self._touched = now.copy()
+        elif by_user:
+            self._touched |= now != self._before
+        self._before = now
+
+
+def version(layer: Any) -> tuple[int, ...]:
+    """What differs after undo, redo and new data: the steps of both kinds, and the array."""
+    return len(layer._undo_history), len(layer._redo_history), id(layer.data)
