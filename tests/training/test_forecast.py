@@ -34,7 +34,7 @@ def test_grows_with_what_is_computed():
     one, base = needed(batch=1, patch=(32,)), needed(batch=8, patch=(32,))
     assert needed(batch=15, patch=(32,)) - base == pytest.approx(base - one, rel=0.01)
     assert needed(patch=(64,), batch=8) > 4 * base
-    assert needed(method="m2ss", batch=8) > 1.5 * base
+    assert needed(method="m2ss", batch=8) > 1.4 * base
     assert needed(method="supervised-mono") < base
     # larger patches of a mixture are fewer
     assert needed(patch=(32, 64)) == pytest.approx(needed(patch=(32,)), rel=0.05)
@@ -58,6 +58,6 @@ def test_proposes_a_batch_that_fits(free):
         batch = int(str(error).rpartition("--batch ")[2].rstrip("."))
     assert 1 <= batch < 64
     require_memory(config(batch=batch), CPU)
-    free(0.8)
+    free(0.5)
     with pytest.raises(InputError, match="choose a smaller --patch"):
         require_memory(config(batch=64), CPU)

@@ -12,8 +12,8 @@ from napari_pvs.training.config import TrainingConfig
 log = logging.getLogger(__name__)
 
 _BYTES = 4  # float32
-_KEPT = 3.2  # bytes held at the peak of a step, per byte of activations: benchmarks/memory.py
-_BASE = 700 * 2**20  # interpreter, torch and its libraries
+_KEPT = 1.3  # bytes held at the peak of a step, per byte of activations: benchmarks/memory.py
+_BASE = 520 * 2**20  # interpreter, torch and its libraries
 
 
 @dataclass(frozen=True)
