@@ -60,8 +60,9 @@ def require_memory(config: TrainingConfig, device: torch.device) -> Forecast:
     whole = forecast(config, device)
     if whole.fits or whole.free is None:
         return whole
-    room = max(0.0, 0.9 * whole.free - _BASE) / max(1, whole.needed - _BASE)
-    batch = int(config.batch * room)
+    batch = config.batch - 1
+    while batch and not forecast(config.model_copy(update={"batch": batch}), device).fits:
+        batch -= 1
     remedy = f"try --batch {batch}" if batch >= 1 else "choose a smaller --patch"
     raise InputError(
         f"a step needs about {whole.needed / 2**30:.1f} GB of memory and {device} has "
