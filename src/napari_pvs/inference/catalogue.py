@@ -1,7 +1,6 @@
 """The connected PVS of a mask that is being edited, kept up to date at the price of the edit."""
 
 import itertools
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from napari_pvs.inference.nearby import Point
 from napari_pvs.scans.masks import bounding_box
 
 Index = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
+_Part = tuple[Index, Point, Point]
 
 _MANY = 50_000
 """Changed voxels from which on everything is counted anew."""
@@ -65,8 +65,8 @@ class Catalogue:
         self.entries: dict[int, Entry] = {}
         self._boxes: dict[int, tuple[Point, Point]] = {}
         self._next = itertools.count(1)
-        for index in _largest_first(_parts(mask > 0, (0, 0, 0))):
-            self._add(Entry(next(self._next), index))
+        for index, *box in _parts(mask > 0, (0, 0, 0)):
+            self._add(Entry(next(self._next), index), box)
 
     def update(self, mask: NDArray[Any], changed: Index) -> tuple[set[int], set[int]]:
         """Follow an edit.
@@ -86,10 +86,9 @@ class Catalogue:
             return set(), set()
         if len(changed[0]) > _MANY:
             before = set(self.entries)
-            fresh = Catalogue(mask)
             self.entries, self._boxes = {}, {}
-            for entry in fresh.entries.values():
-                self._add(Entry(next(self._next), entry.index))
+            for index, *box in _parts(mask > 0, (0, 0, 0)):
+                self._add(Entry(next(self._next), index), box)
             return before, set(self.entries)
         touched = self._near(changed)
         voxels = [self.entries[key].index for key in touched]
@@ -104,16 +103,15 @@ class Catalogue:
             owner[there] = key
             part[there] = mask[index] > 0
         old = {key: self._drop(key) for key in touched}
-        found = _largest_first(_parts(part, (low[0], low[1], low[2])))
         new: set[int] = set()
-        for index in found:
+        for index, *box in _parts(part, (low[0], low[1], low[2])):
             counts = np.bincount(owner[_shift(index, low)])
             counts[0] = 0
             key = int(counts.argmax())
             if not counts[key] or key not in old:
                 key = next(self._next)
             before_it = old.pop(key, None)
-            self._add(Entry(key, index))
+            self._add(Entry(key, index), box)
             if before_it is None or not _same(before_it.index, index):
                 new.add(key)
         return set(old), new
@@ -126,11 +124,9 @@ class Catalogue:
                 return key
         return None
 
-    def _add(self, entry: Entry) -> None:
+    def _add(self, entry: Entry, box: list[Point]) -> None:
         self.entries[entry.id] = entry
-        x, y, z = entry.index
-        low = (int(x.min()), int(y.min()), int(z.min()))
-        self._boxes[entry.id] = low, (int(x.max()), int(y.max()), int(z.max()))
+        self._boxes[entry.id] = box[0], box[1]
 
     def _drop(self, key: int) -> Entry:
         del self._boxes[key]
@@ -148,27 +144,28 @@ class Catalogue:
         return [keys[i] for i in np.flatnonzero(hit)]
 
 
-def _parts(mask: NDArray[np.bool_], origin: Point) -> Iterable[Index]:
-    """Indices of the voxels of each connected part."""
+def _parts(mask: NDArray[np.bool_], origin: Point) -> list[_Part]:
+    """Voxels of each connected part, lowest and highest of their indices; the largest first."""
     import cc3d
 
     if not mask.any():
         return []
     box = bounding_box(mask)  # the rest of a volume is half of it or more
     parts = np.asarray(cc3d.connected_components(mask[box], connectivity=26))
-    where = np.nonzero(parts)
-    numbers = parts[where]
+    where = np.flatnonzero(parts)
+    numbers = parts.ravel()[where]
     order = np.argsort(numbers, kind="stable")
-    ends = np.cumsum(np.bincount(numbers)[1:])[:-1]
-    axes = [
-        np.split((axis + side.start + start)[order], ends)
-        for axis, side, start in zip(where, box, origin, strict=True)
-    ]
-    return zip(*axes, strict=True)
-
-
-def _largest_first(parts: Iterable[Index]) -> list[Index]:
-    return sorted(parts, key=lambda index: -len(index[0]))
+    starts = np.concatenate([[0], np.cumsum(np.bincount(numbers)[1:])[:-1]])
+    index, low, high = [], [], []
+    for axis, side, start in zip(
+        np.unravel_index(where[order], parts.shape), box, origin, strict=True
+    ):
+        shifted = axis + side.start + start
+        index.append(np.split(shifted, starts[1:]))
+        low.append(np.minimum.reduceat(shifted, starts).tolist())
+        high.append(np.maximum.reduceat(shifted, starts).tolist())
+    found = zip(*index, strict=True), zip(*low, strict=True), zip(*high, strict=True)
+    return sorted(zip(*found, strict=True), key=lambda part: -len(part[0][0]))
 
 
 def _shift(index: Index, low: list[int]) -> Index:

@@ -3,7 +3,7 @@
 ``python -m napari_pvs.widgets.local_service FOLDER`` reads ``FOLDER/request.json`` (``scan``,
 ``weights``, ``device``), warms the network up and says ``{"type": "ready"}``. Each line on stdin,
 ``{"id": 1, "point": [x, y, z]}``, a voxel of the scan's grid, is answered by one line of JSON,
-``{"type": "evidence", "id": 1, "box": [[0, 48], [8, 56], [0, 48]]}``, and the probability of that
+``{"type": "evidence", "id": 1, "box": [[0, 40], [8, 48], [0, 40]]}``, and the probability of that
 box as raw float32. It ends when its stdin closes, so it never outlives napari.
 """
 
@@ -44,11 +44,16 @@ def main(folder: Path) -> int:
 
 def serve(request: dict[str, Any], questions: BinaryIO, out: BinaryIO) -> None:
     """Load the scan and the network, then answer each line."""
+    import torch
+
     from napari_pvs.inference.evidence import network_edges, network_pass, window
     from napari_pvs.inference.predictor import Predictor
 
     weights = request.get("weights")
     predictor = Predictor(None if weights is None else Path(weights), request["device"])
+    # a small window gains little from more; beside a training that uses every core, threads that
+    # wait for each other took four times as long
+    torch.set_num_threads(1)
     scan = exchange.load_scan(Path(request["scan"]))
     images, brain, size = scan.normalised(), scan.brain, scan.grid.voxel_size
     edges = network_edges(size, predictor.card.voxel_size_mm)
