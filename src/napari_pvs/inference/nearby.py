@@ -79,7 +79,7 @@ def ball(
 def squared_mm(shape: tuple[int, ...], at: Point, voxel_size: VoxelSize) -> NDArray[np.float64]:
     """Squared distance in mm from a voxel."""
     x, y, z = (
-        np.square((np.arange(n) - i) * edge)
+        np.square((np.arange(n) - float(i)) * edge)
         for n, i, edge in zip(shape, at, voxel_size, strict=True)
     )
     total: NDArray[np.float64] = x[:, None, None] + y[:, None] + z
