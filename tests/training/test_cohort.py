@@ -4,7 +4,11 @@ import pytest
 from napari_pvs.errors import InputError
 from napari_pvs.study.bids import subjects
 from napari_pvs.study.split import split
-from napari_pvs.training.cohort import Cohort, names
+from napari_pvs.training.cohort import Cohort
+
+
+def names(people):
+    return [one.name for one in people]
 
 
 @pytest.fixture

@@ -1,13 +1,13 @@
 """Who takes part in a run, as labels come and change while it goes on."""
 
-import hashlib
 import logging
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from napari_pvs.errors import InputError
 from napari_pvs.study.bids import StudySubject
 from napari_pvs.study.bids import subjects as find_subjects
+from napari_pvs.study.revision import digest as sha256
 from napari_pvs.study.split import Split
 from napari_pvs.training.data import CACHE, Loaded, load
 
@@ -121,8 +121,6 @@ class Cohort:
         self.train, self.unlabelled, self.labels = train, unlabelled, labels
 
     def _take_recorded(self, found: dict[str, StudySubject], name: str, digest: str) -> None:
-        from dataclasses import replace
-
         where, _, _ = digest.rpartition("@")
         path = self.study / where
         if name in found and path.is_file() and self._digest(path) == digest:
@@ -135,7 +133,7 @@ class Cohort:
         status = path.stat()
         key = (path, status.st_size, status.st_mtime_ns)
         if key not in self._digests:
-            content = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+            content = sha256(path)[:12]
             self._digests[key] = f"{path.relative_to(self.study).as_posix()}@{content}"
         return self._digests[key]
 
@@ -146,8 +144,3 @@ class Cohort:
 def _content(digest: str) -> str:
     """Hash of a label without its place: importing a file moves it."""
     return digest.rpartition("@")[2]
-
-
-def names(subjects: Sequence[Loaded]) -> list[str]:
-    """Return the subjects' names."""
-    return [subject.name for subject in subjects]

@@ -1,7 +1,7 @@
 """The configuration of a training run: every default of `napari-pvs train` stands here."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -10,7 +10,7 @@ from napari_pvs.network.device import Device
 
 PatchEdge = Annotated[int, Field(ge=8, le=128)]
 Method = Literal["supervised-mono", "supervised-multi", "semi-mono", "m2ss"]
-METHODS: tuple[Method, ...] = ("supervised-mono", "supervised-multi", "semi-mono", "m2ss")
+METHODS: tuple[Method, ...] = get_args(Method)
 Recipe = Literal["default", "paper"]
 
 PAPER: dict[str, Any] = {

@@ -5,7 +5,7 @@ import json
 import logging
 import shutil
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +90,6 @@ def load(subject: StudySubject, cache: Path | None = None) -> Loaded:
         foreground,
         prepared.corner,
     )
-
-
-def with_foreground(subject: Loaded, voxels: NDArray[np.int16]) -> Loaded:
-    """Return the subject with other voxels to centre patches on."""
-    return replace(subject, foreground=voxels)
 
 
 @dataclass(frozen=True, eq=False)

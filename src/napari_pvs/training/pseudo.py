@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from napari_pvs.inference.predictor import fuse, interior, run
 from napari_pvs.network.device import place
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.data import Loaded, with_foreground
+from napari_pvs.training.data import Loaded
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ class PseudoLabels:
                 raise ValueError(f"the pseudo-label of {subject.name} has another shape")
             maps[subject.name] = values
             voxels = np.argwhere(values > self.config.confidence_pvs).astype(np.int16)
-            ready.append(with_foreground(subject, voxels))
+            ready.append(replace(subject, foreground=voxels))
         self._maps, self.subjects = maps, ready
 
 

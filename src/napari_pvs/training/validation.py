@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from napari_pvs.errors import InputError
 from napari_pvs.evaluation.overlap import overlap
 from napari_pvs.inference.predictor import fuse, interior, run
 from napari_pvs.network.device import place
@@ -124,8 +125,6 @@ def start(config: TrainingConfig) -> M2SS | None:
     InputError
         They are unusable, or of another network than the method's.
     """
-    from napari_pvs.errors import InputError
-
     if config.weights is None:
         return None
     network = load(start_path(config.weights))[0]
