@@ -3,7 +3,8 @@
     xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/screenshots.py --out docs/images
 
 Makes three synthetic subjects, loads one from the study, segments it with the starter weights and
-measures it, by the docks' own buttons, and writes ``plugin-*.png``. Look at each.
+measures it, by the docks' own buttons, trains a while on two subjects more, and writes
+``plugin-*.png``. Look at each.
 """
 
 import argparse
@@ -22,6 +23,16 @@ from napari_pvs.phantom.config import PhantomConfig
 from napari_pvs.scans.nifti import read_labels
 from napari_pvs.widgets.parts import WIDTH
 from napari_pvs.widgets.worker import Job
+
+TRAINING = {
+    "epochs": 40,
+    "steps": 10,
+    "batch": 4,
+    "patch": (24,),
+    "warmup": 5,
+    "validate_every": 2,
+    "learning_rate": 0.005,
+}
 
 
 def main() -> None:
@@ -52,10 +63,10 @@ def main() -> None:
 def drive(viewer: napari.Viewer, study: Path, out: Path) -> None:
     """Work through the docks as a user would, with a picture of each."""
     docks = {}
-    for name in ("Load", "Segment", "Metrics"):
+    for name in ("Load", "Segment", "Train", "Metrics"):
         holder, dock = viewer.window.add_plugin_dock_widget("napari-pvs", name, tabify=bool(docks))
         docks[name] = holder, dock
-    load, segment, metrics = (docks[name][1] for name in docks)
+    load, segment, train, metrics = (docks[name][1] for name in docks)
     main_window = docks["Load"][0].parent()
 
     def picture(name: str) -> None:
@@ -86,6 +97,26 @@ def drive(viewer: napari.Viewer, study: Path, out: Path) -> None:
     wait(lambda: metrics.agreement is not None)
     metrics.missed.selectRow(0)
     picture("Metrics")
+
+    train.open_study(small_study(study.with_name("small")))
+    for name, value in TRAINING.items():
+        train.form.fields[name].set(value)
+    wait(lambda: train.use.text().startswith("Learns") or train.cost.kind == "error")
+    train.start_run()
+    try:
+        wait(lambda: len(train.view.watch.course.validation) >= 6 or not train.view.live)
+        picture("Train")
+    finally:
+        train.view.stop_run.click()
+        wait(lambda: not train.view.live)
+
+
+def small_study(root: Path) -> Path:
+    """Write labelled subjects that are learnt from quickly."""
+    write_cohort(
+        PhantomConfig(subjects=3, labelled=3, field_of_view=(64, 64, 48), pvs=(30, 60)), root
+    )
+    return root
 
 
 def any_job(widget: object) -> bool:

@@ -358,3 +358,34 @@ def test_demo_makes_segments_and_measures(run, monkeypatch, tmp_path, make_head,
     assert steps == [1, "sub-01_T2w.nii.gz"]
     assert "1.000" in said
     assert json.loads((tmp_path / "demo" / "evaluation.json").read_text())
+
+
+# ---- arguments that typer refuses
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["segment", "--thresold", "1"], ["no such option", "--thresold", "segment --help"]),
+        (["segment", "--threshold", "much"], ["--threshold", "valid number", "segment --help"]),
+        (["segment", "--t1"], ["--t1", "requires an argument"]),
+        (["evaluate"], ["missing argument", "evaluate --help"]),
+        (["segmnt"], ["segmnt", "napari-pvs --help"]),
+        (["train", "study", "--device", "tpu"], ["--device", "tpu"]),
+    ],
+)
+def test_wrong_arguments_end_in_one_sentence(run, arguments, parts):
+    code, _, error = run(*arguments)
+    assert code == 2
+    one_sentence(error, *parts)
+
+
+def test_no_verb_shows_the_help(run):
+    code, out, error = run()
+    assert code == 2
+    assert "segment" in out + error
+
+
+def test_version_ends_well(run):
+    code, out, _ = run("--version")
+    assert (code, out.strip()) == (0, napari_pvs.__version__)

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from napari_pvs.phantom.tubes import STEP_MM, Tube, draw_tube, lognormal, rasterise
+from napari_pvs.phantom.tubes import (
+    STEP_MM,
+    Tube,
+    draw_tube,
+    lognormal,
+    median_diameter,
+    rasterise,
+)
 
 
 def straight(
@@ -79,6 +86,21 @@ def test_basal_ganglia_hold_thicker_tubes() -> None:
         ]
         medians.append(np.median([tube.diameter for tube in drawn if tube]))
     assert medians[1] / medians[0] == pytest.approx(1.2, rel=0.1)
+
+
+def test_the_median_diameter_is_the_one_asked_for() -> None:
+    allowed = np.ones((50, 50, 50), bool)
+    drawn = []
+    for median in (median_diameter(60), median_diameter(500)):
+        rng = np.random.default_rng(0)
+        tubes = [
+            draw_tube(
+                np.full(3, 20.0), np.ones(3), allowed, np.full(3, 0.8), "WM", rng, median=median
+            )
+            for _ in range(80)
+        ]
+        drawn.append(np.median([tube.diameter for tube in tubes if tube]))
+    assert drawn[1] / drawn[0] == pytest.approx(1.2, rel=0.1)
 
 
 def test_no_tube_outside_its_region() -> None:

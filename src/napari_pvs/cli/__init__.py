@@ -17,10 +17,25 @@ def main(arguments: list[str] | None = None) -> None:
         warnings.simplefilter("always", InputWarning)
         warnings.showwarning = _show_warning
         try:
-            app(arguments, prog_name="napari-pvs")
+            ended = app(arguments, prog_name="napari-pvs", standalone_mode=False)
         except InputError as error:
             print(f"napari-pvs: {error}", file=sys.stderr)
             raise SystemExit(2) from None
+        except Exception as error:
+            # click's own class, which some versions of typer carry under another name
+            if not hasattr(error, "format_message"):
+                raise
+            if type(error).__name__ != "NoArgsIsHelpError":  # that one has printed the help
+                print(f"napari-pvs: {_sentence(error)}", file=sys.stderr)
+            raise SystemExit(2) from None
+    raise SystemExit(ended if isinstance(ended, int) else 0)
+
+
+def _sentence(error: Any) -> str:
+    """Say in one sentence what is wrong with the arguments, and where to look."""
+    said = " ".join(error.format_message().split()).rstrip(".")
+    path = error.ctx.command_path if getattr(error, "ctx", None) else "napari-pvs"
+    return f"{said[:1].lower()}{said[1:]}; see {path} --help."
 
 
 def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:

@@ -75,7 +75,7 @@ def drop_round(
     voxel_size
         In mm.
     max_width_mm
-        99 % of the synthetic PVS of 8 voxels and more are narrower than 2.8 mm.
+        At 2.4 mm, 98 % of the synthetic PVS of 8 voxels and more are kept.
 
     Returns
     -------

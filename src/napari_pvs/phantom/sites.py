@@ -25,7 +25,7 @@ class Site(BaseModel):
     t2_deep_grey: Range = (1.00, 1.08)
     t2_csf: Range = (2.0, 2.9)
     t2_wmh: Range = (1.50, 1.80)
-    snr: Range = (14, 22)
+    snr: Range = (15, 30)
     """White-matter signal over the standard deviation of the Rician noise."""
     bias: Range = (0.05, 0.20)
     """Largest relative deviation of the receive field."""
@@ -50,7 +50,7 @@ SITES: dict[str, Site] = {
             t1_csf=(0.25, 0.38),
             t2_cortex=(1.30, 1.48),
             t2_csf=(2.6, 3.6),
-            snr=(15, 24),
+            snr=(18, 36),
             psf=(1.1, 1.5),
         ),
         Site(
@@ -59,7 +59,7 @@ SITES: dict[str, Site] = {
             t1_cortex=(0.52, 0.62),
             t2_cortex=(1.14, 1.28),
             t2_csf=(1.9, 2.4),
-            snr=(14, 22),
+            snr=(15, 24),
             psf=(0.9, 1.2),
         ),
         Site(

@@ -12,7 +12,7 @@ from napari_pvs.phantom.anatomy import BASAL_GANGLIA, Anatomy, Tissue
 from napari_pvs.phantom.config import PhantomConfig
 from napari_pvs.phantom.placement import Image, Placement, smooth_field
 from napari_pvs.phantom.sites import Site
-from napari_pvs.phantom.tubes import Tube, draw_tube, rasterise
+from napari_pvs.phantom.tubes import Tube, draw_tube, median_diameter, rasterise
 
 _MARGIN_MM = 1.2  # a PVS keeps this far from CSF
 
@@ -168,6 +168,7 @@ def _place_pvs(
     shape = regions["WM"].shape
     pvs = _Pvs(np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.int32))
     wanted = _number(config.pvs, rng)
+    diameter = median_diameter(wanted)
     places = {name: np.argwhere(region) for name, region in regions.items()}
     dense = smooth_field(shape, voxel_size, 30.0, rng)  # PVS crowd in some parts, spare others
     origins = _perforated_substance(places["BG"])
@@ -187,7 +188,7 @@ def _place_pvs(
         else:
             direction = np.asarray(directions[(slice(None), *(place // 2))], np.float64)
         start = (place + rng.uniform(-0.5, 0.5, 3)) * voxel_size
-        tube = draw_tube(start, direction, regions[name], voxel_size, name, rng)
+        tube = draw_tube(start, direction, regions[name], voxel_size, name, rng, diameter)
         if tube is None:
             continue
         raster = rasterise(tube, shape, voxel_size)

@@ -40,6 +40,21 @@ def lognormal(
     return float(np.clip(median * np.exp(rng.normal(0, sigma)), low, high))
 
 
+def median_diameter(number: int) -> float:
+    """Median diameter in mm of a subject's PVS: who has many has wider ones.
+
+    From 1.0 mm at 60 PVS to 1.2 mm at 500, with the logarithm of their number, so that volumes
+    grow faster than numbers: about 0.3 mL at 60, 1.2 mL at 200 and 3.6 mL at 500.
+
+    Examples
+    --------
+    >>> [round(median_diameter(n), 2) for n in (10, 60, 173, 500, 900)]
+    [1.0, 1.0, 1.1, 1.2, 1.2]
+    """
+    share = np.log(max(number, 1) / 60) / np.log(500 / 60)
+    return float(1.0 + 0.2 * np.clip(share, 0, 1))
+
+
 def draw_tube(
     start: NDArray[np.float64],
     direction: NDArray[np.float64],
@@ -47,13 +62,14 @@ def draw_tube(
     voxel_size: NDArray[np.float64],
     region: str,
     rng: np.random.Generator,
+    median: float = 1.0,
 ) -> Tube | None:
     """Draw a tube through ``start`` along ``direction``, cut where it leaves ``allowed``.
 
-    Diameters and lengths are lognormal, median 1.0 mm (basal ganglia 1.2 mm) and 5 mm. None where
-    less than two diameters of length are left.
+    Diameters and lengths are lognormal; the median diameter is ``median`` mm, in basal ganglia a
+    fifth more, the median length 5 mm. None where less than two diameters of length are left.
     """
-    diameter = lognormal(rng, 1.2 if region == "BG" else 1.0, 0.3, 0.6, 3.0)
+    diameter = lognormal(rng, median * (1.2 if region == "BG" else 1.0), 0.3, 0.6, 3.0)
     length = lognormal(rng, 5.0, 0.5, 2 * diameter, 20.0)
     direction = direction + rng.normal(0, 0.25, 3)
     direction /= np.linalg.norm(direction)

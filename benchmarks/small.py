@@ -1,0 +1,78 @@
+"""Cohorts and runs small enough for comparing methods of training on two cores.
+
+Heads are cropped to a cube of 76.8 mm around their centre (basal ganglia, ventricles and the white
+matter about them), with as many PVS as such a part holds, and runs are short. What is compared is
+the same for all.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from starter import scans  # isort: skip
+
+from napari_pvs.evaluation.compare import SubjectScore, score
+from napari_pvs.inference.config import SegmentConfig
+from napari_pvs.inference.predictor import Predictor
+from napari_pvs.inference.segment import components
+from napari_pvs.phantom.cohort import subject_name, write_cohort
+from napari_pvs.phantom.config import PhantomConfig
+from napari_pvs.training.config import TrainingConfig
+
+EDGE_MM = 76.8
+PVS = (20, 160)
+SHORT: dict[str, Any] = {
+    "epochs": 40,
+    "steps": 6,
+    "warmup": 8,
+    "ramp_up": 4,
+    "refresh": 8,
+    "validate_every": 8,
+    "average": 0.98,
+}
+"""240 steps of 8 patches: what a run has that is to be compared with others."""
+
+
+def cohort(out: Path, subjects: int, labelled: int, seed: int, sites: tuple[str, ...]) -> Path:
+    """Write a cropped cohort unless it is there."""
+    if not (out / "dataset_description.json").exists():
+        config = PhantomConfig(
+            subjects=subjects,
+            labelled=labelled,
+            seed=seed,
+            sites=sites,
+            field_of_view=(EDGE_MM,) * 3,
+            pvs=PVS,
+            jobs=2,
+        )
+        write_cohort(config, out)
+    return out
+
+
+def short(study: Path, **changes: Any) -> TrainingConfig:
+    """Configure a short run; the paper keeps the weights themselves, not their running mean."""
+    settings = dict(SHORT)
+    if changes.get("recipe") == "paper":
+        settings.pop("average")
+    return TrainingConfig(study=study, **(settings | changes))
+
+
+def measure(weights: Path | None, study: Path, count: int) -> list[SubjectScore]:
+    """Score weights on all phantoms of a cohort against their truth."""
+    predictor = Predictor(weights)
+    names = [subject_name(i) for i in range(count)]
+    out = []
+    for name, scan, reference, _ in scans(study, names, ("t1", "t2")):
+        found = predictor.predict(scan)
+        threshold = predictor.card.threshold_for(scan.modalities)
+        mask = components(found, threshold, scan.grid, SegmentConfig()) > 0
+        size = scan.grid.voxel_size
+        out.append(score(mask, reference, size, subject=name, region=scan.brain))
+    return out
+
+
+def mean(scores: list[SubjectScore], measure: str) -> float:
+    """Mean over subjects in whom a measure is defined."""
+    values = [getattr(one, measure) for one in scores]
+    return float(np.mean([v for v in values if v is not None]))
