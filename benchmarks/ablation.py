@@ -88,7 +88,7 @@ def one(
             trainer.resume(folder)
         else:
             trainer.train(config, folder)
-        scores = measure(folder / BEST, test, TESTED)
+        scores = measure(folder / BEST, test)
         kept.write_text(json.dumps([score.dsc for score in scores]))
         print(f"{folder.name}: {mean(scores, 'dsc'):.3f}", flush=True)
     return list(json.loads(kept.read_text()))

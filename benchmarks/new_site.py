@@ -90,7 +90,7 @@ def corrected(work: Path, seeds: int, epochs: int | None) -> dict[str, Any]:
                 subjects=count, sites=(ELSEWHERE.name,), seed=seed, label_fraction=RULE
             )
             write_cohort(config, work / name)
-    scores = measure(None, work / "test", TESTED)
+    scores = measure(None, work / "test")
     before: dict[str, Any] = {name: mean(scores, name) for name in MEASURES}
     before |= {"subjects": [one.dsc for one in scores], "minutes": 0.0}
     configs = [
@@ -121,7 +121,7 @@ def runs(out: Path, configs: list[TrainingConfig], test: Path) -> dict[str, Any]
             trainer.train(config, folder)
             (folder / "measured").write_text(f"{(time.monotonic() - begun) / 60}")
         minutes.append(float((folder / "measured").read_text()))
-        all_scores.append(measure(folder / BEST, test, TESTED))
+        all_scores.append(measure(folder / BEST, test))
         print(f"{out.name} seed {config.seed}: DSC {mean(all_scores[-1], 'dsc'):.3f}", flush=True)
     found: dict[str, Any] = {
         name: float(np.mean([mean(s, name) for s in all_scores])) for name in MEASURES

@@ -8,30 +8,32 @@ the same for all.
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
-
-from starter import scans  # isort: skip
 
 from napari_pvs.evaluation.compare import SubjectScore, score
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.predictor import Predictor
 from napari_pvs.inference.segment import components
-from napari_pvs.phantom.cohort import subject_name, write_cohort
+from napari_pvs.phantom.cohort import write_cohort
 from napari_pvs.phantom.config import PhantomConfig
+from napari_pvs.scans.scan import load_scan
+from napari_pvs.study.bids import subjects
 from napari_pvs.training.config import TrainingConfig
 
 EDGE_MM = 76.8
-PVS = (20, 160)
+PVS = (60, 400)
 SHORT: dict[str, Any] = {
     "epochs": 40,
-    "steps": 6,
+    "steps": 10,
     "warmup": 8,
     "ramp_up": 4,
     "refresh": 8,
     "validate_every": 8,
     "average": 0.98,
+    "modality_dropout": 0.0,
 }
-"""240 steps of 8 patches: what a run has that is to be compared with others."""
+"""400 steps of 8 patches: what a run has that is to be compared with others."""
 
 
 def cohort(out: Path, subjects: int, labelled: int, seed: int, sites: tuple[str, ...]) -> Path:
@@ -58,17 +60,19 @@ def short(study: Path, **changes: Any) -> TrainingConfig:
     return TrainingConfig(study=study, **(settings | changes))
 
 
-def measure(weights: Path | None, study: Path, count: int) -> list[SubjectScore]:
-    """Score weights on all phantoms of a cohort against their truth."""
+def measure(weights: Path | None, study: Path) -> list[SubjectScore]:
+    """Score weights on a cohort whose every subject is labelled with the truth."""
     predictor = Predictor(weights)
-    names = [subject_name(i) for i in range(count)]
     out = []
-    for name, scan, reference, _ in scans(study, names, ("t1", "t2")):
+    for subject in subjects(study):
+        assert subject.label is not None
+        scan = load_scan(subject.t1, subject.t2, subject.brain)
+        reference = np.asanyarray(nib.load(subject.label).dataobj) > 0
         found = predictor.predict(scan)
         threshold = predictor.card.threshold_for(scan.modalities)
         mask = components(found, threshold, scan.grid, SegmentConfig()) > 0
         size = scan.grid.voxel_size
-        out.append(score(mask, reference, size, subject=name, region=scan.brain))
+        out.append(score(mask, reference, size, subject=subject.name, region=scan.brain))
     return out
 
 

@@ -143,7 +143,7 @@ def contender(name: str, images: NDArray[np.float32], brain: NDArray[np.bool_]) 
         predictor = Predictor(windows=windows, backend=backend)
         return lambda: predictor.predict_array(images, brain), ""
     import torch
-    from napari_pvs.network.fused import fuse
+    from napari_pvs.network.torch_backend import fuse
 
     from napari_pvs.network.weights import load, starter_path
 
@@ -203,9 +203,9 @@ def dsc(
 ) -> float:
     """DSC at the weights' threshold."""
     from napari_pvs.evaluation.overlap import overlap
-    from napari_pvs.network.weights import read_card, starter_path
+    from napari_pvs.network.weights import read, starter_path
 
-    threshold = read_card(starter_path()).threshold_for(("T1", "T2"))
+    threshold = read(starter_path())[1].threshold_for(("T1", "T2"))
     return float(overlap(probability >= threshold, truth, float(np.prod(size))).dsc)
 
 

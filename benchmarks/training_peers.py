@@ -69,7 +69,7 @@ def main() -> None:
                 folder = given.work / name / f"seed-{seed}"
                 trainer.train(config, folder)
                 minutes[name].append((time.monotonic() - begun) / 60)
-                found = measure(folder / BEST, test, TESTED)
+                found = measure(folder / BEST, test)
             else:
                 seconds = 60 * minutes["m2ss"][-1]
                 peer = Peer(name, study, short(study, seed=seed))

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from napari_pvs.network.device import Device
+from napari_pvs.network.device import BackendName, Device
 
 Method = Literal["network", "frangi", "threshold"]
 
@@ -27,11 +27,14 @@ class SegmentConfig(BaseModel):
     )
     min_volume: float = Field(1.0, ge=0, description="Smallest PVS that is kept, in mm³.")
     max_width: float = Field(
-        2.8,
+        2.4,
         gt=0,
         description="Wider components (mm) are left out where they are rather round: lesions.",
     )
     device: Device = Field("auto", description="auto, cpu, cuda or mps.")
+    backend: BackendName = Field(
+        "auto", description="OpenVINO on a CPU where it is installed, or the one that is named."
+    )
     windows: Literal["fast", "paper"] = Field(
         "fast", description="Few large windows, or the paper's 32³ patches at stride 16."
     )
