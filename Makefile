@@ -11,6 +11,7 @@ MADE = $(VENV)/.made
 PRODUCT = $(VENV)/.product
 DEV = $(VENV)/.dev
 DOCS = $(VENV)/.docs
+PYSIDE = $(VENV)/pyside/.dev
 
 ifeq ($(shell uname -s),Linux)
 DISPLAYED = xvfb-run -a
@@ -19,11 +20,11 @@ endif
 # Without bytecode every import of torch would compile it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint docs clean
+.PHONY: help demo test test-pyside lint docs clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.* ## \(.*\)/make \1	\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/make \1	\2/p' Makefile
 
 demo: $(PRODUCT) ## make a synthetic subject, segment it, evaluate the result (into demo-output)
 	$(BIN)/napari-pvs demo demo-output --overwrite
@@ -31,6 +32,11 @@ demo: $(PRODUCT) ## make a synthetic subject, segment it, evaluate the result (i
 test: lint ## lint, then pytest on a virtual display; PYTEST_ARGS="-k grid" chooses tests
 	.ci/system-packages
 	$(DISPLAYED) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-pyside: $(PYSIDE) ## the docks' tests under PySide6 instead of PyQt6; PYTEST_ARGS as above
+	.ci/system-packages
+	QT_API=pyside6 PYTEST_QT_API=pyside6 $(DISPLAYED) \
+	    $(VENV)/pyside/bin/python -m pytest tests/widgets $(PYTEST_ARGS)
 
 lint: $(DEV) ## ruff and mypy
 	$(BIN)/ruff check
@@ -59,6 +65,14 @@ $(PRODUCT): $(METADATA) | $(MADE)
 $(DEV): $(METADATA) | $(MADE)
 	$(PIP) -e '.[dev]'
 	@touch $@ $(PRODUCT)
+
+# without PyQt6, so that nothing can lean on it
+$(PYSIDE): $(METADATA) | $(MADE)
+	$(BIN)/python -m venv $(VENV)/pyside
+	$(VENV)/pyside/bin/python -m pip install --disable-pip-version-check -c constraints.txt \
+	    -e '.[dev]' 'PySide6-Essentials>=6.6,<6.12'
+	$(VENV)/pyside/bin/python -m pip uninstall -q -y PyQt6 PyQt6-Qt6 PyQt6-sip
+	@touch $@
 
 $(DOCS): $(METADATA) | $(MADE)
 	$(PIP) -e '.[docs]'

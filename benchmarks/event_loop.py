@@ -7,7 +7,7 @@ synthetic study is loaded, segmented, edited (autosave) and while the study is t
 detached headless process, followed by the Train dock. Beside each stands the same work in
 napari's ``thread_worker``, called as a plugin would that has no process of its own. Gaps in ms;
 the aim is 50. What the docks do to the viewer itself, such as handing a volume to the graphics
-card, is in both. At last the memory of napari after each of --subjects subjects segmented in a row.
+card, is in both. Also the memory of napari after each of --subjects subjects segmented in a row.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    arguments.add_argument("--subjects", type=int, default=20, help="Segmented in a row, at last.")
+    arguments.add_argument("--subjects", type=int, default=20, help="Segmented in a row.")
     arguments.add_argument("--seconds", type=float, default=30, help="Of training, each way.")
     arguments.add_argument("--size", type=float, nargs=3, default=(140.8, 192.0, 153.6),
                            metavar="MM", help="Field of view of the subjects.")  # fmt: skip
@@ -142,8 +142,6 @@ def measure(viewer: Any, study: Path, small: Path, given: Any) -> tuple[list[Any
         edit(load.session, load.autosave)
     with gaps.during("train", "docks", rows):
         train_detached(small, given.seconds)
-    if not given.no_threads:
-        by_threads(viewer, gaps, first, small, given.seconds, rows)
     memory = [resident()]
     for number in range(given.subjects):
         load.load_subject(people[number % len(people)])
@@ -156,6 +154,8 @@ def measure(viewer: Any, study: Path, small: Path, given: Any) -> tuple[list[Any
     load.session.viewer.layers.clear()
     live(0.2)
     memory.append(resident())
+    if not given.no_threads:  # last: they bring the network's libraries into this process
+        by_threads(viewer, gaps, first, small, given.seconds, rows)
     return rows, memory
 
 

@@ -143,8 +143,8 @@ def contender(name: str, images: NDArray[np.float32], brain: NDArray[np.bool_]) 
         predictor = Predictor(windows=windows, backend=backend)
         return lambda: predictor.predict_array(images, brain), ""
     import torch
-    from napari_pvs.network.torch_backend import fuse
 
+    from napari_pvs.network.torch_backend import fuse
     from napari_pvs.network.weights import load, starter_path
 
     model = fuse(load(starter_path())[0])

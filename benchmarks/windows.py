@@ -1,6 +1,7 @@
 """Large windows against the paper's grid: same answer, less time.
 
     python benchmarks/windows.py --t1 T1.nii.gz --t2 T2.nii.gz [--reference MASK]
+    python benchmarks/windows.py --study STUDY        # every labelled subject of a study
     python benchmarks/windows.py                      # synthetic subjects, seeds 9100 and up
 
 Prints, per scan: DSC between the two masks, DSC of each against the reference, the largest
@@ -21,6 +22,7 @@ from napari_pvs.inference.predictor import Predictor
 from napari_pvs.phantom.cohort import make
 from napari_pvs.phantom.config import PhantomConfig
 from napari_pvs.scans.scan import Scan, load_scan
+from napari_pvs.study.bids import subjects
 
 
 def main() -> None:
@@ -30,6 +32,7 @@ def main() -> None:
     arguments.add_argument("--t1", type=Path)
     arguments.add_argument("--t2", type=Path)
     arguments.add_argument("--reference", type=Path)
+    arguments.add_argument("--study", type=Path)
     arguments.add_argument("--weights", type=Path)
     arguments.add_argument("--subjects", type=int, default=2)
     arguments.add_argument("--repeats", type=int, default=3)
@@ -42,6 +45,12 @@ def main() -> None:
             image = nib.as_closest_canonical(nib.load(given.reference))
             reference = np.asanyarray(image.dataobj) > 0
         compare((given.t1 or given.t2).name, scan, reference, given)
+        return
+    if given.study:
+        for one in subjects(given.study):
+            if one.label is not None:
+                reference = np.asanyarray(nib.load(one.label).dataobj) > 0
+                compare(one.name, load_scan(one.t1, one.t2), reference, given)
         return
     for index in range(given.subjects):
         seed = 9100 + index

@@ -2,11 +2,14 @@
 
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from napari_pvs.errors import InputError
+
+_READING_UMASK = threading.Lock()  # it can only be read by setting it
 
 
 @contextmanager
@@ -49,8 +52,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    with _READING_UMASK:
+        mask = os.umask(0)
+        os.umask(mask)
     return mask
 
 

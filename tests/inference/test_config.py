@@ -13,6 +13,7 @@ from napari_pvs.inference.config import SegmentConfig
         {"method": "guess"},
         {"windows": "large"},
         {"device": "tpu"},
+        {"backend": "onnx"},
         {"t3": "x.nii"},
     ],
 )

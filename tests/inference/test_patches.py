@@ -58,10 +58,8 @@ def test_tiles(mask, limit, halo, factor):
             assert w.start % factor == 0
             assert (w.stop - w.start) % factor == 0 or w.stop == n
             edges.append(w.stop - w.start)
-        rounding = 2 * (factor - 1)
-        room = [max(e - rounding, 1) for e in edges]
-        smallest = max(t.stop - t.start for t in tile) <= 2 * halo
-        assert np.prod(room) <= limit or smallest
+        smallest = max(t.stop - t.start for t in tile) <= max(1, 2 * halo)
+        assert np.prod(edges) <= limit or smallest
     assert count.max() == 1
     assert count[mask].all()
 
@@ -69,6 +67,22 @@ def test_tiles(mask, limit, halo, factor):
 def test_few_tiles_where_the_limit_is_far():
     mask = np.ones((40, 40, 40), bool)
     assert len(list(tiles(mask, 10**9, 16, 8))) == 1
+
+
+def test_less_is_computed_than_the_box_around_the_mask():
+    mask = np.zeros((160, 160, 160), bool)
+    mask[10:70, 20:80, 20:80] = mask[90:150, 80:150, 90:140] = True
+    windows = [window for window, _ in tiles(mask, 10**7, 4, 8)]
+    assert len(windows) == 2
+    computed = sum(np.prod([s.stop - s.start for s in window]) for window in windows)
+    assert computed < 0.4 * 144 * 136 * 128
+
+
+def test_a_cut_that_does_not_pay_is_not_made():
+    mask = np.ones((96, 96, 96), bool)
+    assert len(list(tiles(mask, 96**3, 16, 8))) == 1
+    halves = [window for window, _ in tiles(mask, 96**3 - 1, 16, 8)]
+    assert len(halves) == 2
 
 
 def test_empty_tiles_are_left_out():

@@ -21,7 +21,8 @@ def config(head_files, tiny_weights):
 def test_from_files(config, tiny_weights, head):
     calls = []
     result = segment(config, lambda *c: calls.append(c))
-    card = Predictor(tiny_weights, "cpu").card
+    predictor = Predictor(tiny_weights, "cpu")
+    card = predictor.card
     assert calls == [(1, 1)]
     assert result.threshold == card.threshold
     assert result.scan.modalities == ("T1", "T2")
@@ -34,8 +35,10 @@ def test_from_files(config, tiny_weights, head):
     assert result.origin == {
         "method": "network",
         "weights": "tiny",
-        "weights_id": Predictor(tiny_weights, "cpu").weights_id,
+        "weights_id": predictor.weights_id,
         "architecture": "M2SS-PVS",
+        "backend": predictor.backend.name,
+        "device": "cpu",
     }
 
 
@@ -54,6 +57,17 @@ def test_a_scan_in_memory_with_a_predictor_that_is_kept(config, head, tiny_weigh
     scan = Scan.from_arrays(head.t1, head.t2, np.diag([0.8, 0.8, 0.8, 1]), head.brain)
     again = segment_scan(scan, SegmentConfig(max_width=100), Predictor(tiny_weights, "cpu"))
     np.testing.assert_array_equal(again.labels, segment(config).labels)
+
+
+def test_backends_agree(config):
+    pytest.importorskip("openvino")
+    results = [
+        segment(config.model_copy(update={"backend": name})) for name in ("torch", "openvino")
+    ]
+    assert [r.origin["backend"] for r in results] == ["torch", "openvino"]
+    difference = np.abs(results[0].probability - results[1].probability).max()
+    print(f"max difference {difference:.1e}")  # noqa: T201
+    assert difference < 1e-3
 
 
 def test_a_baseline_needs_no_weights(config, monkeypatch, tmp_path):

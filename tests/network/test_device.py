@@ -51,3 +51,14 @@ def test_tuning_memory_is_harmless_elsewhere(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(ctypes, "CDLL", lambda name: pytest.fail("not on a Mac"))
     keep_freed_memory()
+
+
+def test_each_of_several_processes_gets_its_gpu(monkeypatch):
+    only(monkeypatch, "cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert pick() == torch.device("cuda", 1)
+    assert pick("cpu") == torch.device("cpu")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(InputError, match=r"has 2 GPUs and more processes.*--nproc-per-node=2"):
+        pick("cuda")

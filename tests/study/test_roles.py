@@ -5,7 +5,8 @@ import pytest
 
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.study.bids import StudySubject
-from napari_pvs.study.roles import ROLES, assign, read
+from napari_pvs.study.roles import ROLES, assign, join, read
+from napari_pvs.study.split import Split
 
 
 def people(*names, labelled=True):
@@ -190,3 +191,42 @@ for trial in range(5):
         kept = read(trial)
         assert all(kept[name] == role for role, names in split.items() for name in names)
         assert len(kept) == 20
+
+
+def test_persons_labelled_while_a_run_goes_on(tmp_path):
+    scans = [*cohort(3), *people("sub-08", "sub-09", labelled=False)]
+    run = assign(scans, validation=["sub-00"], root=tmp_path)
+    assert read(tmp_path)["sub-08"] == "unlabelled"
+    assert join({"sub-08", "sub-10"}, run, root=tmp_path) == {"sub-08", "sub-10"}
+    assert read(tmp_path)["sub-08"] == read(tmp_path)["sub-10"] == "train"
+    assert read(tmp_path)["sub-09"] == "unlabelled"
+    with pytest.raises(InputError, match="sub-10 was in train in an earlier run"):
+        assign([*cohort(3), *people("sub-10")], test=["sub-10"], root=tmp_path)
+    # another run of the study tests on a person whose label has come
+    assign([*cohort(3), *people("sub-11")], test=["sub-11"], root=tmp_path)
+    assert join({"sub-11", "sub-12"}, run, root=tmp_path) == {"sub-12"}
+    assert read(tmp_path)["sub-11"] == "test"
+
+
+def test_roles_of_a_cross_validation_freeze_nobody(tmp_path):
+    run = Split(train=("sub-01",), validation=("sub-00",), test=("sub-02",))
+    assert join({"sub-09"}, run, root=tmp_path) == {"sub-09"}
+    assert read(tmp_path) == {}
+    assign(cohort(3), validation=["sub-01"], root=tmp_path)
+    before = read(tmp_path)
+    assert join({"sub-09"}, run, root=tmp_path) == {"sub-09"}
+    assert read(tmp_path) == before
+
+
+def test_joining_where_the_roles_can_no_longer_be_written(tmp_path, monkeypatch):
+    import os
+
+    run = assign(cohort(4), root=tmp_path)
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.warns(InputWarning, match=r"No space left on device.*for this run only"):
+        assert join({"sub-09"}, run, root=tmp_path) == {"sub-09"}
+    assert "sub-09" not in read(tmp_path)

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from napari_pvs.training.augment import augment, drop_modality
+from napari_pvs.training.augment import augment, drop_modality, noise
+from napari_pvs.training.distributed import Share
 
 
 def batch(n=24, size=12, seed=0):
@@ -71,3 +72,18 @@ def test_a_single_modality_is_never_dropped():
     images = torch.ones((50, 2, 2, 2, 2))
     images[:, 0] = 0
     assert torch.equal(drop_modality(images, 0.9, seeded(0)), images)
+
+
+def test_a_patch_is_changed_alike_whoever_has_it():
+    images, labels = batch()
+    images = torch.randn(images.shape, generator=seeded(5))
+
+    def changed(share):
+        own, random = share.slice, seeded(2)
+        out, turned = augment(images[own].clone(), labels[own].clone(), random, share)
+        return [drop_modality(out, 0.5, random, share) + noise(out, random, share), turned]
+
+    whole = changed(Share(0, 24, 24))
+    for start, stop in ((0, 10), (10, 24), (24, 24)):
+        for part, all_ in zip(changed(Share(start, stop, 24)), whole, strict=True):
+            torch.testing.assert_close(part, all_[start:stop])

@@ -3,6 +3,7 @@ import pytest
 
 from napari_pvs.errors import InputError
 from napari_pvs.study.bids import subjects
+from napari_pvs.study.roles import assign, read
 from napari_pvs.study.split import split
 from napari_pvs.training.cohort import Cohort
 
@@ -123,3 +124,46 @@ def test_refuses_when_nobody_is_unlabelled(make_study):
     with pytest.raises(InputError, match=r"every scan of .* is labelled"):
         cohort(study).open()
     cohort(study, unlabelled=False).open()
+
+
+def test_a_first_label_is_frozen_when_it_is_learnt_from(study, make_head, write_image, caplog):
+    scans = subjects(study)
+    run = assign(scans, ("sub-03",), root=study)
+    one = Cohort(study, run, unlabelled=True)
+    one.open()
+    label(study, "sub-04", make_head(seed=3).label, write_image)
+    broken = study / "derivatives/labels/sub-05/anat/sub-05_desc-pvs_mask.nii.gz"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"half of it")
+    assert one.update()["added"] == []
+    assert read(study)["sub-04"] == read(study)["sub-05"] == "unlabelled"  # not learnt from yet
+    broken.unlink()
+    assert one.update()["added"] == ["sub-04"]
+    assert read(study)["sub-04"] == "train"
+    assert one.update() == {"added": [], "changed": [], "removed": []}
+
+
+def test_a_label_that_another_run_tests_on_is_not_learnt_from(
+    make_study, make_head, write_image, caplog
+):
+    study = make_study(5, labelled=3)
+    one = Cohort(study, assign(subjects(study), ("sub-03",), root=study, unlabelled=False), False)
+    one.open()
+    for name in ("sub-04", "sub-05"):
+        label(study, name, make_head(seed=3).label, write_image)
+    assign(subjects(study), ("sub-03",), ("sub-05",), root=study)
+    assert one.update()["added"] == ["sub-04"]
+    assert names(one.train) == ["sub-01", "sub-02", "sub-04"]
+    assert "sub-05: held out by another run of the study" in caplog.text
+    assert one.update() == {"added": [], "changed": [], "removed": []}
+
+
+def test_a_label_that_came_after_the_checkpoint_waits_for_update(study, make_head, write_image):
+    one = cohort(study)
+    one.open()
+    label(study, "sub-04", make_head(seed=3).label, write_image)
+    again = cohort(study)
+    again.open(one.labels)
+    assert again.labels == one.labels
+    assert names(again.unlabelled) == ["sub-04", "sub-05"]
+    assert again.update()["added"] == ["sub-04"]

@@ -142,3 +142,11 @@ def test_tsv():
     header, line = text.splitlines()
     assert header.split("\t")[:5] == ["method", "seed", "fold", "subject", "dsc"]
     assert line.split("\t")[:6] == ["m2ss", "0", "1", "a", "0.25", "n/a"]
+
+
+def test_not_under_torchrun(make_study, tmp_path, monkeypatch):
+    jobs = plan(config(make_study(3)), tmp_path / "cv", ("m2ss",), 3, 1)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="start it without torchrun"):
+        run(jobs)

@@ -6,6 +6,7 @@ import torch
 
 from napari_pvs.errors import InputError
 from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.distributed import World
 from napari_pvs.training.forecast import Forecast, forecast, require_memory
 
 CPU = torch.device("cpu")
@@ -61,3 +62,14 @@ def test_proposes_a_batch_that_fits(free):
     free(0.5)
     with pytest.raises(InputError, match="choose a smaller --patch"):
         require_memory(config(batch=64), CPU)
+
+
+def test_several_processes_share_a_step_and_the_memory_of_their_machine(free):
+    two = World()
+    two.size = two.here = 2
+    free(8)
+    one = forecast(config(batch=5), CPU)
+    each = forecast(config(batch=5), CPU, two)
+    base = 2.5 * each.needed - 1.5 * one.needed  # 3 of 5 patches each
+    assert base == pytest.approx(520 * 2**20, rel=0.01)
+    assert each.free == one.free // 2

@@ -5,7 +5,8 @@ import pytest
 
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data import Loaded
-from napari_pvs.training.sampling import ahead, draw
+from napari_pvs.training.distributed import Share
+from napari_pvs.training.sampling import ahead, draw, patches_of
 
 
 def loaded(shape=(30, 26, 34), voxels=((4, 5, 6), (20, 20, 30)), name="a", corner=(0, 0, 0)):
@@ -25,7 +26,7 @@ def config(**values):
     return TrainingConfig(**({"study": "x", "patch": (16,)} | values))
 
 
-def patches(people, step=0, count=4, on_pvs_only=False, stream=1, **values):
+def patches(people, step=0, count=4, on_pvs_only=False, stream=1, share=None, **values):
     return draw(
         people,
         config(**values),
@@ -34,6 +35,7 @@ def patches(people, step=0, count=4, on_pvs_only=False, stream=1, **values):
         count=count,
         on_pvs_only=on_pvs_only,
         target=lambda subject: subject.label,
+        share=share,
     )
 
 
@@ -154,3 +156,19 @@ def test_ahead_passes_on_errors():
 
     with pytest.raises(KeyError):
         next(ahead(make, 0, 2))
+
+
+def test_shares_of_a_step_are_its_patches():
+    people = [loaded(), loaded((20, 22, 24), ((9, 9, 9),), name="b", corner=(1, 2, 3))]
+    whole = patches(people, 3)
+    for start, stop in ((0, 1), (1, 4), (2, 2)):
+        part = patches(people, 3, share=Share(start, stop, 4))
+        np.testing.assert_array_equal(part.images, whole.images[start:stop])
+        np.testing.assert_array_equal(part.target, whole.target[start:stop])
+        assert part.origin == whole.origin[start:stop]
+
+
+def test_larger_patches_are_fewer():
+    given = config(patch=(16, 24))
+    assert [patches_of(given, step, 8) for step in (0, 1, 2)] == [8, 2, 8]
+    assert patches_of(given, 1, 1) == 1

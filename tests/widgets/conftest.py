@@ -1,7 +1,8 @@
-"""A small scan with four PVS, for the parts of the Correct dock."""
+"""What the tests of the widgets share: docks, and a small scan with four PVS to correct."""
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +18,99 @@ TUBES = {
 PROBABILITY = {"sure": 0.97, "also sure": 0.95, "doubtful": 0.6, "missed": 0.4}
 
 
-@pytest.fixture
-def own_folders(tmp_path, monkeypatch) -> Path:
-    """Keep the user's own data and settings out of the tests; returns the folder of data."""
+LONG = 300_000
+"""What ends a test that hangs, ms."""
+
+
+@pytest.fixture(autouse=True)
+def apart(tmp_path, monkeypatch):
+    """Keep the user's own drafts and preferences out of the tests."""
+    if find_spec("napari") is None:
+        yield
+        return
+    import napari.settings
     from qtpy.QtCore import QSettings
 
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    from napari_pvs.widgets import recovery
+
     for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
         QSettings.setPath(kind, QSettings.Scope.UserScope, str(tmp_path / "config"))
+    data = tmp_path / "data"
+    monkeypatch.setenv("XDG_DATA_HOME", str(data))  # of child processes too
+    monkeypatch.setattr(recovery.platformdirs, "user_data_path", lambda name, **_: data / name)
+    if hasattr(napari.settings, "get_plugin_settings"):
+        napari.settings._clear_plugin_settings_cache()
+        monkeypatch.setattr(
+            napari.settings, "_CFG_PATH", str(tmp_path / "napari" / "settings.yaml")
+        )
+        yield
+        napari.settings._clear_plugin_settings_cache()
+    else:
+        yield
+
+
+@pytest.fixture
+def own_folders(apart) -> Path:
+    """The folder of the user's own data; child processes have it on Linux only."""
     if not sys.platform.startswith("linux"):
         pytest.skip("the folders of users are redirected on Linux only")
     return Path(os.environ["XDG_DATA_HOME"])
+
+
+@pytest.fixture
+def make_dock(qtbot):
+    """Function that makes a dock of a type in a viewer without a window, `dock.viewer`."""
+
+    def make(kind, viewer=None):
+        from napari.components import ViewerModel
+
+        viewer = ViewerModel() if viewer is None else viewer
+        dock = kind(viewer)
+        dock.viewer = viewer  # the session does not keep it
+        qtbot.addWidget(dock, before_close_func=lambda dock: dock.stop())
+        return dock
+
+    return make
+
+
+@pytest.fixture
+def click(qtbot):
+    """Function that clicks a button, which must be enabled."""
+    from qtpy.QtCore import Qt
+
+    def press(button):
+        assert button.isEnabled(), button.toolTip()
+        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+    return press
+
+
+@pytest.fixture
+def wait(qtbot):
+    """Function that waits for a dock's job."""
+
+    def until_idle(dock):
+        if dock.busy:  # asking again and again would take the processor from the process
+            with qtbot.waitSignal(dock._job.ended, timeout=LONG):
+                pass
+
+    return until_idle
+
+
+@pytest.fixture
+def add_scan():
+    """Function that shows the scan of some files in a viewer and returns it."""
+
+    def add(viewer, *files):
+        from napari_pvs.scans.scan import load_scan
+        from napari_pvs.widgets.layers import scan_layers
+
+        scan = load_scan(*files)
+        for data, meta, _ in scan_layers(scan):
+            viewer.add_image(data, **meta)
+        return scan
+
+    return add
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ LONG = 120_000
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(module, "MOMENT_MS", 30)
+    monkeypatch.setattr(module, "moment_ms", lambda: 30)
     monkeypatch.setattr(module, "RETRY_MS", 200)
 
 
@@ -80,7 +80,8 @@ def test_every_edit_becomes_a_draft_and_none_is_written_twice(saving, qtbot, tub
     assert told[0][0] == "info"
     assert told[0][1].startswith("Draft saved at ")
     assert not autosave.dirty
-    assert session.unsaved  # a draft is not final
+    assert session.kept.state == "draft"
+    assert session.kept.text.endswith("; not final.")
     offer = Place(pvs_scan).pending()
     assert (offer.revision.author, offer.revision.origin) == ("AB", "drawn")
     np.testing.assert_array_equal(offer.labels, session.array(session.labels))
@@ -96,9 +97,25 @@ def test_every_edit_becomes_a_draft_and_none_is_written_twice(saving, qtbot, tub
     assert len(list(recovery_folder().rglob("r*.json"))) == 2
 
 
+def test_what_comes_back_to_what_was_saved_is_saved(saving, qtbot, study_scan):
+    root, subject, scan = study_scan
+    session, autosave, _, _ = saving(scan=scan)
+    session.set_study(root, subject)
+    session.new_labels()
+    edit(session, (slice(5, 7),) * 3)
+    autosave.save_final()
+    qtbot.waitUntil(lambda: session.kept.state == "saved", timeout=LONG)
+    edit(session, (slice(8, 9),) * 3)
+    assert session.kept.state == "edited"
+    session.labels.undo()
+    qtbot.waitUntil(lambda: session.kept.state == "saved", timeout=LONG)
+    assert session.kept.text.startswith("Saved as revision ")
+    assert LabelStore(root, subject.name).pending() is None
+
+
 def test_strokes_without_a_pause_are_saved_all_the_same(saving, qtbot, tubes, monkeypatch):
     monkeypatch.setattr(module, "LONGEST_S", 0.0)
-    monkeypatch.setattr(module, "MOMENT_MS", 60)
+    monkeypatch.setattr(module, "moment_ms", lambda: 60)
     session, _, told, _ = saving()
     session.new_labels()
     layer, strokes = session.labels, 0
@@ -174,7 +191,7 @@ def test_in_a_study_drafts_and_final_are_revisions(saving, qtbot, study_scan):
     assert told[-1] == ("info", "Saved as revision 2.")
     assert store.current().number == 2
     assert store.pending() is None
-    assert not session.unsaved
+    assert session.kept.text == "Saved as revision 2."
     assert len(written) == 2
     (subject,) = subjects(root)
     assert subject.state == "corrected"
@@ -203,7 +220,7 @@ def test_an_edit_while_the_final_one_is_written_stays_unsaved(saving, qtbot, stu
     autosave.save_final()
     edit(session, (slice(8, 9),) * 3)
     qtbot.waitUntil(lambda: any("revision" in text for _, text in told), timeout=LONG)
-    assert session.unsaved
+    assert session.kept.state in ("edited", "draft")
     qtbot.waitUntil(lambda: not autosave.dirty and len(told) > 1, timeout=LONG)
     offer = Place(scan, root, subject.name).pending()
     np.testing.assert_array_equal(offer.labels, session.array(session.labels))
@@ -226,7 +243,7 @@ def test_export_writes_the_scans_geometry_and_settles_the_draft(
     expected = scan.to_source(session.array(session.labels))
     np.testing.assert_array_equal(np.asarray(image.dataobj), expected)
     assert Place(scan).pending() is None
-    assert not session.unsaved
+    assert session.kept.text == "Saved as mine.nii.gz."
 
 
 def test_an_export_from_a_study_is_a_copy_and_the_draft_is_still_saved(
@@ -243,7 +260,7 @@ def test_an_export_from_a_study_is_a_copy_and_the_draft_is_still_saved(
     assert told[0][1].endswith("In the study the labels are still a draft.")
     assert told[1][1].startswith("Draft saved")
     assert LabelStore(root, subject.name).pending() is not None
-    assert session.unsaved
+    assert session.kept.state == "draft"
 
 
 def test_an_export_that_fails_says_so_and_loses_nothing(saving, qtbot, tubes, tmp_path):
@@ -253,7 +270,7 @@ def test_an_export_that_fails_says_so_and_loses_nothing(saving, qtbot, tubes, tm
     autosave.export(tmp_path / "mine.tif")
     qtbot.waitUntil(lambda: bool(told_of(told, "error")), timeout=LONG)
     assert "Nothing is lost" in told_of(told, "error")[0]
-    assert session.unsaved
+    assert session.kept.state == "edited"
     qtbot.waitUntil(lambda: bool(told_of(told, "info")), timeout=LONG)  # the draft
 
 
@@ -267,6 +284,7 @@ def test_a_full_disk_is_told_and_tried_again(saving, qtbot, tubes, own_folders, 
     assert "cannot be written" in text
     assert text.endswith("Your edits are still in the viewer; autosave goes on.")
     assert autosave.dirty
+    assert session.kept.state == "edited"
     own_folders.unlink()
     qtbot.waitUntil(lambda: bool(told_of(told, "info")), timeout=LONG)
     np.testing.assert_array_equal(Place(pvs_scan).pending().labels, session.array(session.labels))

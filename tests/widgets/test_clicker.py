@@ -133,7 +133,7 @@ def test_without_a_prediction_the_network_looks_around_the_click(
 ):
     monkeypatch.setattr(
         "napari_pvs.widgets.clicker.LocalPass",
-        lambda scan, parent: LocalPass(scan, parent, tiny_weights),
+        lambda scan, parent, weights: LocalPass(scan, parent, tiny_weights),
     )
     session = open_scan()
     session.new_labels()
@@ -149,7 +149,7 @@ def test_without_a_prediction_the_network_looks_around_the_click(
     qtbot.waitUntil(lambda: bool(failed) or len(said) > 1, timeout=LONG)
     # the tiny network's answer is noise: what counts is that it was asked, and that it grew
     assert not failed
-    assert "from a local pass of the network" in said[-1] or "from intensities" in said[-1]
+    assert "from a local pass of tiny" in said[-1] or "from intensities" in said[-1]
     assert mask(session)[16:18, 18:20, 9:13].any()
     # the answer is kept: growing the PVS asks nobody
     before = int(mask(session).sum())
@@ -174,8 +174,9 @@ def test_a_network_that_cannot_be_run_is_explained_and_done_without(
 ):
     made = []
 
-    def local(scan, parent):
+    def local(scan, parent, weights):
         made.append(LocalPass(scan, parent, tmp_path / "none.safetensors"))
+        made[-1].weights = None  # as if the starter's were damaged
         return made[-1]
 
     monkeypatch.setattr("napari_pvs.widgets.clicker.LocalPass", local)
@@ -195,3 +196,31 @@ def test_a_network_that_cannot_be_run_is_explained_and_done_without(
     clicker.click("add", there(session, (6, 6, 8)))
     assert mask(session)[tubes["sure"]].mean() > 0.7
     assert len(made) == 1
+
+
+def test_the_pass_has_the_weights_of_the_last_prediction_or_else_the_starters(
+    open_scan, parent, predict, qtbot, tiny_weights, tmp_path
+):
+    session = open_scan()
+    one = predict(session)
+    one.file = gone = tmp_path / "gone.safetensors"
+    session.add_prediction(one)
+    session.viewer.layers.remove(one.layer)
+    clicker = Clicker(session, parent)
+    said, failed = [], []
+    clicker.said.connect(said.append)
+    clicker.failed.connect(failed.append)
+    clicker.click("add", there(session, (16, 18, 10)))
+    assert clicker._pass.weights == gone
+    qtbot.waitUntil(lambda: bool(failed), timeout=LONG)
+    assert f"weights {gone} do not exist" in failed[0]
+    assert failed[0].endswith("Clicks follow the starter weights instead.")
+    assert clicker._pass.weights is None
+    # the click that waited is carried out by them
+    qtbot.waitUntil(lambda: said[-1].startswith("Added"), timeout=LONG)
+    clicker.stop()
+    # other weights are tried
+    session.weights = tiny_weights
+    clicker.warm()
+    assert clicker._pass.weights == tiny_weights
+    clicker.stop()

@@ -23,7 +23,7 @@ LONG = 120_000
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(autosave_module, "MOMENT_MS", 30)
+    monkeypatch.setattr(autosave_module, "moment_ms", lambda: 30)
     monkeypatch.setattr(queue_module, "PAUSE_MS", 10)
 
 

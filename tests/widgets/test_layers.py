@@ -171,6 +171,24 @@ def test_contrast_limits_leave_out_zeros_and_outliers():
     assert contrast_limits(np.array([0.0, 5.0, 5.0])) == (0, 5)
 
 
+def test_white_matter_is_a_middle_grey_on_both():
+    rng = np.random.default_rng(6)
+    # white matter, cortex, deep grey matter and fluid by literature
+    tissue = rng.choice(4, 20_000, p=[0.42, 0.38, 0.05, 0.15])
+    brain = np.ones(tissue.shape, bool)
+    for name, values in (("T1", [1, 0.61, 0.76, 0.25]), ("T2", [1, 1.3, 1.02, 2.4])):
+        image = 500 * (np.array(values)[tissue] + rng.normal(0, 0.04, tissue.shape))
+        low, high = brain_limits(image, brain, name)
+        white, cortex, _, fluid = (500 * np.array(values) - low) / (high - low)
+        assert 0.35 < white < 0.65
+        assert abs(white - cortex) > 0.1
+        assert (fluid < 0.2) if name == "T1" else (fluid > 0.9)
+    # no background above black, and no empty range
+    assert brain_limits(image, brain, "T2")[0] >= 0
+    low, high = brain_limits(np.r_[np.full(999, 7.0), 8.0], np.ones(1000, bool), "T1")
+    assert low <= high
+
+
 @pytest.fixture
 def small_scan():
     rng = np.random.default_rng(3)
@@ -188,10 +206,8 @@ def test_layers_of_a_scan_say_what_they_are(small_scan):
     t1, t2 = (Layer.create(*layer) for layer in scan_layers(small_scan))
     assert (role_of(t1), role_of(t2)) == ("T1", "T2")
     assert t1.metadata[KEY]["scan"] is small_scan
-    inside = small_scan.t1[small_scan.brain]
-    expected = np.percentile(inside, (0.5, 99.5))
+    expected = brain_limits(small_scan.t1, small_scan.brain, "T1")
     np.testing.assert_allclose(t1.contrast_limits, expected)
-    np.testing.assert_allclose(brain_limits(small_scan.t1, small_scan.brain), expected)
     (given, _) = scan_layers(small_scan, {"T1": (1.0, 2.0), "T2": (3.0, 4.0)})
     assert given[1]["contrast_limits"] == (1.0, 2.0)
     mask = Layer.create(*mask_layer(small_scan.brain, small_scan, "m", "reference"))

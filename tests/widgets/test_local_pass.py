@@ -57,9 +57,11 @@ def test_it_answers_what_the_network_says_and_dies_in_words(
 
 def test_it_can_be_stopped_before_it_has_started(parent, qtbot, pvs_scan, own_folders):
     local = LocalPass(pvs_scan, parent)
-    local.stop()
-    failed = []
+    failed, started = [], []
     local.failed.connect(failed.append)
+    local._process.started.connect(lambda: started.append(1))
+    local.stop()
     qtbot.wait(500)
     assert not failed
-    assert local._process.processId() == 0
+    assert not started
+    assert not local.running

@@ -16,7 +16,6 @@ from napari_pvs.evaluation.compare import score
 from napari_pvs.scans.scan import load_scan
 from napari_pvs.study.bids import subjects
 from napari_pvs.study.labels import LabelStore
-from napari_pvs.widgets.layers import scan_layers
 from napari_pvs.widgets.metrics import Metrics
 from napari_pvs.widgets.prediction import Prediction, add_layer
 
@@ -24,25 +23,10 @@ LONG = 300_000
 
 
 @pytest.fixture
-def dock(qtbot, head_files):
+def dock(make_dock, add_scan, head_files):
     viewer = ViewerModel()
-    for data, meta, _ in scan_layers(load_scan(*head_files)):
-        viewer.add_image(data, **meta)
-    dock = Metrics(viewer)
-    dock.viewer = viewer
-    qtbot.addWidget(dock, before_close_func=lambda dock: dock.stop())
-    return dock
-
-
-def click(qtbot, button):
-    assert button.isEnabled(), button.toolTip()
-    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
-
-
-def wait(qtbot, dock):
-    if dock.busy:  # asking again and again would take the processor from the process
-        with qtbot.waitSignal(dock._job.ended, timeout=LONG):
-            pass
+    add_scan(viewer, *head_files)
+    return make_dock(Metrics, viewer)
 
 
 def settle(qtbot, dock):
@@ -164,53 +148,53 @@ def test_layers_of_another_shape_are_refused_in_words(dock, qtbot, head):
 
 
 def test_a_file_becomes_the_reference_and_measures_are_exported(
-    dock, qtbot, head, tmp_path, write_image, monkeypatch
+    dock, qtbot, head, tmp_path, write_image, monkeypatch, click, wait
 ):
     session = dock.session
     session.new_labels(head.label)
     path = write_image(tmp_path / "by_hand.nii.gz", head.label)
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *a, **k: (str(path), ""))
-    click(qtbot, dock.file)
-    wait(qtbot, dock)
+    click(dock.file)
+    wait(dock)
     settle(qtbot, dock)
     assert dock.reference.currentText() == "by_hand"
     assert (session.reference.name, shown(dock, "DSC")) == ("by_hand", "1.000")
     out = tmp_path / "out"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *a, **k: (str(out), ""))
-    click(qtbot, dock.tsv)
+    click(dock.tsv)
     assert dock.notice.text() == f"Wrote {out}."
     (row,) = csv.DictReader(out.read_text().splitlines(), delimiter="\t")
     assert (row["dsc"], row["subject"]) == ("1.0", "PVS labels")
     out = tmp_path / "out.png"
-    click(qtbot, dock.png)
+    click(dock.png)
     assert QImage(str(out)).width() > 100
     out = tmp_path / "by_hand.nii.gz" / "out"
-    click(qtbot, dock.tsv)
+    click(dock.tsv)
     assert "cannot be written" in dock.notice.text()
     dock.open_reference(tmp_path / "none.nii")
-    wait(qtbot, dock)
+    wait(dock)
     assert "does not exist" in dock.notice.text()
 
 
-def test_a_study_is_scored(dock, qtbot, make_study, tmp_path, monkeypatch):
+def test_a_study_is_scored(dock, make_study, tmp_path, monkeypatch, click, wait):
     assert "open a study" in dock.study.score.toolTip()
     root = make_study(subjects=2, labelled=1)
     dock.session.set_study(root, subjects(root)[0])
-    click(qtbot, dock.study.score)
+    click(dock.study.score)
     assert "it is being measured" in dock.study.score.toolTip()
-    wait(qtbot, dock)
+    wait(dock)
     assert "No subject has a prediction" in dock.notice.text()
     scan = load_scan(subjects(root)[0].t1, None, subjects(root)[0].brain)
     LabelStore(root, "sub-01").save(
         scan.to_source(scan.brain), scan.source, author="a", origin="predicted", state="draft"
     )
-    click(qtbot, dock.study.score)
-    wait(qtbot, dock)
+    click(dock.study.score)
+    wait(dock)
     (row,) = dock.study.table.rows
     assert (row["subject"], row["recall"]) == ("sub-01", 1.0)
     out = tmp_path / "study.tsv"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *a, **k: (str(out), ""))
-    click(qtbot, dock.study.export)
+    click(dock.study.export)
     assert out.read_text().splitlines()[1].startswith("sub-01\t")
 
 

@@ -174,6 +174,7 @@ def test_docks_fit_a_narrow_column_and_go_with_their_viewer(
         QComboBox,
         QLabel,
         QTableView,
+        QWidget,
     )
 
     from napari_pvs.scans.scan import load_scan
@@ -184,7 +185,7 @@ def test_docks_fit_a_narrow_column_and_go_with_their_viewer(
     viewer.theme = theme
     docks = [
         viewer.window.add_plugin_dock_widget("napari-pvs", name)[1]
-        for name in ("Load", "Segment", "Metrics")
+        for name in ("Load", "Segment", "Correct", "Metrics")
     ]
     for data, meta, _ in scan_layers(load_scan(*head_files)):
         viewer.add_image(data, **meta)
@@ -200,7 +201,8 @@ def test_docks_fit_a_narrow_column_and_go_with_their_viewer(
         with qtbot.waitExposed(dock):
             dock.show()
         assert dock.width() == WIDTH
-        for child in dock.findChildren((QAbstractButton, QComboBox, QLabel, QTableView)):
+        shown = (QAbstractButton, QComboBox, QLabel, QTableView)
+        for child in (one for one in dock.findChildren(QWidget) if isinstance(one, shown)):
             if child.isVisible() and not isinstance(child.parent(), QAbstractItemView):
                 right = child.mapTo(dock, QPoint(child.width(), 0)).x()
                 assert right <= WIDTH, (type(child).__name__, right)

@@ -27,7 +27,7 @@ def test_the_mask_is_that_of_the_command_line(scan):
     probability[:6, :, -7:] = probability[:, 20:] = 0
     viewer = ViewerModel()
     layer = add_layer(viewer, scan, "p")
-    one = Prediction("id", "w", probability, scan.grid, layer, 0.6, 1, 2.8)
+    one = Prediction("id", "w", probability, scan.grid, layer, 0.6, 1, SegmentConfig().max_width)
     results = set()
     for threshold, min_volume in ((0.6, 1), (0.65, 6), (0.65, 0), (0.7, 0), (LOWEST, 2), (0.99, 0)):
         one.cut(threshold, min_volume)

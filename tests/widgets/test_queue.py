@@ -5,10 +5,12 @@ import pytest
 
 pytest.importorskip("napari")
 
+from qtpy.QtWidgets import QWidget
+
 from napari_pvs.widgets import queue as module
 from napari_pvs.widgets.autosave import autosave_of
 from napari_pvs.widgets.clicker import Clicker
-from napari_pvs.widgets.layers import from_display, grid_index
+from napari_pvs.widgets.layers import from_display, grid_index, role_of
 from napari_pvs.widgets.queue import QueuePanel
 from napari_pvs.widgets.recovery import Place
 
@@ -20,8 +22,10 @@ def panel_of(monkeypatch, qtbot):
     monkeypatch.setattr(module, "PAUSE_MS", 10)
 
     def make(session, ready=True):
-        autosave = autosave_of(session)
-        panel = QueuePanel(session, Clicker(session, autosave), autosave)
+        holder = QWidget()
+        qtbot.addWidget(holder)
+        panel = QueuePanel(session, Clicker(session, holder), autosave_of(session))
+        panel.holder = holder  # qtbot does not keep it
         qtbot.addWidget(panel)
         if ready:
             qtbot.waitUntil(lambda: panel.queue is not None, timeout=LONG)
@@ -159,3 +163,55 @@ def test_without_labels_it_waits_and_without_a_prediction_it_goes_by_size(
     session.viewer.layers.remove(session.labels)
     assert panel.item is None
     assert panel.left.text() == "Nothing to review."
+
+
+def marks(session):
+    return [layer for layer in session.viewer.layers if role_of(layer) == "mark"]
+
+
+def test_what_is_under_review_is_marked_and_the_mark_is_nobodys_data(reviewing, qtbot):
+    session, panel = reviewing
+    viewer = session.viewer
+    assert not marks(session)
+    panel.move_on()
+    (mark,) = marks(session)
+    at = session.labels.data_to_world(panel.item.point)
+    middle = len(mark.data) // 2
+    np.testing.assert_allclose(mark.data[middle], at)
+    assert set(mark.data[:, 0] != at[0]) == {False, True}  # the slices beside it too
+    viewer.dims.order = (1, 0, 2)
+    np.testing.assert_allclose(mark.data[:, 0], at[0])
+    viewer.dims.order = (0, 1, 2)
+    viewer.dims.ndisplay = 3
+    np.testing.assert_allclose(mark.data, [at])
+    viewer.dims.ndisplay = 2
+    assert viewer.layers.selection.active is session.labels
+    panel.move_on()
+    assert marks(session) == [mark]
+    assert not np.allclose(mark.data[middle], at)
+    # deleted, it comes back with the next; moved down, it stays where it is
+    viewer.layers.remove(mark)
+    panel.move_on()
+    (mark,) = marks(session)
+    viewer.layers.move(viewer.layers.index(mark), 0)
+    panel.move_on()
+    assert marks(session) == [mark]
+    # it goes with the labels, and for good with the dock
+    viewer.layers.remove(session.labels)
+    assert not marks(session)
+    session.copy_prediction()
+    qtbot.waitUntil(lambda: panel.queue is not None, timeout=LONG)
+    panel.move_on()
+    assert marks(session)
+    panel.stop()
+    assert not marks(session)
+    panel.move_on()
+    assert not marks(session)
+
+
+def test_the_mark_goes_when_the_last_one_is_decided(reviewing):
+    session, panel = reviewing
+    panel.move_on()
+    while panel.item is not None:
+        panel.yes()
+    assert not marks(session)

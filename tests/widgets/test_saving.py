@@ -78,3 +78,17 @@ def test_without_labels_nothing_can_be_saved(open_scan, panel_of):
     for button in (panel.save, panel.export):
         assert not button.isEnabled()
         assert "there are no labels yet" in button.toolTip()
+
+
+def test_it_says_where_the_labels_are_kept(head_files, open_scan, panel_of, qtbot, tmp_path):
+    session = open_scan(scan=load_scan(*head_files))
+    panel = panel_of(session)
+    assert panel.state.text() == "none"
+    session.new_labels()
+    assert panel.state.text() == "Not edited."
+    session.labels.paint((9, 9, 9), 1)
+    assert panel.state.text() == "Edited; a draft follows in a moment."
+    autosave_of(session).flush()
+    qtbot.waitUntil(lambda: panel.state.text().startswith("Draft saved "), timeout=LONG)
+    autosave_of(session).export(tmp_path / "mine.nii.gz")
+    qtbot.waitUntil(lambda: panel.state.text() == "Saved as mine.nii.gz.", timeout=LONG)

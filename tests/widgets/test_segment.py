@@ -7,58 +7,35 @@ import pytest
 
 pytest.importorskip("napari")
 
-from napari.components import ViewerModel
-from qtpy.QtCore import Qt
 
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.segment import segment
-from napari_pvs.scans.scan import load_scan
 from napari_pvs.study.bids import subjects
-from napari_pvs.widgets.layers import from_display, scan_layers
+from napari_pvs.widgets.layers import from_display
 from napari_pvs.widgets.segment import Segment
 
 LONG = 300_000
 
 
 @pytest.fixture
-def dock(qtbot):
-    viewer = ViewerModel()
-    dock = Segment(viewer)
-    dock.viewer = viewer
-    qtbot.addWidget(dock, before_close_func=lambda dock: dock.stop())
-    return dock
+def dock(make_dock):
+    return make_dock(Segment)
 
 
-def click(qtbot, button):
-    assert button.isEnabled(), button.toolTip()
-    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
-
-
-def wait(qtbot, dock):
-    if dock.busy:  # asking again and again would take the processor from the process
-        with qtbot.waitSignal(dock._job.ended, timeout=LONG):
-            pass
-
-
-def add_scan(dock, *files):
-    scan = load_scan(*files)
-    for data, meta, _ in scan_layers(scan):
-        dock.viewer.add_image(data, **meta)
-    return scan
-
-
-def test_from_the_first_mask_to_a_second_opinion(dock, qtbot, head_files, tiny_weights, tmp_path):
+def test_from_the_first_mask_to_a_second_opinion(
+    dock, qtbot, head_files, tiny_weights, tmp_path, click, wait, add_scan
+):
     assert "load a scan first" in dock.start.toolTip()
     assert dock.hint.text().startswith("To segment, load a scan first")
     assert "segment the scan first" in dock.copy.toolTip()
     assert not dock.threshold.isEnabled()
-    scan = add_scan(dock, *head_files)
+    scan = add_scan(dock.viewer, *head_files)
     assert dock.hint.isHidden()
     dock.add_weights(tiny_weights)
     dock.device.setCurrentText("cpu")
-    click(qtbot, dock.start)
+    click(dock.start)
     assert "a segmentation is running" in dock.start.toolTip()
-    wait(qtbot, dock)
+    wait(dock)
     assert dock.notice.isHidden(), dock.notice.text()
 
     # the mask is the command line's
@@ -92,7 +69,7 @@ def test_from_the_first_mask_to_a_second_opinion(dock, qtbot, head_files, tiny_w
     labels = session.new_labels()
     labels.data_setitem((np.array([3]), np.array([3]), np.array([3])), 1)
     assert session.array(labels).sum() == 1
-    click(qtbot, dock.copy)
+    click(dock.copy)
     np.testing.assert_array_equal(labels.data > 0, (prediction.layer.data > 0) | _one_at(labels))
     assert "Ctrl+Z" in dock.notice.text()
     labels.undo()
@@ -103,19 +80,19 @@ def test_from_the_first_mask_to_a_second_opinion(dock, qtbot, head_files, tiny_w
     other = tmp_path / "other.safetensors"
     _change(tiny_weights, other)
     dock.add_weights(other)
-    click(qtbot, dock.start)
-    wait(qtbot, dock)
+    click(dock.start)
+    wait(dock)
     assert len(session.predictions) == 2
     first, second = (one.layer for one in session.predictions.values())
     assert (first.visible, second.visible) == (False, True)
-    click(qtbot, dock.blink)
+    click(dock.blink)
     assert (first.visible, second.visible) == (True, False)
     assert labels.data.sum() == 1
 
     # weights that are gone
     other.unlink()
-    click(qtbot, dock.start)
-    wait(qtbot, dock)
+    click(dock.start)
+    wait(dock)
     assert dock.notice.kind == "error"
     assert f"weights {other} do not exist" in dock.notice.text()
     assert len(session.predictions) == 2
@@ -135,14 +112,16 @@ def _change(weights, out):
     save(out, model, card.model_copy(update={"name": "other"}))
 
 
-def test_closing_the_scan_or_cancelling_ends_the_process(dock, qtbot, head_files, tiny_weights):
-    add_scan(dock, *head_files)
+def test_closing_the_scan_or_cancelling_ends_the_process(
+    dock, head_files, tiny_weights, click, add_scan
+):
+    add_scan(dock.viewer, *head_files)
     dock.add_weights(tiny_weights)
-    click(qtbot, dock.start)
+    click(dock.start)
     job = dock._job
-    click(qtbot, dock.bar.cancel)
+    click(dock.bar.cancel)
     assert (dock.busy, dock.notice.text()) == (False, "Cancelled.")
-    click(qtbot, dock.start)
+    click(dock.start)
     assert dock._job is not job
     dock.viewer.layers.clear()
     assert not dock.busy
@@ -150,24 +129,24 @@ def test_closing_the_scan_or_cancelling_ends_the_process(dock, qtbot, head_files
     assert "load a scan first" in dock.start.toolTip()
 
 
-def test_in_a_study_the_mask_is_kept(dock, qtbot, make_study, tiny_weights):
+def test_in_a_study_the_mask_is_kept(dock, make_study, tiny_weights, click, wait, add_scan):
     root = make_study(subjects=1, labelled=0)
     (subject,) = subjects(root)
-    add_scan(dock, subject.t1, subject.t2, subject.brain)
+    add_scan(dock.viewer, subject.t1, subject.t2, subject.brain)
     dock.session.set_study(root, subject)
     dock.add_weights(tiny_weights)
     written = []
     dock.session.study_written.connect(lambda: written.append(1))
-    click(qtbot, dock.start)
-    wait(qtbot, dock)
+    click(dock.start)
+    wait(dock)
     assert written == [1]
     assert subjects(root)[0].state == "segmented"
     # a study that cannot be written any more: the mask is shown, and the sentence stays
     name = dock.session.prediction.layer
     shutil.rmtree(root / "derivatives" / "labels")
     (root / "derivatives" / "labels").touch()
-    click(qtbot, dock.start)
-    wait(qtbot, dock)
+    click(dock.start)
+    wait(dock)
     assert dock.notice.kind == "warning"
     assert "cannot be" in dock.notice.text()
     assert dock.session.prediction.layer is name

@@ -14,6 +14,7 @@ from napari.utils._proxies import PublicOnlyProxy
 
 from napari_pvs.errors import InputError
 from napari_pvs.scans.scan import Scan
+from napari_pvs.widgets import kept
 from napari_pvs.widgets.layers import display_index, mask_layer, scan_layers
 from napari_pvs.widgets.prediction import Prediction, add_layer
 from napari_pvs.widgets.session import session_of
@@ -130,14 +131,15 @@ def test_every_way_to_edit_is_heard_and_no_other(session, heard):
 
     session.viewer.dims.set_point(0, 3)
     assert not edited()
-    assert not session.unsaved
+    assert session.kept is kept.UNCHANGED
     labels.data_setitem((np.array([3]), np.array([4]), np.array([5])), 1)
     assert edited()
-    assert session.unsaved
-    session.unsaved = False
+    assert session.kept is kept.EDITED
+    session.set_kept(labels, kept.revision(4))
+    assert session.kept.text == "Saved as revision 4."
     labels.undo()
     assert edited()
-    assert session.unsaved
+    assert session.kept is kept.EDITED
     labels.redo()
     assert edited()
     labels.paint((4, 4, 4), 1)
@@ -216,7 +218,7 @@ def test_new_data_are_the_users(session):
     session.copy_prediction()
     assert np.argwhere(labels.data == 0).tolist() == [[4, 4, 5]]
     labels.data = np.zeros((3, 4, 5), np.uint8)  # of another shape: heard, and not a crash
-    assert session.unsaved
+    assert session.kept is kept.EDITED
 
 
 def test_a_prediction_again_by_the_same_weights_is_the_newest(session):
@@ -226,3 +228,44 @@ def test_a_prediction_again_by_the_same_weights_is_the_newest(session):
     session.add_prediction(first)
     assert list(session.predictions) == ["bbbb", "aaaa"]
     assert session.prediction is first
+
+
+def test_each_layer_remembers_where_it_is_kept(session):
+    first = session.new_labels()
+    changes = []
+    session.kept_changed.connect(lambda: changes.append(session.kept.state))
+    first.paint((4, 4, 4), 1)
+    second = session.new_labels()
+    assert session.kept is kept.UNCHANGED
+    session.set_kept(first, kept.file("mine.nii.gz"))  # what is said of another layer
+    assert session.kept is kept.UNCHANGED
+    session.set_labels(first)
+    assert session.kept.text == "Saved as mine.nii.gz."
+    assert set(changes) == {"edited"}
+    assert second in session.viewer.layers
+
+
+def test_t1_and_t2_share_their_place_and_nothing_that_differs(session):
+    t1, t2, layers = session.t1, session.t2, session.viewer.layers
+    t1.translate = np.add(t1.translate, 3)
+    np.testing.assert_array_equal(t2.translate, t1.translate)
+    t2.interpolation2d = "cubic"
+    assert t1.interpolation2d == "cubic"
+    limits = tuple(t2.contrast_limits)
+    t1.contrast_limits, t1.opacity, t1.visible, t1.gamma = (1, 2), 0.5, False, 0.7
+    assert (tuple(t2.contrast_limits), t2.opacity, t2.visible, t2.gamma) == (limits, 1, True, 1)
+    # renamed and moved they are linked still, deleted no more
+    t1.name = "another"
+    layers.move(0, len(layers))
+    t1.interpolation2d = "nearest"
+    assert t2.interpolation2d == "nearest"
+    layers.remove(t1)
+    t2.interpolation2d = "cubic"
+    assert t1.interpolation2d == "nearest"
+
+
+def test_a_link_that_the_user_undoes_stays_undone(session):
+    session.viewer.layers.unlink_layers([session.t1, session.t2])
+    session.scan_changed.emit()
+    session.t1.interpolation2d = "cubic"
+    assert session.t2.interpolation2d != "cubic"

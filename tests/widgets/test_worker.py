@@ -16,7 +16,8 @@ from qtpy.QtWidgets import QWidget
 from napari_pvs.errors import InputError
 from napari_pvs.scans.scan import Scan, load_scan
 from napari_pvs.widgets import exchange, worker
-from napari_pvs.widgets.worker import Job, explain_death
+from napari_pvs.widgets.helper import explain_death
+from napari_pvs.widgets.worker import Job
 
 LONG = 300_000  # ms; processes start slowly on a busy machine
 
@@ -110,7 +111,7 @@ def test_a_killed_process_is_explained(parent, follow, qtbot):
     assert "memory ran out; close other programs" in said[1][1]
 
 
-def test_cancelling_ends_the_process_and_says_nothing_but_that(parent, follow):
+def test_cancelling_ends_the_process_and_says_nothing_but_that(parent, follow, qtbot):
     job = Job({"verb": "sample"}, parent)
     said = follow(job, until="said")
     folder = job._folder.path
@@ -119,6 +120,8 @@ def test_cancelling_ends_the_process_and_says_nothing_but_that(parent, follow):
     job.cancel()
     assert len(said) == 2
     del job, said
+    qtbot.wait(1)  # what is deleted later is deleted now
+    gc.collect()
     assert not folder.exists()
 
 

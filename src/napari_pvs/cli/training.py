@@ -25,7 +25,7 @@ def train(
     """Train on a study, or from a run folder with a config.json, or go on with a run."""
     from datetime import datetime
 
-    from napari_pvs.training import folder, trainer
+    from napari_pvs.training import distributed, folder, runs, trainer
 
     place = config.study
     of_run = resume or (place / folder.CONFIG).is_file()
@@ -43,7 +43,11 @@ def train(
         out = place / folder.RUNS / f"{stamp}-{config.method}"
     log_to_stderr()
     best = trainer.resume(out, given.get("epochs")) if resume else trainer.train(config, out)
-    print(f"Best weights: {best}" if best.exists() else f"Stopped; go on with --resume {out}")
+    if distributed.environment()[0] == 0:
+        if best.exists():
+            print(f"Best weights: {best}")
+        if runs.status(best.parent).state == "stopped":
+            print(f"Stopped; go on with napari-pvs train --resume {best.parent}")
 
 
 runs_app = typer.Typer(help="Training runs: list, follow, control, compare.", no_args_is_help=True)

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -67,15 +69,25 @@ def write(result: Segmentation, out: Path, config: SegmentConfig) -> dict[str, A
     out = Path(out)
     (out / SUMMARY).unlink(missing_ok=True)  # it must not describe files of another run
     scan = result.scan
-    write_like(out / MASK, scan.to_source(result.labels > 0), scan.source)
-    write_like(out / PROBABILITY, scan.to_source(result.probability), scan.source, scaled=True)
-    write_like(out / LABELS, scan.to_source(result.labels), scan.source)
+    probability, labels = scan.to_source(result.probability), scan.to_source(result.labels)
+    with ThreadPoolExecutor() as pool:  # compression releases the interpreter
+        jobs = [
+            pool.submit(write_like, out / PROBABILITY, probability, scan.source, scaled=True),
+            pool.submit(write_like, out / LABELS, labels, scan.source),
+            pool.submit(write_like, out / MASK, labels > 0, scan.source),
+            pool.submit(_picture, out / OVERLAY, result),
+        ]
+    for job in jobs:
+        job.result()
     write_text(out / TABLE, _tsv(result.table))
-    with atomic(out / OVERLAY) as temporary:
-        overlay(scan, result.labels, temporary)
     found = _summary(result, config)
     write_text(out / SUMMARY, json.dumps(found, indent=2) + "\n")
     return found
+
+
+def _picture(path: Path, result: Segmentation) -> None:
+    with atomic(path) as temporary:
+        overlay(result.scan, result.labels, temporary)
 
 
 def _summary(result: Segmentation, config: SegmentConfig) -> dict[str, Any]:
@@ -104,11 +116,10 @@ def _tsv(rows: list[Pvs]) -> str:
 
 
 def _versions() -> dict[str, str]:
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
-    names = ("torch", "numpy", "nibabel", "scikit-image")
-    return {
-        "napari-pvs": napari_pvs.__version__,
-        "python": sys.version.split()[0],
-        **{name: version(name) for name in names},
-    }
+    found = {"napari-pvs": napari_pvs.__version__, "python": sys.version.split()[0]}
+    for name in ("torch", "openvino", "numpy", "nibabel", "scikit-image"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

@@ -1,6 +1,7 @@
 """A picture of a segmentation: slices with most PVS, plain and with outlines."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,8 @@ from napari_pvs.scans.masks import bounding_box
 from napari_pvs.scans.scan import Scan
 
 _PANELS = 4
+_WIDTH, _TITLE, _GAP = 480, 32, 4  # pixels
+_RED, _OPACITY = (255, 51, 26), 191
 
 
 def overlay(scan: Scan, labels: NDArray[np.int32], path: Path) -> None:
@@ -26,8 +29,7 @@ def overlay(scan: Scan, labels: NDArray[np.int32], path: Path) -> None:
     path
         Where the PNG goes.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from PIL import Image, ImageDraw, ImageFont
 
     name, image = ("T2", scan.t2) if scan.t2 is not None else ("T1", scan.t1)
     if image is None:
@@ -38,29 +40,27 @@ def overlay(scan: Scan, labels: NDArray[np.int32], path: Path) -> None:
     per_slice = mask.sum((0, 1)) + 1e-6 * brain.sum((0, 1))
     chosen = [int(part[per_slice[part].argmax()]) for part in _quarters(image.shape[2])]
     x, y, _ = scan.grid.voxel_size
-    extent = (0.0, image.shape[0] * x, 0.0, image.shape[1] * y)
-    # radiological display: the patient's right on the left
-    figure = Figure(
-        figsize=(4 * len(chosen), 4 * 2 * extent[3] / extent[1]), dpi=120, facecolor="k"
-    )
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(2, len(chosen), squeeze=False)
+    panel = (_WIDTH, max(1, round(_WIDTH * image.shape[1] * y / (image.shape[0] * x))))
+    rows = (_TITLE, _TITLE + panel[1] + _GAP)
+    canvas = Image.new("RGB", (len(chosen) * (_WIDTH + _GAP) + _GAP, rows[1] + panel[1] + _GAP))
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(_TITLE * 0.6)
     for column, z in enumerate(chosen):
-        for row in range(2):
-            axis = axes[row][column]
-            axis.imshow(
-                image[::-1, :, z].T, cmap="gray", vmin=low, vmax=high, origin="lower", extent=extent
-            )
-            axis.axis("off")
-        found = mask[::-1, :, z].T
-        if found.any():
-            shade = np.zeros((*found.shape, 4))
-            shade[found] = (1, 0.2, 0.1, 0.75)
-            axes[1][column].imshow(shade, origin="lower", extent=extent, interpolation="nearest")
+        left = _GAP + column * (_WIDTH + _GAP)
+        shade = np.clip((image[:, :, z] - low) / max(high - low, 1e-9), 0, 1) * 255
+        slice_ = Image.fromarray(_radiological(shade)).resize(panel, Image.Resampling.BICUBIC)
+        found = Image.fromarray(_radiological(mask[:, :, z] * _OPACITY))
+        for top in rows:
+            canvas.paste(slice_, (left, top))
+        canvas.paste(_RED, (left, rows[1]), found.resize(panel, Image.Resampling.NEAREST))
         height = scan.grid.affine[2] @ [0, 0, z + box[2].start, 1]
-        axes[0][column].set_title(f"{name}  z = {height:.0f} mm", color="w", fontsize=11)
-    figure.subplots_adjust(0.005, 0.005, 0.995, 0.96, 0.01, 0.01)
-    figure.savefig(path, format="png", facecolor="k")
+        centre = (left + _WIDTH / 2, _TITLE / 2)
+        pen.text(centre, f"{name}  z = {height:.0f} mm", "white", font, anchor="mm")
+    canvas.save(path, format="PNG", compress_level=4)
+
+
+def _radiological(axial: NDArray[Any]) -> NDArray[np.uint8]:
+    """Turn (right, anterior) into rows and columns: the patient's right on the left, nose up."""
+    return np.ascontiguousarray(axial.T[::-1, ::-1]).astype(np.uint8)
 
 
 def _quarters(height: int) -> list[NDArray[np.intp]]:

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from itertools import product
-from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.scans.grid import Shape
 from napari_pvs.scans.masks import Box, bounding_box
+
+_PAYS = 0.9  # a window that is not too large is cut where less than this is left to compute
+_WINDOW = 200_000  # voxels that are computed in the time that a further window costs by itself
 
 
 def starts(size: int, patch: int, stride: int) -> list[int]:
@@ -40,15 +42,18 @@ def grid(shape: Shape, patch: int = 32, stride: int = 16) -> list[Box]:
 
 
 def tiles(mask: NDArray[np.bool_], limit: int, halo: int, factor: int) -> Iterator[tuple[Box, Box]]:
-    """Cut the mask's bounding box into few tiles, each computed with a halo around it.
+    """Cover a mask with tiles, each computed with a halo around it, so that little is computed.
+
+    Boxes around the mask are cut in two, again and again: while a window has too many voxels, and
+    where the two windows of the halves, each as tight as its part of the mask allows, have clearly
+    fewer voxels together.
 
     Parameters
     ----------
     mask
-        What must be covered; tiles without a voxel of it are left out.
+        What must be covered, at least one voxel.
     limit
-        Most voxels of a tile with its halo, before rounding to ``factor``; tiles are not cut
-        below twice the halo.
+        Most voxels of a window; tiles are not cut below twice the halo.
     halo
         Voxels computed around a tile and thrown away, because they lack context.
     factor
@@ -60,35 +65,112 @@ def tiles(mask: NDArray[np.bool_], limit: int, halo: int, factor: int) -> Iterat
     Window to compute, and tile inside it to keep, both in the array's voxels.
     """
     whole = bounding_box(mask)
-    size = [s.stop - s.start for s in whole]
-    parts = [1, 1, 1]
-
-    def cost() -> int:
-        edges = [
-            min(length, ceil(n / p) + 2 * halo)
-            for n, p, length in zip(size, parts, mask.shape, strict=True)
-        ]
-        return int(np.prod(edges))
-
-    while cost() > limit and max(n / p for n, p in zip(size, parts, strict=True)) > 2 * halo:
-        longest = max(range(3), key=lambda axis: size[axis] / parts[axis])
-        parts[longest] += 1
-    cuts = [
-        np.linspace(s.start, s.stop, p + 1).round().astype(int)
-        for s, p in zip(whole, parts, strict=True)
-    ]
-    for index in product(*(range(p) for p in parts)):
-        tile = tuple(slice(int(c[i]), int(c[i + 1])) for c, i in zip(cuts, index, strict=True))
-        if not mask[tile].any():
-            continue
-        tight = bounding_box(mask[tile])
-        tile = tuple(
-            slice(t.start + u.start, t.start + u.stop) for t, u in zip(tile, tight, strict=True)
+    waiting = [whole]
+    while waiting:
+        tile = waiting.pop()
+        inner = bounding_box(mask[tile])
+        tile = _box(
+            [(t.start + u.start, t.start + u.stop) for t, u in zip(tile, inner, strict=True)]
         )
-        window = []
-        for edge, length in zip(tile, mask.shape, strict=True):
-            low, high = max(0, edge.start - halo), min(length, edge.stop + halo)
-            low -= low % factor
-            high = min(length, high + (low - high) % factor)
-            window.append(slice(low, high))
-        yield (window[0], window[1], window[2]), (tile[0], tile[1], tile[2])
+        window = _box(
+            [
+                _window(t.start, t.stop, halo, factor, n)
+                for t, n in zip(tile, mask.shape, strict=True)
+            ]
+        )
+        cut = _cut(mask, tile, _voxels(window), limit, halo, factor)
+        if cut is None:
+            yield window, tile
+            continue
+        axis, at = cut
+        for low, high in ((at, tile[axis].stop), (tile[axis].start, at)):
+            part = [(side.start, side.stop) for side in tile]
+            part[axis] = low, high
+            waiting.append(_box(part))
+
+
+def _cut(
+    mask: NDArray[np.bool_], tile: Box, own: int, limit: int, halo: int, factor: int
+) -> tuple[int, int] | None:
+    """Choose axis and voxel of the cut that leaves least to compute; None where none pays.
+
+    Cuts lie at multiples of ``factor``. A part above the limit is charged the halos of the cuts
+    that it needs, a further window its fixed cost.
+    """
+    best: tuple[float, int, int] | None = None
+    for axis in range(3):
+        if own > limit and tile[axis].stop - tile[axis].start <= max(1, 2 * halo):
+            continue
+        low, high = tile[axis].start, tile[axis].stop
+        at = np.arange((low // factor + 1) * factor, high, factor)
+        if own > limit:  # parts of a like size; cutting off tips would take many cuts
+            middle = at[np.abs(2 * at - low - high) <= (high - low) / 2]
+            at = middle if len(middle) else at
+        if not len(at):
+            continue
+        cost = np.full(len(at), float(_WINDOW))
+        for side in (0, 1):
+            cost += _estimate(*_parts(mask, tile, axis, at, side, halo, factor), limit, halo)
+        least = int(cost.argmin())
+        if best is None or cost[least] < best[0]:
+            best = float(cost[least]), axis, int(at[least])
+    if best is None or (own <= limit and best[0] >= _PAYS * own):
+        return None
+    return best[1], best[2]
+
+
+def _parts(
+    mask: NDArray[np.bool_],
+    tile: Box,
+    axis: int,
+    at: NDArray[np.int_],
+    side: int,
+    halo: int,
+    factor: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Voxels of the window of one side of every cut ``at``, and its three edges."""
+    edges = []
+    for other in range(3):
+        n = mask.shape[other]
+        if other == axis:
+            low = np.full(len(at), tile[axis].start) if side == 0 else at
+            high = at if side == 0 else np.full(len(at), tile[axis].stop)
+        else:
+            third = 3 - axis - other
+            flat = np.asarray(mask[tile].any(axis=third))
+            flat = flat if axis < other else flat.T
+            if side:
+                flat = flat[::-1]
+            reached = np.logical_or.accumulate(flat, axis=0)
+            taken = at - tile[axis].start if side == 0 else tile[axis].stop - at
+            reached = reached[taken - 1]
+            low = tile[other].start + reached.argmax(1)
+            high = tile[other].stop - reached[:, ::-1].argmax(1)
+        low = np.maximum(0, low - halo) // factor * factor
+        length = -(-(np.minimum(n, high + halo) - low) // factor) * factor
+        edges.append(np.minimum(n - low, length).astype(np.float64))
+    stacked = np.stack(edges)
+    return stacked.prod(0), stacked
+
+
+def _estimate(
+    voxels: NDArray[np.float64], edges: NDArray[np.float64], limit: int, halo: int
+) -> NDArray[np.float64]:
+    """What a part costs, with the halos of the cuts that its size will ask for."""
+    cuts = np.ceil(voxels / limit) - 1
+    return np.asarray(voxels + cuts * (_WINDOW + 2 * halo * voxels / edges.max(0)))
+
+
+def _window(start: int, stop: int, halo: int, factor: int, length: int) -> tuple[int, int]:
+    low = max(0, start - halo) // factor * factor
+    high = min(length, stop + halo)
+    return low, min(length, high + (low - high) % factor)
+
+
+def _box(edges: list[tuple[int, int]]) -> Box:
+    x, y, z = (slice(low, high) for low, high in edges)
+    return x, y, z
+
+
+def _voxels(box: Box) -> int:
+    return int(np.prod([side.stop - side.start for side in box]))

@@ -1,7 +1,7 @@
 """From a scan to a probability of PVS per voxel."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.inference.patches import grid, tiles
-from napari_pvs.network.device import Device, pick, place
-from napari_pvs.network.weights import ModelCard, fingerprint, load, starter_path
+from napari_pvs.network.backend import Backend, GpuMemoryError, open_backend
+from napari_pvs.network.device import BackendName, Device
+from napari_pvs.network.torch_backend import TorchBackend, fuse
+from napari_pvs.network.weights import ModelCard, fingerprint, starter_path
 from napari_pvs.scans.grid import resample, with_voxel_size
-from napari_pvs.scans.masks import Box
+from napari_pvs.scans.masks import Box, bounding_box
 from napari_pvs.scans.scan import Scan
 
 if TYPE_CHECKING:
@@ -20,32 +22,18 @@ if TYPE_CHECKING:
 
     from napari_pvs.network.m2ss import M2SS
 
+__all__ = ["Predictor", "Progress", "Windows", "compute", "fuse", "interior", "run"]
+
 log = logging.getLogger(__name__)
 
 Windows = Literal["fast", "paper"]
 Progress = Callable[[int, int], None]
 
-_LIMIT = 1_600_000  # voxels of a window; bounds the memory of its activations
 _HALO = 16  # voxels around a tile that give it context and are thrown away
+_MARGIN = 12  # the same around the whole mask, where there is little but zeros
+_SMALL = 200_000  # voxels of an array that is not worth trimming
 _PATCH, _STRIDE, _BATCH = 32, 16, 16  # the paper's grid
 _RIM_MM = 3.0  # the cortex: no PVS is looked for so close to the brain mask's surface
-
-
-def fuse(model: "M2SS") -> "M2SS":
-    """Return a copy with every batch norm folded into the convolution before it."""
-    import copy
-
-    from torch import nn
-    from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-    from napari_pvs.network.m2ss import ConvBlock
-
-    model = copy.deepcopy(model).eval()
-    for block in model.modules():
-        if isinstance(block, ConvBlock):
-            block[0] = fuse_conv_bn_eval(block[0], block[1])  # type: ignore[type-var,arg-type]
-            block[1] = nn.Identity()
-    return model
 
 
 class Predictor:
@@ -60,6 +48,8 @@ class Predictor:
     windows
         ``fast``: few large windows over the brain. ``paper``: 32³ patches at stride 16,
         blended with Gaussian weights.
+    backend
+        auto, torch or openvino; see `choose`.
 
     Attributes
     ----------
@@ -67,20 +57,27 @@ class Predictor:
         The weights' model card.
     weights_id
         First 12 digits of the SHA-256 of the weights.
+    backend
+        What runs the network.
+    device
+        Where; has a ``type``: ``cpu``, ``cuda`` or ``mps``.
     """
 
     card: ModelCard
     weights_id: str
 
     def __init__(
-        self, weights: Path | None = None, device: Device = "auto", windows: Windows = "fast"
+        self,
+        weights: Path | None = None,
+        device: Device = "auto",
+        windows: Windows = "fast",
+        backend: BackendName = "auto",
     ):
         path = Path(weights) if weights is not None else starter_path()
-        model, self.card = load(path)
+        self.backend, self.card = open_backend(path, device, backend)
         self.weights_id = fingerprint(path)
-        self.device = pick(device)
+        self.device = self.backend.device
         self.windows: Windows = windows
-        self._model = place(fuse(model), self.device)
 
     def predict(self, scan: Scan, progress: Progress | None = None) -> NDArray[np.float32]:
         """Compute the probability of PVS.
@@ -135,7 +132,7 @@ class Predictor:
         """
         if not brain.any():
             return np.zeros(brain.shape, np.float32)
-        return run(self._model, images, brain, self.device, self.windows, progress)
+        return compute(self.backend, images, brain, self.windows, progress)
 
 
 def interior(brain: NDArray[np.bool_], voxel_size: tuple[float, float, float]) -> NDArray[np.bool_]:
@@ -145,7 +142,11 @@ def interior(brain: NDArray[np.bool_], voxel_size: tuple[float, float, float]) -
     """
     import edt
 
-    return np.asarray(edt.edt(brain, anisotropy=voxel_size, black_border=False) > _RIM_MM)
+    out = np.zeros(brain.shape, bool)
+    if brain.any():
+        box = bounding_box(brain, margin=1)
+        out[box] = edt.edt(brain[box], anisotropy=voxel_size, black_border=False) > _RIM_MM
+    return out
 
 
 def run(
@@ -156,41 +157,41 @@ def run(
     windows: Windows = "fast",
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
+    """Run a network in PyTorch over a volume, as training does; see `compute`."""
+    return compute(TorchBackend(model, device), images, brain, windows, progress)
+
+
+def compute(
+    backend: Backend,
+    images: NDArray[np.float32],
+    brain: NDArray[np.bool_],
+    windows: Windows = "fast",
+    progress: Progress | None = None,
+) -> NDArray[np.float32]:
     """Run a network over a volume; see `Predictor.predict_array`.
 
     When the GPU's memory runs out, smaller windows or batches are tried as long as they can be cut,
     then the CPU with the usual ones; the log says so.
     """
-    import torch
-
-    model = model.to(device)  # a call that ran out of memory left it on the CPU
     whole = tuple(slice(n) for n in brain.shape)
     trust = np.ones((), np.float32)
     if windows == "paper":
         trust = _centre_weights(_PATCH)
         pad = [(0, max(0, _PATCH - n)) for n in brain.shape]
         images, brain = np.pad(images, [(0, 0), *pad]), np.pad(brain, pad)
-    limit, batch = _LIMIT, _BATCH
-    plan = usual = _plan(brain, windows, limit, batch, model.factor)
+    limit, batch = backend.limit, _BATCH
+    plan = usual = _plan(brain, windows, limit, batch, backend.factor)
     while True:
         try:
-            return _average(model, images, brain, device, plan, trust, progress)[whole]
-        except RuntimeError as error:  # MPS has no exception of its own
-            full = (
-                isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
-            )
-            if device.type == "cpu" or not full:
-                raise
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
+            return _average(backend, images, brain, plan, trust, progress)[whole]
+        except GpuMemoryError:
             limit, batch = limit // 4, max(1, batch // 4)
-            smaller = _plan(brain, windows, limit, batch, model.factor)
-            if smaller != plan:
+            smaller = _plan(brain, windows, limit, batch, backend.factor)
+            if _largest(smaller) < _largest(plan):
                 plan = smaller
                 log.warning("The GPU's memory ran out; trying again with smaller windows.")
             else:  # a window is little more than its halo; small ones would only cost the CPU time
-                device, plan = pick("cpu"), usual
-                model = model.to(device)
+                backend, plan = backend.on_cpu(), usual
                 log.warning("The GPU's memory ran out even for small windows; using the CPU.")
 
 
@@ -199,38 +200,84 @@ def _plan(
 ) -> list[list[tuple[Box, Box]]]:
     """Batches of windows, each with the tile inside it that is kept."""
     if windows == "fast":
-        return [[pair] for pair in tiles(brain, limit, _HALO, factor)]
+        return [[pair] for pair in _large(brain, limit, factor)]
     pairs = [(box, box) for box in grid(brain.shape, _PATCH, _STRIDE) if brain[box].any()]
     return [pairs[i : i + batch] for i in range(0, len(pairs), batch)]
 
 
+def _largest(plan: list[list[tuple[Box, Box]]]) -> int:
+    """Most voxels of a batch."""
+    return max(
+        len(pairs) * int(np.prod([side.stop - side.start for side in pairs[0][0]]))
+        for pairs in plan
+    )
+
+
+def _large(brain: NDArray[np.bool_], limit: int, factor: int) -> Iterator[tuple[Box, Box]]:
+    """Large windows within the mask's box and a margin, which keep the phase of the pooling.
+
+    A small array is one window whatever its mask, so that clicks all over a scan ask for one shape.
+    """
+    if brain.size <= min(_SMALL, limit):
+        yield _box([0] * 3, brain.shape), bounding_box(brain)
+        return
+    near = bounding_box(brain, margin=_MARGIN)
+    low = [side.start // factor * factor for side in near]
+    high = [
+        min(n, -(-side.stop // factor) * factor) for side, n in zip(near, brain.shape, strict=True)
+    ]
+    for pair in tiles(brain[_box(low, high)], limit, _HALO, factor):
+        window, tile = (
+            _box(
+                [side.start + a for side, a in zip(box, low, strict=True)],
+                [side.stop + a for side, a in zip(box, low, strict=True)],
+            )
+            for box in pair
+        )
+        yield window, tile
+
+
+def _box(low: Sequence[int], high: Sequence[int]) -> Box:
+    x, y, z = (slice(a, b) for a, b in zip(low, high, strict=True))
+    return x, y, z
+
+
 def _average(
-    model: "M2SS",
+    backend: Backend,
     images: NDArray[np.float32],
     brain: NDArray[np.bool_],
-    device: "torch.device",
     plan: list[list[tuple[Box, Box]]],
     trust: NDArray[np.float32],
     progress: Progress | None,
 ) -> NDArray[np.float32]:
     """Compute batches of windows; average what the tiles inside them say, weighted by ``trust``."""
-    total, weight = np.zeros(brain.shape, np.float32), np.zeros(brain.shape, np.float32)
+    total = np.zeros(brain.shape, np.float32)
+    weight = np.zeros(brain.shape, np.float32) if trust.ndim else None  # tiles do not overlap
     done, wanted = 0, sum(len(pairs) for pairs in plan)
     for pairs in plan:
         stack = np.stack([images[(slice(None), *window)] for window, _ in pairs])
-        for (window, tile), found in zip(pairs, _probability(model, stack, device), strict=True):
-            inner = tuple(
-                slice(t.start - w.start, t.stop - w.start)
-                for t, w in zip(tile, window, strict=True)
-            )
-            total[tile] += found[inner] * trust
-            weight[tile] += trust
+        found = backend.probability(stack, _inside(*pairs[0]))
+        for (_, tile), one in zip(pairs, found, strict=True):
+            total[tile] += one * trust
+            if weight is not None:
+                weight[tile] += trust
         done += len(pairs)
         if progress:
             progress(done, wanted)
-    total /= np.maximum(weight, np.float32(1e-12))
+    if weight is not None:
+        total /= np.maximum(weight, np.float32(1e-12))
     total *= brain
     return total
+
+
+def _inside(window: Box, tile: Box) -> Box | None:
+    """Return the tile in the window's own voxels, None where it is all of it."""
+    if tile == window:
+        return None
+    return _box(
+        [t.start - w.start for t, w in zip(tile, window, strict=True)],
+        [t.stop - w.start for t, w in zip(tile, window, strict=True)],
+    )
 
 
 def _centre_weights(edge: int) -> NDArray[np.float32]:
@@ -242,15 +289,3 @@ def _centre_weights(edge: int) -> NDArray[np.float32]:
     profile = np.exp(-(distance**2) / 2).astype(np.float32)
     cube: NDArray[np.float32] = np.einsum("i,j,k->ijk", profile, profile, profile)
     return cube
-
-
-def _probability(
-    model: "M2SS", images: NDArray[np.float32], device: "torch.device"
-) -> NDArray[np.float32]:
-    """(N, 2, X, Y, Z) images to (N, X, Y, Z) probabilities."""
-    import torch
-
-    with torch.inference_mode(), torch.autocast(device.type, enabled=device.type == "cuda"):
-        tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-        found = torch.sigmoid(model(tensor)[:, 0].float())
-        return np.asarray(found.cpu().numpy())

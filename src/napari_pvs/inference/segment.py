@@ -31,7 +31,7 @@ class Segmentation:
     threshold
         The one that was used.
     origin
-        Method and, for the network, name and id of its weights.
+        Method and, for the network, name and id of its weights, and what ran it.
     """
 
     scan: Scan
@@ -53,9 +53,7 @@ def segment(config: SegmentConfig, progress: Progress | None = None) -> Segmenta
     if config.t1 is None and config.t2 is None:
         raise InputError("no scan was given; name a T1 with --t1, a T2 with --t2, or both.")
     # weights are checked before the slow part
-    predictor = None
-    if config.method == "network":
-        predictor = Predictor(config.weights, config.device, config.windows)
+    predictor = _predictor(config) if config.method == "network" else None
     scan = load_scan(config.t1, config.t2, config.brain_mask, config.device)
     return segment_scan(scan, config, predictor, progress)
 
@@ -80,7 +78,7 @@ def segment_scan(
         Called with windows done and windows in all.
     """
     if config.method == "network":
-        predictor = predictor or Predictor(config.weights, config.device, config.windows)
+        predictor = predictor or _predictor(config)
         score = predictor.predict(scan, progress)
         threshold = predictor.card.threshold_for(scan.modalities)
         origin = {
@@ -88,6 +86,8 @@ def segment_scan(
             "weights": predictor.card.name,
             "weights_id": predictor.weights_id,
             "architecture": predictor.card.architecture,
+            "backend": predictor.backend.name,
+            "device": predictor.device.type,
         }
     else:
         score, threshold = baseline(scan, config.method)
@@ -96,6 +96,10 @@ def segment_scan(
         threshold = config.threshold
     labels = components(score, threshold, scan.grid, config)
     return Segmentation(scan, score, labels, table(labels, score, scan.grid), threshold, origin)
+
+
+def _predictor(config: SegmentConfig) -> Predictor:
+    return Predictor(config.weights, config.device, config.windows, config.backend)
 
 
 def components(

@@ -2,6 +2,9 @@
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
+CHANNELS = 2
+"""T1 and T2; a missing modality is all zeros."""
+
 
 class NetworkConfig(BaseModel):
     """What makes one M2SS-PVS network differ from another."""
@@ -15,3 +18,8 @@ class NetworkConfig(BaseModel):
         (16, 32, 64, 128), min_length=1, description="Channels per encoder level, finest first."
     )
     scale_width: int = Field(8, ge=1, description="Channels of each of the two paths per scale.")
+
+    @property
+    def factor(self) -> int:
+        """Sizes are padded to a multiple of this."""
+        return int(2 ** (len(self.widths) - 1))

@@ -2,7 +2,9 @@
 
 import ctypes
 import os
+import platform
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from napari_pvs.errors import InputError
@@ -11,16 +13,19 @@ if TYPE_CHECKING:
     import torch
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+BackendName = Literal["auto", "torch", "openvino"]
 Network = TypeVar("Network", bound="torch.nn.Module")
 
 
 def pick(name: Device = "auto") -> "torch.device":
     """Choose a device: CUDA, else Apple's MPS, else the CPU.
 
+    Of several processes on a machine, as torchrun starts them, each gets its own GPU.
+
     Raises
     ------
     InputError
-        The named device is not there.
+        The named device is not there, or there are more processes than GPUs.
     """
     import torch
 
@@ -38,7 +43,44 @@ def pick(name: Device = "auto") -> "torch.device":
         os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     if name == "cpu":
         keep_freed_memory()
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        own, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if own >= count:
+            raise InputError(
+                f"this machine has {count} GPUs and more processes; start torchrun with "
+                f"--nproc-per-node={count}, or choose --device cpu."
+            )
+        return torch.device(name, own)
     return torch.device(name)
+
+
+def gpu_likely() -> bool:
+    """Tell whether to ask PyTorch for a GPU, which takes its import of 1.6 s.
+
+    True wherever a driver is installed, so a GPU is never missed.
+    """
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    if Path("/dev/kfd").exists():  # AMD
+        return True
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def threads() -> int:
+    """Return the number of threads that PyTorch computes with here, or would."""
+    if "torch" in sys.modules:
+        return int(sys.modules["torch"].get_num_threads())
+    given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    import psutil
+
+    allowed = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return min(allowed, psutil.cpu_count(logical=False) or allowed)
 
 
 def place(model: Network, device: "torch.device") -> Network:

@@ -23,10 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_pvs.network.config import NetworkConfig
-
-CHANNELS = 2
-"""T1 and T2; a missing modality is all zeros."""
+from napari_pvs.network.config import CHANNELS, NetworkConfig
 
 
 class ConvBlock(nn.Sequential):
@@ -103,7 +100,7 @@ class M2SS(nn.Module):
     @property
     def factor(self) -> int:
         """Sizes are padded to a multiple of this."""
-        return int(2 ** (len(self.config.widths) - 1))
+        return self.config.factor
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits.

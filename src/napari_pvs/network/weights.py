@@ -6,18 +6,23 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import napari_pvs
 from napari_pvs.errors import InputError
 from napari_pvs.files import atomic, write_text
 from napari_pvs.network.config import NetworkConfig
-from napari_pvs.network.m2ss import M2SS
+from napari_pvs.network.layout import COUNTER, layout
 
 if TYPE_CHECKING:
     import torch
 
+    from napari_pvs.network.m2ss import M2SS
+
 FORMAT = "napari-pvs/1"
+_REMEDY = "give weights made by napari-pvs train"
 
 
 class ModelCard(BaseModel):
@@ -48,7 +53,7 @@ class ModelCard(BaseModel):
         return self.thresholds.get("+".join(modalities), self.threshold)
 
 
-def save(path: Path, model: M2SS, card: ModelCard) -> None:
+def save(path: Path, model: "M2SS", card: ModelCard) -> None:
     """Write weights as float16 safetensors, and the card beside them as JSON for people to read.
 
     Both are written atomically. The card inside the weights is the one that counts.
@@ -65,61 +70,96 @@ def save(path: Path, model: M2SS, card: ModelCard) -> None:
     write_text(Path(path).with_suffix(".json"), card.model_dump_json(indent=2) + "\n")
 
 
-def load(path: Path) -> tuple[M2SS, ModelCard]:
-    """Read weights and check the name, shape and type of every tensor.
+def load(path: Path) -> tuple["M2SS", ModelCard]:
+    """Read weights into a network; see `read`.
 
     Returns
     -------
     The network in evaluation mode, float32, and its card.
+    """
+    import torch
+
+    from napari_pvs.network.m2ss import M2SS
+
+    tensors, card = read(path)
+    model = M2SS(card.network)
+    model.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
+    return model.eval(), card
+
+
+def read(path: Path) -> tuple[dict[str, NDArray[Any]], ModelCard]:
+    """Read weights and check the name, shape and type of every tensor, without PyTorch.
+
+    Returns
+    -------
+    The tensors by name, float32 but for int64 counters, and their card.
 
     Raises
     ------
     InputError
         Missing, damaged, of another network or of a newer version.
     """
-    import torch
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
     if not path.is_file():
         raise InputError(f"weights {path} do not exist; check the path or leave --weights out.")
-    remedy = "give weights made by napari-pvs train"
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        with safe_open(path, framework="numpy") as file:
+            card = _card(path, file.metadata() or {})
+            found = {}
+            for name in file.keys():  # noqa: SIM118
+                header = file.get_slice(name)
+                found[name] = tuple(header.get_shape()), str(header.get_dtype())
+            _check(path, card, found)
+            tensors = {name: np.array(file.get_tensor(name)) for name in found}
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path} is not a readable safetensors file; {remedy}.") from error
+        raise InputError(f"{path} is not a readable safetensors file; {_REMEDY}.") from error
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise InputError(f"weights {path}: {name} holds values that are not finite; {_REMEDY}.")
+        if tensor.dtype.kind == "f":
+            tensors[name] = tensor.astype(np.float32)
+    return tensors, card
+
+
+def _card(path: Path, metadata: dict[str, str]) -> ModelCard:
+    missing = f"{path} carries no napari-pvs model card; {_REMEDY}."
     try:
         values = json.loads(metadata["card"])
         made_for = str(values["format"])
     except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} carries no napari-pvs model card; {remedy}.") from error
+        raise InputError(missing) from error
     # before the rest: a newer card may have fields that this version does not know
     if made_for != FORMAT:
         raise InputError(f"{path} has format {made_for}, not {FORMAT}; update napari-pvs.")
     try:
-        card = ModelCard.model_validate(values)
+        return ModelCard.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{path} carries no napari-pvs model card; {remedy}.") from error
-    model = M2SS(card.network)
-    wanted = model.state_dict()
-    missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+        raise InputError(missing) from error
+
+
+def _check(path: Path, card: ModelCard, found: dict[str, tuple[tuple[int, ...], str]]) -> None:
+    """Refuse tensors that are not those of the card's network, by shape and type on disk."""
+    wanted = layout(card.network)
+    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     if missing or extra:
         which = f"lack {missing[0]}" if missing else f"have an unknown {extra[0]}"
-        raise InputError(f"weights {path} {which}: they are of another network; {remedy}.")
-    for name, tensor in wanted.items():
-        found = state[name]
-        dtype = _stored(tensor)
-        if found.shape != tensor.shape or found.dtype not in (dtype, tensor.dtype):
+        raise InputError(f"weights {path} {which}: they are of another network; {_REMEDY}.")
+    for name, shape in wanted.items():
+        kinds = ("I64",) if name.endswith(COUNTER) else ("F16", "F32")
+        if found[name][0] != shape or found[name][1] not in kinds:
             raise InputError(
-                f"weights {path}: {name} is {tuple(found.shape)} {found.dtype}, not "
-                f"{tuple(tensor.shape)} {dtype}: they are of another network; {remedy}."
+                f"weights {path}: {name} is {found[name][0]} {_dtype(found[name][1])}, not {shape} "
+                f"{_dtype(kinds[0])}: they are of another network; {_REMEDY}."
             )
-        if found.is_floating_point() and not bool(torch.isfinite(found).all()):
-            raise InputError(f"weights {path}: {name} holds values that are not finite; {remedy}.")
-    model.load_state_dict({name: t.to(wanted[name].dtype) for name, t in state.items()})
-    return model.eval(), card
+
+
+def _dtype(name: str) -> str:
+    """Spell a type of safetensors as numpy does: ``float16`` for ``F16``."""
+    words = {"F": "float", "BF": "bfloat", "I": "int", "U": "uint"}
+    letters = name.rstrip("0123456789")
+    return words.get(letters, letters.lower()) + name[len(letters) :]
 
 
 def _stored(tensor: "torch.Tensor") -> "torch.dtype":

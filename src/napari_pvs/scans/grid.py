@@ -137,10 +137,15 @@ def resample(
 def inside(grid: Grid, field: Grid) -> NDArray[np.bool_]:
     """Mark the voxels of ``grid`` whose centres lie in the field of view of ``field``."""
     matrix = np.linalg.inv(field.affine) @ grid.affine
-    x, y, z = np.ogrid[tuple(slice(0, n) for n in grid.shape)]
+    axes = np.ogrid[tuple(slice(0, n) for n in grid.shape)]
     out = np.ones(grid.shape, dtype=bool)
     for row, n in zip(matrix[:3], field.shape, strict=True):
-        index = row[0] * x + row[1] * y + row[2] * z + row[3]
+        # grids of the same directions: one axis tells, and the whole volume need not be computed
+        index = row[3] + sum(
+            step * axis
+            for step, axis in zip(row[:3], axes, strict=True)
+            if abs(step) * axis.size > 1e-9
+        )
         out &= (index > -0.5 - 1e-6) & (index < n - 0.5 + 1e-6)
     return out
 

@@ -29,10 +29,11 @@ def normalise(image: NDArray[np.floating], brain: NDArray[np.bool_]) -> NDArray[
     ValueError
         The interquartile range inside the brain is zero.
     """
-    low, middle, high = np.percentile(image[brain], (25, 50, 75))
+    values = image[brain]
+    low, middle, high = np.percentile(values, (25, 50, 75))
     spread = (high - low) / 1.349  # one standard deviation, were it Gaussian
     if not spread > 0:
         raise ValueError("the interquartile range inside the brain is zero")
-    out: NDArray[np.float32] = np.clip((image - middle) / spread, *CLIP).astype(np.float32)
-    out[~brain] = 0
+    out = np.zeros(image.shape, np.float32)
+    out[brain] = np.clip((values - middle) / spread, *CLIP)
     return out

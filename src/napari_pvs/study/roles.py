@@ -1,8 +1,8 @@
 """Roles that a study keeps: who once validated or was tested on is never learnt from."""
 
 import warnings
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -77,37 +77,99 @@ def assign(
     InputError
         As `split` and `read`; or another process holds the roles.
     """
+    with _held(root) as kept:
+        result = split(subjects, validation, test, seed, kept.before)
+        if not unlabelled:
+            result = replace(result, unlabelled=())
+        kept.write(kept.before | _persons(subjects, result, kept.before))
+    kept.warn()
+    return result
+
+
+def join(persons: Iterable[str], run: Split, *, root: Path) -> frozenset[str]:
+    """Freeze persons who got their first label while a run goes on, as ones to train on.
+
+    The roles of a run that are not the study's own (those of a cross-validation, or of a study
+    that could not be written) freeze nobody.
+
+    Parameters
+    ----------
+    persons
+        Whose label has come.
+    run
+        Who validates and who tests in the run.
+    root
+        The study.
+
+    Returns
+    -------
+    Those who may be trained on: all but the ones that another run of the study has held out.
+
+    Raises
+    ------
+    InputError
+        As `read`; or another process holds the roles.
+    """
+    wanted = frozenset(persons)
+    with _held(root) as kept:
+        before = kept.before
+        own = {_person(name): "validation" for name in run.validation}
+        own |= {_person(name): "test" for name in run.test}
+        if any(before.get(person) != role for person, role in own.items()):
+            return wanted
+        free = frozenset(p for p in wanted if before.get(p) not in ("validation", "test"))
+        kept.write(before | dict.fromkeys(free, "train"))
+    kept.warn()
+    return free
+
+
+class _Kept:
+    """The roles while they are held: what they were, and whether they could be written."""
+
+    def __init__(self, path: Path, before: dict[str, Role], unwritable: str):
+        self.path, self.before, self.unwritable = path, before, unwritable
+        self.changed = False
+
+    def write(self, after: dict[str, Role]) -> None:
+        self.changed = after != self.before
+        if not self.changed or self.unwritable:
+            return
+        try:
+            write_text(self.path, _Roles(persons=after).model_dump_json(indent=2) + "\n")
+        except (OSError, InputError) as error:
+            self.unwritable = str(error).rstrip(".")
+
+    def warn(self) -> None:
+        if self.changed and self.unwritable:
+            warnings.warn(
+                f"{self.path} cannot be written ({self.unwritable}), so the roles are kept for "
+                "this run only.",
+                InputWarning,
+                stacklevel=3,
+            )
+
+
+@contextmanager
+def _held(root: Path) -> Iterator[_Kept]:
+    """Hold the roles of a study, so that of two runs the second sees those of the first."""
     from filelock import FileLock, Timeout
 
     path = Path(root) / ROLES
-    with ExitStack() as held:
-        unwritable = ""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            held.enter_context(FileLock(path.with_suffix(".lock"), timeout=_WAIT))
-        except Timeout as error:
-            raise InputError(
-                f"{path} is locked by another process; end it, and start again."
-            ) from error
-        except OSError as error:
-            unwritable = str(error)
-        before = read(root)
-        result = split(subjects, validation, test, seed, before)
-        if not unlabelled:
-            result = replace(result, unlabelled=())
-        after = before | _persons(subjects, result, before)
-        if after != before and not unwritable:
-            try:
-                write_text(path, _Roles(persons=after).model_dump_json(indent=2) + "\n")
-            except (OSError, InputError) as error:
-                unwritable = str(error).rstrip(".")
-    if after != before and unwritable:
-        warnings.warn(
-            f"{path} cannot be written ({unwritable}), so the roles are kept for this run only.",
-            InputWarning,
-            stacklevel=2,
-        )
-    return result
+    unwritable = ""
+    lock = FileLock(path.with_suffix(".lock"), timeout=_WAIT)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"{path} is locked by another process; end it, and start again."
+        ) from error
+    except OSError as error:
+        unwritable = str(error)
+    try:
+        yield _Kept(path, read(root), unwritable)
+    finally:
+        lock.release()
 
 
 def _persons(
@@ -121,3 +183,7 @@ def _persons(
     roles |= {person[name]: "train" for name in result.train}
     roles |= {person[name]: "validation" for name in result.validation}
     return roles | {person[name]: "test" for name in result.test}
+
+
+def _person(name: str) -> str:
+    return name.split("_")[0]

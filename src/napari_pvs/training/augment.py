@@ -4,8 +4,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from napari_pvs.training.distributed import Share
 
-def augment(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+
+def augment(
+    images: Tensor, labels: Tensor, generator: torch.Generator, share: Share | None = None
+) -> tuple[Tensor, Tensor]:
     """Flip, and change contrast, noise and sharpness of each patch and channel.
 
     Parameters
@@ -16,39 +20,61 @@ def augment(images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple
         (N, 1, P, P, P).
     generator
         On the CPU; the same state gives the same batch.
+    share
+        What the patches are of a batch; it is drawn for as a whole, so that a patch is changed in
+        the same way whoever has it.
     """
+    own = share or whole(images)
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return torch.empty(shape).uniform_(low, high, generator=generator).to(images.device)
+        drawn = torch.empty((own.of, *shape)).uniform_(low, high, generator=generator)
+        return drawn[own.slice].to(images.device)
 
-    n = images.shape[0]
-    flips = torch.rand((n, 3), generator=generator) < 0.5
-    for k in range(n):
+    n = own.of
+    flips = (torch.rand((n, 3), generator=generator) < 0.5)[own.slice]
+    for k in range(len(flips)):
         axes = [axis + 1 for axis in range(3) if flips[k, axis]]
         if axes:
             images[k], labels[k] = images[k].flip(axes), labels[k].flip(axes)
     inside = images != 0
     blur = torch.rand((n,), generator=generator) < 0.2
     if blur.any():
-        images[blur] = _blur(images[blur], float(uniform(0.3, 0.8, 1)))
-    images = images * uniform(0.75, 1.3, n, 2, 1, 1, 1) + uniform(-0.25, 0.25, n, 2, 1, 1, 1)
-    noisy = (torch.rand((n, 1, 1, 1, 1), generator=generator) < 0.4).to(images.device)
-    noise = torch.randn(images.shape, generator=generator).to(images.device)
-    images = images + noise * noisy * uniform(0, 0.3, n, 2, 1, 1, 1)
+        sigma = float(torch.empty(1).uniform_(0.3, 0.8, generator=generator))
+        blur = blur[own.slice]
+        images[blur] = _blur(images[blur], sigma)
+    images = images * uniform(0.75, 1.3, 2, 1, 1, 1) + uniform(-0.25, 0.25, 2, 1, 1, 1)
+    noisy = (torch.rand((n, 1, 1, 1, 1), generator=generator) < 0.4)[own.slice].to(images.device)
+    images = images + noise(images, generator, own) * noisy * uniform(0, 0.3, 2, 1, 1, 1)
     return images * inside, labels
 
 
-def drop_modality(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Blank T1 or T2 in a share of the patches, so that one network serves T1, T2 and both.
+def noise(images: Tensor, generator: torch.Generator, share: Share | None = None) -> Tensor:
+    """Draw standard Gaussian noise of the shape of patches, on their device; as in `augment`."""
+    own = share or whole(images)
+    return torch.randn((own.of, *images.shape[1:]), generator=generator)[own.slice].to(
+        images.device
+    )
+
+
+def drop_modality(
+    images: Tensor, probability: float, generator: torch.Generator, share: Share | None = None
+) -> Tensor:
+    """Blank T1 or T2 in some of the patches, so that one network serves T1, T2 and both.
 
     A patch that has one modality only keeps it.
     """
+    own = share or whole(images)
     both = images.flatten(2).any(-1).all(1).cpu()
-    draw = torch.rand((images.shape[0],), generator=generator)
+    draw = torch.rand((own.of,), generator=generator)[own.slice]
     keep = torch.ones((images.shape[0], 2, 1, 1, 1))
-    keep[both & (draw < share / 2), 0] = 0
-    keep[both & (draw >= share / 2) & (draw < share), 1] = 0
+    keep[both & (draw < probability / 2), 0] = 0
+    keep[both & (draw >= probability / 2) & (draw < probability), 1] = 0
     return images * keep.to(images.device)
+
+
+def whole(images: Tensor) -> Share:
+    """Return the share of a batch that is all of it."""
+    return Share(0, len(images), len(images))
 
 
 def _blur(images: Tensor, sigma: float) -> Tensor:

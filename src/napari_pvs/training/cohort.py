@@ -1,17 +1,35 @@
 """Who takes part in a run, as labels come and change while it goes on."""
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_pvs.errors import InputError
 from napari_pvs.study.bids import StudySubject
 from napari_pvs.study.bids import subjects as find_subjects
 from napari_pvs.study.revision import digest as sha256
+from napari_pvs.study.roles import join
 from napari_pvs.study.split import Split
 from napari_pvs.training.data import CACHE, Loaded, load
+from napari_pvs.training.distributed import ALONE, World
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _People:
+    """Who is learnt from, with and without a label; digests of the labels."""
+
+    train: list[Loaded]
+    unlabelled: list[Loaded]
+    labels: dict[str, str]
+
+    def without(self, persons: set[str]) -> "_People":
+        return _People(
+            [s for s in self.train if _person(s.name) not in persons],
+            [s for s in self.unlabelled if _person(s.name) not in persons],
+            {name: d for name, d in self.labels.items() if _person(name) not in persons},
+        )
 
 
 class Cohort:
@@ -25,6 +43,8 @@ class Cohort:
         Validation and test persons keep their role; every other labelled subject is trained on.
     unlabelled
         Whether scans without a label are wanted.
+    world
+        The processes of the run; all have the same cohort.
 
     Attributes
     ----------
@@ -34,8 +54,11 @@ class Cohort:
         Digest of the label of each training subject.
     """
 
-    def __init__(self, study: Path, roles: Split, unlabelled: bool):
+    def __init__(self, study: Path, roles: Split, unlabelled: bool, world: World = ALONE):
         self.study, self.roles, self._want_unlabelled = Path(study), roles, unlabelled
+        self._world = world
+        self._held_out = {_person(name) for name in (*roles.validation, *roles.test)}
+        self._frozen = {_person(name) for name in roles.train}
         self.train: list[Loaded] = []
         self.validation: list[Loaded] = []
         self.unlabelled: list[Loaded] = []
@@ -56,7 +79,11 @@ class Cohort:
         InputError
             A file is unusable, or there is nothing to learn from.
         """
-        found = {s.name: s for s in find_subjects(self.study)}
+        found = self._world.lead(self._find)
+        self._world.in_turn(lambda: self._open(found, recorded or {}))
+        self._world.same(self.labels, "labels")
+
+    def _open(self, found: dict[str, StudySubject], recorded: dict[str, str]) -> None:
         missing = [n for n in self.roles.validation if n not in found or not found[n].label]
         if missing:
             raise InputError(
@@ -64,9 +91,12 @@ class Cohort:
                 f"{self.study}; put it back."
             )
         self.validation = [self._load(found[n]) for n in self.roles.validation]
-        for name, digest in (recorded or {}).items():
+        if recorded:
+            for name in [n for n, s in found.items() if s.label is not None and n not in recorded]:
+                found[name] = replace(found[name], label=None)
+        for name, digest in recorded.items():
             self._take_recorded(found, name, digest)
-        self._arrange(found)
+        self._take(self._arranged(found))
         if not self.train:
             raise InputError(f"no labelled subject of {self.study} is left to train on.")
         if not any(len(s.foreground) for s in self.train):
@@ -82,7 +112,7 @@ class Cohort:
             log.warning("%d labels hold no PVS: %s", len(empty), ", ".join(empty))
 
     def update(self) -> dict[str, list[str]]:
-        """Load labels that came or changed.
+        """Load labels that came or changed, and freeze whose first one it is in the study's roles.
 
         Returns
         -------
@@ -91,7 +121,10 @@ class Cohort:
         """
         before = dict(self.labels)
         try:
-            self._arrange({s.name: s for s in find_subjects(self.study)})
+            found = self._world.lead(self._find)
+            people = self._world.in_turn(lambda: self._arranged(found))
+            self._world.same(people.labels, "labels")
+            self._take(self._freeze(people))
         except InputError as error:
             # somebody may be writing it; what is known serves until it can be read
             log.warning("New labels wait for the next epoch: %s", error)
@@ -103,12 +136,35 @@ class Cohort:
             "removed": [n for n in before if n not in after],
         }
 
-    def _arrange(self, found: dict[str, StudySubject]) -> None:
-        held_out = {name.split("_")[0] for name in (*self.roles.validation, *self.roles.test)}
+    def _find(self) -> dict[str, StudySubject]:
+        return {s.name: s for s in find_subjects(self.study)}
+
+    def _freeze(self, people: _People) -> _People:
+        """Keep in the study's roles who trains from now on.
+
+        After loading, so that a label that cannot be read freezes nobody. Who was given to
+        validation or test by another run meanwhile is left out.
+        """
+        new = {_person(name) for name in people.labels} - self._frozen
+        if not new:
+            return people
+        allowed = self._world.lead(lambda: join(new, self.roles, root=self.study))
+        refused = new - allowed
+        self._frozen |= allowed
+        self._held_out |= refused
+        if refused:
+            names = ", ".join(sorted(refused))
+            log.warning("%s: held out by another run of the study, so not learnt from", names)
+        return people.without(refused)
+
+    def _take(self, people: _People) -> None:
+        self.train, self.unlabelled, self.labels = people.train, people.unlabelled, people.labels
+
+    def _arranged(self, found: dict[str, StudySubject]) -> _People:
         old = {s.name: s for s in (*self.train, *self.unlabelled)}
         train, unlabelled, labels = [], [], {}
         for name, subject in found.items():
-            if subject.person in held_out:
+            if subject.person in self._held_out:
                 continue
             if subject.label is not None:
                 labels[name] = self._digest(subject.label)
@@ -118,7 +174,7 @@ class Cohort:
             elif self._want_unlabelled:
                 same = name in old and old[name].label is None
                 unlabelled.append(old[name] if same else self._load(subject))
-        self.train, self.unlabelled, self.labels = train, unlabelled, labels
+        return _People(train, unlabelled, labels)
 
     def _take_recorded(self, found: dict[str, StudySubject], name: str, digest: str) -> None:
         where, _, _ = digest.rpartition("@")
@@ -139,6 +195,10 @@ class Cohort:
 
     def _load(self, subject: StudySubject) -> Loaded:
         return load(subject, self.study / CACHE)
+
+
+def _person(name: str) -> str:
+    return name.split("_")[0]
 
 
 def _content(digest: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from napari_pvs.errors import InputError
 from napari_pvs.files import write_text
+from napari_pvs.training.distributed import ALONE, World
 
 Command = Literal["pause", "resume", "stop", "checkpoint", "reload"]
 FILE = "control.json"
@@ -36,23 +37,30 @@ class Control:
     ----------
     run
         Its folder; a command that lies there already is of an earlier life of the run.
+    world
+        The processes of the run: the first reads the folder, and all obey.
     """
 
-    def __init__(self, run: Path):
-        self._path = Path(run) / FILE
-        self._path.unlink(missing_ok=True)
+    def __init__(self, run: Path, world: World = ALONE):
+        self._path, self._world = Path(run) / FILE, world
+        world.lead(lambda: self._path.unlink(missing_ok=True))
         self._signalled = False
 
     @contextmanager
     def stopped_by_signals(self) -> Iterator[None]:
-        """Take Ctrl-C and SIGTERM (a queue's time limit) for ``stop``; the second one kills."""
+        """Take Ctrl-C and SIGTERM (a queue's time limit) for ``stop``; the second one kills.
+
+        Several processes get each signal from the queue and again from torchrun, which kills them
+        by other means after half a minute: there, the second one is the first.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
         def stop(number: int, _: Any) -> None:
             self._signalled = True
-            signal.signal(number, old[signal.Signals(number)])
+            if self._world.size == 1:
+                signal.signal(number, old[signal.Signals(number)])
 
         old = {n: signal.signal(n, stop) for n in _SIGNALS}
         try:
@@ -62,9 +70,18 @@ class Control:
                 signal.signal(number, handler)
 
     def take(self) -> Command | None:
-        """Return a new command, None where there is none; what makes no sense is no command."""
+        """Return a new command, None where there is none; what makes no sense is no command.
+
+        All processes call it together and get the same.
+        """
+        said = self._world.gather(self._heard())
+        return "stop" if "stop" in said else said[0]
+
+    def _heard(self) -> Command | None:
         if self._signalled:
             return "stop"
+        if self._world.rank:
+            return None
         taken = self._path.with_suffix(".taken")
         try:
             self._path.replace(taken)  # so that a command that comes meanwhile is not lost

@@ -132,9 +132,15 @@ def run_job(job: Job) -> Path:
     The file of the scores, which is written last.
     """
     from napari_pvs.training import trainer
+    from napari_pvs.training.distributed import environment
     from napari_pvs.training.folder import CHECKPOINT
     from napari_pvs.training.runs import status
 
+    if environment()[1] > 1:
+        raise InputError(
+            "a cross-validation spreads whole runs, not one over processes; start it without "
+            "torchrun, and with --scheduler for many machines."
+        )
     if job.done:
         return job.out / SCORES
     if (job.out / CHECKPOINT).is_file():
@@ -200,13 +206,16 @@ def _score(job: Job) -> list[SubjectScore]:
     """Measure the best weights (by the labelled validation) on the test subjects."""
     from napari_pvs.evaluation.compare import score
     from napari_pvs.inference.config import SegmentConfig
-    from napari_pvs.inference.predictor import Predictor, interior
     from napari_pvs.inference.segment import components
+    from napari_pvs.network.device import pick
+    from napari_pvs.network.weights import load as load_weights
     from napari_pvs.scans.grid import Grid
     from napari_pvs.training.data import CACHE, load
     from napari_pvs.training.folder import BEST
+    from napari_pvs.training.wholescan import reader
 
-    predictor = Predictor(job.out / BEST, job.config.device)
+    network, card = load_weights(job.out / BEST)
+    probability = reader(network, pick(job.config.device))
     config = SegmentConfig()
     found = {s.name: s for s in subjects(job.config.study)}
     scores = []
@@ -214,12 +223,8 @@ def _score(job: Job) -> list[SubjectScore]:
         subject = load(found[name], job.config.study / CACHE)
         if subject.label is None:
             raise InputError(f"{name} has lost its label; put it back under derivatives/labels.")
-        inside = interior(subject.brain, subject.voxel_size)
-        images = subject.images.astype(np.float32)
-        probability = predictor.predict_array(images, inside)
         grid = Grid(subject.brain.shape, np.diag([*subject.voxel_size, 1.0]))
-        threshold = predictor.card.threshold
-        mask = components(probability, threshold, grid, config) > 0
+        mask = components(probability(subject), card.threshold, grid, config) > 0
         one = score(
             mask, subject.label, subject.voxel_size, subject=name, region=np.array(subject.brain)
         )

@@ -33,7 +33,44 @@ class EventLog:
         self._sequence += 1
 
 
+class Tail:
+    """Reads a file of events as it grows, each line once.
+
+    Parameters
+    ----------
+    path
+        ``events.jsonl`` of a run; it need not exist yet.
+
+    Attributes
+    ----------
+    behind
+        Whether the last `read` left whole lines for the next one.
+    """
+
+    def __init__(self, path: Path):
+        self._path, self._at = Path(path), 0
+        self.behind = False
+
+    def read(self, most: int = -1) -> list[dict[str, Any]]:
+        """Return the events that came since, but for a line that is still being written.
+
+        Parameters
+        ----------
+        most
+            Bytes to read at most, all where negative; more than a line has.
+        """
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._at)
+                new = file.read(most)
+        except FileNotFoundError:
+            new = b""
+        self.behind = len(new) == most
+        whole = new[: new.rfind(b"\n") + 1]
+        self._at += len(whole)
+        return [json.loads(line) for line in whole.decode("utf-8").split("\n")[:-1]]
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """Read the events of a run, leaving out a last line that is still being written."""
-    lines = Path(path).read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1]]
+    return Tail(path).read()

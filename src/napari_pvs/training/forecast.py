@@ -8,6 +8,7 @@ import torch
 from napari_pvs.errors import InputError
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.distributed import ALONE, World
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,8 @@ class Forecast:
         return self.free is None or self.needed <= 0.9 * self.free
 
 
-def forecast(config: TrainingConfig, device: torch.device) -> Forecast:
-    """Estimate the memory of a step of a run.
+def forecast(config: TrainingConfig, device: torch.device, world: World = ALONE) -> Forecast:
+    """Estimate the memory of a step of a run, in each of its processes.
 
     The network is walked through on torch's ``meta`` device, which knows shapes and computes
     nothing; what it would keep for the backward pass is added up.
@@ -46,10 +47,15 @@ def forecast(config: TrainingConfig, device: torch.device) -> Forecast:
     labelled = max(_activations(config, edge, config.batch) for edge in config.patch)
     extra = config.unlabelled_batch if config.semi_supervised else 0
     both = labelled * (config.batch + extra) / config.batch
-    return Forecast(int(_BASE + _KEPT * both), _free(device))
+    patches = config.batch + extra
+    largest = -(-patches // world.size) / patches
+    free = _free(device)
+    if free is not None and device.type == "cpu":
+        free //= world.here
+    return Forecast(int(_BASE + _KEPT * both * largest), free)
 
 
-def require_memory(config: TrainingConfig, device: torch.device) -> Forecast:
+def require_memory(config: TrainingConfig, device: torch.device, world: World = ALONE) -> Forecast:
     """Refuse a run that does not fit, and propose a batch that does.
 
     Raises
@@ -57,17 +63,21 @@ def require_memory(config: TrainingConfig, device: torch.device) -> Forecast:
     InputError
         Too little memory is free.
     """
-    whole = forecast(config, device)
+    whole = forecast(config, device, world)
     if whole.fits or whole.free is None:
         return whole
     batch = config.batch - 1
-    while batch and not forecast(config.model_copy(update={"batch": batch}), device).fits:
+    while batch and not forecast(_with(config, batch), device, world).fits:
         batch -= 1
     remedy = f"try --batch {batch}" if batch >= 1 else "choose a smaller --patch"
     raise InputError(
         f"a step needs about {whole.needed / 2**30:.1f} GB of memory and {device} has "
         f"{whole.free / 2**30:.1f} GB left; {remedy}."
     )
+
+
+def _with(config: TrainingConfig, batch: int) -> TrainingConfig:
+    return config.model_copy(update={"batch": batch})
 
 
 def _activations(config: TrainingConfig, edge: int, batch: int) -> float:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from napari_pvs.training.cohort import Cohort
 from napari_pvs.training.control import Command, Control
 from napari_pvs.training.events import EventLog
 from napari_pvs.training.folder import BEST, CHECKPOINT, EVENTS, LAST, PSEUDO
-from napari_pvs.training.sampling import Patches, ahead, draw
+from napari_pvs.training.sampling import Patches, ahead, draw, patches_of
 
 if TYPE_CHECKING:
     from napari_pvs.training.state import State
@@ -35,16 +35,17 @@ class Run:
     cohort
         Who takes part, loaded.
     state
-        Where it is.
+        Where it is, and the processes that take part: all do the same, the first alone writes.
     """
 
     def __init__(self, out: Path, cohort: Cohort, state: "State"):
         from napari_pvs.training.pseudo import PseudoLabels
 
         self.config, self.out, self.cohort, self.state = state.config, out, cohort, state
-        self.events = EventLog(out / EVENTS)
-        self.control = Control(out)
-        self.pseudo = PseudoLabels(out / PSEUDO, self.config)
+        self.world = state.world
+        self.events = _Silence() if self.world.rank else EventLog(out / EVENTS)
+        self.control = Control(out, self.world)
+        self.pseudo = PseudoLabels(out / PSEUDO, self.config, self.world)
         self.spoke = 0.0
         self.losses: list[float] = []
 
@@ -55,6 +56,7 @@ class Run:
             self.events.write(
                 greeting,
                 device=str(self.state.device),
+                processes=self.world.size,
                 method=config.method,
                 step=progress.step,
                 of=config.epochs * config.steps,
@@ -63,16 +65,19 @@ class Run:
                 unlabelled=len(self.cohort.unlabelled),
                 **more,
             )
-            look = False
+            progress.labels = dict(self.cohort.labels)
+            # a cohort that goes on from a checkpoint was opened with the labels of that time
+            look = progress.step > 0 and progress.step % config.steps == 0
             while progress.step < config.epochs * config.steps:
                 epoch, within = divmod(progress.step, config.steps)
-                if within == 0 or look:
+                if look:
                     self._look_for_labels()
                 self._make_pseudo_labels(epoch, new=within == 0)
                 ended = self._steps(epoch)
                 look = ended == "reload"
                 if progress.step % config.steps == 0:
                     self._end_epoch(epoch + 1)
+                    look = True
                 elif ended == "stop":
                     self._checkpoint()
                 if ended == "stop":
@@ -133,6 +138,15 @@ class Run:
         """Draw the labelled and the unlabelled patches of a step."""
         config, cohort = self.config, self.cohort
         warm = step < config.warmup * config.steps
+        by_mean = config.teacher == "mean"
+        scans = self.pseudo.subjects if by_mean else cohort.unlabelled
+        known = {subject.name for subject in cohort.train}  # labelled meanwhile
+        scans = [scan for scan in scans if scan.name not in known]
+        if warm or not config.semi_supervised:
+            scans = []
+        labels = patches_of(config, step, config.batch)
+        both = labels + (patches_of(config, step, config.unlabelled_batch) if scans else 0)
+        share = self.world.share(both)
         labelled = draw(
             cohort.train,
             config,
@@ -141,13 +155,8 @@ class Run:
             count=config.batch,
             on_pvs_only=warm,
             target=lambda subject: subject.label,
+            share=share.within(0, labels),
         )
-        if warm or not config.semi_supervised:
-            return labelled, None
-        by_mean = config.teacher == "mean"
-        scans = self.pseudo.subjects if by_mean else cohort.unlabelled
-        known = {subject.name for subject in cohort.train}  # labelled meanwhile
-        scans = [scan for scan in scans if scan.name not in known]
         if not scans:
             return labelled, None
         unlabelled = draw(
@@ -158,6 +167,7 @@ class Run:
             count=config.unlabelled_batch,
             on_pvs_only=False,
             target=self.pseudo.probability if by_mean else None,
+            share=share.within(labels, both),
         )
         return labelled, unlabelled
 
@@ -167,11 +177,12 @@ class Run:
         step = self.state.progress.step
         loss, said = compute(self.state, labelled, unlabelled)
         if not np.isfinite(said["loss"]):
-            raise InputError(
+            words = (
                 f"the loss became {said['loss']} at step {step}"
                 f"{said['where']}; look at that scan, or resume {self.out} from its last "
                 "checkpoint with a lower learning_rate in its config.json."
             )
+            self.world.lead(lambda: _refuse(words))
         self.state.update(loss)
         self.losses.append(said["loss"])
         if time.monotonic() - self.spoke > _STEP_EVENTS:
@@ -192,12 +203,12 @@ class Run:
 
     def _validate(self, epoch: int) -> None:
         """Measure the running mean; publish its weights where they are the best."""
-        from napari_pvs.network.weights import save
-        from napari_pvs.training.validation import card, validate
+        from napari_pvs.training.validation import validate
 
         progress, subjects = self.state.progress, self.cohort.validation
         self.events.write("phase", name="validation", epoch=epoch)
-        result: Validation = validate(self.state.mean, subjects, self.state.device, self._alive)
+        state = self.state
+        result: Validation = validate(state.mean, subjects, state.device, self._alive, self.world)
         progress.threshold = result.threshold
         self.events.write(
             "validation",
@@ -207,21 +218,42 @@ class Run:
             **result.measures,
         )
         log.info("epoch %d: validation %s", epoch, result.measures)
-        about = card(self.out.name, self.config, epoch, result, subjects)
-        save(self.out / LAST, self.state.mean, about)
-        if progress.best is None or result.dsc > progress.best:
+        better = progress.best is None or result.dsc > progress.best
+        self.world.lead(lambda: self._publish(epoch, result, (LAST, BEST) if better else (LAST,)))
+        if better:
             progress.best = result.dsc
-            save(self.out / BEST, self.state.mean, about)
             self.events.write("weights", weights=BEST, epoch=epoch, dsc=result.dsc)
 
+    def _publish(self, epoch: int, result: "Validation", names: tuple[str, ...]) -> None:
+        from napari_pvs.network.weights import save
+        from napari_pvs.training.validation import card
+
+        about = card(self.out.name, self.config, epoch, result, self.cohort.validation)
+        for name in names:
+            save(self.out / name, self.state.mean, about)
+
     def _checkpoint(self) -> None:
-        self.state.save(self.out / CHECKPOINT)
+        self.world.lead(lambda: self.state.save(self.out / CHECKPOINT))
         self.events.write("checkpoint", step=self.state.progress.step)
 
     def _alive(self) -> None:
         if time.monotonic() - self.spoke > _HEARTBEAT:
             self.spoke = time.monotonic()
             self.events.write("heartbeat")
+
+
+class _Silence(EventLog):
+    """What the processes beside the first have to say."""
+
+    def __init__(self) -> None:
+        pass
+
+    def write(self, kind: str, **values: object) -> None:
+        """Say nothing."""
+
+
+def _refuse(words: str) -> NoReturn:
+    raise InputError(words)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.distributed import ALONE, World
 
 
 def focal(
@@ -13,6 +14,7 @@ def focal(
     gamma: float = 2.0,
     alpha: float = 0.75,
     counted: Tensor | None = None,
+    world: World = ALONE,
 ) -> Tensor:
     """Focal loss, mean over voxels.
 
@@ -28,15 +30,19 @@ def focal(
         Weight of the voxels of class 1; those of class 0 weigh 1 - alpha.
     counted
         1 for voxels whose loss counts, 0 for the others; the mean is over all voxels.
+    world
+        Processes over whose voxels the mean is.
     """
     cross_entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     true = torch.exp(-cross_entropy)  # probability of the true class
     weight = alpha * target + (1 - alpha) * (1 - target)
     loss = weight * (1 - true) ** gamma * cross_entropy
-    return (loss if counted is None else loss * counted).mean()
+    return world.mean(loss if counted is None else loss * counted)
 
 
-def soft_dice(logits: Tensor, target: Tensor, counted: Tensor | None = None) -> Tensor:
+def soft_dice(
+    logits: Tensor, target: Tensor, counted: Tensor | None = None, world: World = ALONE
+) -> Tensor:
     """One minus the soft Dice coefficient over the whole batch.
 
     Over the batch, because a patch without PVS has no Dice of its own. Source: Milletari et al.,
@@ -45,19 +51,24 @@ def soft_dice(logits: Tensor, target: Tensor, counted: Tensor | None = None) -> 
     probability = torch.sigmoid(logits)
     if counted is not None:
         probability, target = probability * counted, target * counted
-    common = (probability * target).sum()
-    total = probability.sum() + target.sum()
-    return 1 - (2 * common + 1) / (total + 1)
+    sums = ((probability * target).sum(), probability.sum(), target.sum())
+    common, predicted, wanted = world.sum(torch.stack(sums))
+    loss: Tensor = 1 - (2 * common + 1) / (predicted + wanted + 1)
+    return loss
 
 
 def supervised(
-    logits: Tensor, target: Tensor, config: TrainingConfig, counted: Tensor | None = None
+    logits: Tensor,
+    target: Tensor,
+    config: TrainingConfig,
+    counted: Tensor | None = None,
+    world: World = ALONE,
 ) -> Tensor:
     """Return the loss of labelled patches: focal loss and, where it has a weight, soft Dice."""
     gamma, alpha = config.focal_gamma, config.focal_alpha
-    loss = config.focal_weight * focal(logits, target, gamma, alpha, counted)
+    loss = config.focal_weight * focal(logits, target, gamma, alpha, counted, world)
     if config.dice_weight:
-        loss = loss + config.dice_weight * soft_dice(logits, target, counted)
+        loss = loss + config.dice_weight * soft_dice(logits, target, counted, world)
     return loss
 
 
@@ -83,7 +94,7 @@ def confident(pseudo: Tensor, logits: Tensor, config: TrainingConfig) -> Tensor:
 
 
 def unsupervised(
-    logits: Tensor, pseudo: Tensor, config: TrainingConfig
+    logits: Tensor, pseudo: Tensor, config: TrainingConfig, world: World = ALONE
 ) -> tuple[Tensor, dict[str, float]]:
     """Return the loss of unlabelled patches, and how much of them was learnt from.
 
@@ -101,12 +112,12 @@ def unsupervised(
     if config.consistency == "cross-entropy":
         soft = pseudo.clamp(0, 1)
         entropy = functional.binary_cross_entropy_with_logits(logits, soft, reduction="none")
-        loss = (entropy * counted).mean()
+        loss = world.mean(entropy * counted)
     else:
-        loss = supervised(logits, hard, config, counted)
+        loss = supervised(logits, hard, config, counted, world)
     shares = {
-        "selected": float(counted.mean()),
-        "selected_pvs": float((counted * hard).mean()),
+        "selected": float(world.mean(counted)),
+        "selected_pvs": float(world.mean(counted * hard)),
     }
     return loss, shares
 

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from napari_pvs.files import atomic, write_text
-from napari_pvs.inference.predictor import fuse, interior, run
-from napari_pvs.network.device import place
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data import Loaded
+from napari_pvs.training.distributed import ALONE, World
+from napari_pvs.training.wholescan import reader
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +29,12 @@ class PseudoLabels:
         ``pseudo`` in the run's folder.
     config
         Seed; how often and for how many scans they are made.
+    world
+        The processes that make them, each for its part of the scans.
     """
 
-    def __init__(self, folder: Path, config: TrainingConfig):
-        self.folder, self.config = Path(folder), config
+    def __init__(self, folder: Path, config: TrainingConfig, world: World = ALONE):
+        self.folder, self.config, self._world = Path(folder), config, world
         self.subjects: list[Loaded] = []
         self._maps: dict[str, NDArray[np.float16]] = {}
 
@@ -73,19 +75,23 @@ class PseudoLabels:
             Called after every window.
         """
         drawn = self._drawn(epoch, subjects)
-        model = place(fuse(mean), device)
-        for subject in drawn:
-            inside = interior(subject.brain, subject.voxel_size)
-            images = subject.images.astype(np.float32)
-            found = run(model, images, inside, device, progress=lambda *_: alive())
+        probability = reader(mean, device, alive)
+
+        def make(subject: Loaded) -> None:
+            found = shifted(probability(subject), threshold).astype(np.float16)
             with atomic(self.folder / f"{subject.name}.npy") as temporary:
-                np.save(temporary, shifted(found, threshold).astype(np.float16))
-        about = {"epoch": epoch, "subjects": [s.name for s in drawn]}
-        write_text(self.folder / "about.json", json.dumps(about) + "\n")
-        self._open(drawn)
+                np.save(temporary, found)
+
+        self._world.spread(make, drawn)
+        about = json.dumps({"epoch": epoch, "subjects": [s.name for s in drawn]})
+        self._world.lead(lambda: write_text(self.folder / "about.json", about + "\n"))
+        self._world.together(lambda: self._open(drawn))
 
     def reopen(self, epoch: int, subjects: Sequence[Loaded]) -> bool:
         """Open what was made for an epoch in progress; False where it has to be made anew."""
+        return all(self._world.gather(self._reopened(epoch, subjects)))
+
+    def _reopened(self, epoch: int, subjects: Sequence[Loaded]) -> bool:
         begun = epoch - (epoch - self.config.warmup) % self.config.refresh
         drawn = self._drawn(begun, subjects)
         expected = {"epoch": begun, "subjects": [s.name for s in drawn]}

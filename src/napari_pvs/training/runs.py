@@ -2,16 +2,19 @@
 
 import json
 import time
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from napari_pvs.errors import InputError
-from napari_pvs.training.events import read
+from napari_pvs.training.events import Tail
 from napari_pvs.training.folder import CONFIG, EVENTS, LOG, RUNS, is_running, read_config
 
 State = Literal["new", "running", "paused", "stopped", "done", "failed", "died"]
+_PACE = 200  # steps that the time left is told by
+_TAIL = 1 << 16  # bytes of a log that are looked at
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,8 @@ class History:
         Event ``validation`` by epoch: dsc, avd_percent, recall, threshold, subjects.
     """
 
-    loss: dict[int, float]
-    validation: dict[int, dict[str, Any]]
+    loss: dict[int, float] = field(default_factory=dict)
+    validation: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
 def runs(study: Path) -> list[Path]:
@@ -85,23 +88,135 @@ def runs(study: Path) -> list[Path]:
     return sorted(found)
 
 
+class Watch:
+    """A run seen from outside; each look costs what is new since the one before.
+
+    Parameters
+    ----------
+    run
+        Its folder.
+
+    Attributes
+    ----------
+    path, config, history, last
+        Its folder, configuration, curves so far, and last event but for heartbeats.
+
+    Raises
+    ------
+    InputError
+        No run folder, or its configuration is damaged.
+    """
+
+    def __init__(self, run: Path):
+        self.path = Path(run)
+        self.config = read_config(self.path)
+        self.history = History()
+        self._tail = Tail(self.path / EVENTS)
+        self._steps: deque[tuple[float, int]] = deque(maxlen=_PACE)
+        self._step = 0
+        self.last: dict[str, Any] | None = None
+
+    @property
+    def behind(self) -> bool:
+        """Whether the last look left events for the next one."""
+        return self._tail.behind
+
+    def look(self, most: int = -1) -> list[dict[str, Any]]:
+        """Return the events that came since the last look.
+
+        Parameters
+        ----------
+        most
+            Bytes to read at most; all where negative.
+
+        Raises
+        ------
+        InputError
+            The events are damaged.
+        """
+        try:
+            events = self._tail.read(most)
+        except (ValueError, OSError) as error:
+            where = self.path / EVENTS
+            raise InputError(f"{where} is damaged ({error}); move it away.") from error
+        for event in events:
+            self._take(event)
+        return events
+
+    def status(self, alive: bool | None = None) -> RunStatus:
+        """Tell how the run is, by the events that were looked at.
+
+        Parameters
+        ----------
+        alive
+            Whether its process lives; its lock tells where None.
+        """
+        config, past = self.config, self.history
+        total = config.epochs * config.steps
+        state, why = self._state(is_running(self.path) if alive is None else alive)
+        epoch = max(past.loss, default=0)
+        return RunStatus(
+            path=self.path,
+            method=config.method,
+            recipe=config.recipe,
+            state=state,
+            step=total if state == "done" else min(self._step, total),
+            of=total,
+            epoch=epoch,
+            epochs=config.epochs,
+            loss=past.loss.get(epoch),
+            dsc=max((e["dsc"] for e in past.validation.values()), default=None),
+            seconds_left=self._seconds_left(total) if state == "running" else None,
+            why=why,
+        )
+
+    def _take(self, event: dict[str, Any]) -> None:
+        kind, past = event["type"], self.history
+        if kind == "heartbeat":
+            return
+        self.last = event
+        if kind in ("step", "checkpoint", "stopped", "resumed"):
+            self._step = int(event["step"])
+        if kind == "step":
+            self._steps.append((event["time"], self._step))
+        elif kind == "epoch":
+            past.loss[int(event["epoch"])] = float(event["loss"])
+        elif kind == "validation":
+            past.validation[int(event["epoch"])] = event
+        elif kind == "resumed":
+            self.config = read_config(self.path)  # it may have got another length
+        if kind in ("hello", "resumed", "paused"):
+            self._steps.clear()  # a pause is no pace
+
+    def _state(self, alive: bool) -> tuple[State, str]:
+        if self.last is None:
+            return ("running" if alive else "new"), ""
+        last = self.last["type"]
+        if alive:
+            return ("paused" if last == "paused" else "running"), ""
+        if last in ("done", "stopped"):
+            return last, ""
+        if last == "error":
+            return "failed", str(self.last.get("message", ""))
+        return "died", _last_words(self.path)
+
+    def _seconds_left(self, total: int) -> float | None:
+        """Extrapolate the pace of the last steps, validations included where they fell."""
+        if len(self._steps) < 2 or self._steps[-1][1] <= self._steps[0][1]:
+            return None
+        (began, first), (now, last) = self._steps[0], self._steps[-1]
+        return float((now - began) / (last - first) * (total - 1 - last))
+
+
 def events_of(run: Path) -> list[dict[str, Any]]:
     """Read the events of a run; none where it has not started.
 
     Raises
     ------
     InputError
-        No run folder, or its events are damaged.
+        As `Watch` and `Watch.look`.
     """
-    run = Path(run)
-    if not (run / CONFIG).is_file():
-        raise InputError(f"{run} holds no {CONFIG}; name the folder of a run.")
-    if not (run / EVENTS).is_file():
-        return []
-    try:
-        return read(run / EVENTS)
-    except (ValueError, OSError) as error:
-        raise InputError(f"{run / EVENTS} is damaged ({error}); move it away.") from error
+    return Watch(run).look()
 
 
 def status(run: Path) -> RunStatus:
@@ -112,29 +227,9 @@ def status(run: Path) -> RunStatus:
     InputError
         As `events_of`.
     """
-    run = Path(run)
-    config, events = read_config(run), events_of(run)
-    history = _history(events)
-    total = config.epochs * config.steps
-    stepped = [e for e in events if e["type"] in ("step", "checkpoint", "stopped", "resumed")]
-    step = int(stepped[-1]["step"]) if stepped else 0
-    state, why = _state(run, events)
-    if state == "done":
-        step = total
-    return RunStatus(
-        path=run,
-        method=config.method,
-        recipe=config.recipe,
-        state=state,
-        step=min(step, total),
-        of=total,
-        epoch=max(history.loss, default=0),
-        epochs=config.epochs,
-        loss=history.loss.get(max(history.loss, default=0)),
-        dsc=max((e["dsc"] for e in history.validation.values()), default=None),
-        seconds_left=_seconds_left(events, total) if state == "running" else None,
-        why=why,
-    )
+    watch = Watch(run)
+    watch.look()
+    return watch.status()
 
 
 def history(run: Path) -> History:
@@ -145,7 +240,9 @@ def history(run: Path) -> History:
     InputError
         As `events_of`.
     """
-    return _history(events_of(run))
+    watch = Watch(run)
+    watch.look()
+    return watch.history
 
 
 def follow(run: Path, poll: float = 0.2) -> Iterator[dict[str, Any]]:
@@ -156,45 +253,38 @@ def follow(run: Path, poll: float = 0.2) -> Iterator[dict[str, Any]]:
     InputError
         As `events_of`.
     """
-    seen = 0
+    watch = Watch(run)
     while True:
         alive = is_running(run)  # before reading: the last words are not missed
-        events = events_of(run)
-        yield from events[seen:]
-        seen = len(events)
+        yield from watch.look()
         if not alive:
             return
         time.sleep(poll)
 
 
-def _history(events: list[dict[str, Any]]) -> History:
-    loss = {int(e["epoch"]): float(e["loss"]) for e in events if e["type"] == "epoch"}
-    validation = {int(e["epoch"]): e for e in events if e["type"] == "validation"}
-    return History(dict(sorted(loss.items())), dict(sorted(validation.items())))
+def log_end(path: Path) -> list[str]:
+    """Return the last lines of a log; none where there is no log."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return []
+    return text.rstrip().splitlines()
 
 
-def _state(run: Path, events: list[dict[str, Any]]) -> tuple[State, str]:
-    if not events:
-        return ("running", "") if is_running(run) else ("new", "")
-    kinds = [e["type"] for e in events if e["type"] != "heartbeat"]
-    last = kinds[-1] if kinds else "hello"
-    if is_running(run):
-        return ("paused", "") if last == "paused" else ("running", "")
-    if last == "done":
-        return "done", ""
-    if last == "stopped":
-        return "stopped", ""
-    if last == "error":
-        return "failed", str(events[-1].get("message", ""))
-    return "died", _last_words(run)
+def refusal(lines: list[str]) -> str | None:
+    """Return the sentence that the command line ended with, if it refused its input."""
+    said = lines[-1] if lines else ""
+    sentence = said.removeprefix("napari-pvs: ")
+    return None if sentence == said or sentence.startswith("warning: ") else sentence
 
 
 def _last_words(run: Path) -> str:
-    """Explain a death: by the traceback in the log, else by what kills without a word."""
-    try:
-        lines = (run / LOG).read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
-    except OSError:
-        lines = []
+    """Explain a death: by the end of the log, else by what kills without a word."""
+    lines = log_end(run / LOG)
+    if (sentence := refusal(lines)) is not None:
+        return sentence
     if any(line.startswith("Traceback") for line in lines[-60:]):
         return f"it crashed: {lines[-1]} (see {run / LOG})"
     return (
@@ -203,17 +293,6 @@ def _last_words(run: Path) -> str:
     )
 
 
-def _seconds_left(events: list[dict[str, Any]], total: int) -> float | None:
-    """Extrapolate the pace since the last phase began, validations included where they fell."""
-    steps = [e for e in events if e["type"] == "step"][-200:]
-    if len(steps) < 2 or steps[-1]["step"] <= steps[0]["step"]:
-        return None
-    pace = (steps[-1]["time"] - steps[0]["time"]) / (steps[-1]["step"] - steps[0]["step"])
-    return float(pace * (total - 1 - steps[-1]["step"]))
-
-
 def as_json(run: RunStatus) -> str:
     """Return a status as one JSON object."""
-    from dataclasses import asdict
-
     return json.dumps(asdict(run) | {"path": str(run.path)})

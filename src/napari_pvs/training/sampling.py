@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data import Loaded
+from napari_pvs.training.distributed import Share
 
 Start = tuple[int, int, int]
 Made = TypeVar("Made")
@@ -28,11 +29,14 @@ class Patches:
         of PVS, -1 where there is none. None where no target was asked for.
     origin
         Subject and first voxel (in its scan's grid) of each patch.
+    share
+        What the N patches are of the step's; all of them where None.
     """
 
     images: NDArray[np.float32]
     target: NDArray[np.float32] | None
     origin: tuple[tuple[str, Start], ...]
+    share: Share | None = None
 
 
 Target = Callable[[Loaded], "NDArray[np.generic] | None"]
@@ -48,6 +52,7 @@ def draw(
     count: int,
     on_pvs_only: bool,
     target: Target | None,
+    share: Share | None = None,
 ) -> Patches:
     """Draw the patches of one step.
 
@@ -66,15 +71,19 @@ def draw(
         As in the warm-up: every patch is centred near a PVS, as long as there is one.
     target
         What is to be learnt.
+    share
+        Which of the step's patches to make; all where None. What is drawn does not depend on it.
     """
     rng = np.random.default_rng([config.seed, stream, step])
     size = config.patch[step % len(config.patch)]
-    count = max(1, round(count * (min(config.patch) / size) ** 3))
-    images = np.zeros((count, 2, size, size, size), np.float32)
-    targets = np.zeros((count, 1, size, size, size), np.float32) if target else None
+    count = patches_of(config, step, count)
+    own = share or Share(0, count, count)
+    made = own.stop - own.start
+    images = np.zeros((made, 2, size, size, size), np.float32)
+    targets = np.zeros((made, 1, size, size, size), np.float32) if target else None
     with_pvs = [s for s in subjects if len(s.foreground)]
     origin = []
-    for n in range(count):
+    for n in range(-own.start, count - own.start):
         on_pvs = bool(with_pvs) and (on_pvs_only or rng.random() < config.foreground)
         pool = with_pvs if on_pvs else subjects
         subject = pool[int(rng.integers(len(pool)))]
@@ -83,6 +92,8 @@ def draw(
             centre = centre + rng.integers(-size // 3, size // 3 + 1, 3)
         else:
             centre = _inside(subject.brain, rng)
+        if not 0 <= n < made:
+            continue  # another process's
         start = centre - size // 2
         _copy(subject.images, start, images[n])
         if target is not None and targets is not None:
@@ -93,7 +104,13 @@ def draw(
                 _copy(values[None], start, targets[n])
         first = start + subject.corner
         origin.append((subject.name, (int(first[0]), int(first[1]), int(first[2]))))
-    return Patches(images, targets, tuple(origin))
+    return Patches(images, targets, tuple(origin), own)
+
+
+def patches_of(config: TrainingConfig, step: int, count: int) -> int:
+    """Return how many patches a step has, of ``count`` of the smallest edge."""
+    size = config.patch[step % len(config.patch)]
+    return max(1, round(count * (min(config.patch) / size) ** 3))
 
 
 def ahead(make: Callable[[int], Made], first: int, last: int) -> Iterator[Made]:

@@ -1,5 +1,6 @@
 """The state of a run between two steps, on disk as one file."""
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from napari_pvs.files import atomic
 from napari_pvs.network.device import place
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.distributed import ALONE, World
 
 FORMAT = "napari-pvs-checkpoint/1"
 
@@ -50,12 +52,20 @@ class State:
         Where to train.
     start
         Network to start from; random weights where None.
+    world
+        The processes that train it.
     """
 
-    def __init__(self, config: TrainingConfig, device: torch.device, start: M2SS | None = None):
+    def __init__(
+        self,
+        config: TrainingConfig,
+        device: torch.device,
+        start: M2SS | None = None,
+        world: World = ALONE,
+    ):
         torch.manual_seed(config.seed)
-        self.config, self.device = config, device
-        self.model = place(start or M2SS(config.network), device).train()
+        self.config, self.device, self.world = config, device, world
+        self.model = place(world.synchronised(start or M2SS(config.network)), device).train()
         self.mean = place(M2SS(self.model.config), device).eval()
         self.mean.load_state_dict(self.model.state_dict())
         self.optimiser = torch.optim.AdamW(
@@ -71,6 +81,7 @@ class State:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self.world.average(self.model.parameters())
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimiser.step()
         # a mean over the whole past would keep the first, random weights for long
@@ -98,6 +109,13 @@ class State:
         about = {"format": FORMAT, "progress": json.dumps(vars(self.progress))}
         with atomic(path) as temporary:
             save_file(whole, temporary, metadata=about)
+
+    def digest(self) -> str:
+        """Return a digest of the progress and of the weights: two states that differ, differ."""
+        whole = hashlib.sha256(json.dumps(vars(self.progress)).encode())
+        for tensor in self.model.state_dict().values():
+            whole.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return whole.hexdigest()
 
     def load(self, path: Path) -> None:
         """Read what `save` wrote.

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_pvs.training.augment import augment, drop_modality
+from napari_pvs.training.augment import augment, drop_modality, noise
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.losses import ramp, supervised, unsupervised
 from napari_pvs.training.sampling import Patches
@@ -19,6 +19,7 @@ def compute(
     """Compute the loss of one step.
 
     Labelled and unlabelled patches go through the network together, so that batch norm sees both.
+    Of several processes, each has its share of the patches, and all get the loss of all patches.
 
     Parameters
     ----------
@@ -33,34 +34,35 @@ def compute(
     ``unsupervised``, ``selected``, ``selected_pvs``; ``where``, when the loss is not finite.
     """
     config, device, step = state.config, state.device, state.progress.step
+    world = state.world
     generator = torch.Generator().manual_seed(hash((config.seed, step)) % 2**63)
     images, label = _to(device, labelled.images), _to(device, labelled.target)
     if config.augment:
-        images, label = augment(images, label, generator)
-    images = drop_modality(images, config.modality_dropout, generator)
+        images, label = augment(images, label, generator, labelled.share)
+    images = drop_modality(images, config.modality_dropout, generator, labelled.share)
     pseudo = None
     if unlabelled is not None:
         extra, pseudo = _to(device, unlabelled.images), _pseudo(state, unlabelled)
         if config.view == "noise":
-            noise = torch.randn(extra.shape, generator=generator).to(device)
-            extra = extra + noise
+            extra = extra + noise(extra, generator, unlabelled.share)
         else:
-            extra, pseudo = augment(extra, pseudo, generator)
-            extra = drop_modality(extra, config.modality_dropout, generator)
+            extra, pseudo = augment(extra, pseudo, generator, unlabelled.share)
+            extra = drop_modality(extra, config.modality_dropout, generator, unlabelled.share)
         images = torch.cat([images, extra])
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         logits = state.model(images).float()
-    loss = supervised(logits[: len(label)], label, config)
+    loss = supervised(logits[: len(label)], label, config, world=world)
     said: dict[str, Any] = {"supervised": float(loss.detach())}
     if pseudo is not None:
         epochs = step / config.steps - config.warmup
         weight = config.consistency_weight * ramp(epochs, config.ramp_up)
-        more, shares = unsupervised(logits[len(label) :], pseudo, config)
+        more, shares = unsupervised(logits[len(label) :], pseudo, config, world)
         said |= {"unsupervised": float(more.detach()), **shares}
         loss = loss + weight * more
     said["loss"] = float(loss.detach())
     if not np.isfinite(said["loss"]):
-        said["where"] = _culprit(logits, label, config, labelled, unlabelled)
+        where = _culprit(logits, label, config, labelled, unlabelled)
+        said["where"] = next(filter(None, world.gather(where)), "")
     return loss, said
 
 

@@ -125,7 +125,7 @@ def differences(rows: Sequence[Row]) -> list[Difference]:
         one, two = by_subject(rows, method, "dsc"), by_subject(rows, other, "dsc")
         gaps = np.array([one[s] - two[s] for s in one if s in two])
         if len(gaps):
-            low, high = _interval(gaps)
+            low, high = interval(gaps)
             out.append(Difference(method, other, float(gaps.mean()), low, high, len(gaps)))
     return out
 
@@ -174,7 +174,8 @@ def _methods(rows: Sequence[Row]) -> list[str]:
     return [name for name in PAPER if any(row.method == name for row in rows)]
 
 
-def _interval(gaps: np.ndarray[Any, Any]) -> tuple[float | None, float | None]:
+def interval(gaps: np.ndarray[Any, Any]) -> tuple[float | None, float | None]:
+    """95 % bootstrap interval (BCa) of the mean of paired differences, (n,); see `Difference`."""
     from scipy.stats import bootstrap
 
     if len(gaps) < 3 or np.ptp(gaps) == 0:

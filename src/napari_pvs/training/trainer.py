@@ -7,12 +7,13 @@ from pathlib import Path
 from napari_pvs.errors import InputError
 from napari_pvs.files import write_text
 from napari_pvs.network.device import pick
-from napari_pvs.study.bids import subjects
+from napari_pvs.study.bids import StudySubject, subjects
 from napari_pvs.study.roles import assign
 from napari_pvs.study.roles import read as read_roles
 from napari_pvs.study.split import Split, split
 from napari_pvs.training.cohort import Cohort
 from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.distributed import World, joined
 from napari_pvs.training.folder import (
     CHECKPOINT,
     CONFIG,
@@ -26,6 +27,8 @@ from napari_pvs.training.loop import Run
 
 def train(config: TrainingConfig, out: Path, roles: Split | None = None) -> Path:
     """Train a network and write it to a new run folder; see `napari_pvs.training.folder`.
+
+    Under torchrun, every process calls it, and they train together.
 
     Parameters
     ----------
@@ -48,28 +51,24 @@ def train(config: TrainingConfig, out: Path, roles: Split | None = None) -> Path
         NaN or infinite.
     """
     from napari_pvs.training.forecast import require_memory
+    from napari_pvs.training.state import State
     from napari_pvs.training.validation import start
 
-    out = Path(out)
-    if out.exists() and (not out.is_dir() or any(p.name != CONFIG for p in out.iterdir())):
-        raise InputError(
-            f"{out} exists and is not an empty folder; name a new one, or go on with --resume."
-        )
-    network, device = start(config), pick(config.device)
-    memory = require_memory(config, device)
-    cohort = _open(config, roles)
-    # wrong input leaves no folder behind
-    write_text(out / CONFIG, config.model_dump_json(indent=2) + "\n")
-    write_text(out / SPLIT, json.dumps(asdict(cohort.roles), indent=2) + "\n")
-    with locked(out):
-        from napari_pvs.training.state import State
-
-        said = {"memory_forecast": memory.needed}
-        return Run(out, cohort, State(config, device, network)).go("hello", **said)
+    device = pick(config.device)
+    with joined(device) as world:
+        out = world.lead(lambda: _unused(Path(out)))  # one folder, though names may hold the time
+        network = world.in_turn(lambda: start(config))
+        memory = world.lead(lambda: require_memory(config, device, world))
+        cohort = _open(config, roles, world)
+        # wrong input leaves no folder behind
+        world.lead(lambda: _describe(out, config, cohort.roles))
+        with world.holding(locked(out)):
+            state = State(config, device, network, world)
+            return Run(out, cohort, state).go("hello", memory_forecast=memory.needed)
 
 
 def resume(out: Path, epochs: int | None = None) -> Path:
-    """Go on with a run where its last checkpoint was written.
+    """Go on with a run where its last checkpoint was written, with any number of processes.
 
     Parameters
     ----------
@@ -87,33 +86,60 @@ def resume(out: Path, epochs: int | None = None) -> Path:
     InputError
         No run, one that is still going on, a damaged one, or as `train`.
     """
+    from napari_pvs.training.state import State
     from napari_pvs.training.validation import start
 
     out = Path(out)
     config = read_config(out)
-    with locked(out):
-        if epochs is not None and epochs != config.epochs:
-            config = config.model_copy(update={"epochs": epochs})
-            write_text(out / CONFIG, config.model_dump_json(indent=2) + "\n")
-        from napari_pvs.training.state import State
-
-        state = State(config, pick(config.device), start(config))
-        if (out / CHECKPOINT).is_file():
-            state.load(out / CHECKPOINT)
-        cohort = Cohort(config.study, read_split(out), config.semi_supervised)
+    device = pick(config.device)
+    with joined(device) as world, world.holding(locked(out)):
+        config = world.lead(lambda: _of_length(out, config, epochs))
+        state = State(config, device, world.in_turn(lambda: start(config)), world)
+        if world.lead((out / CHECKPOINT).is_file):
+            world.in_turn(lambda: state.load(out / CHECKPOINT))
+        world.same(state.digest(), "checkpoint")
+        roles = world.lead(lambda: read_split(out))
+        cohort = Cohort(config.study, roles, config.semi_supervised, world)
         cohort.open(state.progress.labels)
         return Run(out, cohort, state).go("resumed")
 
 
-def _open(config: TrainingConfig, roles: Split | None) -> Cohort:
+def _unused(out: Path) -> Path:
+    if out.exists() and (not out.is_dir() or any(p.name != CONFIG for p in out.iterdir())):
+        raise InputError(
+            f"{out} exists and is not an empty folder; name a new one, or go on with --resume."
+        )
+    return out
+
+
+def _describe(out: Path, config: TrainingConfig, roles: Split) -> None:
+    write_text(out / CONFIG, config.model_dump_json(indent=2) + "\n")
+    write_text(out / SPLIT, json.dumps(asdict(roles), indent=2) + "\n")
+
+
+def _of_length(out: Path, config: TrainingConfig, epochs: int | None) -> TrainingConfig:
+    """Return the configuration with another length, and keep it."""
+    if epochs is None or epochs == config.epochs:
+        return config
+    config = config.model_copy(update={"epochs": epochs})
+    write_text(out / CONFIG, config.model_dump_json(indent=2) + "\n")
+    return config
+
+
+def _open(config: TrainingConfig, roles: Split | None, world: World) -> Cohort:
     """Load who takes part, then freeze their roles: wrong input freezes nothing."""
-    everybody = subjects(config.study)
     named = (config.validation, config.test, config.seed)
-    planned = roles or split(everybody, *named, read_roles(config.study))
-    cohort = Cohort(config.study, planned, config.semi_supervised)
+
+    def plan() -> tuple[list[StudySubject], Split]:
+        everybody = subjects(config.study)
+        return everybody, roles or split(everybody, *named, read_roles(config.study))
+
+    everybody, planned = world.lead(plan)
+    cohort = Cohort(config.study, planned, config.semi_supervised, world)
     cohort.open()
     if roles is None:
-        frozen = assign(everybody, *named, root=config.study, unlabelled=config.semi_supervised)
+        study, semi = config.study, config.semi_supervised
+        frozen = world.lead(lambda: assign(everybody, *named, root=study, unlabelled=semi))
         if frozen.validation != planned.validation or frozen.test != planned.test:
-            return _open(config, frozen)  # another run of the study was quicker
+            return _open(config, frozen, world)  # another run of the study was quicker
     return cohort

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from napari_pvs.errors import InputError
-from napari_pvs.evaluation.overlap import overlap
-from napari_pvs.inference.predictor import fuse, interior, run
-from napari_pvs.network.device import place
+from napari_pvs.evaluation.overlap import Overlap, overlap
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.network.weights import ModelCard, fingerprint, load, starter_path
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data import Loaded
+from napari_pvs.training.distributed import ALONE, World
+from napari_pvs.training.wholescan import reader
 
 _THRESHOLDS = np.arange(0.2, 0.96, 0.05).round(2)
 
@@ -51,6 +51,7 @@ def validate(
     subjects: Sequence[Loaded],
     device: torch.device,
     alive: Callable[[], None] = lambda: None,
+    world: World = ALONE,
 ) -> Validation:
     """Predict labelled subjects and find the best threshold.
 
@@ -64,20 +65,18 @@ def validate(
         Where to compute.
     alive
         Called after every window.
+    world
+        The processes that do it, each for its part of the subjects.
     """
-    model = place(fuse(network), device)
-    rows = []
-    for subject in subjects:
+    probability = reader(network, device, alive)
+
+    def row(subject: Loaded) -> list[Overlap]:
         if subject.label is None:
             raise ValueError(f"{subject.name} is not labelled")
-        # as Predictor does, so that the threshold is right for it
-        inside = interior(subject.brain, subject.voxel_size)
-        images = subject.images.astype(np.float32)
-        probability = run(model, images, inside, device, progress=lambda *_: alive())
-        volume = float(np.prod(subject.voxel_size))
-        rows.append(
-            [overlap(probability >= t, subject.label, volume, subject.brain) for t in _THRESHOLDS]
-        )
+        found, volume = probability(subject), float(np.prod(subject.voxel_size))
+        return [overlap(found >= t, subject.label, volume, subject.brain) for t in _THRESHOLDS]
+
+    rows = world.spread(row, subjects)
     dsc = np.array([[one.dsc for one in row] for row in rows])
     best = int(dsc.mean(0).argmax())
     chosen = [row[best] for row in rows]

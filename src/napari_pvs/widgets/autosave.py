@@ -10,20 +10,26 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QCoreApplication, QObject, QSettings, QTimer, Signal
+from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
 from napari_pvs.inference.review import Review
+from napari_pvs.widgets import kept
 from napari_pvs.widgets.background import Background
+from napari_pvs.widgets.kept import UNCHANGED, Kept
 from napari_pvs.widgets.layers import from_display, to_display
+from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.recovery import Made, Offer, Place, Saved
 from napari_pvs.widgets.session import Session
 
-MOMENT_MS = 1500
-"""How long after the last edit a draft is saved."""
 LONGEST_S = 15.0
 """How long edits without a pause go on without a draft."""
 RETRY_MS = 20_000
 """When saving is tried again after it failed."""
+
+
+def moment_ms() -> int:
+    """How long after the last edit a draft is saved."""
+    return round(1000 * preferences().correct.autosave_seconds)
 
 
 def autosave_of(session: Session) -> "Autosave":
@@ -38,7 +44,8 @@ class _Work:
     layer: Any
     place: Place
     made: Made
-    saved: NDArray[Any] | None = None  # what the last draft holds
+    saved: NDArray[Any] | None = None  # what the last draft or revision holds
+    kept: Kept = UNCHANGED  # in which
     elsewhere: bool = False  # that draft is not where it should be
     dirty: bool = False
     since: float = 0.0
@@ -69,7 +76,7 @@ class Autosave(QObject):
         self._work: _Work | None = None
         self._offer: Offer | None = None
         self._thread = Background(self)
-        self._moment = self._timer(MOMENT_MS, self.flush)
+        self._moment = self._timer(0, self.flush)
         self._retry = self._timer(RETRY_MS, self.flush)
         self._soon = self._timer(0, self._look)
         session.labels_edited.connect(self._on_edit)
@@ -81,14 +88,14 @@ class Autosave(QObject):
     @property
     def rater(self) -> str:
         """Who edits; remembered from session to session."""
-        name = str(QSettings("napari-pvs", "napari-pvs").value("rater", ""))
+        name = preferences().correct.rater.strip()
         with contextlib.suppress(OSError, KeyError, ImportError):  # who has no name, has no account
             name = name or getpass.getuser()
         return name or "unknown"
 
     @rater.setter
     def rater(self, name: str) -> None:
-        QSettings("napari-pvs", "napari-pvs").setValue("rater", name.strip())
+        preferences().correct.rater = name.strip()
 
     @property
     def dirty(self) -> bool:
@@ -108,7 +115,7 @@ class Autosave(QObject):
         if work is None or not work.dirty:
             return
         work.dirty = False
-        labels = work.layer.data.copy()
+        labels, edits = work.layer.data.copy(), work.edits
 
         def write() -> Saved | None:
             same = work.saved is not None and np.array_equal(work.saved, labels)
@@ -116,9 +123,13 @@ class Autosave(QObject):
                 return None
             saved = work.place.draft(from_display(labels), work.made, kept=same)
             work.saved, work.elsewhere = labels, bool(saved.notes)
+            if saved.revision is not None:
+                work.kept = kept.draft(saved.revision.time)
             return saved
 
         def tell(saved: Saved | None) -> None:
+            if work.edits == edits:
+                self._session.set_kept(work.layer, work.kept)
             if saved is not None and saved.notes:
                 self.told.emit("warning", " ".join(saved.notes))
                 self._try_again(work)
@@ -193,14 +204,15 @@ class Autosave(QObject):
             if copy:  # the revisions of the study are what counts
                 return None
             saved = work.place.final(from_display(labels), made)
-            work.saved = labels
+            work.saved, work.elsewhere = labels, False
+            work.kept = kept.file(path.name) if path else kept.revision(saved.revision.number)
             return saved
 
         def tell(saved: Saved | None) -> None:
             if saved is not None and work.edits == edits:
                 work.dirty = False
+                self._session.set_kept(work.layer, work.kept)
                 if work is self._work:
-                    self._session.unsaved = False
                     self.decline()
             done = f"Saved as revision {saved.revision.number}." if saved else ""
             if path is not None:
@@ -210,12 +222,12 @@ class Autosave(QObject):
             notes = saved.notes if saved and path is None else ()
             self.told.emit("warning" if notes else "info", " ".join([done, *notes]))
             if self.dirty:
-                self._moment.start()
+                self._moment.start(moment_ms())
             if path is None:
                 self._session.study_written.emit()
 
         def fail(text: str) -> None:
-            self._moment.start()
+            self._moment.start(moment_ms())
             self.told.emit("error", f"{text} Nothing is lost: the labels are still in the viewer.")
 
         self._thread.submit(write, tell, fail)
@@ -234,7 +246,7 @@ class Autosave(QObject):
         if not work.dirty:
             work.dirty, work.since = True, time.monotonic()
         if time.monotonic() - work.since < LONGEST_S or not self._moment.isActive():
-            self._moment.start()
+            self._moment.start(moment_ms())
 
     def _on_context(self) -> None:
         session = self._session

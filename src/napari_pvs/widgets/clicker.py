@@ -1,6 +1,7 @@
 """Carries out clicks on the labels: each is one step that can be undone."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -36,7 +37,8 @@ class Clicker(QObject):
 
     Evidence comes from the newest prediction's probability map; where there is no prediction, from
     a network pass around the click, in a process that is started by `warm`; and where neither
-    shows a PVS or the network cannot be run, from the intensities.
+    shows a PVS or the network cannot be run, from the intensities. The pass has the weights that
+    made the session's last prediction or, where these cannot be used any more, the starter's.
 
     Parameters
     ----------
@@ -59,6 +61,7 @@ class Clicker(QObject):
         self._scan = session.scan
         self._pass: LocalPass | None = None
         self._failed = False  # of this scan; it is not tried again
+        self._refused: Path | None = None  # weights that could not be used
         self._waiting: dict[int, tuple[Point, Callable[[Evidence], None]]] = {}
         session.prediction_changed.connect(self._rest)
         session.scan_changed.connect(self._rest)
@@ -79,7 +82,8 @@ class Clicker(QObject):
             return
         if self._failed:
             return
-        self._pass = LocalPass(scan, self)
+        weights = self._session.weights
+        self._pass = LocalPass(scan, self, None if weights == self._refused else weights)
         self._pass.answered.connect(self._on_answer)
         self._pass.failed.connect(self._on_failure)
 
@@ -134,10 +138,13 @@ class Clicker(QObject):
         layer.data_setitem(change.indices, value)
         count = len(change.indices[0])
         volume = f"{count} voxels, {count * float(np.prod(self._size())):.1f} mm³"
+        followed = _FOLLOWED.get(change.source)
+        if change.source == "network" and self._pass is not None and self._pass.weights:
+            followed = f"a local pass of {self._pass.weights.name}"
         if mode == "split":
             self.said.emit(f"Split; {volume} between the parts taken away.")
         elif change.value:
-            self.said.emit(f"Added {volume}, from {_FOLLOWED[change.source]}.")
+            self.said.emit(f"Added {volume}, from {followed}.")
         else:
             self.said.emit(f"Took away {volume}.")
         self.done.emit(mode, point)
@@ -171,23 +178,29 @@ class Clicker(QObject):
 
     def _on_answer(self, number: int, evidence: Evidence) -> None:
         _, then = self._waiting.pop(number)
-        self._carry_out(then, lambda: _displayed(evidence, self._session.scan.grid.shape))
+        self._safely(lambda: then(_displayed(evidence, self._session.scan.grid.shape)))
 
     def _on_failure(self, text: str) -> None:
-        waiting = list(self._waiting.values())
+        waiting, weights = list(self._waiting.values()), self._pass.weights
         self.stop()
+        if weights is not None:
+            self._refused = weights
+            self.failed.emit(f"{text} Clicks follow the starter weights instead.")
+            for point, then in waiting:
+                self._safely(lambda point=point, then=then: self._evidence(point, then))
+            self.warm()
+            return
         self._failed = True
         self.failed.emit(f"{text} Clicks follow the intensities instead.")
         for point, then in waiting:
-            self._carry_out(then, lambda point=point: self._intensities(point))
+            self._safely(lambda point=point, then=then: then(self._intensities(point)))
 
-    def _carry_out(
-        self, then: Callable[[Evidence], None], evidence: Callable[[], Evidence]
-    ) -> None:
+    def _safely(self, call: Callable[[], None]) -> None:
+        """Carry out a click that has waited, where it still can be."""
         if self.reason is not None:
             return
         try:
-            then(evidence())
+            call()
         except InputError as error:
             self.failed.emit(_sentence(error))
 
@@ -195,7 +208,7 @@ class Clicker(QObject):
         """End a process that nobody needs: there is a map now, or another scan."""
         scan = self._session.scan
         if scan is not self._scan:
-            self._scan, self._failed = scan, False
+            self._scan, self._failed, self._refused = scan, False, None
             self.stop()
         elif self._session.prediction is not None:
             self.stop()

@@ -10,11 +10,11 @@ from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QSizePolicy
 
 from napari_pvs.errors import InputError
 from napari_pvs.inference.evidence import SEEN
-from napari_pvs.widgets.autosave import autosave_of
 from napari_pvs.widgets.clicker import Clicker, Mode
 from napari_pvs.widgets.keys import Binding, Key, voxel_under
 from napari_pvs.widgets.layers import to_display
 from napari_pvs.widgets.parts import Button, Dock, LayerBox, Notice
+from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.pvs_table import PvsTable
 from napari_pvs.widgets.queue import QueuePanel
 from napari_pvs.widgets.saving import OfferPanel, SavingPanel
@@ -51,7 +51,6 @@ class Correct(Dock):
         self.mode: Mode | None = None
         self._binding: Binding | None = None
         self._stopped = False
-        self.autosave = autosave_of(self.session)
         self.clicker = Clicker(self.session, self)
         self.notice = Notice()
         self.offer = OfferPanel(self.autosave)
@@ -125,7 +124,8 @@ class Correct(Dock):
         layer = self.session.labels
         self.set_mode(None)
         layer.n_edit_dimensions = 3 if self.in_3d.isChecked() else 2
-        layer.brush_size = max(1, round(width_mm / min(self.session.scan.grid.voxel_size)))
+        preferences().correct.brush_mm = float(width_mm)
+        self._set_brush(layer)
         if layer.selected_label == 0:
             layer.selected_label = 1
         self.session.viewer.layers.selection.active = layer
@@ -144,6 +144,7 @@ class Correct(Dock):
         super().stop()
         self._stopped = True
         self.clicker.stop()
+        self.queue.stop()
         self.autosave.flush()
         if self._binding is not None:
             self._binding.release()
@@ -175,6 +176,7 @@ class Correct(Dock):
         form.addRow(_in_row(*self.brushes, self.eraser))
         self.in_3d = QCheckBox("Brush and eraser in 3D")
         self.in_3d.setToolTip("A ball instead of a disc in the slice that is shown.")
+        self.in_3d.setChecked(preferences().correct.brush_3d)
         self.in_3d.toggled.connect(self._on_3d)
         form.addRow(self.in_3d)
         self.modes: dict[Mode, Button] = {}
@@ -215,8 +217,13 @@ class Correct(Dock):
         layer, self._binding = self.session.labels, None
         self.set_mode(None)
         if layer is not None and not self._stopped:
+            self._set_brush(layer)  # napari's own is as wide as a ventricle
             self._binding = Binding(layer, self._keys(), self._on_click)
             layer.events.mode.connect(self._on_layer_mode)
+
+    def _set_brush(self, layer: Any) -> None:
+        size = min(self.session.scan.grid.voxel_size) if self.session.scan else 1.0
+        layer.brush_size = max(1, round(preferences().correct.brush_mm / size))
 
     def _toggle(self, mode: Mode) -> None:
         self.set_mode(None if self.mode == mode else mode)
@@ -263,6 +270,7 @@ class Correct(Dock):
         self.notice.say(f"{changed} voxels changed; Ctrl+Z takes it back.")
 
     def _on_3d(self, on: bool) -> None:
+        preferences().correct.brush_3d = on
         if self.session.labels is not None:
             self.session.labels.n_edit_dimensions = 3 if on else 2
 

@@ -53,7 +53,7 @@ def save_scan(folder: Path, scan: Scan) -> None:
     for name, image in (("t1", scan.t1), ("t2", scan.t2)):
         if image is not None:
             save_array(folder, name, image)
-            limits[name.upper()] = brain_limits(image, scan.brain)
+            limits[name.upper()] = brain_limits(image, scan.brain, name.upper())
     save_array(folder, "brain", scan.brain)
     values = {
         "affine": scan.grid.affine.tolist(),

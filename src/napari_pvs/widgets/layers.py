@@ -108,7 +108,7 @@ def scan_layers(scan: Scan, limits: dict[str, Limits] | None = None) -> list[Lay
     layers = []
     for name, image in (("T1", scan.t1), ("T2", scan.t2)):
         if image is not None:
-            shown = limits[name] if limits else brain_limits(image, scan.brain)
+            shown = limits[name] if limits else brain_limits(image, scan.brain, name)
             data, meta, kind = grid_layer(image, scan.grid, scan.source, name, "image", shown)
             meta["metadata"][KEY] |= {"role": name, "scan": scan}
             layers.append((data, meta, kind))
@@ -212,9 +212,34 @@ def layer_array(data: NDArray[Any], scan: Scan, name: str) -> NDArray[Any]:
     return array
 
 
-def brain_limits(image: NDArray[np.floating], brain: NDArray[np.bool_]) -> Limits:
-    """Return the 0.5th and 99.5th percentile inside the brain, to show an image by."""
-    low, high = np.percentile(image[brain], (0.5, 99.5))
+def brain_limits(
+    image: NDArray[np.floating], brain: NDArray[np.bool_], modality: Literal["T1", "T2"]
+) -> Limits:
+    """Choose what is black and what white, so that white matter is a middle grey.
+
+    White matter is near the 80th percentile of the brain on T1 and the 20th on T2 (79-85 and 15-26
+    in the scans that were looked at). On T1 what is darker is spread out below it, on T2 what is
+    brighter above it: PVS stand out on both, and fluid as bright as the ventricles' may be white
+    all over.
+
+    Parameters
+    ----------
+    image
+        Intensities.
+    brain
+        Mask of the same shape.
+    modality
+        Which of the two.
+    """
+    lowest, dark, dim, bright, brightest, highest = np.percentile(
+        image[brain], (0.5, 2, 20, 80, 95, 99.5)
+    )
+    if modality == "T1":
+        low, high = dark, dark + (bright - dark) / 0.6
+    else:
+        low, high = max((dim - 0.4 * brightest) / 0.6, min(lowest, 0)), brightest
+    if high <= low:
+        low, high = lowest, highest
     return float(low), float(high)
 
 

@@ -14,6 +14,7 @@ from napari_pvs.widgets import exchange
 from napari_pvs.widgets.layers import layer_volume
 from napari_pvs.widgets.parts import SCANS_KEY, Button, Dock, Notice
 from napari_pvs.widgets.progress import JobBar
+from napari_pvs.widgets.saving import OfferPanel
 from napari_pvs.widgets.show import show, show_sample
 from napari_pvs.widgets.subjects import Subjects, label_of
 from napari_pvs.widgets.worker import Job, Result
@@ -133,6 +134,8 @@ class Load(Dock):
         study.addRow(self.subjects)
         self.body.addWidget(self.bar)
         self.body.addWidget(self.notice)
+        self.offer = OfferPanel(self.autosave)
+        self.body.addWidget(self.offer)
         keys = QLabel(f"{SCANS_KEY}: show T1 or T2")
         keys.setToolTip("A key of the viewer; T1 and T2 lie on one grid, so nothing moves.")
         self.body.addWidget(keys)
@@ -142,6 +145,8 @@ class Load(Dock):
         selection = self.session.viewer.layers.selection.events
         selection.active.connect(self._on_selection)
         self.setAcceptDrops(True)
+        self.autosave.told.connect(self._on_told)
+        self.autosave.look()
         self._on_selection()
         self.check()
 
@@ -235,6 +240,7 @@ class Load(Dock):
         self.subjects.stop()
 
     def _start(self, job: Job, text: str) -> None:
+        self.autosave.flush()  # so that the labels shown now can go when the scan comes
         self.run(self.bar.follow(job, text))
 
     def _on_loaded(self, result: Result, study: Path | None, subject: StudySubject | None) -> None:
@@ -255,6 +261,12 @@ class Load(Dock):
             size = "×".join(f"{edge:.3g}" for edge in scan.grid.voxel_size)
             shape = "×".join(map(str, scan.grid.shape))
             self.notice.say(f"Loaded {' + '.join(scan.modalities)}: {shape} voxels of {size} mm.")
+
+    def _on_told(self, kind: str, text: str) -> None:
+        if kind == "error":
+            self.notice.error(text)
+        elif kind == "warning":
+            self.notice.warn(text)
 
     def _browse(self) -> None:
         name = QFileDialog.getExistingDirectory(self, "Choose a BIDS folder", self.folder)

@@ -3,46 +3,28 @@
 ``python -m napari_pvs.widgets.local_service FOLDER`` reads ``FOLDER/request.json`` (``scan``,
 ``weights``, ``device``), warms the network up and says ``{"type": "ready"}``. Each line on stdin,
 ``{"id": 1, "point": [x, y, z]}``, a voxel of the scan's grid, is answered by one line of JSON,
-``{"type": "evidence", "id": 1, "box": [[0, 40], [8, 48], [0, 40]]}``, and the probability of that
-box as raw float32. It ends when its stdin closes, so it never outlives napari.
+``{"type": "evidence", "bytes": 256000, "id": 1, "box": [[0, 40], [8, 48], [0, 40]]}``, and the
+probability of that box as raw float32. It ends when its stdin closes, so it never outlives napari.
 """
 
 import json
-import os
 import sys
-import traceback
-import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from napari_pvs.errors import InputError
 from napari_pvs.widgets import exchange
-from napari_pvs.widgets.service import REQUEST
+from napari_pvs.widgets.service import Say, answer
 
 
 def main(folder: Path) -> int:
     """Answer until stdin closes; return the exit code."""
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # libraries that print must not disturb the answers
-    warnings.simplefilter("ignore")
-    try:
-        request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
-        serve(request, sys.stdin.buffer, out)
-    except InputError as error:
-        _say(out, type="error", text=str(error))
-        return 2
-    except OSError as error:
-        traceback.print_exc()
-        where = error.filename or folder
-        text = f"{where} cannot be used ({error.strerror}); make room or allow access."
-        _say(out, type="error", text=text)
-        return 2
-    return 0
+    return answer(folder, partial(serve, questions=sys.stdin.buffer))
 
 
-def serve(request: dict[str, Any], questions: BinaryIO, out: BinaryIO) -> None:
+def serve(request: dict[str, Any], say: Say, questions: BinaryIO) -> None:
     """Load the scan and the network, then answer each line."""
     import torch
 
@@ -58,25 +40,20 @@ def serve(request: dict[str, Any], questions: BinaryIO, out: BinaryIO) -> None:
     images, brain, size = scan.normalised(), scan.brain, scan.grid.voxel_size
     edges = network_edges(size, predictor.card.voxel_size_mm)
 
-    def answer(point: tuple[int, int, int]) -> tuple[Any, Any]:
+    def look(point: tuple[int, int, int]) -> tuple[Any, Any]:
         box = window(point, scan.grid.shape, edges)
         return box, network_pass(predictor, images[(slice(None), *box)], brain[box], size)
 
     middle = [n // 2 for n in scan.grid.shape]
-    answer((middle[0], middle[1], middle[2]))  # kernels are chosen at the first pass
-    _say(out, type="ready", weights_id=predictor.weights_id)
+    look((middle[0], middle[1], middle[2]))  # kernels are chosen at the first pass
+    say("ready", weights_id=predictor.weights_id)
     for line in questions:
         question = json.loads(line)
         x, y, z = question["point"]
-        box, found = answer((x, y, z))
+        box, found = look((x, y, z))
         sides = [[side.start, side.stop] for side in box]
         values = np.ascontiguousarray(found, "<f4").tobytes()
-        _say(out, values, type="evidence", id=question["id"], box=sides)
-
-
-def _say(out: BinaryIO, values: bytes = b"", **message: Any) -> None:
-    out.write(json.dumps(message).encode() + b"\n" + values)
-    out.flush()
+        say("evidence", values, id=question["id"], box=sides)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from napari_pvs.widgets.layers import mask_layer, to_display
 from napari_pvs.widgets.load import FILES
 from napari_pvs.widgets.parts import Button, Dock, LayerBox, Notice, show_voxel
 from napari_pvs.widgets.progress import JobBar
+from napari_pvs.widgets.run_table import RunTable
 from napari_pvs.widgets.scoring import Agreement, Spot, agreement
 from napari_pvs.widgets.study_scores import StudyScores, ask_where, write
 from napari_pvs.widgets.tables import Column, Table
@@ -122,6 +123,8 @@ class Metrics(Dock):
 
         self.study = StudyScores(self)
         self.group("Study").addRow(self.study)
+        self.runs = RunTable(self)
+        self.group("Training runs").addRow(self.runs)
         self.body.addWidget(self.bar)
         self.body.addWidget(self.notice)
 
@@ -197,6 +200,7 @@ class Metrics(Dock):
         self.tsv.allow_if(reason)
         self.png.allow_if(reason)
         self.study.check()
+        self.runs.check()
 
     def _region(self, layer: Any) -> Any:
         scan = self.session.scan

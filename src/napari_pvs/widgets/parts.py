@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_pvs.widgets.autosave import autosave_of
 from napari_pvs.widgets.layers import display_index
 from napari_pvs.widgets.session import Session, session_of, unwrapped
 from napari_pvs.widgets.worker import Job
@@ -40,6 +41,7 @@ class Dock(QWidget):
     def __init__(self, viewer: Any) -> None:
         super().__init__()
         self.session: Session = session_of(viewer)
+        self.autosave = autosave_of(self.session)  # whichever dock is open, edits are kept
         self._job: Job | None = None
         bind_keys(self.session)
         column = QWidget()

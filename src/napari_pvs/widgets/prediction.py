@@ -1,6 +1,7 @@
 """A probability map and its mask in the viewer, which follows threshold and smallest volume."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,12 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from napari_pvs.inference.components import drop_round, label
+from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.masks import Box
 from napari_pvs.scans.scan import Scan
-from napari_pvs.widgets.layers import from_display, mask_layer
+from napari_pvs.widgets import exchange
+from napari_pvs.widgets.layers import from_display, mask_layer, to_display
 from napari_pvs.widgets.service import likely
 
 
@@ -33,6 +36,8 @@ class Prediction:
         Its mask, uint8, read-only for the user: correct a copy of it.
     threshold, min_volume, max_width
         How the mask was made; change it by `cut`.
+    file
+        The weights' file; None for the starter's.
     folder
         What keeps a map on disk for as long as the prediction lives.
     box, part
@@ -49,6 +54,7 @@ class Prediction:
     threshold: float
     min_volume: float
     max_width: float
+    file: Path | None = None
     folder: Any = None
     box: Box | None = None
     part: NDArray[np.float32] | None = None
@@ -98,3 +104,55 @@ def add_layer(viewer: Any, scan: Scan, name: str, mask: NDArray[np.uint8] | None
     layer = viewer.add_labels(data, **meta)
     layer.editable = False
     return layer
+
+
+def request_for(session: Any, config: SegmentConfig) -> dict[str, Any]:
+    """Return the service's ``segment`` request for the session's scan."""
+    request = {"verb": "segment", "config": config.model_dump(mode="json")}
+    if session.study is not None and session.subject is not None:
+        request["study"] = str(session.study)
+        request["subject"] = session.subject.name
+    return request
+
+
+def show_result(session: Any, scan: Scan, config: SegmentConfig, result: Any) -> Prediction:
+    """Show what a ``segment`` request has found, as the session's newest prediction.
+
+    Parameters
+    ----------
+    session, scan, config
+        Of which scan of which viewer, and how it was made.
+    result
+        A `worker.Result`.
+    """
+    answer = result.answer
+    key, name = answer["weights_id"], answer["weights"]
+    before = session.predictions.get(key)
+    for other in session.predictions.values():
+        other.layer.visible = False
+    mask = exchange.load_array(result.path, "mask")
+    if before is None:
+        layer = add_layer(session.viewer, scan, f"PVS by {name} ({key[:6]})", mask)
+    else:
+        layer = before.layer
+        layer.data[...] = to_display(mask)
+        layer.visible = True
+        layer.refresh(extent=False)
+    prediction = Prediction(
+        weights_id=key,
+        weights=name,
+        probability=exchange.load_array(result.path, "probability"),
+        grid=scan.grid,
+        layer=layer,
+        threshold=answer["threshold"],
+        min_volume=config.min_volume,
+        max_width=config.max_width,
+        file=config.weights,
+        folder=result.folder,
+        box=tuple(slice(*part) for part in answer["box"]),
+        part=np.load(result.path / "part.npy", mmap_mode="r"),
+        count=answer["count"],
+        volume_mm3=answer["volume_mm3"],
+    )
+    session.add_prediction(prediction)
+    return prediction

@@ -13,6 +13,7 @@ from napari_pvs.widgets.autosave import Autosave
 from napari_pvs.widgets.background import Background
 from napari_pvs.widgets.clicker import Clicker
 from napari_pvs.widgets.layers import display_index, grid_index, to_display
+from napari_pvs.widgets.marker import Marker
 from napari_pvs.widgets.parts import Button, Notice, show_voxel
 from napari_pvs.widgets.session import Session
 
@@ -47,6 +48,8 @@ class QueuePanel(QWidget):
         self._review = Review()  # points are voxels of the layers
         self._scan: Scan | None = None
         self._turn = 0
+        self._marker = Marker(session)
+        self._stopped = False
         self._thread = Background(self)
         self.left = QLabel()
         self.done = QProgressBar()
@@ -125,6 +128,11 @@ class QueuePanel(QWidget):
         else:
             self._show(pending[0] if pending else None)
 
+    def stop(self) -> None:
+        """Take the mark out of the viewer, for good."""
+        self._stopped = True
+        self._marker.clear()
+
     def _decide(self, verdict: Verdict) -> None:
         item, queue = self.item, self.queue
         if item is None or queue is None:
@@ -149,11 +157,19 @@ class QueuePanel(QWidget):
     def _show(self, item: Item | None) -> None:
         self.item = item
         layer = self._session.labels
+        self._mark()
         if item is not None and layer is not None:
             show_voxel(self._session.viewer, layer, item.point, ZOOM)
             self._session.viewer.layers.selection.active = layer  # its keys work there only
         self._tell()
         self.moved.emit(item)
+
+    def _mark(self) -> None:
+        layer = self._session.labels
+        if self.item is None or layer is None or self._stopped:
+            self._marker.clear()
+        else:
+            self._marker.show(layer, self.item.point)
 
     def _tell(self) -> None:
         items = self.queue.items if self.queue else []
@@ -190,6 +206,7 @@ class QueuePanel(QWidget):
         if self._session.labels is None or self._session.scan is None:
             self._turn += 1
             self.queue, self.item = None, None
+            self._mark()
             self._tell()
         else:
             self._later.start()
@@ -201,6 +218,8 @@ class QueuePanel(QWidget):
         self.queue = Queue(items, self._review, layer.data)
         shown = None if self.item is None else self.item.point
         self.item = next((item for item in items if item.point == shown), None)
+        if self.item is None:
+            self._mark()
         self._tell()
 
     def _on_review(self, review: Review) -> None:

@@ -26,6 +26,7 @@ from napari_pvs.scans.scan import Scan
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.study.layout import label_folder
 from napari_pvs.study.revision import Origin, Revision, State
+from napari_pvs.widgets.pruning import prune
 
 log = logging.getLogger(__name__)
 
@@ -170,6 +171,8 @@ class Place:
                         self._save(root, labels, made, "final")
             except OSError as error:
                 raise _explained(error) from error
+        for root in self._roots:
+            prune(LabelStore(*root))
         return Saved(revision, tuple(str(one.message) for one in caught))
 
     def pending(self) -> Offer | None:

@@ -6,6 +6,7 @@ from qtpy.QtWidgets import QFileDialog, QFormLayout, QHBoxLayout, QLineEdit, QVB
 
 from napari_pvs.widgets.autosave import Autosave
 from napari_pvs.widgets.parts import Button, Notice
+from napari_pvs.widgets.preferences import follow
 from napari_pvs.widgets.recovery import Offer
 from napari_pvs.widgets.session import Session
 
@@ -60,6 +61,8 @@ class SavingPanel(QWidget):
         super().__init__()
         self._session, self._autosave = session, autosave
         self.notice = Notice()
+        self.state = Notice()
+        self.state.setToolTip("Where the labels are kept. A draft is offered after a crash too.")
         self.rater = QLineEdit(autosave.rater)
         self.rater.setToolTip("Your name or initials; every revision carries them.")
         self.rater.editingFinished.connect(self._on_rater)
@@ -74,10 +77,15 @@ class SavingPanel(QWidget):
         row.addWidget(self.export)
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Labels", self.state)
         form.addRow("Rater", self.rater)
         form.addRow(row)
         form.addRow(self.notice)
         autosave.told.connect(self._on_told)
+        session.kept_changed.connect(self._show_state)
+        session.labels_changed.connect(self._show_state)
+        follow("correct", self._show_rater)
+        self._show_state()
 
     def check(self, reason: str | None) -> None:
         """Enable the buttons, or say why nothing can be saved."""
@@ -98,8 +106,18 @@ class SavingPanel(QWidget):
 
     def _on_rater(self) -> None:
         self._autosave.rater = self.rater.text()
+        self._show_rater()
+
+    def _show_rater(self) -> None:
         self.rater.setText(self._autosave.rater)
+
+    def _show_state(self) -> None:
+        none = self._session.labels is None
+        self.state.say("none" if none else self._session.kept.text)
 
     def _on_told(self, kind: str, text: str) -> None:
         notice = self.notice
+        if kind == "info" and self._session.kept.state == "draft":
+            notice.clear()  # the line above says it
+            return
         {"error": notice.error, "warning": notice.warn, "info": notice.say}[kind](text)

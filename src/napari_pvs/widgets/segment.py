@@ -4,7 +4,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QSizePolicy
 from superqt import QLabeledDoubleSlider
@@ -12,10 +11,9 @@ from superqt import QLabeledDoubleSlider
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.network.device import Device
 from napari_pvs.scans.scan import Scan
-from napari_pvs.widgets import exchange
-from napari_pvs.widgets.layers import to_display
 from napari_pvs.widgets.parts import PREDICTIONS_KEY, Button, Dock, Notice, blink_predictions
-from napari_pvs.widgets.prediction import Prediction, add_layer
+from napari_pvs.widgets.prediction import Prediction, request_for, show_result
+from napari_pvs.widgets.preferences import follow, preferences
 from napari_pvs.widgets.progress import JobBar
 from napari_pvs.widgets.service import LOWEST
 from napari_pvs.widgets.worker import Job, Result, store
@@ -34,7 +32,7 @@ class Segment(Dock):
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__(napari_viewer)
-        default = SegmentConfig()
+        default = preferences().segment
         self.notice, self.hint = Notice(), Notice()
         self.bar = JobBar(self.notice)
         form = self.group("Segment")
@@ -95,6 +93,10 @@ class Segment(Dock):
         self._soon.timeout.connect(self.cut)
         for slider in (self.threshold, self.min_volume):
             slider.valueChanged.connect(lambda _: self._soon.start())
+        self._show_preferences()
+        for box, name in ((self.device, "device"), (self.windows, "windows")):
+            box.currentTextChanged.connect(partial(setattr, default, name))
+        follow("segment", self._show_preferences)
         self.session.scan_changed.connect(self._on_scan)
         self.session.prediction_changed.connect(self._on_prediction)
         self._on_prediction()
@@ -106,15 +108,13 @@ class Segment(Dock):
             device=self.device.currentText(),
             windows=self.windows.currentText(),
             min_volume=self.min_volume.value(),
+            threshold=preferences().segment.threshold or None,
         )
 
     def run_it(self) -> None:
         """Segment the scan with the chosen weights."""
         scan, config = self.session.scan, self.config()
-        request = {"verb": "segment", "config": config.model_dump(mode="json")}
-        if self.session.study is not None and self.session.subject is not None:
-            request["study"] = str(self.session.study)
-            request["subject"] = self.session.subject.name
+        request = request_for(self.session, config)
         job = Job(request, self, store(scan))
         job.finished.connect(partial(self._on_done, scan, config))
         job.ended.connect(self.check)
@@ -157,39 +157,19 @@ class Segment(Dock):
     def _on_done(self, scan: Scan, config: SegmentConfig, result: Result) -> None:
         if scan is not self.session.scan:
             return  # another one was loaded meanwhile
+        show_result(self.session, scan, config, result)
         answer = result.answer
-        key, name = answer["weights_id"], answer["weights"]
-        before = self.session.predictions.get(key)
-        for other in self.session.predictions.values():
-            other.layer.visible = False
-        mask = exchange.load_array(result.path, "mask")
-        if before is None:
-            layer = add_layer(self.session.viewer, scan, f"PVS by {name} ({key[:6]})", mask)
-        else:
-            layer = before.layer
-            layer.data[...] = to_display(mask)
-            layer.visible = True
-            layer.refresh(extent=False)
-        prediction = Prediction(
-            weights_id=key,
-            weights=name,
-            probability=exchange.load_array(result.path, "probability"),
-            grid=scan.grid,
-            layer=layer,
-            threshold=answer["threshold"],
-            min_volume=config.min_volume,
-            max_width=config.max_width,
-            folder=result.folder,
-            box=tuple(slice(*part) for part in answer["box"]),
-            part=np.load(result.path / "part.npy", mmap_mode="r"),
-            count=answer["count"],
-            volume_mm3=answer["volume_mm3"],
-        )
-        self.session.add_prediction(prediction)
         if answer["notes"]:
             self.notice.warn("\n".join(answer["notes"]))
         if self.session.study is not None:
             self.session.study_written.emit()
+
+    def _show_preferences(self) -> None:
+        chosen = preferences().segment
+        self.device.setCurrentText(chosen.device)
+        self.windows.setCurrentText(chosen.windows)
+        if self.session.prediction is None:
+            self.min_volume.setValue(chosen.min_volume)
 
     def _on_scan(self) -> None:
         if self.session.scan is None:

@@ -203,19 +203,37 @@ VERBS = {f.__name__: f for f in (load, mask, sample, segment, subjects, count, s
 
 def main(folder: Path) -> int:
     """Answer the request in a folder; return the exit code."""
-    # libraries that print must not disturb the lines of JSON
-    lines = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    os.dup2(2, 1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.basicConfig(level=logging.INFO)
+
+    def do(request: dict[str, Any], say: Say) -> None:
+        say("done", **VERBS[request["verb"]](request, folder, say))
+
+    return answer(folder, do)
+
+
+def answer(folder: Path, do: Callable[[dict[str, Any], Say], None]) -> int:
+    """Do what the request in a folder asks, say what goes wrong, and return the exit code.
+
+    Parameters
+    ----------
+    folder
+        With the request.
+    do
+        Gets the request, and what says a line: its type and values; ``raw`` are bytes that follow.
+    """
+    # libraries that print must not disturb the lines of JSON
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
     warnings.simplefilter("ignore")  # those for the user travel with the scan
 
-    def say(kind: str, **values: Any) -> None:
-        lines.write(json.dumps({"type": kind, **values}) + "\n")
+    def say(kind: str, raw: bytes = b"", **values: Any) -> None:
+        size = {"bytes": len(raw)} if raw else {}
+        out.write(json.dumps({"type": kind, **size, **values}).encode() + b"\n" + raw)
+        out.flush()
 
     try:
-        request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
-        say("done", **VERBS[request["verb"]](request, folder, say))
+        do(json.loads((folder / REQUEST).read_text(encoding="utf-8")), say)
     except InputError as error:
         say("error", text=str(error))
         return 2

@@ -16,8 +16,16 @@ from qtpy.QtCore import QObject, Signal
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.bids import StudySubject
 from napari_pvs.widgets.edits import Edits
+from napari_pvs.widgets.kept import EDITED, UNCHANGED, Kept
 from napari_pvs.widgets.layers import KEY, from_display, layer_array, mask_layer, role_of
 from napari_pvs.widgets.prediction import Prediction
+
+LINKED = (
+    "affine", "depiction", "interpolation2d", "interpolation3d", "rotate", "scale", "shear",
+    "translate",
+)  # fmt: skip
+"""What T1 and T2 have in common: their place, and how voxels are drawn. Each has its own contrast,
+opacity and visibility."""
 
 _sessions: "weakref.WeakKeyDictionary[Any, Session]" = weakref.WeakKeyDictionary()
 
@@ -59,9 +67,9 @@ class Session(QObject):
         The Labels layer that metrics compare with.
     study, subject
         The BIDS folder and the subject of it that is shown; None outside a study.
-    unsaved
-        Whether `labels` were edited since they were loaded or saved: True by every edit, set to
-        False by whoever saves them. Labels that are unsaved are never taken out of the viewer.
+    weights
+        File of the weights that made the newest prediction, also of the scan before; None for the
+        starter's.
     """
 
     scan_changed = Signal()
@@ -73,6 +81,8 @@ class Session(QObject):
     labels_edited = Signal()
     """Voxels of `labels` changed, by paint, fill, undo, redo, `data_setitem` or new data; or they
     are about to, so look at them a moment later."""
+    kept_changed = Signal()
+    """The labels were edited, or a file holds them now; see `kept`."""
     reference_changed = Signal()
     """Another reference layer, or none."""
     study_changed = Signal()
@@ -91,7 +101,8 @@ class Session(QObject):
         self.reference: Labels | None = None
         self.study: Path | None = None
         self.subject: StudySubject | None = None
-        self.unsaved = False
+        self.weights: Path | None = None
+        self._kept: weakref.WeakKeyDictionary[Labels, Kept] = weakref.WeakKeyDictionary()
         self._edits: Edits | None = None
         viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removed.connect(self._on_removed)
@@ -110,6 +121,17 @@ class Session(QObject):
     def prediction(self) -> Prediction | None:
         """The newest prediction."""
         return next(reversed(self.predictions.values()), None)
+
+    @property
+    def kept(self) -> Kept:
+        """Where the labels are kept; those that only the viewer has are never taken out of it."""
+        return UNCHANGED if self.labels is None else self._kept.get(self.labels, UNCHANGED)
+
+    def set_kept(self, layer: Labels, kept: Kept) -> None:
+        """Tell where a layer's labels are kept now; autosave does."""
+        self._kept[layer] = kept
+        if layer is self.labels:
+            self.kept_changed.emit()
 
     def set_scan(self, scan: Scan | None) -> None:
         """Work on another scan; nothing known of the old one is kept, its layers stay."""
@@ -131,6 +153,7 @@ class Session(QObject):
         """Keep a prediction as the newest; its layer must be in the viewer."""
         self.predictions.pop(prediction.weights_id, None)
         self.predictions[prediction.weights_id] = prediction
+        self.weights = prediction.file
         self.prediction_changed.emit()
 
     def set_labels(self, layer: Any) -> None:
@@ -148,7 +171,7 @@ class Session(QObject):
             self._check(layer)
         if self._edits is not None:
             self._edits.close()
-        self.labels, self.unsaved, self._edits = layer, False, None
+        self.labels, self._edits = layer, None
         if layer is not None:
             self._edits = Edits(layer, self)
             self._edits.edited.connect(self._on_edit)
@@ -230,11 +253,18 @@ class Session(QObject):
             slot = role.lower()
             if getattr(self, slot) is None:
                 setattr(self, slot, layer)
+                self._link()
                 self.scan_changed.emit()
         elif role == "reference" and self.reference is None and self._fits(layer):
             self.set_reference(layer)
         elif role == "labels" and self.labels is None and self._fits(layer):
             self.set_labels(layer)
+
+    def _link(self) -> None:
+        """Let what is done to the place of T1 be done to T2; napari unlinks what is deleted."""
+        layers = self.viewer.layers
+        if self.t1 in layers and self.t2 in layers:
+            layers.link_layers([self.t1, self.t2], LINKED)
 
     def _fits(self, layer: Layer) -> bool:
         return self.scan is not None and from_display(layer.data).shape == self.scan.grid.shape
@@ -259,5 +289,5 @@ class Session(QObject):
                 self.scan_changed.emit()
 
     def _on_edit(self) -> None:
-        self.unsaved = True
+        self.set_kept(self.labels, EDITED)
         self.labels_edited.emit()

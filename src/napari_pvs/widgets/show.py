@@ -1,9 +1,12 @@
 """Bringing what a job has loaded into the viewer, in place of what was there."""
 
+import contextlib
+import gc
+from collections.abc import Iterator
 from typing import Any
 
 from napari_pvs.widgets import exchange
-from napari_pvs.widgets.layers import LayerData, mask_layer, role_of, scan_layers
+from napari_pvs.widgets.layers import KEY, LayerData, mask_layer, role_of, scan_layers
 from napari_pvs.widgets.sample import sample_layers
 from napari_pvs.widgets.session import Session
 from napari_pvs.widgets.worker import Result, load_stored
@@ -46,7 +49,7 @@ def show_sample(session: Session, result: Result) -> list[str]:
 
 
 def clear(session: Session) -> list[str]:
-    """Remove the layers of the session's scan, but not labels that nobody has saved.
+    """Remove the layers of the session's scan, but not labels that no file holds.
 
     Returns
     -------
@@ -57,19 +60,39 @@ def clear(session: Session) -> list[str]:
     for layer in (session.reference, session.labels):
         if layer is None or role_of(layer) is None:
             continue  # the user's own layer is the user's to remove
-        if layer is session.labels and session.unsaved:
+        if layer is session.labels and session.kept.state == "edited":
             layer.visible = False
             notes.append(
-                f"The layer {layer.name!r} was not saved, so it stays, hidden; save or delete it."
+                f"The layer {layer.name!r} is in no file yet, so it stays, hidden; save or delete "
+                "it."
             )
         else:
             gone.append(layer)
     session.set_scan(None)
     layers = session.viewer.layers
-    for layer in gone:
-        if layer is not None and layer in layers:
-            layers.remove(layer)
+    with _without_collection():
+        for layer in gone:
+            if layer is not None and layer in layers:
+                layers.remove(layer)
+                layer.metadata.pop(KEY, None)  # it may live on for a while; the scan must not
     return notes
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Keep the whole process's garbage from being collected while layers go.
+
+    napari does that for each of them, and the viewer stands still for a good part of a second
+    each time. What is frozen is passed over; Python collects it later, in its own time.
+    """
+    if gc.get_freeze_count():  # somebody else does this; it is theirs to end
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _add(session: Session, layers: list[LayerData]) -> None:

@@ -1,0 +1,192 @@
+"""Curves of training runs: loss, DSC and recall, AVD, over epochs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import QEvent
+from qtpy.QtGui import QPalette
+from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+
+_MOST = 4000
+"""Steps of a run that are drawn; of more, every second is left out."""
+_AVD_MOST = 200
+"""Where its axis ends: what a network does before it has learnt would press the rest flat."""
+_LOSS, _FAINT = "#4c9be8", "#4c9be860"
+_DSC, _RECALL, _AVD = "#f2a33a", "#57b894", "#c678b9"
+SEVERAL = ("#4c9be8", "#f2a33a", "#57b894", "#c678b9", "#e06c75", "#9aa5b1")
+"""Colours of runs that are drawn side by side; read on dark and on light ground."""
+
+
+@dataclass
+class Course:
+    """What is drawn of a run.
+
+    Attributes
+    ----------
+    loss
+        Mean loss by epoch.
+    validation
+        DSC, AVD in % and recall by epoch; None where a measure is undefined.
+    steps
+        Epoch, in fractions, and loss of single steps.
+    """
+
+    loss: dict[int, float] = field(default_factory=dict)
+    validation: dict[int, tuple[float | None, ...]] = field(default_factory=dict)
+    steps: list[tuple[float, float]] = field(default_factory=list)
+
+    def add_step(self, epoch: float, loss: float) -> None:
+        """Add the loss of a step; one that is done again after a crash counts once."""
+        while self.steps and self.steps[-1][0] >= epoch:
+            self.steps.pop()
+        self.steps.append((epoch, loss))
+        if len(self.steps) > _MOST:
+            del self.steps[::2]
+
+
+class Curves(QWidget):
+    """Three plots under each other, with one axis of epochs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import pyqtgraph
+
+        self._graph = pyqtgraph
+        self._lines: list[tuple[Any, Any]] = []
+        self.plots: list[Any] = []
+        self.shown: list[tuple[str, Course]] = []
+        """What is drawn, by the names of the runs."""
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        for title, tip in (
+            ("loss", "Training loss: of single steps (faint), and its mean over an epoch."),
+            ("DSC, recall", "On the validation subjects: Dice, and share of voxels found."),
+            ("AVD %", f"On the validation subjects: absolute volume difference, to {_AVD_MOST} %."),
+        ):
+            plot = pyqtgraph.PlotWidget(enableMenu=False)
+            menu = plot.getPlotItem().ctrlMenu
+            menu.setParent(plot, menu.windowFlags())  # else it would stay behind as a window
+            plot.setToolTip(tip)
+            plot.setFixedHeight(104)
+            plot.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            plot.hideButtons()
+            plot.setMouseEnabled(False, False)  # the wheel scrolls the dock
+            plot.setLabel("left", title)
+            plot.getAxis("left").setWidth(48)
+            plot.getAxis("left").enableAutoSIPrefix(False)  # no "x0.001"
+            plot.getAxis("bottom").setHeight(18)
+            plot.showGrid(x=True, y=True, alpha=0.15)
+            column.addWidget(plot)
+            self.plots.append(plot)
+        self.plots[1].setYRange(0, 1)
+        self.plots[1].setXLink(self.plots[0])
+        self.plots[2].setXLink(self.plots[0])
+        self.plots[2].getAxis("bottom").setHeight(34)
+        self.plots[2].setFixedHeight(120)
+        self.plots[2].setLabel("bottom", "epoch")
+        self._paint()
+
+    def show_run(self, name: str, course: Course, epochs: int) -> None:
+        """Draw one run.
+
+        Parameters
+        ----------
+        name
+            Of the run.
+        course
+            What it went through.
+        epochs
+            Where the axis ends.
+        """
+        self._clear()
+        self.shown = [(name, course)]
+        loss, measures, avd = self.plots
+        if course.steps:
+            self._line(loss, *zip(*course.steps, strict=True), _FAINT, width=1)
+        self._line(loss, list(course.loss), list(course.loss.values()), _LOSS)
+        for plot, at, colour, title in (
+            (measures, 0, _DSC, "DSC"),
+            (measures, 2, _RECALL, "recall"),
+            (avd, 1, _AVD, ""),
+        ):
+            self._line(plot, *_known(course.validation, at), colour, points=True, name=title)
+        self._title(measures, ("DSC", _DSC), ("recall", _RECALL))
+        self._limit([course])
+        loss.setXRange(0, max(1, epochs), padding=0.02)
+
+    def show_runs(self, courses: Sequence[tuple[str, Course]]) -> None:
+        """Draw several runs side by side, DSC alone in the middle."""
+        self._clear()
+        self.shown = list(courses)
+        for at, (_, course) in enumerate(courses):
+            colour = SEVERAL[at % len(SEVERAL)]
+            loss, measures, avd = self.plots
+            self._line(loss, list(course.loss), list(course.loss.values()), colour)
+            self._line(measures, *_known(course.validation, 0), colour, points=True)
+            self._line(avd, *_known(course.validation, 1), colour, points=True)
+        self._limit([course for _, course in courses])
+        self.plots[1].setLabel("left", "DSC")
+        longest = max((max(course.loss, default=1) for _, course in courses), default=1)
+        self.plots[0].setXRange(0, longest, padding=0.02)
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Take the colours of another theme."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange):
+            self._paint()
+
+    def showEvent(self, event: Any) -> None:
+        """Take the colours of the window, which has its style by now."""
+        super().showEvent(event)
+        self._paint()
+
+    def _line(
+        self,
+        plot: Any,
+        x: Sequence[float],
+        y: Sequence[float],
+        colour: str,
+        *,
+        width: float = 2,
+        points: bool = False,
+        name: str = "",
+    ) -> None:
+        pen = self._graph.mkPen(colour, width=width)
+        symbol = {"symbol": "o", "symbolSize": 5, "symbolBrush": colour, "symbolPen": None}
+        plot.plot(np.array(x, float), np.array(y, float), pen=pen, **(symbol if points else {}))
+
+    def _title(self, plot: Any, *parts: tuple[str, str]) -> None:
+        """Name the lines of a plot in their colours, in place of a legend over them."""
+        words = ", ".join(f"<span style='color:{colour}'>{text}</span>" for text, colour in parts)
+        plot.setLabel("left", words)
+
+    def _limit(self, courses: Sequence[Course]) -> None:
+        """Let the axis of AVD end where the values do, or at its most."""
+        known = [value for course in courses for value in _known(course.validation, 1)[1]]
+        self.plots[2].setYRange(0, min(_AVD_MOST, max(known, default=100)))
+
+    def _clear(self) -> None:
+        for plot in self.plots:
+            plot.clear()
+
+    def _paint(self) -> None:
+        if not self.plots:
+            return
+        ground = self.palette().color(QPalette.ColorRole.Window)
+        text = self.palette().color(QPalette.ColorRole.WindowText)
+        for plot in self.plots:
+            plot.setBackground(ground)
+            for side in ("left", "bottom"):
+                axis = plot.getAxis(side)
+                axis.setPen(text)
+                axis.setTextPen(text)
+
+
+def _known(
+    validation: Mapping[int, Sequence[float | None]], at: int
+) -> tuple[list[int], list[float]]:
+    known = [(epoch, one[at]) for epoch, one in validation.items() if one[at] is not None]
+    return [epoch for epoch, _ in known], [value for _, value in known if value is not None]

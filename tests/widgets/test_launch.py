@@ -1,0 +1,165 @@
+"""Training processes that outlive who started them, without training anything."""
+
+import json
+import sys
+import time
+
+import pytest
+
+pytest.importorskip("napari")
+
+from napari_pvs.errors import InputError
+from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.events import EventLog
+from napari_pvs.training.folder import locked
+from napari_pvs.widgets import launch
+
+SLEEPER = "import time; time.sleep(600)"
+
+
+@pytest.fixture
+def study(tmp_path):
+    folder = tmp_path / "study"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Function that sets what is started in place of the training."""
+    real = launch.subprocess.Popen
+
+    def use(code):
+        def start(command, **more):
+            started.append(command)
+            return real([sys.executable, "-S", "-c", code], **more)
+
+        monkeypatch.setattr(launch.subprocess, "Popen", start)
+
+    started: list[list[str]] = []
+    use.started = started
+    yield use
+    for child in launch._children.values():
+        child.kill()
+        child.wait()
+    launch._children.clear()
+
+
+def ended(run):
+    launch._children[run].wait()
+    return launch.end_code(run)
+
+
+def test_a_start_is_the_command_line_in_a_folder_of_its_own(study, command):
+    command(SLEEPER)
+    run = launch.start(TrainingConfig(study=study, method="m2ss"))
+    assert run.parent == study / "derivatives" / "runs"
+    assert run.name.endswith("-m2ss")
+    assert [path.name for path in run.iterdir()] == ["config.json"]
+    assert json.loads((run / "config.json").read_text())["study"] == str(study)
+    assert command.started == [[sys.executable, "-P", "-m", "napari_pvs", "train", str(run)]]
+    assert launch.alive(run)
+    assert launch.started_at(run) == pytest.approx(time.time(), abs=600)
+    assert launch.end_code(run) is None
+    with pytest.raises(InputError, match="is being trained by another process; stop it first"):
+        launch.start(TrainingConfig(study=study))
+    with pytest.raises(InputError, match="is being trained by another process; stop it first"):
+        launch.resume(run)
+
+    # another napari knows it by its number
+    child = launch._children.pop(run)
+    assert launch.alive(run)
+    launch.kill(run)
+    child.wait()
+    assert not launch.alive(run)
+    assert not launch._record(run).exists()
+    launch.discard(run)
+    assert list(run.parent.iterdir()) == []
+
+
+def test_a_run_with_a_split_is_resumed_and_another_begun(study, command):
+    command("")
+    run = launch.start(TrainingConfig(study=study))
+    assert ended(run) == 0
+    launch.resume(run)
+    assert command.started[-1][5:] == [str(run)]
+    assert ended(run) == 0
+    (run / "split.json").write_text("{}")
+    launch.resume(run)
+    assert command.started[-1][5:] == ["--resume", str(run)]
+    assert ended(run) == 0
+    launch.discard(run)  # it holds more than it was started with
+    assert run.is_dir()
+
+
+def test_the_log_moves_in_when_the_run_has_begun(study, command):
+    command("import sys; print('a word', file=sys.stderr)")
+    run = launch.start(TrainingConfig(study=study))
+    ended(run)
+    assert launch.log_of(run).parent == run.parent
+    EventLog(run / "events.jsonl").write("hello")
+    assert launch.log_of(run) == run / "train.log"
+    assert (run / "train.log").read_text().splitlines()[1] == "a word"
+    assert [path.name for path in run.parent.iterdir() if path.suffix == ".log"] == []
+    launch.resume(run)
+    ended(run)
+    assert (run / "train.log").read_text().count("a word") == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", "The system killed it (signal 9), probably"),
+        (
+            "import sys; sys.exit('napari-pvs: no subject has a label; label two.')",
+            "No subject has a label; label two.",
+        ),
+        ("import sys; sys.exit('odd')", "It ended unexpectedly (exit code 1: odd); see "),
+        ("", "It ended before it began"),
+    ],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+def test_why_it_ended(study, command, code, said):
+    command(code)
+    run = launch.start(TrainingConfig(study=study))
+    ended(run)
+    assert launch.explain(run).startswith(said)
+
+
+def test_what_an_earlier_life_said_is_not_this_one_s_reason(study, command):
+    command("import sys; sys.exit('napari-pvs: the disk is full.')")
+    run = launch.start(TrainingConfig(study=study))
+    ended(run)
+    command("import sys; sys.exit(3)")
+    launch.resume(run)
+    ended(run)
+    assert "exit code 3" in launch.explain(run)
+
+
+def test_places_that_cannot_be_written(study, command, monkeypatch):
+    command(SLEEPER)
+    (study / "derivatives").write_text("no folder")
+    with pytest.raises(InputError, match=r"the study .* cannot be written .*allow writing there"):
+        launch.start(TrainingConfig(study=study))
+    with pytest.raises(InputError, match="absent is not a folder"):
+        launch.start(TrainingConfig(study=study / "absent"))
+    (study / "derivatives").unlink()
+
+    def refuse(*_, **__):
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(launch.subprocess, "Popen", refuse)
+    with pytest.raises(InputError, match=r"cannot be trained .*Cannot allocate memory"):
+        launch.start(TrainingConfig(study=study))
+    assert [p for p in (study / "derivatives" / "runs").iterdir() if p.is_dir()] == []
+
+
+def test_a_run_that_a_command_line_has_started_is_alive_too(study):
+    run = study / "derivatives" / "runs" / "one"
+    run.mkdir(parents=True)
+    (run / "config.json").write_text(TrainingConfig(study=study).model_dump_json())
+    assert not launch.alive(run)
+    with locked(run):
+        assert launch.alive(run)
+        assert launch.started_at(run) is None
+    assert not launch.alive(run)

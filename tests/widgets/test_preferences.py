@@ -1,0 +1,62 @@
+"""Preferences: napari keeps them, the docks show them, and their defaults stand in one place."""
+
+from typing import get_args
+
+import pytest
+
+pytest.importorskip("napari")
+
+from napari_pvs.inference.config import SegmentConfig
+from napari_pvs.network.device import Device
+from napari_pvs.widgets import preferences as module
+from napari_pvs.widgets.preferences import preferences
+from napari_pvs.widgets.segment import Segment
+
+
+def manifest():
+    from npe2 import PluginManager
+
+    return PluginManager.instance().get_manifest("napari-pvs").contributions.configurations
+
+
+def test_the_manifest_offers_what_the_command_line_does():
+    preferences()  # finds the plugins
+    offered = manifest()["segment"].properties
+    fields = SegmentConfig.model_fields
+    for name in ("device", "windows", "min_volume"):
+        assert offered[name].default == fields[name].default
+    assert tuple(offered["device"].enum) == get_args(Device)
+    assert tuple(offered["windows"].enum) == get_args(fields["windows"].annotation)
+    assert fields["threshold"].default is None  # 0 stands for it
+
+
+def test_what_a_dock_is_set_to_is_there_in_the_next(make_dock):
+    dock = make_dock(Segment)
+    assert dock.config() == SegmentConfig()
+    dock.device.setCurrentText("cpu")
+    dock.windows.setCurrentText("paper")
+    again = make_dock(Segment)
+    assert (again.config().device, again.config().windows) == ("cpu", "paper")
+    assert "device: cpu" in preferences().config_path.read_text()
+
+
+def test_open_docks_follow_napari_s_dialog_for_as_long_as_they_live(make_dock, qtbot):
+    dock = make_dock(Segment)
+    chosen = preferences().segment
+    chosen.device, chosen.min_volume, chosen.threshold = "cpu", 3.0, 0.4
+    assert dock.config() == SegmentConfig(device="cpu", min_volume=3.0, threshold=0.4)
+    dock.deleteLater()
+    qtbot.wait(10)
+    chosen.device = "auto"
+
+
+def test_an_older_napari_has_the_same_defaults(monkeypatch):
+    new = preferences()
+    monkeypatch.delattr("napari.settings.get_plugin_settings")
+    module._defaults.cache_clear()
+    old = preferences()
+    for section in ("correct", "segment"):
+        assert vars(getattr(old, section)) == getattr(new, section).model_dump()
+    old.correct.rater = "EF"
+    assert preferences().correct.rater == "EF"
+    module._defaults.cache_clear()

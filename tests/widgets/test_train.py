@@ -1,0 +1,397 @@
+"""The Train dock in a real viewer, with real training processes on a tiny study."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("napari")
+if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+    pytest.skip("no display; run under xvfb-run", allow_module_level=True)
+
+from qtpy.QtCore import QPoint, QSettings, Qt
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QPlainTextEdit
+
+from napari_pvs.scans.scan import load_scan
+from napari_pvs.study.bids import subjects
+from napari_pvs.study.revision import digest
+from napari_pvs.training.folder import BEST, CHECKPOINT, is_running
+from napari_pvs.widgets import launch
+from napari_pvs.widgets.layers import scan_layers
+from napari_pvs.widgets.parts import WIDTH, Button
+
+LONG = 600_000
+SMALL = {"epochs": 2000, "steps": 2, "batch": 2, "patch": (8,), "warmup": 1, "refresh": 50}
+
+
+@pytest.fixture(autouse=True)
+def settings_apart(own_folders):
+    """The study that was trained on last is remembered in the user's settings."""
+
+
+@pytest.fixture(autouse=True)
+def ended_runs():
+    """No process outlives a test, also where it fails."""
+    yield
+    for child in launch._children.values():
+        if child.poll() is None:
+            child.kill()
+        child.wait()
+    launch._children.clear()
+
+
+@pytest.fixture
+def add_dock(make_napari_viewer):
+    """Function that opens a viewer with the dock, and returns both."""
+
+    def add():
+        viewer = make_napari_viewer()
+        return viewer, viewer.window.add_plugin_dock_widget("napari-pvs", "Train")[1]
+
+    return add
+
+
+def click(qtbot, button):
+    assert button.isEnabled(), button.toolTip()
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def wait(qtbot, condition):
+    qtbot.waitUntil(lambda: bool(condition()), timeout=LONG)
+
+
+def fill(dock, **values):
+    fields = dock.form.fields
+    for name, value in (SMALL | {"device": "cpu", "validate_every": 2000} | values).items():
+        fields[name].set(value)
+
+
+def state(dock):
+    status, watch = dock.view.watch.status, dock.view.watch
+    return None if status is None else "starting" if watch.starting else status.state
+
+
+def kill(run):
+    os.kill(launch._children[run].pid, signal.SIGKILL)
+
+
+def test_a_run_from_its_plan_to_its_end(add_dock, make_study, qtbot):
+    study = make_study(4, labelled=3)
+    viewer, dock = add_dock()
+    assert "open a study first" in dock.start.toolTip()
+    assert dock.use.text().startswith("To train, open a study")
+    dock.open_study(study)
+    fill(dock)
+    wait(qtbot, lambda: dock.use.text().startswith("Learns"))
+    assert dock.use.text() == (
+        "Learns from 2 labelled scans, validates on 1, does not use 1 unlabelled scan."
+    )
+    assert " GB that are free on cpu; about " in dock.cost.text()
+    assert not dock.new.inside.isHidden()
+
+    click(qtbot, dock.start)
+    run = dock.view.watch.run
+    assert run.parent == study / "derivatives" / "runs"
+    assert state(dock) == "starting"
+    assert "Starting" in dock.view.state.text()
+    assert dock.new.inside.isHidden()
+    assert "a run of this study goes on" in dock.start.toolTip()
+    assert "it is starting" in dock.view.pause.toolTip()
+    wait(qtbot, lambda: state(dock) == "running" and dock.view.watch.course.loss)
+    assert is_running(run)
+    assert dock.view.curves.shown[0][1] is dock.view.watch.course
+    wait(qtbot, lambda: "epoch 1 of 2000: loss" in dock.view.log.toPlainText())
+    assert (run / "train.log").is_file()
+    wait(qtbot, lambda: " left." in dock.view.state.text())
+    assert dock.view.state.text().startswith("Running")
+
+    click(qtbot, dock.view.pause)
+    assert "it was told to pause" in dock.view.pause.toolTip()
+    wait(qtbot, lambda: state(dock) == "paused")
+    assert dock.view.state.text().startswith("Paused: ")
+    click(qtbot, dock.view.resume)
+    wait(qtbot, lambda: state(dock) == "running")
+
+    # a label that is saved meanwhile
+    (last,) = [s for s in subjects(study) if s.label is None]
+    labelled = study / "derivatives/labels/sub-01/anat/sub-01_desc-pvs_mask.nii.gz"
+    path = study / "derivatives/labels/sub-04/anat/sub-04_desc-pvs_mask.nii.gz"
+    path.parent.mkdir(parents=True)
+    shutil.copy(labelled, path.with_name("partly.nii.gz"))
+    path.with_name("partly.nii.gz").rename(path)
+    wait(qtbot, lambda: dock.view.news.text() == f"New labels were folded in: {last.name}.")
+
+    click(qtbot, dock.view.stop_run)
+    wait(qtbot, lambda: state(dock) == "stopped" and not dock.view.live)
+    assert (run / CHECKPOINT).is_file()
+    assert dock.view.why.isHidden()
+    assert "the run is stopped" in dock.view.stop_run.toolTip()
+    # everything is known to the last run by now
+    wait(qtbot, lambda: dock.use.text().startswith("Learns from 3 labelled scans (none new or"))
+    assert dock.start.isEnabled()
+    viewer.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+def test_killed_resumed_and_found_again(add_dock, make_study, qtbot):
+    study = make_study(2)
+    viewer, dock = add_dock()
+    dock.open_study(study)
+    fill(dock)
+    click(qtbot, dock.start)
+    run = dock.view.watch.run
+    wait(qtbot, lambda: state(dock) == "running" and (run / CHECKPOINT).is_file())
+    kill(run)
+    wait(qtbot, lambda: state(dock) == "died")
+    assert dock.view.why.kind == "error"
+    assert "signal 9" in dock.view.why.text()
+    assert "memory ran out" in dock.view.why.text()
+    assert dock.view.state.text().startswith("Dead: epoch ")
+    reached = dock.view.watch.status.step
+
+    click(qtbot, dock.view.resume)
+    assert dock.view.why.isHidden()
+    assert state(dock) == "starting"
+    wait(qtbot, lambda: state(dock) == "running" and dock.view.watch.status.step > reached)
+
+    # a second start is refused, from another viewer too
+    _, other = add_dock()
+    assert other.study == study  # it was remembered
+    assert other.view.watch.run == run
+    assert other.view.live
+    assert "a run of this study goes on" in other.start.toolTip()
+    other.start_run()
+    assert other.notice.kind == "error"
+    assert f"{run} is being trained by another process; stop it first" in other.notice.text()
+
+    # the viewer goes, the run does not
+    viewer.close()
+    assert launch.alive(run)
+    click(qtbot, other.view.stop_run)
+    wait(qtbot, lambda: state(other) == "stopped" and not other.view.live)
+
+
+REOPENED = """
+import sys
+from pathlib import Path
+import napari
+from qtpy.QtTest import QTest
+from napari_pvs.widgets.train import Train
+viewer = napari.Viewer(show=False)
+_, dock = viewer.window.add_plugin_dock_widget("napari-pvs", "Train")
+dock.open_study(Path(sys.argv[1]))
+for name, value in eval(sys.argv[2]).items():
+    dock.form.fields[name].set(value)
+dock.start_run()
+assert dock.notice.kind == "", dock.notice.text()
+while not dock.view.watch.course.loss:
+    QTest.qWait(50)
+print(dock.view.watch.run)
+assert "torch" not in sys.modules, "the viewer's process has loaded torch"
+viewer.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+def test_napari_is_closed_and_opened_again(add_dock, make_study, qtbot, own_folders):
+    study = make_study(2)
+    values = SMALL | {"device": "cpu", "validate_every": 2000}
+    done = subprocess.run(
+        [sys.executable, "-c", REOPENED, str(study), repr(values)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    QSettings("napari-pvs", "napari-pvs").setValue("train/study", str(study))
+    _, dock = add_dock()
+    run = dock.view.watch.run
+    assert str(run) == done.stdout.split()[-1]
+    assert dock.view.live
+    wait(qtbot, lambda: state(dock) == "running" and dock.view.watch.course.loss)
+    # its parent is gone, so nobody learns the signal: the words are those of the command line
+    process = launch._recorded(run)
+    process.kill()
+    wait(qtbot, lambda: state(dock) == "died")
+    assert "killed it, probably for memory" in dock.view.why.text()
+    assert dock.view.resume.isEnabled()
+
+
+def test_better_weights_are_offered_and_compared(add_dock, make_study, qtbot):
+    study = make_study(2)
+    viewer, dock = add_dock()
+    (subject, *_) = subjects(study)
+    for data, meta, _ in scan_layers(load_scan(subject.t1, subject.t2, subject.brain)):
+        viewer.add_image(data, **meta)
+    dock.open_study(study)
+    fill(dock, validate_every=1, epochs=3)
+    assert dock.offer.isHidden()
+    click(qtbot, dock.start)
+    run = dock.view.watch.run
+    wait(qtbot, lambda: state(dock) == "done" and not dock.view.live)
+    assert dock.notice.text() == "The run is done."
+    wait(qtbot, lambda: not dock.offer.isHidden())
+    dsc, _ = dock.view.watch.best
+    assert dock.offer.text.text() == f"The run has weights (validation DSC {dsc:.2f})."
+    click(qtbot, dock.offer.again)
+    wait(qtbot, lambda: not dock.busy)
+    session = dock.session
+    assert len(session.predictions) == 1, dock.notice.text()
+    assert dock.offer.isHidden()
+    assert "PVS, " in dock.notice.text()
+
+    # shown is the prediction of weights of which no DSC is known: no claim to be better
+    first = session.prediction
+    session.predictions.clear()
+    first.weights_id, first.weights = "0123456789ab", "starter"
+    session.add_prediction(first)
+    told = f"The run has weights (validation DSC {dsc:.2f}); shown is starter."
+    assert dock.offer.text.text() == told
+    session.predictions.clear()
+    first.weights_id, first.weights = digest(run / BEST)[:12], run.name
+    session.add_prediction(first)
+    assert dock.offer.isHidden()
+
+    # better ones come: here, the last ones with another card
+    better(run)
+    dock.view.watch.best = (dsc + 0.2, 4)
+    dock.view.watch.published.emit()
+    wait(qtbot, lambda: not dock.offer.isHidden())
+    told = f"Better weights (validation DSC {dsc + 0.2:.2f}, was {dsc:.2f})."
+    assert dock.offer.text.text() == told
+    click(qtbot, dock.offer.again)
+    assert "a segmentation is running" in dock.offer.again.toolTip()
+    wait(qtbot, lambda: not dock.busy)
+    assert len(session.predictions) == 2, dock.notice.text()
+    assert (first.layer.visible, session.prediction.layer.visible) == (False, True)
+    assert dock.notice.text().startswith("0 PVS added, 0 removed; ")
+    assert "Shift-T shows the one before" in dock.notice.text()
+    assert dock.offer.isHidden()
+
+    # weights that are deleted in the middle of it all
+    better(run, "third")
+    dock.view.watch.best = (dsc + 0.3, 5)
+    dock.view.watch.published.emit()
+    wait(qtbot, lambda: not dock.offer.isHidden())
+    (run / BEST).unlink()
+    click(qtbot, dock.offer.again)
+    wait(qtbot, lambda: not dock.busy)
+    assert dock.notice.kind == "error"
+    assert f"weights {run / BEST} do not exist" in dock.notice.text()
+    assert len(session.predictions) == 2, dock.notice.text()
+
+
+def better(run, name="better"):
+    from napari_pvs.network.weights import load, save
+
+    model, card = load(run / BEST)
+    save(run / BEST, model, card.model_copy(update={"name": name}))
+
+
+def test_a_start_that_is_refused_leaves_nothing_behind(add_dock, make_study, qtbot):
+    study = make_study(2)
+    _, dock = add_dock()
+    dock.open_study(study)
+    fill(dock, validation=("sub-09",))
+    # before: the plan says it
+    wait(qtbot, lambda: dock.cost.kind == "error")
+    said = "Sub-09 is no labelled subject of this study; check its name."
+    assert dock.cost.text() == said
+    assert "no labelled subject" in dock.start.toolTip()
+    # after: the process says it
+    dock.start_run()
+    wait(qtbot, lambda: dock.notice.kind == "error")
+    assert dock.notice.text() == said
+    assert list((study / "derivatives" / "runs").iterdir()) == []
+    assert dock.view.watch.run is None
+    assert dock.run_form.parentWidget().isHidden()
+
+
+def test_wrong_values_and_places_are_told_at_once(add_dock, make_study, qtbot, tmp_path):
+    study = make_study(2)
+    _, dock = add_dock()
+    dock.open_study(study)
+    fill(dock, learning_rate=0)
+    assert dock.cost.text() == ("--learning-rate: input should be greater than 0; see its tooltip.")
+    assert "--learning-rate" in dock.start.toolTip()
+    dock.form.fields["learning_rate"].set(0.01)
+    assert dock.start.isEnabled()
+    # made read-only, or so
+    (study / "derivatives" / "runs").write_text("no folder")
+    click(qtbot, dock.start)
+    assert dock.notice.kind == "error"
+    assert f"the study {study} cannot be written" in dock.notice.text()
+    # moved
+    study.rename(tmp_path / "elsewhere")
+    dock.start_run()
+    assert dock.notice.text() == f"{study} is not a folder; give a BIDS dataset."
+    dock.open_study(study)
+    assert dock.notice.text() == f"{study} is not a folder; give a BIDS dataset."
+
+
+def test_a_study_that_is_moved_while_it_is_trained_on(add_dock, make_study, qtbot, tmp_path):
+    study = make_study(2)
+    _, dock = add_dock()
+    dock.open_study(study)
+    fill(dock)
+    click(qtbot, dock.start)
+    run = dock.view.watch.run
+    wait(qtbot, lambda: dock.view.watch.course.loss)
+    study.rename(tmp_path / "moved")
+    wait(qtbot, lambda: dock.notice.kind == "error")
+    assert f"{run} is gone; if the study was moved, open it" in dock.notice.text()
+    assert launch._children[run].wait(LONG) != 0
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_it_fits_a_narrow_column(add_dock, make_study, qtbot, theme):
+    from napari._qt.qt_resources import get_stylesheet
+
+    from napari_pvs.training.config import TrainingConfig
+    from napari_pvs.training.events import EventLog
+
+    study = make_study(2)
+    run = study / "derivatives" / "runs" / "20260101-120000-supervised-multi-with-a-long-name"
+    run.mkdir(parents=True)
+    (run / "config.json").write_text(TrainingConfig(study=study).model_dump_json())
+    log = EventLog(run / "events.jsonl")
+    log.write("hello", step=0, of=5000)
+    for epoch in range(1, 30):
+        log.write("step", step=50 * epoch, of=5000, loss=1 / epoch)
+        log.write("epoch", epoch=epoch, of=100, loss=1 / epoch)
+    (run / "train.log").write_text("a line that is much longer than the dock is wide " * 9)
+    viewer, dock = add_dock()
+    viewer.theme = theme
+    dock.open_study(study)
+    dock.form.more.open()
+    dock.new.open()
+    dock.notice.error("/a/long/path/without/a/space" * 9 + " is gone; look for it.")
+    dock._stop_planning()
+    dock.setParent(None)
+    dock.setStyleSheet(get_stylesheet(theme))
+    dock.resize(WIDTH, 900)
+    qtbot.addWidget(dock, before_close_func=lambda dock: dock.stop())
+    with qtbot.waitExposed(dock, timeout=LONG):
+        dock.show()
+    kinds = (QAbstractButton, QComboBox, QLabel, QLineEdit, QPlainTextEdit)
+    for child in dock.findChildren(kinds):
+        if child.isVisible():
+            right = child.mapTo(dock, QPoint(child.width(), 0)).x()
+            assert right <= WIDTH, (type(child).__name__, child.objectName(), right)
+        if isinstance(child, Button):
+            assert child.toolTip()
+    assert dock.view.why.kind == "error"
+    # by keys alone: from the study to the start, and to the run
+    order, at = [], dock.open
+    for _ in range(120):
+        order.append(at)
+        at = at.nextInFocusChain()
+    wanted = (
+        *(dock.open, dock.new.head, dock.form.fields["recipe"], dock.form.more.head),
+        *(dock.form.fields["seed"], dock.start, dock.view.choice, dock.view.pause, dock.view.log),
+    )
+    places = [order.index(widget) for widget in wanted]
+    assert places == sorted(places)
