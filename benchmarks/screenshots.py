@@ -16,6 +16,7 @@ import napari
 import numpy as np
 from napari.settings import get_settings
 from PIL import Image
+from qtpy.QtCore import QSettings
 from qtpy.QtTest import QTest
 
 from napari_pvs.phantom.cohort import write_cohort
@@ -51,6 +52,8 @@ def main() -> None:
             PhantomConfig(subjects=3, labelled=1, field_of_view=tuple(given.size), pvs=(60, 200)),
             study,
         )
+        for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
+            QSettings.setPath(kind, QSettings.Scope.UserScope, folder)  # leave the user's alone
         get_settings().appearance.theme = given.theme
         viewer = napari.Viewer(show=True)
         viewer.window.resize(1280, 860)

@@ -7,6 +7,7 @@ import pytest
 from napari_pvs.scans.nifti import read_labels, read_volume, write_like
 from napari_pvs.scans.scan import Scan, load_scan
 from napari_pvs.widgets import exchange
+from napari_pvs.widgets.layers import brain_limits
 
 PIR = nib.affines.from_matvec([[0, 0, 1.2], [-0.8, 0, 0], [0, -0.9, 0]], (1, 2, 3))
 
@@ -42,7 +43,7 @@ def test_a_scan_comes_back_and_is_saved_like_its_file(scan, tmp_path):
     first, second = (tmp_path / f"{name}{suffix}" for name in ("before", "after"))
     assert first.read_bytes() == second.read_bytes()
     limits = exchange.load_limits(folder)
-    assert limits["T1"] == tuple(np.percentile(scan.t1[scan.brain], (0.5, 99.5)))
+    assert limits["T1"] == brain_limits(scan.t1, scan.brain, "T1")
 
 
 def test_one_modality(scan, tmp_path):

@@ -18,6 +18,8 @@ from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QPlain
 from napari_pvs.scans.scan import load_scan
 from napari_pvs.study.bids import subjects
 from napari_pvs.study.revision import digest
+from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.events import EventLog
 from napari_pvs.training.folder import BEST, CHECKPOINT, is_running
 from napari_pvs.widgets import launch
 from napari_pvs.widgets.layers import scan_layers
@@ -346,22 +348,47 @@ def test_a_study_that_is_moved_while_it_is_trained_on(add_dock, make_study, qtbo
     assert launch._children[run].wait(LONG) != 0
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
-def test_it_fits_a_narrow_column(add_dock, make_study, qtbot, theme):
-    from napari._qt.qt_resources import get_stylesheet
-
-    from napari_pvs.training.config import TrainingConfig
-    from napari_pvs.training.events import EventLog
-
+def test_another_run_is_shown_as_it_is(add_dock, make_study, qtbot):
     study = make_study(2)
-    run = study / "derivatives" / "runs" / "20260101-120000-supervised-multi-with-a-long-name"
+    for name, last in (("1", "stopped"), ("2", "done"), ("3", "hello")):
+        make_run(study, name).write(last, step=3)
+    _, dock = add_dock()
+    dock.open_study(study)
+    view = dock.view
+    assert [view.choice.itemText(i) for i in range(3)] == ["3", "2", "1"]
+    assert "ended without a word" in view.why.text()
+    assert view.resume.isEnabled()
+    for at, said, why in ((1, "Done: ", "the run is done"), (2, "Stopped: ", None)):
+        view.choice.setCurrentIndex(at)
+        assert view.why.isHidden()
+        assert view.state.text().startswith(said)
+        assert view.resume.isEnabled() == (why is None)
+        assert why is None or why in view.resume.toolTip()
+    view.choice.setCurrentIndex(0)
+    assert not view.why.isHidden()
+
+
+def make_run(study, name):
+    """Write the folder of a run, and return its events."""
+    run = study / "derivatives" / "runs" / name
     run.mkdir(parents=True)
     (run / "config.json").write_text(TrainingConfig(study=study).model_dump_json())
     log = EventLog(run / "events.jsonl")
     log.write("hello", step=0, of=5000)
+    return log
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_it_fits_a_narrow_column(add_dock, make_study, qtbot, theme):
+    from napari._qt.qt_resources import get_stylesheet
+
+    study = make_study(2)
+    name = "20260101-120000-supervised-multi-with-a-long-name"
+    log = make_run(study, name)
     for epoch in range(1, 30):
         log.write("step", step=50 * epoch, of=5000, loss=1 / epoch)
         log.write("epoch", epoch=epoch, of=100, loss=1 / epoch)
+    run = study / "derivatives" / "runs" / name
     (run / "train.log").write_text("a line that is much longer than the dock is wide " * 9)
     viewer, dock = add_dock()
     viewer.theme = theme

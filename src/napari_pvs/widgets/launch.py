@@ -22,6 +22,7 @@ from napari_pvs.training.folder import CONFIG, EVENTS, LOG, RUNS, SPLIT, is_runn
 _children: dict[Path, "subprocess.Popen[bytes]"] = {}
 """Runs that this napari has started: only their parent learns how they ended."""
 _KILLED = -9
+_SAME_S = 3.0  # two times of one process lie no further apart
 
 
 def start(config: TrainingConfig) -> Path:
@@ -184,16 +185,17 @@ def _launch(run: Path, arguments: list[str]) -> None:
         flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
         detached = {"creationflags": flags}
     try:
-        began = time.time()  # what psutil tells is up to a second off
         with log.open("ab") as file:
             # so that what an earlier life said last is not taken for this one's
             file.write(f"{datetime.now():%F %T} napari-pvs {' '.join(command[4:])}\n".encode())
             file.flush()
+            now = time.time()
             child = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, **detached
             )
         _children[run] = child
-        _record(run).write_text(f"{began} {_identity(child.pid)}", encoding="utf-8")
+        record = f"{now} {child.pid} {_create_time(child.pid)} {platform.node()}"
+        _record(run).write_text(record, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{run} cannot be trained ({error}); make room, or allow it.") from error
 
@@ -206,29 +208,33 @@ def _record(run: Path) -> Path:
     return run.with_name(f".{run.name}.pid")
 
 
-def _identity(pid: int) -> str:
-    """Number, start and machine of a process: numbers are given again."""
-    import psutil
-
-    began = 0.0
-    with contextlib.suppress(psutil.Error):
-        began = psutil.Process(pid).create_time()
-    return f"{pid} {began} {platform.node()}"
-
-
-def _recorded(run: Path) -> Any:
-    """Return the process that some napari has started for a run, if it lives."""
+def _create_time(pid: int) -> float:
+    """When the system began a process, in seconds that may be one or two off."""
     import psutil
 
     try:
-        content = _record(run).read_text(encoding="utf-8").partition(" ")[2]
-        process = psutil.Process(int(content.split()[0]))
-        lives = process.status() != psutil.STATUS_ZOMBIE and content == _identity(process.pid)
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return 0.0
+
+
+def _recorded(run: Path) -> Any:
+    """Return the process that some napari on this machine has started for a run, if it lives."""
+    import psutil
+
+    try:
+        _, number, created, node = _record(run).read_text(encoding="utf-8").split(" ", 3)
+        if node != platform.node():
+            return None
+        process = psutil.Process(int(number))
+        # numbers of processes are given again
+        same = abs(process.create_time() - float(created)) < _SAME_S
+        lives = same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         lives = False
-    except (OSError, ValueError, IndexError, psutil.Error):
+    except (OSError, ValueError, psutil.Error):
         return None
-    if not lives and content.endswith(platform.node()):
+    if not lives:
         with contextlib.suppress(OSError):
             _record(run).unlink()
     return process if lives else None

@@ -177,9 +177,8 @@ class RunView(QWidget):
 
     def _follow(self, run: Path | None) -> None:
         self._asked = None
-        self.choice.setToolTip(
-            "The runs of the study, the newest first." if run is None else str(run)
-        )
+        self.why.clear()
+        self.choice.setToolTip(_CHOICE if run is None else f"{_CHOICE}\n{run}")
         self.watch.follow(run)
         status = self.watch.status
         if not self.live and status is not None and status.state in ("new", "failed", "died"):
