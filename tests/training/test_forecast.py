@@ -62,6 +62,9 @@ def test_proposes_a_batch_that_fits(free):
     free(0.5)
     with pytest.raises(InputError, match="choose a smaller --patch"):
         require_memory(config(batch=64), CPU)
+    free(0.1)  # one patch of 8 voxels is no batch
+    with pytest.raises(InputError, match="choose a smaller --patch"):
+        require_memory(config(batch=4, patch=(8,)), CPU)
 
 
 def test_several_processes_share_a_step_and_the_memory_of_their_machine(free):

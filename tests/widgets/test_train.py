@@ -12,7 +12,7 @@ pytest.importorskip("napari")
 if sys.platform == "linux" and not os.environ.get("DISPLAY"):
     pytest.skip("no display; run under xvfb-run", allow_module_level=True)
 
-from qtpy.QtCore import QPoint, QSettings, Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QPlainTextEdit
 
 from napari_pvs.scans.scan import load_scan
@@ -198,18 +198,18 @@ viewer.close()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
-def test_napari_is_closed_and_opened_again(add_dock, make_study, qtbot, own_folders):
+def test_napari_is_closed_and_opened_again(add_dock, make_study, qtbot, tmp_path):
     study = make_study(2)
     values = SMALL | {"device": "cpu", "validate_every": 2000}
     done = subprocess.run(
         [sys.executable, "-c", REOPENED, str(study), repr(values)],
+        env=os.environ | {"XDG_CONFIG_HOME": str(tmp_path / "config")},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    QSettings("napari-pvs", "napari-pvs").setValue("train/study", str(study))
-    _, dock = add_dock()
+    _, dock = add_dock()  # its settings are those of the first napari
     run = dock.view.watch.run
     assert str(run) == done.stdout.split()[-1]
     assert dock.view.live

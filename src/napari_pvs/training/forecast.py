@@ -66,10 +66,11 @@ def require_memory(config: TrainingConfig, device: torch.device, world: World = 
     whole = forecast(config, device, world)
     if whole.fits or whole.free is None:
         return whole
+    least = 2 if min(config.patch) <= 8 else 1  # for batch norm, as the configuration checks
     batch = config.batch - 1
-    while batch and not forecast(_with(config, batch), device, world).fits:
+    while batch >= least and not forecast(_with(config, batch), device, world).fits:
         batch -= 1
-    remedy = f"try --batch {batch}" if batch >= 1 else "choose a smaller --patch"
+    remedy = f"try --batch {batch}" if batch >= least else "choose a smaller --patch"
     raise InputError(
         f"a step needs about {whole.needed / 2**30:.1f} GB of memory and {device} has "
         f"{whole.free / 2**30:.1f} GB left; {remedy}."
