@@ -1,6 +1,8 @@
 import json
 import time
 
+import pytest
+
 from napari_pvs.training.events import EventLog, read
 
 
@@ -45,3 +47,15 @@ def test_half_a_line_of_a_killed_run_is_replaced(tmp_path):
 def test_empty(tmp_path):
     (tmp_path / "events.jsonl").touch()
     assert read(tmp_path / "events.jsonl") == []
+
+
+def test_a_folder_that_was_moved_away_does_not_come_back(tmp_path):
+    (tmp_path / "run").mkdir()
+    log = EventLog(tmp_path / "run" / "events.jsonl")
+    log.write("hello")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    (tmp_path / "run").mkdir()  # by somebody else
+    with pytest.raises(FileNotFoundError):
+        log.write("step")
+    assert not list((tmp_path / "run").iterdir())
+    assert len(read(tmp_path / "moved" / "events.jsonl")) == 1

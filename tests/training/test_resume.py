@@ -111,7 +111,7 @@ def start(*arguments):
 
 @pytest.mark.parametrize("values", [{}, SEMI])
 def test_killed_and_resumed_is_as_never_killed(make_study, tmp_path, values):
-    given = config(make_study(4, labelled=2), epochs=6, validate_every=1, **values)
+    given = config(make_study(4, labelled=2), epochs=15, validate_every=1, **values)
     whole, run = tmp_path / "whole", tmp_path / "run"
     for folder in (whole, run):
         folder.mkdir()
@@ -122,7 +122,7 @@ def test_killed_and_resumed_is_as_never_killed(make_study, tmp_path, values):
     process, kills = start("train", run), 0
     while True:
         seen = len(events(run))
-        target = seen + int(rng.integers(5, 25))
+        target = seen + int(rng.integers(5, 20))
         wait_for(lambda p=process, n=target: p.poll() is not None or len(events(run)) >= n)
         if process.poll() is not None:
             break

@@ -1,7 +1,9 @@
 """What a run says: one JSON line per event, appended to ``events.jsonl``."""
 
 import json
+import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,15 @@ class EventLog:
     def write(self, kind: str, **values: Any) -> None:
         """Append one event ``{v, seq, time, type, ...}``."""
         event = {"v": VERSION, "seq": self._sequence, "time": time.time(), "type": kind, **values}
-        with self._path.open("a", encoding="utf-8") as file:
+        # only the first makes the file: a folder that was moved away must not come back half
+        create = 0 if self._sequence else os.O_CREAT
+        with open(self._path, "a", encoding="utf-8", opener=_opener(create)) as file:
             file.write(json.dumps(event) + "\n")
         self._sequence += 1
+
+
+def _opener(create: int) -> Callable[[str, int], int]:
+    return lambda path, flags: os.open(path, flags & ~os.O_CREAT | create, 0o666)
 
 
 class Tail:

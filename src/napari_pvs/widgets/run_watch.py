@@ -7,6 +7,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_pvs.errors import InputError
 from napari_pvs.training.folder import BEST
+from napari_pvs.training.folder import CONFIG
 from napari_pvs.training.runs import RunStatus, Watch, log_end
 from napari_pvs.widgets import launch
 from napari_pvs.widgets.curves import Course
@@ -78,7 +79,7 @@ class RunWatch(QObject):
         try:
             if self._watch is None:
                 self._watch = Watch(self.run)
-            elif not self.run.is_dir():
+            elif not (self.run / CONFIG).is_file():
                 raise InputError(
                     f"{self.run} is gone; if the study was moved, open it where it is now."
                 )
