@@ -6,8 +6,7 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_pvs.errors import InputError
-from napari_pvs.training.folder import BEST
-from napari_pvs.training.folder import CONFIG
+from napari_pvs.training.folder import BEST, CONFIG
 from napari_pvs.training.runs import RunStatus, Watch, log_end
 from napari_pvs.widgets import launch
 from napari_pvs.widgets.curves import Course
