@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.scans.grid import Shape
-from napari_pvs.scans.masks import Box, bounding_box
+from napari_pvs.scans.masks import Box, bounding_box, box_of, moved, voxels_in
 
 _PAYS = 0.9  # a window that is not too large is cut where less than this is left to compute
 _WINDOW = 200_000  # voxels that are computed in the time that a further window costs by itself
@@ -69,24 +69,20 @@ def tiles(mask: NDArray[np.bool_], limit: int, halo: int, factor: int) -> Iterat
     while waiting:
         tile = waiting.pop()
         inner = bounding_box(mask[tile])
-        tile = _box(
-            [(t.start + u.start, t.start + u.stop) for t, u in zip(tile, inner, strict=True)]
-        )
-        window = _box(
-            [
-                _window(t.start, t.stop, halo, factor, n)
-                for t, n in zip(tile, mask.shape, strict=True)
-            ]
-        )
-        cut = _cut(mask, tile, _voxels(window), limit, halo, factor)
+        tile = moved(inner, [side.start for side in tile])
+        edges = [
+            _window(t.start, t.stop, halo, factor, n) for t, n in zip(tile, mask.shape, strict=True)
+        ]
+        window = box_of(*zip(*edges, strict=True))
+        cut = _cut(mask, tile, voxels_in(window), limit, halo, factor)
         if cut is None:
             yield window, tile
             continue
         axis, at = cut
         for low, high in ((at, tile[axis].stop), (tile[axis].start, at)):
-            part = [(side.start, side.stop) for side in tile]
-            part[axis] = low, high
-            waiting.append(_box(part))
+            part = list(tile)
+            part[axis] = slice(low, high)
+            waiting.append((part[0], part[1], part[2]))
 
 
 def _cut(
@@ -165,12 +161,3 @@ def _window(start: int, stop: int, halo: int, factor: int, length: int) -> tuple
     low = max(0, start - halo) // factor * factor
     high = min(length, stop + halo)
     return low, min(length, high + (low - high) % factor)
-
-
-def _box(edges: list[tuple[int, int]]) -> Box:
-    x, y, z = (slice(low, high) for low, high in edges)
-    return x, y, z
-
-
-def _voxels(box: Box) -> int:
-    return int(np.prod([side.stop - side.start for side in box]))

@@ -1,7 +1,7 @@
 """From a scan to a probability of PVS per voxel."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,7 +14,7 @@ from napari_pvs.network.device import BackendName, Device
 from napari_pvs.network.torch_backend import TorchBackend, fuse
 from napari_pvs.network.weights import ModelCard, fingerprint, starter_path
 from napari_pvs.scans.grid import resample, with_voxel_size
-from napari_pvs.scans.masks import Box, bounding_box
+from napari_pvs.scans.masks import Box, bounding_box, box_of, moved, voxels_in
 from napari_pvs.scans.scan import Scan
 
 if TYPE_CHECKING:
@@ -130,8 +130,6 @@ class Predictor:
         -------
         float32 (X, Y, Z), 0 outside the brain.
         """
-        if not brain.any():
-            return np.zeros(brain.shape, np.float32)
         return compute(self.backend, images, brain, self.windows, progress)
 
 
@@ -173,6 +171,8 @@ def compute(
     When the GPU's memory runs out, smaller windows or batches are tried as long as they can be cut,
     then the CPU with the usual ones; the log says so.
     """
+    if not brain.any():
+        return np.zeros(brain.shape, np.float32)
     whole = tuple(slice(n) for n in brain.shape)
     trust = np.ones((), np.float32)
     if windows == "paper":
@@ -207,10 +207,7 @@ def _plan(
 
 def _largest(plan: list[list[tuple[Box, Box]]]) -> int:
     """Most voxels of a batch."""
-    return max(
-        len(pairs) * int(np.prod([side.stop - side.start for side in pairs[0][0]]))
-        for pairs in plan
-    )
+    return max(len(pairs) * voxels_in(pairs[0][0]) for pairs in plan)
 
 
 def _large(brain: NDArray[np.bool_], limit: int, factor: int) -> Iterator[tuple[Box, Box]]:
@@ -219,27 +216,16 @@ def _large(brain: NDArray[np.bool_], limit: int, factor: int) -> Iterator[tuple[
     A small array is one window whatever its mask, so that clicks all over a scan ask for one shape.
     """
     if brain.size <= min(_SMALL, limit):
-        yield _box([0] * 3, brain.shape), bounding_box(brain)
+        yield box_of([0] * 3, brain.shape), bounding_box(brain)
         return
     near = bounding_box(brain, margin=_MARGIN)
     low = [side.start // factor * factor for side in near]
     high = [
         min(n, -(-side.stop // factor) * factor) for side, n in zip(near, brain.shape, strict=True)
     ]
-    for pair in tiles(brain[_box(low, high)], limit, _HALO, factor):
-        window, tile = (
-            _box(
-                [side.start + a for side, a in zip(box, low, strict=True)],
-                [side.stop + a for side, a in zip(box, low, strict=True)],
-            )
-            for box in pair
-        )
+    for pair in tiles(brain[box_of(low, high)], limit, _HALO, factor):
+        window, tile = (moved(box, low) for box in pair)
         yield window, tile
-
-
-def _box(low: Sequence[int], high: Sequence[int]) -> Box:
-    x, y, z = (slice(a, b) for a, b in zip(low, high, strict=True))
-    return x, y, z
 
 
 def _average(
@@ -274,10 +260,7 @@ def _inside(window: Box, tile: Box) -> Box | None:
     """Return the tile in the window's own voxels, None where it is all of it."""
     if tile == window:
         return None
-    return _box(
-        [t.start - w.start for t, w in zip(tile, window, strict=True)],
-        [t.stop - w.start for t, w in zip(tile, window, strict=True)],
-    )
+    return moved(tile, [-side.start for side in window])
 
 
 def _centre_weights(edge: int) -> NDArray[np.float32]:

@@ -1,5 +1,7 @@
 """Boxes around masks, and holes in them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -34,6 +36,29 @@ def bounding_box(mask: Mask, margin: ArrayLike = 0) -> Box:
             raise ValueError("the mask is empty")
         box.append(slice(max(0, int(hit[0]) - extra), min(n, int(hit[-1]) + 1 + extra)))
     return box[0], box[1], box[2]
+
+
+def box_of(low: Sequence[int], high: Sequence[int]) -> Box:
+    """Return the box from voxel ``low`` to voxel ``high``, excluded."""
+    x, y, z = (slice(a, b) for a, b in zip(low, high, strict=True))
+    return x, y, z
+
+
+def moved(box: Box, by: Sequence[int]) -> Box:
+    """Return a box moved by voxels along each axis.
+
+    Examples
+    --------
+    >>> moved((slice(0, 2), slice(3, 5), slice(1, 2)), (1, -3, 0))
+    (slice(1, 3, None), slice(0, 2, None), slice(1, 2, None))
+    """
+    low = [side.start + n for side, n in zip(box, by, strict=True)]
+    return box_of(low, [side.stop + n for side, n in zip(box, by, strict=True)])
+
+
+def voxels_in(box: Box) -> int:
+    """Count the voxels of a box."""
+    return int(np.prod([side.stop - side.start for side in box]))
 
 
 def fill_holes(mask: Mask) -> Mask:

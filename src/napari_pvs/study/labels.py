@@ -72,6 +72,16 @@ class LabelStore:
         """Path of the image of a revision."""
         return self._saved.path(revision)
 
+    def delete(self, revision: Revision) -> None:
+        """Delete a revision for good; others keep their numbers.
+
+        Raises
+        ------
+        OSError
+            It cannot be deleted; then it is still whole.
+        """
+        self._saved.delete(revision)
+
     def outside(self) -> Path | None:
         """Return the plain label file if it is of no revision: another tool wrote it.
 

@@ -145,6 +145,18 @@ class Revisions:
         found = (pattern.fullmatch(path.name) for path in self.folder.glob("r*"))
         return {int(match[1]) for match in found if match}
 
+    def delete(self, revision: Revision) -> None:
+        """Delete a revision for good.
+
+        Raises
+        ------
+        OSError
+            It cannot be deleted; then it is still whole.
+        """
+        # it is there when its sidecar is filled: so that goes first
+        self._sidecar(revision.number).unlink()
+        self.path(revision).unlink(missing_ok=True)
+
     def _sidecar(self, number: int) -> Path:
         return self.folder / f"r{number:04d}.json"
 

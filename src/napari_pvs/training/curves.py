@@ -8,7 +8,7 @@ from pathlib import Path
 
 from napari_pvs.errors import InputError
 from napari_pvs.files import atomic
-from napari_pvs.training.runs import History, RunStatus, history, status
+from napari_pvs.training.runs import History, Watch, history, seen
 
 HEADER = (
     "run",
@@ -32,7 +32,7 @@ def rows(paths: Sequence[Path]) -> list[tuple[str, ...]]:
     InputError
         One of them is no run folder.
     """
-    return [_row(status(path), history(path)) for path in paths]
+    return [row(seen(path)) for path in paths]
 
 
 def draw(paths: Sequence[Path], out: Path) -> None:
@@ -61,7 +61,9 @@ def draw(paths: Sequence[Path], out: Path) -> None:
             temporary.write_text(_page(rows(paths), picture), encoding="utf-8")
 
 
-def _row(run: RunStatus, past: History) -> tuple[str, ...]:
+def row(watch: Watch) -> tuple[str, ...]:
+    """Return the row of a run, as far as it was looked at; see `rows`."""
+    run, past = watch.status(), watch.history
     best = max(past.validation.values(), key=lambda e: float(e["dsc"]), default={})
     return (
         run.path.name,

@@ -219,8 +219,8 @@ def events_of(run: Path) -> list[dict[str, Any]]:
     return Watch(run).look()
 
 
-def status(run: Path) -> RunStatus:
-    """Tell how a run is.
+def seen(run: Path) -> Watch:
+    """Return a run as it is now, looked at once.
 
     Raises
     ------
@@ -229,20 +229,17 @@ def status(run: Path) -> RunStatus:
     """
     watch = Watch(run)
     watch.look()
-    return watch.status()
+    return watch
+
+
+def status(run: Path) -> RunStatus:
+    """Tell how a run is; errors are those of `seen`."""
+    return seen(run).status()
 
 
 def history(run: Path) -> History:
-    """Return the curves of a run.
-
-    Raises
-    ------
-    InputError
-        As `events_of`.
-    """
-    watch = Watch(run)
-    watch.look()
-    return watch.history
+    """Return the curves of a run; errors are those of `seen`."""
+    return seen(run).history
 
 
 def follow(run: Path, poll: float = 0.2) -> Iterator[dict[str, Any]]:

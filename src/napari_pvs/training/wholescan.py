@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 
 from napari_pvs.inference.predictor import fuse, interior, run
-from napari_pvs.network.device import place
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.training.data import Loaded
 
@@ -31,12 +30,10 @@ def reader(network: M2SS, device: torch.device, alive: Callable[[], None] = lamb
     Function from a subject to its probability of PVS: float32, the shape of its brain; 0 outside
     the brain and in its outer 3 mm.
     """
-    model = place(fuse(network), device)
+    model = fuse(network)
 
     def probability(subject: Loaded) -> NDArray[np.float32]:
         inside = interior(subject.brain, subject.voxel_size)
-        if not inside.any():
-            return np.zeros(inside.shape, np.float32)
         images = subject.images.astype(np.float32)
         return run(model, images, inside, device, progress=lambda *_: alive())
 

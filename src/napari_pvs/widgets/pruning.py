@@ -30,10 +30,7 @@ def prune(store: LabelStore) -> int:
         for one in drafts[KEPT:]:
             if final is None or one.number > final.number or one.number == last[one.author]:
                 continue
-            image = store.path(one)
-            # a revision is there when its sidecar is filled: so that goes first
-            image.with_name(f"r{one.number:04d}.json").unlink()
-            image.unlink(missing_ok=True)
+            store.delete(one)
             gone += 1
     except (InputError, OSError) as error:
         log.warning("Old drafts could not be deleted: %s", error)

@@ -6,8 +6,8 @@ from typing import Any
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_pvs.inference.config import SegmentConfig
+from napari_pvs.network.weights import fingerprint
 from napari_pvs.scans.scan import Scan
-from napari_pvs.study.revision import digest
 from napari_pvs.widgets import exchange
 from napari_pvs.widgets.background import Background
 from napari_pvs.widgets.layers import from_display
@@ -57,15 +57,14 @@ class Offer(QWidget):
         """Learn the id of the newest best weights; predictions carry it."""
         path, best = self._watch.weights, self._watch.best
 
-        def known(sha256: str) -> None:
-            key = sha256[:12]
+        def known(key: str) -> None:
             self._reached[key] = best[0]
             if path == self._watch.weights:
                 self._best = path, best[0], key
             self.check()
 
         # gone meanwhile: there is nothing to offer, and segmenting says so
-        self._thread.submit(lambda: digest(path), known, lambda _: None)
+        self._thread.submit(lambda: fingerprint(path), known, lambda _: None)
 
     def check(self) -> None:
         """Offer weights that are better than the shown prediction's, if there are any."""

@@ -84,7 +84,7 @@ class RunTable(QWidget):
         self.png.allow_if(some)
 
     def _draw(self) -> None:
-        chosen = [self.table._row(index) for index in self.table.selectionModel().selectedRows()]
+        chosen = self.table.marked()
         if not chosen:
             self.legend.clear()
             if self.curves is not None:

@@ -161,6 +161,10 @@ class Table(QTableView):
         index = self.currentIndex()
         return self._row(index) if index.isValid() else None
 
+    def marked(self) -> list[Any]:
+        """All rows that are selected."""
+        return [self._row(index) for index in self.selectionModel().selectedRows()]
+
     def keyPressEvent(self, event: Any) -> None:
         """Choose a row by Enter."""
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.current() is not None:

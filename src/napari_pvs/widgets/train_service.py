@@ -19,13 +19,13 @@ def plan(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
 
 def improve(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
     """Segment anew, as `service.segment`, and tell what is other than in the mask ``before``."""
-    from napari_pvs.network.weights import fingerprint, load
+    from napari_pvs.network.weights import fingerprint, read
     from napari_pvs.scans.grid import Grid
     from napari_pvs.widgets.scoring import agreement
 
     path = Path(request["config"]["weights"])
     answer = service.segment(request, folder, say)
-    card = load(path)[1]
+    card = read(path)[1]
     if fingerprint(path) == answer["weights_id"]:  # else even better ones came meanwhile
         answer["dsc"] = card.accuracy.get("validation", {}).get("dsc")
     if (folder / "before.npy").is_file():
@@ -47,13 +47,12 @@ def histories(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]
     from napari_pvs.training import curves, runs
 
     for path in runs.runs(Path(request["study"])):
-        watch = runs.Watch(path)
-        watch.look()
+        watch = runs.seen(path)
         past = watch.history
         say(
             "row",
             name=path.name,
-            cells=curves.rows([path])[0],
+            cells=curves.row(watch),
             loss=list(past.loss.items()),
             validation=[
                 [epoch, *(one[key] for key in ("dsc", "avd_percent", "recall"))]
