@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -117,3 +120,22 @@ def test_compiled_networks_are_kept_within_the_limit(monkeypatch):
     large = fast.probability(noise(1, 2, 16, 16, 16))  # one that is larger runs alone
     assert large.shape == (1, 16, 16, 16)
     assert len(fast._ready) == 1
+
+
+def test_signals_are_handled_after_networks_come_and_go():
+    """A core that ends before a later one leaves a freed signal stack behind."""
+    code = """
+import faulthandler, os, signal
+from napari_pvs.network.openvino_backend import OpenVinoBackend
+from napari_pvs.network.weights import read, starter_path
+faulthandler.enable()
+tensors, card = read(starter_path())
+first = OpenVinoBackend(tensors, card.network)
+second = OpenVinoBackend(tensors, card.network)
+del first
+del second
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

@@ -5,6 +5,7 @@ converted, kept on disk or brought up to date, and PyTorch is not needed.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -47,13 +48,10 @@ class OpenVinoBackend:
     device = Cpu()
 
     def __init__(self, tensors: Mapping[str, NDArray[Any]], config: NetworkConfig):
-        import openvino
-
         self.factor = config.factor
         self._config = config
         self._layers = fold(tensors)
-        self._core = openvino.Core()
-        self._core.get_property("CPU", "FULL_DEVICE_NAME")  # loads the plugin
+        self._core = _core()
         self._ready: dict[_Key, Any] = {}
 
     def probability(
@@ -93,6 +91,19 @@ class OpenVinoBackend:
 
     def _voxels(self) -> int:
         return sum(_size(shape) for shape, _ in self._ready)
+
+
+@cache
+def _core() -> Any:
+    """Load OpenVINO, once: each new core would change the stack on which signals are handled, and
+    the end of one before the other leaves a freed one there, so that Ctrl-C is a segmentation
+    fault (2026.4).
+    """
+    import openvino
+
+    core = openvino.Core()
+    core.get_property("CPU", "FULL_DEVICE_NAME")  # loads the plugin
+    return core
 
 
 def _size(shape: tuple[int, ...]) -> int:
