@@ -38,6 +38,7 @@ def test_from_files(config, tiny_weights, head):
         "weights_id": predictor.weights_id,
         "architecture": "M2SS-PVS",
         "backend": predictor.backend.name,
+        "precision": predictor.backend.precision,
         "device": "cpu",
     }
 
@@ -61,6 +62,7 @@ def test_a_scan_in_memory_with_a_predictor_that_is_kept(config, head, tiny_weigh
 
 def test_backends_agree(config):
     pytest.importorskip("openvino")
+    config = config.model_copy(update={"precision": "full"})
     results = [
         segment(config.model_copy(update={"backend": name})) for name in ("torch", "openvino")
     ]

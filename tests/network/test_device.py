@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from napari_pvs.errors import InputError
-from napari_pvs.network.device import keep_freed_memory, pick
+from napari_pvs.network.device import bfloat16_runs, keep_freed_memory, pick
 
 
 def only(monkeypatch, *kinds):
@@ -62,3 +62,20 @@ def test_each_of_several_processes_gets_its_gpu(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(InputError, match=r"has 2 GPUs and more processes.*--nproc-per-node=2"):
         pick("cuda")
+
+
+@pytest.mark.parametrize("capable", [(True, False), (False, True), (False, False)])
+def test_bfloat16_where_the_processor_computes_in_it(monkeypatch, capable):
+    for name, value in zip(("avx512_bf16", "amx_tile"), capable, strict=True):
+        monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda v=value: v, raising=False)
+    assert bfloat16_runs(torch.device("cpu")) == any(capable)
+    assert not bfloat16_runs(torch.device("cpu"), "full")
+    assert not bfloat16_runs(torch.device("mps"))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: capable[0])
+    assert bfloat16_runs(torch.device("cuda")) == capable[0]
+
+
+def test_a_pytorch_that_cannot_tell_computes_in_float32(monkeypatch):
+    for name in ("avx512_bf16", "amx_tile"):
+        monkeypatch.delattr(torch.cpu, f"_is_{name}_supported", raising=False)
+    assert not bfloat16_runs(torch.device("cpu"))

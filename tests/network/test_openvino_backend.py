@@ -18,10 +18,15 @@ CLOSE = 1e-3
 """Largest difference of probabilities that is allowed; measured are differences below 1e-5."""
 
 
-def both(model):
+NEAR = 0.1
+"""The same where one of them computes in bfloat16; measured are differences below 0.05."""
+
+
+def both(model, precision="full"):
     """The same network in PyTorch and in OpenVINO."""
     tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    return TorchBackend(fuse(model), CPU), OpenVinoBackend(tensors, model.config)
+    fast = OpenVinoBackend(tensors, model.config, precision)
+    return TorchBackend(fuse(model), CPU, "full"), fast
 
 
 def random_model(**shape):
@@ -41,12 +46,12 @@ def noise(*shape):
     return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 
 
-def agree(reference, found, what):
+def agree(reference, found, what, close=CLOSE):
     difference = float(np.abs(reference - found).max())
     print(f"{what}: max difference {difference:.1e} of {reference.max():.2f}")  # noqa: T201
     assert found.dtype == np.float32
     assert found.shape == reference.shape
-    assert difference < CLOSE
+    assert difference < close
     assert np.ptp(reference) > 0.1
 
 
@@ -99,8 +104,12 @@ def test_starter_weights_on_a_head(make_head):
     images = np.stack([normalise(image, head.brain) for image in (head.t1, head.t2)])[None]
     model, _ = load(starter_path())
     tensors, card = read(starter_path())
-    reference, fast = TorchBackend(fuse(model), CPU), OpenVinoBackend(tensors, card.network)
-    agree(reference.probability(images), fast.probability(images), "starter weights on a head")
+    reference = TorchBackend(fuse(model), CPU, "full").probability(images)
+    for precision, close in (("full", CLOSE), ("auto", NEAR)):
+        fast = OpenVinoBackend(tensors, card.network, precision)
+        assert precision == "auto" or fast.precision == "float32"
+        what = f"starter weights on a head in {fast.precision}"
+        agree(reference, fast.probability(images), what, close)
 
 
 def test_answers_of_one_shape_do_not_share_memory():

@@ -80,3 +80,18 @@ def test_names_the_patch_whose_loss_is_not_finite(which):
     _, said = compute(one, labelled, unlabelled)
     kind = "unlabelled patch" if which == "unlabelled" else "patch"
     assert said["where"] == f" on the {kind} of sub-02 that starts at voxel (1, 1, 1)"
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_bfloat16_changes_little_and_keeps_weights_and_gradients_float32(native, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+    found = {}
+    for precision in ("full", "auto"):
+        one = state(precision=precision)
+        loss, said = compute(one, patches(), patches(1))
+        loss.backward()
+        assert {p.grad.dtype for p in one.model.parameters()} == {torch.float32}
+        found[precision] = said["loss"]
+    assert (found["full"] == found["auto"]) != native
+    assert found["auto"] == pytest.approx(found["full"], rel=0.02)

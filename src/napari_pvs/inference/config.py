@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from napari_pvs.network.device import BackendName, Device
+from napari_pvs.network.device import BackendName, Device, Precision
 
 Method = Literal["network", "frangi", "threshold"]
 
@@ -34,6 +34,10 @@ class SegmentConfig(BaseModel):
     device: Device = Field("auto", description="auto, cpu, cuda or mps.")
     backend: BackendName = Field(
         "auto", description="OpenVINO on a CPU where it is installed, or the one that is named."
+    )
+    precision: Precision = Field(
+        "auto",
+        description="auto: 16-bit convolutions where the processor computes in them; full: 32-bit.",
     )
     windows: Literal["fast", "paper"] = Field(
         "fast", description="Few large windows, or the paper's 32³ patches at stride 16."

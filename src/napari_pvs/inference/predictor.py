@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_pvs.inference.patches import grid, tiles
 from napari_pvs.network.backend import Backend, GpuMemoryError, open_backend
-from napari_pvs.network.device import BackendName, Device
+from napari_pvs.network.device import BackendName, Device, Precision
 from napari_pvs.network.torch_backend import TorchBackend, fuse
 from napari_pvs.network.weights import ModelCard, fingerprint, starter_path
 from napari_pvs.scans.grid import resample, with_voxel_size
@@ -50,6 +50,8 @@ class Predictor:
         blended with Gaussian weights.
     backend
         auto, torch or openvino; see `choose`.
+    precision
+        ``auto``: 16 bits where the device computes in them; ``full``: float32.
 
     Attributes
     ----------
@@ -72,9 +74,10 @@ class Predictor:
         device: Device = "auto",
         windows: Windows = "fast",
         backend: BackendName = "auto",
+        precision: Precision = "auto",
     ):
         path = Path(weights) if weights is not None else starter_path()
-        self.backend, self.card = open_backend(path, device, backend)
+        self.backend, self.card = open_backend(path, device, backend, precision)
         self.weights_id = fingerprint(path)
         self.device = self.backend.device
         self.windows: Windows = windows
@@ -154,9 +157,10 @@ def run(
     device: "torch.device",
     windows: Windows = "fast",
     progress: Progress | None = None,
+    precision: Precision = "auto",
 ) -> NDArray[np.float32]:
     """Run a network in PyTorch over a volume, as training does; see `compute`."""
-    return compute(TorchBackend(model, device), images, brain, windows, progress)
+    return compute(TorchBackend(model, device, precision), images, brain, windows, progress)
 
 
 def compute(

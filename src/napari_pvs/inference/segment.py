@@ -87,6 +87,7 @@ def segment_scan(
             "weights_id": predictor.weights_id,
             "architecture": predictor.card.architecture,
             "backend": predictor.backend.name,
+            "precision": predictor.backend.precision,
             "device": predictor.device.type,
         }
     else:
@@ -99,7 +100,8 @@ def segment_scan(
 
 
 def _predictor(config: SegmentConfig) -> Predictor:
-    return Predictor(config.weights, config.device, config.windows, config.backend)
+    chosen = config.backend, config.precision
+    return Predictor(config.weights, config.device, config.windows, *chosen)
 
 
 def components(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError
-from napari_pvs.network.device import BackendName, Device, gpu_likely, pick
+from napari_pvs.network.device import BackendName, Device, Precision, gpu_likely, pick
 from napari_pvs.network.weights import ModelCard, load, read
 from napari_pvs.scans.masks import Box
 
@@ -39,9 +39,12 @@ class Backend(Protocol):
         Windows are padded to a multiple of this.
     limit
         Most voxels of a window: what bounds the memory of its activations.
+    precision
+        Type of number in the convolutions: ``float32``, ``bfloat16`` or ``float16``.
     """
 
     name: str
+    precision: str
     factor: int
     limit: int
 
@@ -79,7 +82,10 @@ class Backend(Protocol):
 
 
 def open_backend(
-    weights: Path, device: Device = "auto", name: BackendName = "auto"
+    weights: Path,
+    device: Device = "auto",
+    name: BackendName = "auto",
+    precision: Precision = "auto",
 ) -> tuple[Backend, ModelCard]:
     """Make a network from weights, in the backend that `choose` chooses.
 
@@ -93,7 +99,7 @@ def open_backend(
 
         tensors, card = read(weights)
         try:
-            return OpenVinoBackend(tensors, card.network), card
+            return OpenVinoBackend(tensors, card.network, precision), card
         except (ImportError, OSError, RuntimeError) as error:  # a broken install, a strange CPU
             reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
             if name == "openvino":
@@ -104,7 +110,7 @@ def open_backend(
     from napari_pvs.network.torch_backend import TorchBackend, fuse
 
     model, card = load(weights)
-    return TorchBackend(fuse(model), pick(device)), card
+    return TorchBackend(fuse(model), pick(device), precision), card
 
 
 def choose(name: BackendName, device: Device) -> Literal["torch", "openvino"]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_pvs.network.backend import Cpu
 from napari_pvs.network.config import NetworkConfig
-from napari_pvs.network.device import threads
+from napari_pvs.network.device import Precision, threads
 from napari_pvs.network.layout import fold
 from napari_pvs.network.openvino_graph import build
 from napari_pvs.scans.masks import Box
@@ -35,6 +35,8 @@ class OpenVinoBackend:
         The weights, as `read` gives them.
     config
         Of the network that they are for.
+    precision
+        ``auto``: bfloat16 where the processor computes in it; ``full``: float32.
 
     Raises
     ------
@@ -47,11 +49,18 @@ class OpenVinoBackend:
     small = 200_000
     device = Cpu()
 
-    def __init__(self, tensors: Mapping[str, NDArray[Any]], config: NetworkConfig):
+    def __init__(
+        self,
+        tensors: Mapping[str, NDArray[Any]],
+        config: NetworkConfig,
+        precision: Precision = "auto",
+    ):
         self.factor = config.factor
         self._config = config
         self._layers = fold(tensors)
         self._core = _core()
+        native = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self.precision = "bfloat16" if native and precision == "auto" else "float32"
         self._ready: dict[_Key, Any] = {}
 
     def probability(
@@ -79,7 +88,7 @@ class OpenVinoBackend:
                 del self._ready[next(iter(self._ready))]  # the oldest
             model = build(self._layers, self._config, key[0], sides)
             settings = {
-                "INFERENCE_PRECISION_HINT": "f32",
+                "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bfloat16" else "f32",
                 "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_NUM_THREADS": str(threads()),
                 # a pinned thread would wait for its core beside a training

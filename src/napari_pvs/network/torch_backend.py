@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.network.backend import GpuMemoryError
-from napari_pvs.network.device import pick, place
+from napari_pvs.network.device import Precision, bfloat16_runs, pick, place
 from napari_pvs.scans.masks import Box
 
 if TYPE_CHECKING:
@@ -42,13 +42,20 @@ class TorchBackend:
     device
         Where it runs. The network is brought there whenever it computes, because a call that
         ran out of memory may have left it on the CPU.
+    precision
+        ``auto``: 16 bits where the device computes in them; ``full``: float32.
     """
 
     name = "torch"
     limit = 1_600_000
 
-    def __init__(self, model: "M2SS", device: "torch.device"):
-        self.model = model
+    def __init__(self, model: "M2SS", device: "torch.device", precision: Precision = "auto"):
+        self.model, self._asked = model, precision
+        self.precision = "float32"
+        if precision == "auto" and device.type == "cuda":
+            self.precision = "float16"  # every GPU has it, and more digits than bfloat16
+        elif bfloat16_runs(device, precision):
+            self.precision = "bfloat16"
         self.factor = model.factor
         self.device = device
 
@@ -73,13 +80,15 @@ class TorchBackend:
 
     def on_cpu(self) -> "TorchBackend":
         """Return the same network on the CPU."""
-        return TorchBackend(self.model, pick("cpu"))
+        return TorchBackend(self.model, pick("cpu"), self._asked)
 
     def _compute(self, images: NDArray[np.float32], keep: Box | None) -> NDArray[np.float32]:
         import torch
 
         model, device = place(self.model, self.device), self.device
-        with torch.inference_mode(), torch.autocast(device.type, enabled=device.type == "cuda"):
+        kind = getattr(torch, self.precision)
+        fewer = torch.autocast(device.type, kind, enabled=self.precision != "float32")
+        with torch.inference_mode(), fewer:
             tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device)
             logits = model(tensor)[:, 0]
             if keep is not None:

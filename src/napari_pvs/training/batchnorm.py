@@ -19,6 +19,7 @@ class SharedBatchNorm(nn.BatchNorm3d):
         """Normalise (N, C, X, Y, Z) by mean and variance over all processes' N, X, Y, Z."""
         if not self.training:
             return super().forward(features)
+        kind, features = features.dtype, features.float()  # sums need the digits
         axes = (0, 2, 3, 4)
         here = features.new_tensor([features.numel() / features.shape[1]])
         sums = self.world.sum(torch.cat([features.sum(axes), here]))
@@ -28,7 +29,7 @@ class SharedBatchNorm(nn.BatchNorm3d):
         variance = self.world.sum(centred.square().sum(axes)) / count
         self._follow(mean.detach(), variance.detach() * count / (count - 1))
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return centred * scale[:, None, None, None] + self.bias[:, None, None, None]
+        return (centred * scale[:, None, None, None] + self.bias[:, None, None, None]).to(kind)
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napari_pvs.network.config import NetworkConfig
-from napari_pvs.network.device import Device
+from napari_pvs.network.device import Device, Precision
 
 PatchEdge = Annotated[int, Field(ge=8, le=128)]
 Method = Literal["supervised-mono", "supervised-multi", "semi-mono", "m2ss"]
@@ -130,6 +130,11 @@ class TrainingConfig(BaseModel):
     validate_every: int = Field(10, ge=1, description="Epochs between validations.")
     weights: Path | None = Field(None, description="Weights to start from, or 'starter'.")
     device: Device = Field("auto", description="auto, cpu, cuda or mps.")
+    precision: Precision = Field(
+        "auto",
+        description="auto: bfloat16 convolutions where the processor computes in them; "
+        "full: float32.",
+    )
 
     @property
     def network(self) -> NetworkConfig:

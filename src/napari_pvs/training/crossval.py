@@ -215,7 +215,7 @@ def _score(job: Job) -> list[SubjectScore]:
     from napari_pvs.training.wholescan import reader
 
     network, card = load_weights(job.out / BEST)
-    probability = reader(network, pick(job.config.device))
+    probability = reader(network, pick(job.config.device), precision=job.config.precision)
     config = SegmentConfig()
     found = {s.name: s for s in subjects(job.config.study)}
     scores = []

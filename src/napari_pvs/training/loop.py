@@ -208,7 +208,8 @@ class Run:
         progress, subjects = self.state.progress, self.cohort.validation
         self.events.write("phase", name="validation", epoch=epoch)
         state = self.state
-        result: Validation = validate(state.mean, subjects, state.device, self._alive, self.world)
+        where = state.device, self._alive, self.world, state.config.precision
+        result: Validation = validate(state.mean, subjects, *where)
         progress.threshold = result.threshold
         self.events.write(
             "validation",

@@ -75,7 +75,7 @@ class PseudoLabels:
             Called after every window.
         """
         drawn = self._drawn(epoch, subjects)
-        probability = reader(mean, device, alive)
+        probability = reader(mean, device, alive, self.config.precision)
 
         def make(subject: Loaded) -> None:
             found = shifted(probability(subject), threshold).astype(np.float16)

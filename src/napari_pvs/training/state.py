@@ -11,7 +11,7 @@ from torch import Tensor
 
 from napari_pvs.errors import InputError
 from napari_pvs.files import atomic
-from napari_pvs.network.device import place
+from napari_pvs.network.device import bfloat16_runs, place
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.distributed import ALONE, World
@@ -72,6 +72,11 @@ class State:
             self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay
         )
         self.progress = Progress()
+        self._half = bfloat16_runs(device, config.precision)
+
+    def autocast(self) -> torch.autocast:
+        """Context in which the network runs; what comes out may be bfloat16."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._half)
 
     def update(self, loss: Tensor) -> None:
         """Take one step down the loss, and move the running mean."""

@@ -49,7 +49,7 @@ def compute(
             extra, pseudo = augment(extra, pseudo, generator, unlabelled.share)
             extra = drop_modality(extra, config.modality_dropout, generator, unlabelled.share)
         images = torch.cat([images, extra])
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+    with state.autocast():
         logits = state.model(images).float()
     loss = supervised(logits[: len(label)], label, config, world=world)
     said: dict[str, Any] = {"supervised": float(loss.detach())}
@@ -72,7 +72,9 @@ def _pseudo(state: State, unlabelled: Patches) -> Tensor:
     if unlabelled.target is not None:
         return _to(state.device, unlabelled.target)
     model = state.model.eval()  # as it will be used, and without touching batch statistics
-    probability = torch.sigmoid(model(_to(state.device, unlabelled.images)).float())
+    with state.autocast():
+        logits = model(_to(state.device, unlabelled.images))
+    probability = torch.sigmoid(logits.float())
     model.train()
     return probability
 

@@ -10,6 +10,7 @@ import torch
 
 from napari_pvs.errors import InputError
 from napari_pvs.evaluation.overlap import Overlap, overlap
+from napari_pvs.network.device import Precision
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.network.weights import ModelCard, fingerprint, load, starter_path
 from napari_pvs.training.config import TrainingConfig
@@ -52,6 +53,7 @@ def validate(
     device: torch.device,
     alive: Callable[[], None] = lambda: None,
     world: World = ALONE,
+    precision: Precision = "auto",
 ) -> Validation:
     """Predict labelled subjects and find the best threshold.
 
@@ -67,8 +69,10 @@ def validate(
         Called after every window.
     world
         The processes that do it, each for its part of the subjects.
+    precision
+        As in `Predictor`.
     """
-    probability = reader(network, device, alive)
+    probability = reader(network, device, alive, precision)
 
     def row(subject: Loaded) -> list[Overlap]:
         if subject.label is None:

@@ -7,13 +7,19 @@ import torch
 from numpy.typing import NDArray
 
 from napari_pvs.inference.predictor import fuse, interior, run
+from napari_pvs.network.device import Precision
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.training.data import Loaded
 
 Answer = Callable[[Loaded], NDArray[np.float32]]
 
 
-def reader(network: M2SS, device: torch.device, alive: Callable[[], None] = lambda: None) -> Answer:
+def reader(
+    network: M2SS,
+    device: torch.device,
+    alive: Callable[[], None] = lambda: None,
+    precision: Precision = "auto",
+) -> Answer:
     """Make a network ready for many scans.
 
     Parameters
@@ -24,6 +30,8 @@ def reader(network: M2SS, device: torch.device, alive: Callable[[], None] = lamb
         Where to compute.
     alive
         Called after every window.
+    precision
+        As in `Predictor`.
 
     Returns
     -------
@@ -35,6 +43,6 @@ def reader(network: M2SS, device: torch.device, alive: Callable[[], None] = lamb
     def probability(subject: Loaded) -> NDArray[np.float32]:
         inside = interior(subject.brain, subject.voxel_size)
         images = subject.images.astype(np.float32)
-        return run(model, images, inside, device, progress=lambda *_: alive())
+        return run(model, images, inside, device, progress=lambda *_: alive(), precision=precision)
 
     return probability
