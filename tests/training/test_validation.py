@@ -35,6 +35,18 @@ def test_measures_at_the_best_threshold(make_study, tiny_model, tiny_weights):
     )
 
 
+def test_the_threshold_is_chosen_on_more_scans_than_are_validated(make_study, tiny_model):
+    first, second, third = (load(s) for s in subjects(make_study(3)))
+    third.label[:] = False  # no PVS anywhere: the more that is called one, the worse
+    alone = validate(tiny_model, [first], CPU)
+    found = validate(tiny_model, [first], CPU, more=[second, third])
+    assert set(found.subjects) == {"sub-01"}
+    assert found.threshold > alone.threshold
+    at = validate(tiny_model, [third, first], CPU, more=[second])
+    assert at.threshold == found.threshold
+    assert at.subjects["sub-01"] == found.subjects["sub-01"]
+
+
 def test_wants_labels(make_study, tiny_model):
     people = [load(s) for s in subjects(make_study(1, labelled=0))]
     with pytest.raises(ValueError, match="sub-01 is not labelled"):

@@ -127,6 +127,12 @@ class TrainingConfig(BaseModel):
         (),
         description="Subjects never to be touched; 1 in 10 persons where no validation is named.",
     )
+    threshold_scans: int = Field(
+        6,
+        ge=0,
+        description="The threshold is chosen on as many labelled scans: those of the validation, "
+        "and training scans where these are fewer.",
+    )
     validate_every: int = Field(10, ge=1, description="Epochs between validations.")
     weights: Path | None = Field(None, description="Weights to start from, or 'starter'.")
     device: Device = Field("auto", description="auto, cpu, cuda or mps.")

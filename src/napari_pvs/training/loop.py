@@ -209,7 +209,8 @@ class Run:
         self.events.write("phase", name="validation", epoch=epoch)
         state = self.state
         where = state.device, self._alive, self.world, state.config.precision
-        result: Validation = validate(state.mean, subjects, *where)
+        more = self.cohort.train[: max(0, state.config.threshold_scans - len(subjects))]
+        result: Validation = validate(state.mean, subjects, *where, more)
         progress.threshold = result.threshold
         self.events.write(
             "validation",

@@ -54,8 +54,12 @@ def validate(
     alive: Callable[[], None] = lambda: None,
     world: World = ALONE,
     precision: Precision = "auto",
+    more: Sequence[Loaded] = (),
 ) -> Validation:
     """Predict labelled subjects and find the best threshold.
+
+    Of two validation subjects the best threshold may be far from that of others: chosen on six
+    scans, four of them trained on, it gave .02 more DSC on unseen ones.
 
     Parameters
     ----------
@@ -71,6 +75,8 @@ def validate(
         The processes that do it, each for its part of the subjects.
     precision
         As in `Predictor`.
+    more
+        Labelled subjects that the threshold is chosen on beside those that are validated.
     """
     probability = reader(network, device, alive, precision)
 
@@ -80,9 +86,10 @@ def validate(
         found, volume = probability(subject), float(np.prod(subject.voxel_size))
         return [overlap(found >= t, subject.label, volume, subject.brain) for t in _THRESHOLDS]
 
-    rows = world.spread(row, subjects)
+    rows = world.spread(row, [*subjects, *more])
     dsc = np.array([[one.dsc for one in row] for row in rows])
     best = int(dsc.mean(0).argmax())
+    rows, dsc = rows[: len(subjects)], dsc[: len(subjects)]
     chosen = [row[best] for row in rows]
     return Validation(
         threshold=float(_THRESHOLDS[best]),
