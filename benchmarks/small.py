@@ -23,6 +23,7 @@ from napari_pvs.training.config import PAPER, TrainingConfig
 
 EDGE_MM = 76.8
 PVS = (60, 400)
+MEASURES = ("dsc", "avd_percent", "recall", "precision", "lenient_f1")
 SHORT: dict[str, Any] = {
     "epochs": 40,
     "steps": 10,

@@ -23,7 +23,7 @@ import numpy as np
 import records
 import torch
 from numpy.typing import NDArray
-from small import cohort, mean, measure, short
+from small import MEASURES, cohort, mean, measure, short
 
 from napari_pvs.evaluation.compare import SubjectScore, score
 from napari_pvs.evaluation.overlap import overlap
@@ -42,7 +42,6 @@ from napari_pvs.training.table1 import interval
 
 TESTED = 8
 VALIDATION = ("sub-11", "sub-12")
-MEASURES = ("dsc", "avd_percent", "recall", "precision", "lenient_f1")
 THRESHOLDS = np.arange(0.1, 0.96, 0.05)
 ROI = (32, 32, 32)
 

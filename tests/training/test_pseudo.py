@@ -5,7 +5,7 @@ import torch
 from napari_pvs.study.bids import subjects
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data import load
-from napari_pvs.training.pseudo import PseudoLabels, shifted
+from napari_pvs.training.pseudo import PseudoLabels, burden, shifted
 
 CPU = torch.device("cpu")
 
@@ -44,6 +44,26 @@ def test_maps_and_places_to_draw_from(tmp_path, scans, tiny_model):
         assert not found[~plain.brain].any()
         assert found.any()
         np.testing.assert_array_equal(ready.foreground, np.argwhere(found > 0.6))
+
+
+@pytest.mark.parametrize("wanted", [0.002, 0.02, 0.2])
+def test_as_much_is_called_pvs_as_is_wanted(tmp_path, scans, tiny_model, wanted):
+    labels = PseudoLabels(tmp_path, config())
+    labels.refresh(2, scans, tiny_model, 0.4, CPU, lambda: None)
+    plain = {s.name: labels.probability(s).astype(np.float32) for s in scans}
+    labels.refresh(2, scans, tiny_model, 0.4, CPU, lambda: None, wanted)
+    shares = [(labels.probability(s) > 0.5).sum() / s.brain.sum() for s in scans]
+    most = np.mean([(plain[s.name] > 0).sum() / s.brain.sum() for s in scans])
+    assert np.mean(shares) == pytest.approx(min(wanted, most), rel=0.25)
+    for scan in scans:  # the order of the voxels stays
+        before, after = plain[scan.name], labels.probability(scan).astype(np.float32)
+        assert before[after > 0.5].min() >= before[after < 0.5].max()
+
+
+def test_burden(make_study):
+    people = [load(s) for s in subjects(make_study(3, labelled=2))]
+    shares = [s.label.sum() / s.brain.sum() for s in people[:2]]
+    assert burden(people) == pytest.approx(np.mean(shares))
 
 
 def test_a_resumed_run_finds_them_again(tmp_path, scans, tiny_model):

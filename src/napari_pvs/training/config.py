@@ -30,6 +30,7 @@ PAPER: dict[str, Any] = {
     "confidence_pvs": 0.8,
     "consistency_weight": 1.0,
     "ramp_up": 0,
+    "align": False,
 }
 """What ``recipe="paper"`` sets where nothing else is said; the paper leaves the rest open."""
 
@@ -119,6 +120,11 @@ class TrainingConfig(BaseModel):
     )
     ramp_up: int = Field(
         10, ge=0, description="Epochs over which that weight rises from 0, after the warm-up."
+    )
+    align: bool = Field(
+        True,
+        description="Pseudo-label as large a share of the unlabelled brains PVS as the labels do "
+        "of the labelled ones, on average: another scanner's scans get lower probabilities.",
     )
     validation: tuple[str, ...] = Field(
         (), description="Subjects to validate on; 1 in 10 labelled persons where none is named."

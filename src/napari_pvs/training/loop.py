@@ -101,10 +101,13 @@ class Run:
             if pseudo.subjects or pseudo.reopen(epoch, scans):
                 return
             log.warning("The pseudo-labels are gone, or of other scans, and are made anew.")
+        from napari_pvs.training.pseudo import burden
+
         self.events.write("phase", name="pseudo-labels", epoch=epoch)
         state = self.state
         threshold = state.progress.threshold
-        pseudo.refresh(epoch, scans, state.mean, threshold, state.device, self._alive)
+        wanted = burden(self.cohort.train) if config.align else None
+        pseudo.refresh(epoch, scans, state.mean, threshold, state.device, self._alive, wanted)
         voxels = sum(len(s.foreground) for s in pseudo.subjects)
         self.events.write("pseudo_labels", scans=len(pseudo.subjects), pvs_voxels=voxels)
 

@@ -19,6 +19,9 @@ from napari_pvs.training.wholescan import reader
 
 log = logging.getLogger(__name__)
 
+_BINS = np.linspace(0, 1, 201)
+_THRESHOLDS = 0.02, 0.98
+
 
 class PseudoLabels:
     """Probabilities on disk, in the run's folder, of the scans that were drawn last.
@@ -55,6 +58,7 @@ class PseudoLabels:
         threshold: float,
         device: torch.device,
         alive: Callable[[], None],
+        burden: float | None = None,
     ) -> None:
         """Make pseudo-labels anew.
 
@@ -73,16 +77,29 @@ class PseudoLabels:
             Where to compute.
         alive
             Called after every window.
+        burden
+            Share of the brain that shall be above the threshold, mean over the scans, which then
+            takes the place of ``threshold``: distribution alignment (Berthelot et al., ReMixMatch,
+            ICLR 2020).
         """
         drawn = self._drawn(epoch, subjects)
         probability = reader(mean, device, alive, self.config.precision)
 
-        def make(subject: Loaded) -> None:
-            found = shifted(probability(subject), threshold).astype(np.float16)
-            with atomic(self.folder / f"{subject.name}.npy") as temporary:
-                np.save(temporary, found)
+        def make(subject: Loaded) -> NDArray[np.float64]:
+            found = probability(subject)
+            self._save(subject, found)
+            counts, _ = np.histogram(found[found > 0], _BINS)
+            return np.asarray(counts / max(1, subject.brain.sum()), np.float64)
 
-        self._world.spread(make, drawn)
+        shares = self._world.spread(make, drawn)
+        if burden is not None:
+            threshold = _aligned(np.mean(shares, 0), burden)
+
+        def shift(subject: Loaded) -> None:
+            found = np.load(self.folder / f"{subject.name}.npy").astype(np.float32)
+            self._save(subject, shifted(found, threshold))
+
+        self._world.spread(shift, drawn)
         about = json.dumps({"epoch": epoch, "subjects": [s.name for s in drawn]})
         self._world.lead(lambda: write_text(self.folder / "about.json", about + "\n"))
         self._world.together(lambda: self._open(drawn))
@@ -104,6 +121,10 @@ class PseudoLabels:
             return False
         return True
 
+    def _save(self, subject: Loaded, probability: NDArray[np.float32]) -> None:
+        with atomic(self.folder / f"{subject.name}.npy") as temporary:
+            np.save(temporary, probability.astype(np.float16))
+
     def _drawn(self, epoch: int, subjects: Sequence[Loaded]) -> list[Loaded]:
         rng = np.random.default_rng([self.config.seed, 3, epoch])
         count = min(self.config.refresh_scans, len(subjects))
@@ -120,6 +141,27 @@ class PseudoLabels:
             voxels = np.argwhere(values > self.config.confidence_pvs).astype(np.int16)
             ready.append(replace(subject, foreground=voxels))
         self._maps, self.subjects = maps, ready
+
+
+def burden(subjects: Sequence[Loaded]) -> float:
+    """Return the share of the brain that is PVS by the labels, mean over subjects."""
+    shares = [s.label.sum() / max(1, s.brain.sum()) for s in subjects if s.label is not None]
+    return float(np.mean(shares))
+
+
+def _aligned(shares: NDArray[np.float64], burden: float) -> float:
+    """Return the threshold above which lies a share of the brain.
+
+    Parameters
+    ----------
+    shares
+        Share of the brain in each of ``_BINS``.
+    burden
+        The share that is wanted.
+    """
+    above = shares[::-1].cumsum()[::-1]  # from the lower edge of each bin upwards
+    closest = int(np.abs(above - burden).argmin())
+    return float(np.clip(_BINS[closest], *_THRESHOLDS))
 
 
 def shifted(probability: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:

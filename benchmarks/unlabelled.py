@@ -1,0 +1,117 @@
+"""What unlabelled scans are worth, and what they could be worth at most.
+
+    python benchmarks/unlabelled.py SCENARIO --work WORK [--seeds 3]
+
+33 scans, cropped (`small.py`), some of them labelled, two of these for validation; tested on 8
+others of the unlabelled scans' site. Three trainings of the same length: on the labelled scans
+alone (``supervised-multi``), on these and the unlabelled ones (``m2ss``), and on all 33 with their
+labels, which no use of the unlabelled scans can be expected to beat. Scenarios:
+
+- same: 12 labelled, all of site A, as in the paper;
+- few: 4 labelled, all of site A;
+- mixed: 4 labelled, every scan of another scanner;
+- B: 12 labelled of site A, the others and the tested ones of site B (1 mm, other contrast);
+- elsewhere: the same with a site beyond all published contrasts, noisy and smoothed.
+
+Prints DSC, AVD, recall and paired differences over subjects; keeps them in ``results/``.
+"""
+
+import argparse
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import records
+from new_site import ELSEWHERE, runs
+from small import MEASURES, cohort, short
+
+from napari_pvs.phantom.sites import SITES
+from napari_pvs.training.table1 import interval
+
+SUBJECTS, TESTED = 33, 8
+VALIDATION = ("sub-11", "sub-12")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Site of the labelled scans and of the others, how many are labelled, seed of the cohort."""
+
+    labelled_site: str
+    site: str
+    labelled: int
+    seed: int
+
+
+SCENARIOS = {
+    "same": Scenario("A", "A", 12, 0),
+    "few": Scenario("A", "A", 4, 0),
+    "mixed": Scenario("random", "random", 4, 1100),
+    "B": Scenario("A", "B", 12, 100),
+    "elsewhere": Scenario("A", ELSEWHERE.name, 12, 1300),
+}
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments.add_argument("scenario", choices=list(SCENARIOS))
+    arguments.add_argument("--work", type=Path, required=True)
+    arguments.add_argument("--seeds", type=int, default=3)
+    given = arguments.parse_args()
+    SITES[ELSEWHERE.name] = ELSEWHERE
+    scenario, work = SCENARIOS[given.scenario], given.work / given.scenario
+    sites = (scenario.labelled_site,) * 12 + (scenario.site,) * (SUBJECTS - 12)
+    whole = cohort(work / "all", SUBJECTS, SUBJECTS, scenario.seed, sites)
+    part = with_labels(whole, work / "part", scenario.labelled)
+    test = cohort(work / "test", TESTED, TESTED, scenario.seed + 50, (scenario.site,))
+    rows = {
+        "labelled scans alone": (part, "supervised-multi"),
+        "with unlabelled ones (m2ss)": (part, "m2ss"),
+        "all labelled": (whole, "supervised-multi"),
+    }
+    begun, found = time.monotonic(), {}
+    for name, (study, method) in rows.items():
+        configs = [
+            short(study, method=method, seed=seed, validation=VALIDATION)
+            for seed in range(given.seeds)
+        ]
+        found[name] = runs(work / f"{study.name}-{method}", configs, test)
+    report(given.scenario, found, (time.monotonic() - begun) / 60)
+
+
+def report(scenario: str, found: dict[str, Any], minutes: float) -> None:
+    """Print the rows and their differences to the first, and keep them."""
+    first = next(iter(found.values()))
+    for name, row in found.items():
+        figures = ", ".join(f"{m} {row[m]:.3f}" for m in MEASURES)
+        gaps = np.array(row["subjects"]) - np.array(first["subjects"])
+        low, high = interval(gaps)
+        row["gain"] = {"mean": float(gaps.mean()), "low": low, "high": high}
+        seeds = ", ".join(f"{v:.3f}" for v in row["seeds"])
+        print(f"{name}: {figures}; DSC by seed {seeds}; {row['minutes']:.1f} min a run")
+        print(f"    DSC minus the first row's: {gaps.mean():+.3f}, 95 % interval {low} to {high}")
+    print(records.keep(f"unlabelled-{scenario}", found | {"minutes in all": minutes}))
+
+
+def with_labels(whole: Path, out: Path, count: int) -> Path:
+    """Copy a cohort, with the labels of the first subjects and of the validation's only."""
+    if not out.exists():
+        kept = {f"sub-{n + 1:02d}" for n in range(count - len(VALIDATION))} | set(VALIDATION)
+        building = out.with_name("building")
+        shutil.rmtree(building, ignore_errors=True)
+        skipped = shutil.ignore_patterns("cache", "runs")
+        shutil.copytree(whole, building, copy_function=os.link, ignore=skipped)
+        for folder in (building / "derivatives" / "labels").glob("sub-*"):
+            if folder.name not in kept:
+                shutil.rmtree(folder)
+        building.rename(out)
+    return out
+
+
+if __name__ == "__main__":
+    main()
