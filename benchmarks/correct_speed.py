@@ -1,4 +1,4 @@
-"""How fast correcting is at full size: clicks, threshold, table, review and autosave.
+"""How fast correcting is at full size: clicks, threshold, table, metrics, review and autosave.
 
     QT_QPA_PLATFORM=offscreen python benchmarks/correct_speed.py [--json FILE]
 
@@ -19,6 +19,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from qtpy.QtWidgets import QApplication
 from scipy import ndimage
 from skimage import measure, morphology
 
+from napari_pvs.evaluation.compare import score
 from napari_pvs.inference.candidates import candidates
 from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.nifti import Geometry
@@ -46,7 +48,10 @@ from napari_pvs.widgets.pvs_table import PvsTable
 from napari_pvs.widgets.session import session_of
 
 SHAPE, SIZE = (176, 192, 240), 0.8
-AIMS = {"click, network": 300, "click, map": 300, "threshold": 100, "table, 2,000 PVS": 1000}
+AIMS = {
+    "click, network": 300, "click, map": 300, "threshold": 100, "table, 2,000 PVS": 1000,
+    "all metrics": 200,
+}  # fmt: skip
 
 
 def main() -> None:
@@ -126,6 +131,9 @@ def measure_all(count: int, repeats: int) -> list[dict[str, Any]]:
     rows.append(timed("table after an edit", edit, repeats))
     shown, volume = to_display(probability), grid.voxel_volume
     rows.append(timed("review queue (thread)", lambda: candidates(mask, shown, 0.5, volume), 3))
+    moved, sizes = np.roll(mask, 1, 0), grid.voxel_size  # as prediction and reference differ
+    measures = partial(score, mask, moved, sizes, subject="", probability=shown)
+    rows.append(timed("all metrics", measures, repeats))
 
     autosave = autosave_of(session)
     told: list[str] = []

@@ -2,7 +2,8 @@
 
 Run it with ``python benchmarks/phantom_speed.py [--anatomy MAP ...] [--seeds 5]``. The first
 subject of an anatomy also reads it and loads libraries; the others are what a cohort costs. CPU
-seconds of the process are printed beside wall time, which a busy machine stretches.
+seconds of the process are printed beside wall time, which a busy machine stretches. The
+aim is 10 s.
 """
 
 import argparse

@@ -1,11 +1,12 @@
 """Where the time of `napari-pvs segment` goes.
 
     python benchmarks/profile_segment.py --t1 T1.nii.gz --t2 T2.nii.gz [--backend torch|openvino]
+        [--precision full]
 
 Prints, for one run in this process, seconds of wall clock and of the processor by stage, then what
 the network computed: windows, voxels beside those of the brain's interior and of the box around it,
-GFLOP, and GFLOP/s beside the peak of a matrix product on as many threads, measured just before and
-after. Give ``--again N`` for more runs in the same process; the first one compiles.
+GFLOP, and GFLOP/s beside the peak of a matrix product in the same precision on as many threads,
+measured just after. Give ``--again N`` for more runs in the same process; the first one compiles.
 
 On a machine that does other work read the processor's seconds: they count all threads, also those
 that wait spinning for another.
@@ -13,7 +14,6 @@ that wait spinning for another.
 
 import argparse
 import gc
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -25,11 +25,13 @@ from typing import Any
 STARTED = time.perf_counter(), time.process_time()
 
 import numpy as np  # noqa: E402
+import processes  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 from napari_pvs.inference import outputs, predictor, segment  # noqa: E402
 from napari_pvs.inference.config import SegmentConfig  # noqa: E402
 from napari_pvs.network.config import NetworkConfig  # noqa: E402
+from napari_pvs.network.device import threads  # noqa: E402
 from napari_pvs.scans import scan as scans  # noqa: E402
 from napari_pvs.scans.masks import Box, bounding_box  # noqa: E402
 
@@ -77,6 +79,7 @@ def main() -> None:
     parser.add_argument("--t2", type=Path)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--backend", default="auto")
+    parser.add_argument("--precision", default="auto")
     parser.add_argument("--windows", default="fast")
     parser.add_argument("--again", type=int, default=0)
     given = parser.parse_args()
@@ -86,6 +89,7 @@ def main() -> None:
         t2=given.t2,
         weights=given.weights,
         backend=given.backend,
+        precision=given.precision,
         windows=given.windows,
     )
     for number in range(given.again + 1):
@@ -96,10 +100,11 @@ def main() -> None:
         print(flush=True)
 
 
-def one(config: SegmentConfig, clock: Clock) -> tuple[NetworkConfig, str]:
-    """Segment, and tell which network ran in which backend."""
+def one(config: SegmentConfig, clock: Clock) -> tuple[NetworkConfig, str, str]:
+    """Segment, and tell which network ran in which backend and precision."""
+    chosen = config.device, config.windows, config.backend, config.precision
     with clock.stage("weights, backend"):
-        made = predictor.Predictor(config.weights, config.device, config.windows, config.backend)
+        made = predictor.Predictor(config.weights, *chosen)
     watched(made, clock)
     with watching(clock), tempfile.TemporaryDirectory() as folder:
         with clock.stage("load"):
@@ -108,7 +113,7 @@ def one(config: SegmentConfig, clock: Clock) -> tuple[NetworkConfig, str]:
             result = segment.segment_scan(scan, config, made)
         with clock.stage("writing"):
             outputs.write(result, Path(folder), config)
-    return made.card.network, made.backend.name
+    return made.card.network, made.backend.name, made.backend.precision
 
 
 def watched(made: predictor.Predictor, clock: Clock) -> None:
@@ -158,15 +163,14 @@ def watching(clock: Clock) -> Iterator[None]:
             setattr(owner, name, function)
 
 
-def report(clock: Clock, network: NetworkConfig, backend: str) -> None:
+def report(clock: Clock, network: NetworkConfig, backend: str, precision: str) -> None:
     """Print one run."""
     print(f"{'stage':18} {'wall s':>8} {'cpu s':>8}")
     for name, (wall, cpu) in clock.spent.items():
         print(f"{name:18} {wall:8.2f} {cpu:8.2f}")
     total = [sum(v[i] for n, v in clock.spent.items() if n[0] != " ") for i in (0, 1)]
     print(f"{'whole':18} {total[0]:8.2f} {total[1]:8.2f}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"peak memory {peak:.2f} GB")
+    print(f"peak memory {processes.peak_mb() / 1024:.2f} GB")
     voxels = sum(int(shape[0] * np.prod(shape[2:])) for shape, _ in clock.calls)
     work = sum(operations(network, *call, backend == "openvino") for call in clock.calls) / 1e9
     seconds = clock.spent["  network"][0]
@@ -175,9 +179,9 @@ def report(clock: Clock, network: NetworkConfig, backend: str) -> None:
         f"{voxels / clock.interior:.2f} of the interior, {voxels / clock.box:.2f} of its box"
     )
     limit = operations(network, (1, 2, clock.box, 1, 1), None, False) / 1e9
-    rate = matmul_peak()
+    rate = matmul_peak(precision)
     print(
-        f"{backend}: {work:.0f} GFLOP at {work / seconds:.0f} GFLOP/s; matrix product "
+        f"{backend}, {precision}: {work:.0f} GFLOP at {work / seconds:.0f} GFLOP/s; matrix product "
         f"{rate:.0f} GFLOP/s; one pass over the box {limit:.0f} GFLOP, {limit / rate:.2f} s, "
         f"the network took {seconds * rate / limit:.1f} of it"
     )
@@ -204,9 +208,12 @@ def operations(
     return float(total)
 
 
-def matmul_peak() -> float:
-    """GFLOP/s of a float32 matrix product in NumPy, best of several."""
-    left, right = np.random.default_rng(0).random((2, PEAK, PEAK), np.float32)
+def matmul_peak(precision: str) -> float:
+    """GFLOP/s of a matrix product, best of several."""
+    import torch  # which OpenVINO does without: not before the run
+
+    torch.set_num_threads(threads())
+    left, right = torch.randn(2, PEAK, PEAK).to(getattr(torch, precision))
     best = float("inf")
     for _ in range(5):
         start = time.perf_counter()

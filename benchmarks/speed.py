@@ -7,92 +7,93 @@ voxels and, where given, a real scan. Contenders run one after the other, each i
 own, on the same normalised images with the same network and weights (nnU-Net: its own planned
 network), and with as many threads:
 
-- ours: ``fast`` windows by each backend that is installed, and the ``paper``'s grid;
+- ours: ``fast`` windows by each backend, and the ``paper``'s grid, in the precision that is chosen
+  for this processor and in full precision;
 - MONAI's sliding_window_inference (32³, overlap .5, Gaussian, the best of three batch sizes), on
-  the whole volume as it is used, on the brain's box only, and compiled;
-- TorchIO's GridSampler and GridAggregator, with the same patches;
-- nnU-Net v2's predictor without mirroring (``--nnunet``: the Python of an environment that has it).
+  the whole volume as it is used, under bfloat16 autocast, compiled, and on the brain's box only;
+- TorchIO's GridSampler and GridAggregator, with the same patches, the best of three batch sizes;
+- nnU-Net v2's predictor without mirroring (``--nnunet``: the Python of an environment that has it);
+- the whole command ``napari-pvs segment``, from files to files.
 
 The limit is one pass over the brain's voxels at the measured peak of matrix products. Prints
-median, range, ratio to ours, peak memory and DSC; keeps them in ``results/``.
+median, range, ratio to ours, peak memory and DSC; keeps them in ``results/``. What was measured is
+kept in WORK too, and not measured again: a run that was stopped goes on, and one can be done in
+parts (``--volumes whole``, ``--contenders MONAI``). ``--again`` measures anew.
 """
 
 import argparse
 import json
 import os
-import resource
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import processes
 import records
+from contenders import OURS, PEERS
 from numpy.typing import NDArray
 
-OURS = ("ours, openvino", "ours, torch", "ours, paper's grid")
-PEERS = ("MONAI", "MONAI, brain box", "MONAI, compiled", "TorchIO")
 EDGES = {"half": 1.008, "whole": 0.8, "double": 0.635}
-Run = Callable[[], NDArray[np.float32]]
+COMMAND = "whole command"
+HERE = Path(__file__).parent
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    arguments.add_argument("--work", type=Path)
+    arguments.add_argument("--work", type=Path, required=True)
     arguments.add_argument("--repeats", type=int, default=3)
-    arguments.add_argument("--volumes", nargs="+", default=list(EDGES))
-    arguments.add_argument("--contenders", nargs="+", default=[*OURS, *PEERS])
+    arguments.add_argument("--volumes", nargs="*", default=list(EDGES))
+    arguments.add_argument("--contenders", nargs="+", default=[*OURS, *PEERS, COMMAND])
     arguments.add_argument("--nnunet", type=Path, help="Python of an environment with nnunetv2")
     arguments.add_argument("--t1", type=Path)
     arguments.add_argument("--t2", type=Path)
-    arguments.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    arguments.add_argument("--again", action="store_true", help="measure anew")
     given = arguments.parse_args()
-    if given.one:
-        contend(given.one[0], Path(given.one[1]), given.repeats)
-        return
     given.work.mkdir(parents=True, exist_ok=True)
-    peak = matmul_peak()
-    print(f"matmul peak {peak / 1e9:.0f} GFLOP/s; network {flop_per_voxel() / 1e3:.0f} kFLOP/voxel")
-    volumes = {name: phantom(given.work / f"{name}.npz", EDGES[name]) for name in given.volumes}
+    rates = peaks(given)
+    print(f"network {flop_per_voxel() / 1e3:.0f} kFLOP/voxel; peak of matrix products, GFLOP/s:")
+    print(", ".join(f"{kind} {rate / 1e9:.0f}" for kind, rate in rates.items()), flush=True)
+    volumes = {name: phantom(given.work, name) for name in given.volumes}
     if given.t1 or given.t2:
-        volumes[(given.t1 or given.t2).name.split(".")[0]] = real(given)
-    kept: dict[str, Any] = {"matmul_peak": peak, "flop_per_voxel": flop_per_voxel()}
-    for name, path in volumes.items():
-        kept[name] = compare(name, path, given, peak)
+        name = (given.t1 or given.t2).name.split(".")[0]
+        volumes[name] = real(given, name)
+    kept: dict[str, Any] = {"matmul_peak": rates, "flop_per_voxel": flop_per_voxel()}
+    for name, scans in volumes.items():
+        kept[name] = compare(name, scans, given, rates)
     print(records.keep("speed", kept))
 
 
-def compare(name: str, path: Path, given: argparse.Namespace, peak: float) -> dict[str, Any]:
+def compare(
+    name: str, scans: dict[str, Path], given: argparse.Namespace, rates: dict[str, float]
+) -> dict[str, Any]:
     """Let all contenders segment one volume, and print the table."""
-    data = np.load(path)
-    inside = int(data["brain"].sum())
-    limit = inside * flop_per_voxel() / peak
-    shape = "x".join(map(str, data["brain"].shape))
-    print(f"\n{name}: {shape}, {inside / 1e6:.2f} M voxels of brain, limit {limit:.2f} s")
+    brain = np.load(given.work / f"{name}.npz")["brain"]
+    inside = int(brain.sum())
+    limits = {kind: inside * flop_per_voxel() / rate for kind, rate in rates.items()}
+    shape = "x".join(map(str, brain.shape))
+    said = ", ".join(f"{seconds:.2f} s ({kind})" for kind, seconds in limits.items())
+    print(f"\n{name}: {shape}, {inside / 1e6:.2f} M voxels of brain, limit {said}")
+    names = [*given.contenders, *(["nnU-Net"] if given.nnunet else [])]
     rows: dict[str, Any] = {}
-    for contender in given.contenders:
-        rows[contender] = ask([sys.executable, __file__, "--one", contender, str(path)], given)
-    if given.nnunet:
-        helper = Path(__file__).with_name("nnunet_predictor.py")
-        work = given.work / f"nnunet-{name}"
-        rows["nnU-Net"] = ask([str(given.nnunet), str(helper), str(path), str(work)], given)
+    for contender in names:
+        rows[contender] = kept_row(contender, name, scans, given)
+        print(f"  {contender}: {words(rows[contender])}", file=sys.stderr, flush=True)
     medians = {k: statistics.median(row["seconds"]) for k, row in rows.items() if "seconds" in row}
-    ours = min(medians[k] for k in OURS if k in medians)
+    ours = min((medians[k] for k in OURS if k in medians), default=float("nan"))
     print("contender\tmedian s\trange\tratio to ours\tpeak MB\tDSC\tnote")
     for contender, row in rows.items():
         if contender not in medians:
             print(contender, row["failed"], sep="\t")
             continue
-        seconds = row["seconds"]
         print(
             contender,
             f"{medians[contender]:.2f}",
-            f"{min(seconds):.2f}-{max(seconds):.2f}",
+            f"{min(row['seconds']):.2f}-{max(row['seconds']):.2f}",
             f"{medians[contender] / ours:.2f}",
             f"{row['peak_mb']:.0f}",
             f"{row['dsc']:.4f}" if row.get("dsc") is not None else "-",
@@ -100,139 +101,82 @@ def compare(name: str, path: Path, given: argparse.Namespace, peak: float) -> di
             sep="\t",
             flush=True,
         )
-    print(f"ours / limit {ours / limit:.2f}")
-    return {"limit": limit, "brain_voxels": inside, "shape": shape, "rows": rows}
+    ratios = ", ".join(f"{ours / seconds:.2f} ({kind})" for kind, seconds in limits.items())
+    print(f"ours / limit: {ratios}")
+    return {"limit": limits, "brain_voxels": inside, "shape": shape, "rows": rows}
 
 
-def ask(command: list[str], given: argparse.Namespace) -> dict[str, Any]:
-    """Run a contender as a process of its own; its last line is what it measured."""
-    repeats = ["--repeats", str(given.repeats)] if "--one" in command else [str(given.repeats)]
-    done = subprocess.run([*command, *repeats], capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no word"])[-1]
-        return {"failed": f"exit code {done.returncode}: {reason}"}
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
+def words(row: dict[str, Any]) -> str:
+    """A row in short, while the others run."""
+    return row.get("failed") or ", ".join(f"{seconds:.2f}" for seconds in row["seconds"]) + " s"
 
 
-def contend(name: str, path: Path, repeats: int) -> None:
-    """Measure one contender: a warm-up, then repeats."""
-    data = np.load(path)
-    images, brain = data["images"], data["brain"]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    run, note = contender(name, images, brain)
-    probability = run()
-    seconds = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        probability = run()
-        seconds.append(time.perf_counter() - begun)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = {"seconds": seconds, "peak_mb": peak / 1024, "before_mb": before / 1024, "note": note}
-    if data["truth"].any():
-        found["dsc"] = dsc(probability * brain, data["truth"], data["voxel_size"])
-    print(json.dumps(found))
+def kept_row(
+    contender: str, name: str, scans: dict[str, Path], given: argparse.Namespace
+) -> dict[str, Any]:
+    """What was measured before, or is now; a failure is tried again."""
+    path = given.work / "rows" / f"{name}, {contender}.json"
+    if path.exists() and not given.again:
+        kept: dict[str, Any] = json.loads(path.read_text())
+        if len(kept["seconds"]) >= given.repeats:
+            return kept
+    row = measure(contender, name, scans, given)
+    if "failed" not in row:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(row))
+    return row
 
 
-def contender(name: str, images: NDArray[np.float32], brain: NDArray[np.bool_]) -> tuple[Run, str]:
-    """Return what computes the probability, and a word on it."""
-    from napari_pvs.inference.predictor import Predictor
-
-    if name.startswith("ours"):
-        backend, windows = ("auto", "paper") if "paper" in name else (name.split(", ")[1], "fast")
-        predictor = Predictor(windows=windows, backend=backend)
-        return lambda: predictor.predict_array(images, brain), ""
-    import torch
-
-    from napari_pvs.network.torch_backend import fuse
-    from napari_pvs.network.weights import load, starter_path
-
-    model = fuse(load(starter_path())[0])
-    if "compiled" in name:
-        model = torch.compile(model)
-    where: tuple[slice, ...] = (slice(None),) * 3
-    if "box" in name:
-        from napari_pvs.scans.masks import bounding_box
-
-        where = bounding_box(brain)
-    shown = torch.from_numpy(np.ascontiguousarray(images[(slice(None), *where)]))
-
-    def whole(part: Any) -> NDArray[np.float32]:
-        out = np.zeros(brain.shape, np.float32)
-        out[where] = part
-        return out
-
-    if name == "TorchIO":
-        return lambda: whole(torchio(model, shown)), "batches of 8"
-    from monai.inferers import sliding_window_inference
-
-    def slide(batch: int, part: Any = shown) -> Any:
-        with torch.inference_mode():
-            found = sliding_window_inference(part[None], (32,) * 3, batch, model, 0.5, "gaussian")
-            return torch.sigmoid(found)[0, 0].numpy()
-
-    corner = shown[:, :96, :96, :96]
-    timed = {}
-    for batch in (1, 4, 16):
-        slide(batch, corner)
-        begun = time.perf_counter()
-        slide(batch, corner)
-        timed[batch] = time.perf_counter() - begun
-    best = min(timed, key=lambda batch: timed[batch])
-    return lambda: whole(slide(best)), f"batches of {best}"
+def measure(
+    contender: str, name: str, scans: dict[str, Path], given: argparse.Namespace
+) -> dict[str, Any]:
+    """Measure one contender in a process of its own."""
+    volume, repeats = str(given.work / f"{name}.npz"), str(given.repeats)
+    if contender == "nnU-Net":
+        work = str(given.work / f"nnunet-{name}")
+        helper = str(HERE / "nnunet_predictor.py")
+        return processes.ask([str(given.nnunet), helper, volume, work, repeats])
+    if contender != COMMAND:
+        helper = str(HERE / "contenders.py")
+        return processes.ask([sys.executable, helper, contender, volume, repeats])
+    command = [sys.executable, "-m", "napari_pvs", "segment", "--overwrite"]
+    command += [word for key, path in scans.items() for word in (f"--{key}", str(path))]
+    command += ["--out", str(given.work / f"out-{name}")]
+    runs = [processes.timed(command) for _ in range(given.repeats + 1)]  # the first warms the disk
+    failed = next((run for run in runs if "failed" in run), None)
+    seconds = [run.get("seconds") for run in runs[1:]]
+    return failed or {"seconds": seconds, "peak_mb": max(run["peak_mb"] for run in runs)}
 
 
-def torchio(model: Any, images: Any) -> Any:
-    """Run a network by TorchIO's sampler and aggregator."""
-    import torch
-    import torchio as tio
-
-    subject = tio.Subject(image=tio.ScalarImage(tensor=images))
-    sampler = tio.inference.GridSampler(subject, 32, 16)
-    aggregator = tio.inference.GridAggregator(sampler, overlap_mode="hann")
-    loader = tio.SubjectsLoader(sampler, batch_size=8)
-    with torch.inference_mode():
-        for batch in loader:
-            found = torch.sigmoid(model(batch["image"][tio.DATA]))
-            aggregator.add_batch(found, batch[tio.LOCATION])
-        return aggregator.get_output_tensor()[0].numpy()
-
-
-def dsc(
-    probability: NDArray[np.float32], truth: NDArray[np.bool_], size: NDArray[np.float64]
-) -> float:
-    """DSC at the weights' threshold."""
-    from napari_pvs.evaluation.overlap import overlap
-    from napari_pvs.network.weights import read, starter_path
-
-    threshold = read(starter_path())[1].threshold_for(("T1", "T2"))
-    return float(overlap(probability >= threshold, truth, float(np.prod(size))).dsc)
-
-
-def phantom(path: Path, edge: float) -> Path:
-    """Make the head of seed 9300 with voxels of an edge in mm, unless it is there."""
+def phantom(work: Path, name: str) -> dict[str, Path]:
+    """Make the head of seed 9300 in the voxel size of a name, unless it is there."""
     from napari_pvs.phantom.cohort import make
     from napari_pvs.phantom.config import PhantomConfig
     from napari_pvs.phantom.sites import SITES
+    from napari_pvs.scans.nifti import Geometry, write_like
     from napari_pvs.scans.scan import Scan
 
-    if not path.exists():
+    scans = {key: work / f"{name}_{key}.nii.gz" for key in ("t1", "t2")}
+    if not all(path.exists() for path in (work / f"{name}.npz", *scans.values())):
+        edge = EDGES[name]
         SITES["benchmark"] = SITES["A"].model_copy(update={"voxel_size": ((edge, edge),) * 3})
         config = PhantomConfig(subjects=1, labelled=0, seed=9300, sites=("benchmark",))
         subject = make(config, 0)
+        like = Geometry.from_affine(subject.t1.shape, subject.affine)
+        for key, image in (("t1", subject.t1), ("t2", subject.t2)):
+            write_like(scans[key], np.rint(image).astype(np.int32), like)
         scan = Scan.from_arrays(subject.t1, subject.t2, subject.affine, brain=subject.brain)
-        save(path, scan, subject.instances > 0)
-    return path
+        save(work / f"{name}.npz", scan, subject.instances > 0)
+    return scans
 
 
-def real(given: argparse.Namespace) -> Path:
+def real(given: argparse.Namespace, name: str) -> dict[str, Path]:
     """Prepare a real scan; there is no truth."""
     from napari_pvs.scans.scan import load_scan
 
     scan = load_scan(given.t1, given.t2)
-    path = given.work / "real.npz"
-    save(path, scan, np.zeros(scan.brain.shape, bool))
-    return path
+    save(given.work / f"{name}.npz", scan, np.zeros(scan.brain.shape, bool))
+    return {key: path for key, path in (("t1", given.t1), ("t2", given.t2)) if path}
 
 
 def save(path: Path, scan: Any, truth: NDArray[np.bool_]) -> None:
@@ -244,16 +188,21 @@ def save(path: Path, scan: Any, truth: NDArray[np.bool_]) -> None:
     np.savez(path, images=scan.normalised(), brain=brain, truth=truth, voxel_size=size)
 
 
-def matmul_peak() -> float:
-    """Operations a second of float32 matrix products, the best of ten."""
+def peaks(given: argparse.Namespace) -> dict[str, float]:
+    """Operations a second of matrix products, the best of all runs in WORK, ten each."""
     import torch
 
-    size, best = 2048, 0.0
-    one, two = torch.randn(size, size), torch.randn(size, size)
-    for _ in range(10):
-        begun = time.perf_counter()
-        torch.mm(one, two)
-        best = max(best, 2 * size**3 / (time.perf_counter() - begun))
+    path = given.work / "peaks.json"
+    best: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+    size = 2048
+    for kind in ("float32", "bfloat16"):
+        one, two = (torch.randn(size, size).to(getattr(torch, kind)) for _ in range(2))
+        for _ in range(10):
+            begun = time.perf_counter()
+            torch.mm(one, two)
+            rate = 2 * size**3 / (time.perf_counter() - begun)
+            best[kind] = max(best.get(kind, 0.0), rate)
+    path.write_text(json.dumps(best))
     return best
 
 
