@@ -119,7 +119,7 @@ class TrainingConfig(BaseModel):
         0.5, ge=0, description="Weight of the loss on unlabelled patches."
     )
     ramp_up: int = Field(
-        10, ge=0, description="Epochs over which that weight rises from 0, after the warm-up."
+        40, ge=0, description="Epochs over which that weight rises from 0, after the warm-up."
     )
     align: bool = Field(
         True,
