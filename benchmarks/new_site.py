@@ -36,6 +36,7 @@ ELSEWHERE = Site(
     snr=(10, 13),
     smoothing=(1.3, 1.6),
 )
+SITES[ELSEWHERE.name] = ELSEWHERE  # here, so that processes that make subjects know it
 RULE = 0.15  # share of a voxel from which that site's rater marks it; 0.4 elsewhere
 
 
@@ -61,7 +62,6 @@ def main() -> None:
 
 def corrected(work: Path, seeds: int, epochs: int) -> dict[str, Any]:
     """Aim: a few corrected scans make the starter weights fit for a new site."""
-    SITES[ELSEWHERE.name] = ELSEWHERE
     for name, count, seed in (("study", 3, 300), ("test", TESTED, 400)):
         if not (work / name / "dataset_description.json").exists():
             config = PhantomConfig(

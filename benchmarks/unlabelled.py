@@ -29,7 +29,6 @@ import records
 from new_site import ELSEWHERE, runs
 from small import MEASURES, cohort, short
 
-from napari_pvs.phantom.sites import SITES
 from napari_pvs.training.table1 import interval
 
 SUBJECTS, TESTED = 33, 8
@@ -63,7 +62,6 @@ def main() -> None:
     arguments.add_argument("--work", type=Path, required=True)
     arguments.add_argument("--seeds", type=int, default=3)
     given = arguments.parse_args()
-    SITES[ELSEWHERE.name] = ELSEWHERE
     scenario, work = SCENARIOS[given.scenario], given.work / given.scenario
     sites = (scenario.labelled_site,) * 12 + (scenario.site,) * (SUBJECTS - 12)
     whole = cohort(work / "all", SUBJECTS, SUBJECTS, scenario.seed, sites)
