@@ -53,6 +53,13 @@ def test_wants_labels(make_study, tiny_model):
         validate(tiny_model, people, CPU)
 
 
+def test_in_words():
+    plain = Validation(0.65, 0.5, 12.4, 0.4, {"sub-01": 0.5})
+    assert str(plain) == "DSC 0.500, AVD 12 %, recall 0.40, threshold 0.65"
+    empty = Validation(0.65, 1.0, None, None, {"sub-01": 1.0})
+    assert str(empty) == "DSC 1.000, AVD undefined, recall undefined, threshold 0.65"
+
+
 def test_card(make_study):
     people = [load(s) for s in subjects(make_study(1))]
     result = Validation(0.65, 0.5, None, 0.4, {"sub-01": 0.5})

@@ -222,7 +222,7 @@ class Run:
             subjects=result.subjects,
             **result.measures,
         )
-        log.info("epoch %d: validation %s", epoch, result.measures)
+        log.info("epoch %d: validation %s", epoch, result)
         better = progress.best is None or result.dsc > progress.best
         self.world.lead(lambda: self._publish(epoch, result, (LAST, BEST) if better else (LAST,)))
         if better:

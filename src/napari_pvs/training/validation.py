@@ -41,6 +41,11 @@ class Validation:
     recall: float | None
     subjects: dict[str, float]
 
+    def __str__(self) -> str:
+        avd = "undefined" if self.avd_percent is None else f"{self.avd_percent:.0f} %"
+        recall = "undefined" if self.recall is None else f"{self.recall:.2f}"
+        return f"DSC {self.dsc:.3f}, AVD {avd}, recall {recall}, threshold {self.threshold:.2f}"
+
     @property
     def measures(self) -> dict[str, float | None]:
         """DSC, AVD and recall."""
