@@ -1,25 +1,27 @@
 """How long the viewer stands still: the longest gap of its event loop, phase by phase.
 
-    xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/event_loop.py [--json FILE]
+    xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/event_loop.py
 
-A real window with the real docks. A timer of 5 ms notes when it is late while a subject of a
-synthetic study is loaded, segmented, edited (autosave) and while the study is trained on by the
-detached headless process, followed by the Train dock. Beside each stands the same work in
-napari's ``thread_worker``, called as a plugin would that has no process of its own. Gaps in ms;
-the aim is 50. What the docks do to the viewer itself, such as handing a volume to the graphics
-card, is in both. Also the memory of napari after each of --subjects subjects segmented in a row.
+A real window with the real docks. A timer of 5 ms notes when it is late while subjects of a
+synthetic study are loaded, segmented, edited (autosave) and while a study is trained on by the
+detached headless process, which the Train dock follows. Beside each stands the same work in
+napari's ``thread_worker``, called as a plugin would that has no process of its own, and what
+napari needs alone: the same layers added to a viewer without our docks, voxels set in one. In each
+viewer the first layer of a kind is a phase of its own: programs of the graphics card are compiled
+then. Gaps in ms; the aim is 50. ``processor`` is the most that the viewer's own thread worked in
+one gap, ``collection`` the longest full collection of Python's garbage.
+
+Also the memory of napari after each of --subjects subjects segmented in a row. The result is kept
+in `results/event-loop.json`.
 """
 
 import argparse
 import contextlib
 import gc
-import json
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,51 +31,18 @@ os.environ["XDG_CONFIG_HOME"] = os.environ["XDG_DATA_HOME"]
 import napari
 import numpy as np
 import psutil
+from gaps import AIM_MS, Gaps, done, live, table, until, until_true
 from napari.qt.threading import thread_worker
-from qtpy.QtCore import QEventLoop, QObject, Qt, QTimer
+from qtpy.QtCore import QTimer
+from records import keep
 
 from napari_pvs.phantom.cohort import write_cohort
 from napari_pvs.phantom.config import PhantomConfig
+from napari_pvs.scans.scan import Scan, load_scan
 from napari_pvs.study.bids import StudySubject, subjects
 from napari_pvs.training.config import TrainingConfig
 
-AIM_MS = 50
-STEP_MS = 5
-
-
-class Gaps(QObject):
-    """Notes how late a timer is that should come every 5 ms."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._timer = QTimer(self)
-        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
-        self._timer.timeout.connect(self._note)
-        self._last = 0.0
-        self.gaps: list[float] = []
-
-    def _note(self) -> None:
-        now = time.perf_counter()
-        self.gaps.append(1000 * (now - self._last))
-        self._last = now
-
-    @contextlib.contextmanager
-    def during(self, phase: str, kind: str, rows: list[dict[str, Any]]) -> Any:
-        """Measure while the body runs, and add a row."""
-        live(0.3)  # what came before has its say first
-        self.gaps, self._last = [], time.perf_counter()
-        begun = self._last
-        self._timer.start(STEP_MS)
-        yield
-        self._timer.stop()
-        self._note()
-        gaps = np.array(self.gaps)
-        rows.append({
-            "phase": phase, "kind": kind, "longest": float(gaps.max()),
-            "second": float(np.sort(gaps)[-2]) if len(gaps) > 1 else 0.0,
-            "late": int((gaps > AIM_MS).sum()), "seconds": time.perf_counter() - begun,
-        })  # fmt: skip
-        print(f"  {phase}, {kind}: {rows[-1]['longest']:.0f} ms", flush=True)
+Row = dict[str, Any]
 
 
 def main() -> None:
@@ -86,7 +55,6 @@ def main() -> None:
     arguments.add_argument("--size", type=float, nargs=3, default=(140.8, 192.0, 153.6),
                            metavar="MM", help="Field of view of the subjects.")  # fmt: skip
     arguments.add_argument("--no-threads", action="store_true", help="The docks alone.")
-    arguments.add_argument("--json", type=Path)
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         study = Path(folder) / "study"
@@ -97,66 +65,96 @@ def main() -> None:
         # tiny, and of its own: training is to last, not to learn
         small = Path(folder) / "small"
         write_cohort(PhantomConfig(**three, field_of_view=(64, 64, 48), pvs=(20, 20)), small)
-        load_before = os.getloadavg()
+        load_before = os.getloadavg()[0]
         viewer = napari.Viewer(show=True)
         viewer.window.resize(1280, 860)
         try:
             rows, memory = measure(viewer, study, small, given)
         finally:
             viewer.close()
-    report(rows, memory, load_before)
-    if given.json:
-        about = {"machine": platform.platform(), "cpus": os.cpu_count(), "load": load_before}
-        about["versions"] = {n: version(n) for n in ("napari", "qtpy", "numpy", "torch")}
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        content = {**about, "rows": rows, "memory_mb": memory}
-        given.json.write_text(json.dumps(content, indent=1) + "\n")
+    print(f"\nload before: {load_before:.1f} on {os.cpu_count()} CPUs; ms, aim {AIM_MS}")
+    print(table(rows))
+    print("memory, MB:", ", ".join(f"{told} {size:.0f}" for told, size in memory.items()))
+    keep("event-loop", {"load_before": load_before, "gaps_ms": rows, "memory_mb": memory})
 
 
-def measure(viewer: Any, study: Path, small: Path, given: Any) -> tuple[list[Any], list[float]]:
-    """Go through the phases by the docks, then by threads, then segment many."""
-    rows: list[dict[str, Any]] = []
+def measure(
+    viewer: Any, study: Path, small: Path, given: Any
+) -> tuple[list[Row], dict[str, float]]:
+    """Go through the phases alone, by the docks and by threads, and segment many between."""
+    rows: list[Row] = []
     gaps = Gaps()
+    first, second, third = people = subjects(study)
+    alone(viewer, gaps, load_scan(first.t1, first.t2, first.brain), rows)
     docks = {
         name: viewer.window.add_plugin_dock_widget("napari-pvs", name, tabify=at > 0)[1]
-        for at, name in enumerate(("Load", "Segment", "Correct", "Train"))
+        for at, name in enumerate(("Load", "Segment", "Correct", "Metrics", "Train"))
     }
     load, segment = docks["Load"], docks["Segment"]
-    first, second, *_ = people = subjects(study)
     live(1)
     with gaps.during("idle", "docks", rows):
         live(3)
-    # shaders are compiled and modules imported once
     for phase, one in (("first load", second), ("load", first)):
         with gaps.during(phase, "docks", rows):
             load.load_subject(one)
             until(load._job.ended)
-    with gaps.during("segment", "docks", rows):
-        segment.run_it()
-        until(segment._job.ended)
-    if load.session.prediction is None:
-        raise RuntimeError(segment.notice.text())
-    load.session.new_labels()
-    load.session.copy_prediction()
+            live(0.5)
+    for phase, one in (("first segment", first), ("segment", third)):
+        if load.session.subject != one:
+            load.load_subject(one)
+            until(load._job.ended)
+        with gaps.during(phase, "docks", rows):
+            segment.run_it()
+            until(segment._job.ended)
+            live(0.5)
+        if load.session.prediction is None:
+            raise RuntimeError(segment.notice.text())
+    with gaps.during("copy to labels", "docks", rows):
+        load.session.new_labels()
+        live(0.5)
+        load.session.copy_prediction()
+        live(1)
     with gaps.during("autosave", "docks", rows):
         edit(load.session, load.autosave)
     with gaps.during("train", "docks", rows):
-        train_detached(small, given.seconds)
-    memory = [resident()]
-    for number in range(given.subjects):
+        train_detached(docks["Train"], small, given.seconds)
+    memory = {"before": resident()}
+    for number in range(1, given.subjects + 1):
         load.load_subject(people[number % len(people)])
         until(load._job.ended)
         segment.run_it()
         until(segment._job.ended)
         live(0.2)
-        memory.append(resident())
-        print(f"  {number + 1} segmented: {memory[-1]:.0f} MB", flush=True)
-    load.session.viewer.layers.clear()
+        memory[str(number)] = resident()
+        print(f"  {number} segmented: {memory[str(number)]:.0f} MB", flush=True)
+    viewer.layers.clear()
     live(0.2)
-    memory.append(resident())
+    memory["without layers"] = resident()
     if not given.no_threads:  # last: they bring the network's libraries into this process
         by_threads(viewer, gaps, first, small, given.seconds, rows)
     return rows, memory
+
+
+def alone(viewer: Any, gaps: Gaps, scan: Scan, rows: list[Row]) -> None:
+    """Let napari show a scan and a mask, and set voxels, with nothing of ours in the window."""
+    from napari_pvs.widgets.layers import mask_layer, scan_layers
+
+    (t1, t1_meta, _), (t2, t2_meta, _) = scan_layers(scan)
+    mask, mask_meta, _ = mask_layer(scan.t2 > np.percentile(scan.t2, 99), scan, "mask", "reference")
+    for prefix in ("first ", ""):
+        viewer.layers.clear()
+        with gaps.during(f"{prefix}load", "napari alone", rows):
+            for data, meta in ((t1, t1_meta), (t2, t2_meta)):
+                viewer.add_image(data, **{**meta, "metadata": {}})
+                live(0.5)
+        with gaps.during(f"{prefix}segment", "napari alone", rows):
+            layer = viewer.add_labels(mask, **{**mask_meta, "metadata": {}})
+            live(0.5)
+    with gaps.during("autosave", "napari alone", rows):
+        for number in range(5):
+            layer.data_setitem(corner(number), 1)
+            live(1)
+    viewer.layers.clear()
 
 
 def edit(session: Any, autosave: Any) -> None:
@@ -172,11 +170,14 @@ def corner(number: int) -> tuple[Any, ...]:
     return np.array([5]), np.array([5]), np.array([5 + number])
 
 
-def train_detached(study: Path, seconds: float) -> None:
-    """Train for a while by the process that the Train dock starts, and stop it."""
+def train_detached(dock: Any, study: Path, seconds: float) -> None:
+    """Train for a while by the process that the Train dock starts and follows, and stop it."""
+    from napari_pvs.training import runs
     from napari_pvs.widgets import launch
 
+    dock.open_study(study)
     run = launch.start(config_of(study))
+    dock.view.set_runs(runs.runs(study), run)
     until_true(lambda: launch.began(run))
     live(seconds)
     with told_to_stop(run):
@@ -201,13 +202,12 @@ def told_to_stop(run: Path, after: float = 0) -> Any:
 
 
 def by_threads(
-    viewer: Any, gaps: Gaps, subject: StudySubject, small: Path, seconds: float, rows: list[Any]
+    viewer: Any, gaps: Gaps, subject: StudySubject, small: Path, seconds: float, rows: list[Row]
 ) -> None:
     """Do the same work by the same functions in `thread_worker`."""
     from napari_pvs.inference.config import SegmentConfig
     from napari_pvs.inference.predictor import Predictor
     from napari_pvs.inference.segment import segment_scan
-    from napari_pvs.scans.scan import load_scan
     from napari_pvs.study.labels import LabelStore
     from napari_pvs.training import control, trainer
     from napari_pvs.widgets.layers import mask_layer, scan_layers
@@ -222,7 +222,6 @@ def by_threads(
             finished()
         return answers[0]
 
-    viewer.layers.clear()
     with gaps.during("load", "thread_worker", rows):
         scan = work(load_scan, subject.t1, subject.t2, subject.brain)
         for data, meta, _ in scan_layers(scan):
@@ -256,57 +255,10 @@ def config_of(study: Path) -> TrainingConfig:
     return TrainingConfig(study=study, device="cpu", epochs=10_000, steps=10, batch=4)
 
 
-def live(seconds: float) -> None:
-    """Let the window live for a while."""
-    loop = QEventLoop()
-    QTimer.singleShot(round(1000 * seconds), loop.quit)
-    loop.exec()
-
-
-def until(signal: Any) -> None:
-    """Let the window live until a signal."""
-    loop = QEventLoop()
-    signal.connect(loop.quit)
-    loop.exec()
-
-
-@contextlib.contextmanager
-def done(signal: Any) -> Any:
-    """Give what waits for a signal, also where it came before that was called."""
-    loop, came = QEventLoop(), []
-
-    def note(*_: Any) -> None:
-        came.append(1)
-        loop.quit()
-
-    signal.connect(note)
-    yield lambda: None if came else loop.exec()
-    signal.disconnect(note)
-
-
-def until_true(condition: Callable[[], bool]) -> None:
-    """Let the window live until something is so."""
-    while not condition():
-        live(0.1)
-
-
 def resident() -> float:
     """Memory of this process alone, MB."""
     gc.collect()
     return psutil.Process().memory_info().rss / 1e6
-
-
-def report(rows: list[Any], memory: list[float], load: tuple[float, ...]) -> None:
-    """Print the tables."""
-    print(f"\nload before: {load[0]:.1f} on {os.cpu_count()} CPUs; gaps in ms, aim {AIM_MS}")
-    print(f"{'phase':<12}{'by':<15}{'longest':>8}{'next':>8}{'> aim':>7}{'seconds':>9}")
-    for row in rows:
-        print(f"{row['phase']:<12}{row['kind']:<15}{row['longest']:>8.0f}{row['second']:>8.0f}"
-              f"{row['late']:>7}{row['seconds']:>9.1f}")  # fmt: skip
-    if len(memory) > 2:
-        print(f"memory, MB: {memory[0]:.0f} before; {memory[1]:.0f} after the first subject, "
-              f"{max(memory):.0f} at most, {memory[-2]:.0f} after the last of {len(memory) - 2}, "
-              f"{memory[-1]:.0f} without layers")  # fmt: skip
 
 
 if __name__ == "__main__":

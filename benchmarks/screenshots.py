@@ -2,9 +2,10 @@
 
     xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/screenshots.py --out docs/images
 
-Makes three synthetic subjects, loads one from the study, segments it with the starter weights and
-measures it, by the docks' own buttons, trains a while on two subjects more, and writes
-``plugin-*.png``. Look at each.
+Makes three synthetic subjects, loads one from the study, segments it with the starter weights,
+reviews and measures the labels, by the docks' own buttons, trains a while on three small subjects
+more, and writes ``plugin-*.png``. Look at each. ``--docks FOLDER`` writes each dock alone too, all
+of it, in a column as narrow as it may be.
 """
 
 import argparse
@@ -16,8 +17,9 @@ import napari
 import numpy as np
 from napari.settings import get_settings
 from PIL import Image
-from qtpy.QtCore import QSettings
+from qtpy.QtCore import QSettings, Qt
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QScrollArea, QWidget
 
 from napari_pvs.phantom.cohort import write_cohort
 from napari_pvs.phantom.config import PhantomConfig
@@ -44,6 +46,7 @@ def main() -> None:
     arguments.add_argument("--theme", default="dark", choices=("dark", "light"))
     arguments.add_argument("--size", type=float, nargs=3, default=(140.8, 192.0, 80.0),
                            metavar="MM", help="Field of view of the subjects.")  # fmt: skip
+    arguments.add_argument("--docks", type=Path, help="Where each dock goes alone.")
     given = arguments.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -58,26 +61,30 @@ def main() -> None:
         viewer = napari.Viewer(show=True)
         viewer.window.resize(1280, 860)
         try:
-            drive(viewer, study, given.out)
+            drive(viewer, study, given.out, given.docks)
         finally:
             viewer.close()
 
 
-def drive(viewer: napari.Viewer, study: Path, out: Path) -> None:
+def drive(viewer: napari.Viewer, study: Path, out: Path, alone: Path | None) -> None:
     """Work through the docks as a user would, with a picture of each."""
     docks = {}
-    for name in ("Load", "Segment", "Train", "Metrics"):
+    for name in ("Load", "Segment", "Correct", "Train", "Metrics"):
         holder, dock = viewer.window.add_plugin_dock_widget("napari-pvs", name, tabify=bool(docks))
+        holder.hide()  # the names on five tabs would be cut off
         docks[name] = holder, dock
-    load, segment, train, metrics = (docks[name][1] for name in docks)
+    load, segment, correct, train, metrics = (docks[name][1] for name in docks)
     main_window = docks["Load"][0].parent()
 
     def picture(name: str) -> None:
-        holder, _ = docks[name]
-        holder.raise_()
-        main_window.resizeDocks([holder], [WIDTH + 24], _horizontal())
-        QTest.qWait(600)
+        holder, dock = docks[name]
+        holder.show()
+        main_window.resizeDocks([holder], [WIDTH + 24], Qt.Orientation.Horizontal)
+        settle(dock)
         save(viewer.screenshot(canvas_only=False, flash=False), out / f"plugin-{name.lower()}.png")
+        if alone is not None:
+            save_alone(dock, alone / f"dock-{name.lower()}.png")
+        holder.hide()
 
     load.open_study(study)
     wait(lambda: len(load.subjects.table.rows) == 3 and not any_job(load.subjects))
@@ -92,6 +99,13 @@ def drive(viewer: napari.Viewer, study: Path, out: Path) -> None:
     segment.copy_it()
     picture("Segment")
 
+    queue = correct.queue
+    wait(lambda: queue.queue is not None)
+    queue.move_on()
+    wait(lambda: queue.item is not None)
+    viewer.scene.camera.zoom /= 2  # its surroundings, too
+    picture("Correct")
+
     truth = read_labels(subject.label)
     assert load.session.array(load.session.labels).shape == truth.shape
     if load.session.reference is None:
@@ -101,6 +115,7 @@ def drive(viewer: napari.Viewer, study: Path, out: Path) -> None:
     metrics.missed.selectRow(0)
     picture("Metrics")
 
+    viewer.reset_view()
     train.open_study(small_study(study.with_name("small")))
     for name, value in TRAINING.items():
         train.form.fields[name].set(value)
@@ -112,6 +127,26 @@ def drive(viewer: napari.Viewer, study: Path, out: Path) -> None:
     finally:
         train.view.stop_run.click()
         wait(lambda: not train.view.live)
+
+
+def settle(dock: QWidget) -> None:
+    """Wait until a dock looks the same for a while; a run that goes on changes it all the time."""
+    before = None
+    for _ in range(10):
+        QTest.qWait(600)
+        now = dock.grab().toImage()
+        if now == before:
+            return
+        before = now
+
+
+def save_alone(dock: QWidget, path: Path) -> None:
+    """Write a picture of all that a dock holds, in a column as narrow as it may be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    area = dock.findChild(QScrollArea)
+    column, width = area.widget(), WIDTH - area.verticalScrollBar().sizeHint().width()
+    column.resize(width, column.layout().totalHeightForWidth(width))
+    column.grab().save(str(path))
 
 
 def small_study(root: Path) -> Path:
@@ -139,12 +174,6 @@ def save(picture: np.ndarray, path: Path) -> None:
         path, optimize=True
     )
     print(f"{path} {path.stat().st_size / 1000:.0f} kB")
-
-
-def _horizontal() -> object:
-    from qtpy.QtCore import Qt
-
-    return Qt.Orientation.Horizontal
 
 
 if __name__ == "__main__":

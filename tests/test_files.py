@@ -1,8 +1,11 @@
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
+from napari_pvs import files
 from napari_pvs.errors import InputError
 from napari_pvs.files import atomic, write_text
 
@@ -62,6 +65,49 @@ def test_the_suffix_is_kept(tmp_path, name):
     with atomic(tmp_path / name) as temporary:
         assert temporary.name.endswith(name)
         temporary.write_bytes(b"x")
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from napari_pvs.files import atomic
+with atomic(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+
+
+@posix
+@pytest.mark.parametrize("stale", [False, True])
+def test_what_a_killed_process_left_goes_when_it_is_old(tmp_path, monkeypatch, stale):
+    path = tmp_path / "a.nii.gz"
+    subprocess.run([sys.executable, "-c", KILLED, path], check=False)
+    (left,) = names(tmp_path)
+    others = [".tmp-probe", ".tmp-notes-a.nii.gz", "tmp-abcd1234-a.nii.gz", f"{left[:13]}"]
+    for name in others:
+        (tmp_path / name).touch()
+    (tmp_path / ".tmp-abcd1234-folder").mkdir()
+    (tmp_path / ".tmp-abcd1234-link").symlink_to(tmp_path / "tmp-abcd1234-a.nii.gz")
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / left).touch()
+    before = names(tmp_path)
+    if stale:
+        monkeypatch.setattr(files, "_STALE_S", -60.0)  # in a minute it would be a day old
+    os.utime(tmp_path / left, (0, 0))  # as a copy that keeps times
+    write_text(path, "new")
+    gone = [left] if stale else []
+    assert names(tmp_path) == sorted([path.name, *(n for n in before if n not in gone)])
+    assert names(tmp_path / "deeper") == [left]
+    assert path.read_text() == "new"
+
+
+@posix
+def test_a_write_that_goes_on_is_left_alone(tmp_path):
+    with atomic(tmp_path / "a.txt") as temporary:
+        files._swept.clear()
+        write_text(tmp_path / "b.txt", "x")
+        temporary.write_text("x")
+    assert names(tmp_path) == ["a.txt", "b.txt"]
 
 
 @posix

@@ -1,8 +1,12 @@
 """Atomic writes: a reader sees the old file or the new one, never half of one."""
 
+import contextlib
 import os
+import re
+import stat
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +14,9 @@ from pathlib import Path
 from napari_pvs.errors import InputError
 
 _READING_UMASK = threading.Lock()  # it can only be read by setting it
+_OURS = re.compile(r"\.tmp-[a-z0-9_]{8}-.+")
+_STALE_S = 24 * 3600.0  # no write takes so long, nor do clocks of two machines differ so much
+_swept: set[Path] = set()
 
 
 @contextmanager
@@ -17,7 +24,8 @@ def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is fsynced and renamed to ``path``.
 
     The temporary file keeps the full suffix of ``path`` (``.nii.gz``), because writers choose
-    their format by it. On any error it is removed and ``path`` is untouched.
+    their format by it. On any error it is removed and ``path`` is untouched. What killed processes
+    have left in the folder goes with the first write there, once it is a day old.
 
     Raises
     ------
@@ -27,6 +35,9 @@ def atomic(path: Path) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.parent not in _swept:
+            _swept.add(path.parent)
+            _sweep(path.parent)
         handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=f"-{path.name}", dir=path.parent)
     except OSError as error:
         raise InputError(
@@ -49,6 +60,18 @@ def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` atomically, as UTF-8."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what `atomic` left there when its process was killed."""
+    before = time.time() - _STALE_S
+    with contextlib.suppress(OSError):
+        for path in [path for path in folder.iterdir() if _OURS.fullmatch(path.name)]:
+            with contextlib.suppress(OSError):  # another process was quicker, or may not
+                about = path.lstat()
+                # a writer may set the time of its file's content, not that of its status
+                if stat.S_ISREG(about.st_mode) and max(about.st_mtime, about.st_ctime) < before:
+                    path.unlink()
 
 
 def _umask() -> int:

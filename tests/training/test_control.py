@@ -5,7 +5,8 @@ import threading
 import pytest
 
 from napari_pvs.errors import InputError
-from napari_pvs.training.control import FILE, Control, tell
+from napari_pvs.training.control import FILE, Control, taken_over, tell
+from napari_pvs.training.folder import locked
 
 
 @pytest.fixture
@@ -33,7 +34,27 @@ def test_the_last_command_counts(run):
 
 def test_a_command_of_an_earlier_life_is_forgotten(run):
     tell(run, "stop")
-    assert Control(run).take() is None
+    with taken_over(run):
+        assert Control(run).take() is None
+
+
+def test_a_command_that_comes_before_the_run_listens_is_obeyed(run):
+    with taken_over(run):
+        tell(run, "stop")
+        control = Control(run)
+        assert control.take() == "stop"
+        assert control.take() is None
+
+
+def test_a_living_run_is_not_robbed_of_its_command(run):
+    with locked(run):
+        tell(run, "pause")
+        with (
+            pytest.raises(InputError, match="is being trained by another process"),
+            taken_over(run),
+        ):
+            pass
+        assert Control(run).take() == "pause"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"command": "dance"}', '"stop"', "{}"])

@@ -255,6 +255,35 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(make_study, tmp_path, monk
     assert same(run, whole)
 
 
+@pytest.mark.parametrize("told", ["stop", "pause"])
+def test_what_is_told_while_a_run_reads_its_scans_is_obeyed(
+    make_study, tmp_path, monkeypatch, told
+):
+    given, run = config(make_study(2)), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stopped_after(patch, run, 3)
+        train(given, run)
+    tell(run, "stop")  # too late for that life
+    reads = loop.Cohort.open
+
+    def busy(self, *known):
+        tell(run, told)  # by then the process is seen to live
+        reads(self, *known)
+
+    def wait(self):
+        said.append("paused")
+        tell(run, "stop")
+        return "stop"
+
+    said = []
+    monkeypatch.setattr(loop.Cohort, "open", busy)
+    monkeypatch.setattr(loop.Run, "_wait", wait)
+    resume(run)
+    assert kinds(run)[-1] == "stopped"
+    assert events(run)[-1]["step"] == 4
+    assert said == (["paused"] if told == "pause" else [])
+
+
 def test_resume_refuses(make_study, tmp_path):
     with pytest.raises(InputError, match=r"holds no config.json; name the folder of a run"):
         resume(tmp_path)

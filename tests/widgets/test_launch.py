@@ -88,6 +88,9 @@ def test_a_run_with_a_split_is_resumed_and_another_begun(study, command):
     launch.resume(run)
     assert command.started[-1][5:] == ["--resume", str(run)]
     assert ended(run) == 0
+    launch.resume(run, 30)
+    assert command.started[-1][5:] == ["--resume", str(run), "--epochs", "30"]
+    assert ended(run) == 0
     launch.discard(run)  # it holds more than it was started with
     assert run.is_dir()
 

@@ -15,6 +15,7 @@ from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent
 
 from napari_pvs.errors import InputError
+from napari_pvs.scans.nifti import read_labels
 from napari_pvs.scans.scan import load_scan
 from napari_pvs.study.bids import subjects
 from napari_pvs.study.labels import LabelStore
@@ -229,3 +230,52 @@ def test_cancelling_leaves_what_was_there(dock, head_files, click):
     assert dock.busy
     dock.stop()
     assert not dock.bar.isVisibleTo(dock)
+
+
+def test_the_next_subject_is_shown_by_the_same_layers(dock, make_study, wait):
+    root = make_study(subjects=3, labelled=2)
+    one, two, three = subjects(root)
+    dock.subjects.study = root
+    dock.load_subject(one)
+    wait(dock)
+    session, layers = dock.session, dock.viewer.layers
+    before = list(layers)
+    assert [layer.visible for layer in before] == [False, True, True]
+    reference = session.reference
+    reference.data_setitem((np.array([2]), np.array([2]), np.array([2])), 1)
+    reference.mode = "paint"
+    before[1].name = "mine"
+    dock.load_subject(two)
+    wait(dock)
+    assert list(layers) == before == [session.t1, session.t2, session.reference]
+    scan = load_scan(two.t1, two.t2, two.brain)
+    assert [layer.name for layer in layers] == ["T1", "T2", "reference PVS"]
+    assert [layer.visible for layer in layers] == [False, True, True]
+    np.testing.assert_array_equal(session.array(session.t2), scan.t2)
+    np.testing.assert_allclose(
+        session.t2.contrast_limits, brain_limits(scan.t2, scan.brain, "T2"), rtol=1e-5
+    )
+    np.testing.assert_array_equal(session.array(reference), read_labels(two.label).data > 0)
+    assert reference.mode == "pan_zoom"
+    reference.undo()  # there is nothing of the scan before to go back to
+    np.testing.assert_array_equal(session.array(reference), read_labels(two.label).data > 0)
+    # what the user has turned, and what has no place in the next scan, is not filled
+    session.t1.rotate = 10
+    dock.load_subject(three)
+    wait(dock)
+    assert len(layers) == 2
+    assert not set(layers) & set(before)
+
+
+def test_closing_while_layers_arrive_leaves_the_rest_off(dock, make_study, qtbot):
+    root = make_study(subjects=1, labelled=1)
+    dock.load_subject(subjects(root)[0])
+    job = dock._job
+    with qtbot.waitSignal(job.finished, timeout=LONG):
+        pass
+    assert dock.busy  # nothing is shown yet
+    with qtbot.waitSignal(job.ended):
+        dock.stop()
+    assert not dock.busy
+    qtbot.wait(50)
+    assert len(dock.viewer.layers) == 0

@@ -11,6 +11,7 @@ pytest.importorskip("napari")
 from napari_pvs.errors import InputError
 from napari_pvs.scans.scan import load_scan
 from napari_pvs.study.labels import LabelStore
+from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.recovery import Made, Place, recovery_folder, scan_key
 
 ME = Made("AB", "drawn")
@@ -150,3 +151,22 @@ def test_a_draft_of_a_scan_that_was_replaced_is_not_forced_onto_it(
     grid = replace(pvs_scan.grid, affine=np.diag([1.0, 1, 1, 1]))
     with pytest.raises(InputError, match="does not lie on this scan's voxels"):
         Place(replace(pvs_scan, grid=grid), study, "sub-01").pending()
+
+
+def test_old_drafts_that_were_gone_on_from_go_with_the_first_new_one(
+    pvs_scan, labels, own_folders, monkeypatch
+):
+    from napari_pvs.widgets import recovery
+
+    asked = []
+    monkeypatch.setattr(recovery, "prune_unfinished", lambda *given: asked.append(given))
+    preferences().correct.keep_drafts_days = 200
+    place = Place(pvs_scan)
+    assert asked == []  # to look deletes nothing
+    place.pending()
+    assert asked == []
+    place.draft(labels, ME)
+    place.draft(labels, ME)
+    ((store, days),) = asked
+    assert days == 200
+    assert len(store.revisions()) == 2

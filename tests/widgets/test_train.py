@@ -76,6 +76,11 @@ def state(dock):
     return None if status is None else "starting" if watch.starting else status.state
 
 
+def wait_for_its_end(qtbot, dock):
+    wait(qtbot, lambda: not dock.view.live)
+    assert state(dock) == "done", dock.view.why.text()
+
+
 def kill(run):
     os.kill(launch._children[run].pid, signal.SIGKILL)
 
@@ -190,6 +195,7 @@ for name, value in eval(sys.argv[2]).items():
 dock.start_run()
 assert dock.notice.kind == "", dock.notice.text()
 while not dock.view.watch.course.loss:
+    assert dock.view.live, dock.view.why.text()
     QTest.qWait(50)
 print(dock.view.watch.run)
 assert "torch" not in sys.modules, "the viewer's process has loaded torch"
@@ -233,7 +239,7 @@ def test_better_weights_are_offered_and_compared(add_dock, make_study, qtbot):
     assert dock.offer.isHidden()
     click(qtbot, dock.start)
     run = dock.view.watch.run
-    wait(qtbot, lambda: state(dock) == "done" and not dock.view.live)
+    wait_for_its_end(qtbot, dock)
     assert dock.notice.text() == "The run is done."
     wait(qtbot, lambda: not dock.offer.isHidden())
     dsc, _ = dock.view.watch.best
@@ -291,6 +297,56 @@ def better(run, name="better"):
 
     model, card = load(run / BEST)
     save(run / BEST, model, card.model_copy(update={"name": name}))
+
+
+def test_a_run_that_is_done_is_extended(add_dock, make_study, qtbot):
+    _, dock = add_dock()
+    dock.open_study(make_study(2))
+    fill(dock, epochs=2)
+    click(qtbot, dock.start)
+    view, run = dock.view, dock.view.watch.run
+    assert view.extend.isHidden()
+    wait_for_its_end(qtbot, dock)
+    assert "the run is done" in view.resume.toolTip()
+    assert not view.extend.isHidden()
+    assert (view.extend.epochs.minimum(), view.extend.epochs.raw()) == (3, 3)
+    view.extend.epochs.set(5)
+    view.show_run()
+    assert view.extend.epochs.raw() == 5  # it stays as it was entered
+    click(qtbot, view.extend.start)
+    assert state(dock) == "starting"
+    assert view.extend.isHidden()
+    assert dock.new.inside.isHidden()
+    wait_for_its_end(qtbot, dock)
+    assert view.watch.run == run
+    assert (view.watch.status.epoch, view.watch.status.epochs) == (5, 5)
+    assert view.bar.maximum() == 5 * SMALL["steps"]
+    assert sorted(view.watch.course.loss) == [1, 2, 3, 4, 5]
+    assert "epoch 5 of 5: loss" in view.log.toPlainText()
+    assert view.extend.epochs.minimum() == 6
+
+
+def test_the_new_weights_run_where_the_preferences_say(add_dock, make_study, qtbot, monkeypatch):
+    from napari_pvs.widgets.preferences import preferences
+
+    study = make_study(2)
+    make_run(study, "1").write("weights", dsc=0.5, epoch=1)
+    (study / "derivatives" / "runs" / "1" / BEST).write_bytes(b"weights")
+    viewer, dock = add_dock()
+    (subject, *_) = subjects(study)
+    for data, meta, _ in scan_layers(load_scan(subject.t1, subject.t2, subject.brain)):
+        viewer.add_image(data, **meta)
+    chosen = preferences().segment
+    chosen.device, chosen.windows, chosen.threshold, chosen.min_volume = "cpu", "paper", 0.3, 2.5
+    started = []
+    monkeypatch.setattr(dock, "run", lambda job: started.append(job._request))
+    dock.open_study(study)
+    wait(qtbot, lambda: not dock.offer.isHidden())
+    click(qtbot, dock.offer.again)
+    (request,) = started
+    config = request["config"]
+    wanted = {"device": "cpu", "windows": "paper", "threshold": 0.3, "min_volume": 2.5}
+    assert {name: config[name] for name in wanted} == wanted
 
 
 def test_a_start_that_is_refused_leaves_nothing_behind(add_dock, make_study, qtbot):
@@ -404,7 +460,7 @@ def test_it_fits_a_narrow_column(add_dock, make_study, qtbot, theme):
     with qtbot.waitExposed(dock, timeout=LONG):
         dock.show()
     kinds = (QAbstractButton, QComboBox, QLabel, QLineEdit, QPlainTextEdit)
-    for child in dock.findChildren(kinds):
+    for child in (child for kind in kinds for child in dock.findChildren(kind)):
         if child.isVisible():
             right = child.mapTo(dock, QPoint(child.width(), 0)).x()
             assert right <= WIDTH, (type(child).__name__, child.objectName(), right)
@@ -413,7 +469,7 @@ def test_it_fits_a_narrow_column(add_dock, make_study, qtbot, theme):
     assert dock.view.why.kind == "error"
     # by keys alone: from the study to the start, and to the run
     order, at = [], dock.open
-    for _ in range(120):
+    for _ in range(200):
         order.append(at)
         at = at.nextInFocusChain()
     wanted = (

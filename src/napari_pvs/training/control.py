@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from napari_pvs.errors import InputError
 from napari_pvs.files import write_text
 from napari_pvs.training.distributed import ALONE, World
+from napari_pvs.training.folder import locked
 
 Command = Literal["pause", "resume", "stop", "checkpoint", "reload"]
 FILE = "control.json"
@@ -18,7 +19,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def tell(run: Path, command: Command) -> None:
-    """Leave a command for a run; it is obeyed after the step that it is at.
+    """Leave a command for a run; it is obeyed after the step that it is at, or its first one.
 
     Raises
     ------
@@ -30,20 +31,35 @@ def tell(run: Path, command: Command) -> None:
     write_text(Path(run) / FILE, json.dumps({"command": command}) + "\n")
 
 
+@contextmanager
+def taken_over(run: Path) -> Iterator[None]:
+    """Lock a run for a new life of it, and forget what an earlier one was told.
+
+    What comes from then on is for this life, however long it still reads its scans.
+
+    Raises
+    ------
+    InputError
+        As `locked`.
+    """
+    with locked(run):
+        (Path(run) / FILE).unlink(missing_ok=True)
+        yield
+
+
 class Control:
     """Takes the commands of a run, each once.
 
     Parameters
     ----------
     run
-        Its folder; a command that lies there already is of an earlier life of the run.
+        Its folder; a command that lies there already was told since it was `taken_over`.
     world
         The processes of the run: the first reads the folder, and all obey.
     """
 
     def __init__(self, run: Path, world: World = ALONE):
         self._path, self._world = Path(run) / FILE, world
-        world.lead(lambda: self._path.unlink(missing_ok=True))
         self._signalled = False
 
     @contextmanager

@@ -72,7 +72,7 @@ class State:
             self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay
         )
         self.progress = Progress()
-        # gradients of weights at an edge of two voxels are garbage in bfloat16 on a CPU (torch 2.13)
+        # on a CPU, weights have garbage for gradients where a level has two voxels (torch 2.13)
         sound = device.type != "cpu" or min(config.patch) > 2 * self.model.factor
         self._half = sound and bfloat16_runs(device, config.precision)
 

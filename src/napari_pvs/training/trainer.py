@@ -13,12 +13,12 @@ from napari_pvs.study.roles import read as read_roles
 from napari_pvs.study.split import Split, split
 from napari_pvs.training.cohort import Cohort
 from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.control import taken_over
 from napari_pvs.training.distributed import World, joined
 from napari_pvs.training.folder import (
     CHECKPOINT,
     CONFIG,
     SPLIT,
-    locked,
     read_config,
     read_split,
 )
@@ -62,7 +62,7 @@ def train(config: TrainingConfig, out: Path, roles: Split | None = None) -> Path
         cohort = _open(config, roles, world)
         # wrong input leaves no folder behind
         world.lead(lambda: _describe(out, config, cohort.roles))
-        with world.holding(locked(out)):
+        with world.holding(taken_over(out)):
             state = State(config, device, network, world)
             return Run(out, cohort, state).go("hello", memory_forecast=memory.needed)
 
@@ -92,7 +92,7 @@ def resume(out: Path, epochs: int | None = None) -> Path:
     out = Path(out)
     config = read_config(out)
     device = pick(config.device)
-    with joined(device) as world, world.holding(locked(out)):
+    with joined(device) as world, world.holding(taken_over(out)):
         config = world.lead(lambda: _of_length(out, config, epochs))
         state = State(config, device, world.in_turn(lambda: start(config)), world)
         if world.lead((out / CHECKPOINT).is_file):

@@ -51,6 +51,10 @@ class _Work:
     since: float = 0.0
     edits: int = 0
 
+    def holds(self, edits: int, data: Any) -> bool:
+        """Whether the layer is as it was then: not edited since, nor showing another scan."""
+        return self.edits == edits and self.layer.data is data
+
 
 class Autosave(QObject):
     """Saves what is edited in one viewer. Get it by `autosave_of`.
@@ -115,7 +119,7 @@ class Autosave(QObject):
         if work is None or not work.dirty:
             return
         work.dirty = False
-        labels, edits = work.layer.data.copy(), work.edits
+        data, labels, edits = work.layer.data, work.layer.data.copy(), work.edits
 
         def write() -> Saved | None:
             same = work.saved is not None and np.array_equal(work.saved, labels)
@@ -128,7 +132,7 @@ class Autosave(QObject):
             return saved
 
         def tell(saved: Saved | None) -> None:
-            if work.edits == edits:
+            if work.holds(edits, data):
                 self._session.set_kept(work.layer, work.kept)
             if saved is not None and saved.notes:
                 self.told.emit("warning", " ".join(saved.notes))
@@ -192,8 +196,8 @@ class Autosave(QObject):
 
     def _finish(self, work: _Work, path: Path | None) -> None:
         self._moment.stop()
-        labels, made, edits = work.layer.data.copy(), self._made(), work.edits
-        meta = work.layer.as_layer_data_tuple()[1]
+        data, meta, _ = work.layer.as_layer_data_tuple()
+        labels, made, edits = data.copy(), self._made(), work.edits
         copy = path is not None and work.place.in_study
 
         def write() -> Saved | None:
@@ -209,7 +213,7 @@ class Autosave(QObject):
             return saved
 
         def tell(saved: Saved | None) -> None:
-            if saved is not None and work.edits == edits:
+            if saved is not None and work.holds(edits, data):
                 work.dirty = False
                 self._session.set_kept(work.layer, work.kept)
                 if work is self._work:
@@ -293,8 +297,4 @@ class Autosave(QObject):
         return Made(self.rater, "corrected" if corrected else "drawn", weights)
 
     def _timer(self, milliseconds: int, call: Callable[[], None]) -> QTimer:
-        timer = QTimer(self)
-        timer.setSingleShot(True)
-        timer.setInterval(milliseconds)
-        timer.timeout.connect(call)
-        return timer
+        return QTimer(self, singleShot=True, interval=milliseconds, timeout=call)

@@ -28,7 +28,7 @@ class Folder:
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="napari-pvs-"))
-        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        weakref.finalize(self, _remove, self.path)
 
 
 class Helper(QObject):
@@ -85,6 +85,7 @@ class Helper(QObject):
         if not self._over:
             self._end()
             self._kill()
+            self.deleteLater()
 
     def tell(self, line: dict[str, Any]) -> None:
         """Send it a line."""
@@ -100,13 +101,13 @@ class Helper(QObject):
 
     def _fail(self, text: str) -> None:
         self._end()
+        self.deleteLater()
         self.failed.emit(text)
 
     def _end(self) -> None:
         self._over = True
         self._prepare = None  # it may hold a scan
         QCoreApplication.instance().aboutToQuit.disconnect(self.stop)
-        self.deleteLater()
 
     def _kill(self) -> None:
         self._over = True
@@ -163,6 +164,17 @@ class Helper(QObject):
         if not self._over:
             crashed = status == QProcess.ExitStatus.CrashExit
             self._on_death(explain_death(code, crashed, self._errors))
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder; what takes long, and volumes do, in a thread."""
+    if not threading.main_thread().is_alive():  # Python ends, and waits for no thread
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    gone = folder.with_name(f"{folder.name}-gone")
+    with contextlib.suppress(OSError):
+        folder = folder.rename(gone)
+    threading.Thread(target=shutil.rmtree, args=(folder, True)).start()
 
 
 def explain_death(code: int, crashed: bool, errors: str) -> str:

@@ -53,8 +53,15 @@ def start(config: TrainingConfig) -> Path:
     return run
 
 
-def resume(run: Path) -> None:
-    """Go on with a run that was stopped or died.
+def resume(run: Path, epochs: int | None = None) -> None:
+    """Go on with a run that was stopped or died, or with one that is done.
+
+    Parameters
+    ----------
+    run
+        Its folder.
+    epochs
+        How long it is to be in all; as it was to be where None.
 
     Raises
     ------
@@ -65,7 +72,8 @@ def resume(run: Path) -> None:
     if run.parent.parts[-len(RUNS.parts) :] == RUNS.parts:
         refuse_second(run.parents[len(RUNS.parts)])
     begun = (run / SPLIT).is_file()  # else it died before it had read the study
-    _launch(run, ["--resume", str(run)] if begun else [str(run)])
+    longer = [] if epochs is None else ["--epochs", str(epochs)]
+    _launch(run, ["--resume", str(run), *longer] if begun else [str(run)])
 
 
 def refuse_second(study: Path) -> None:

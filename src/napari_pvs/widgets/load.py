@@ -17,6 +17,7 @@ from napari_pvs.widgets.progress import JobBar
 from napari_pvs.widgets.saving import OfferPanel
 from napari_pvs.widgets.show import show, show_sample
 from napari_pvs.widgets.subjects import Subjects, label_of
+from napari_pvs.widgets.turns import Steps
 from napari_pvs.widgets.worker import Job, Result
 
 FILES = "Scans (*.nii *.nii.gz *.mgz *.mgh);;All files (*)"
@@ -244,19 +245,17 @@ class Load(Dock):
         self.run(self.bar.follow(job, text))
 
     def _on_loaded(self, result: Result, study: Path | None, subject: StudySubject | None) -> None:
-        notes = show(self.session, result)
-        self.session.set_study(study, subject)
-        self._tell(notes)
+        self._job.go_on(self._tell(show(self.session, result, study, subject)))
 
     def _on_sample(self, result: Result) -> None:
-        notes = show_sample(self.session, result)
-        self.session.set_study(None, None)
-        self._tell(notes)
+        self._job.go_on(self._tell(show_sample(self.session, result)))
 
-    def _tell(self, notes: list[str]) -> None:
+    def _tell(self, showing: Steps) -> Steps:
+        """Show what was loaded, and say what it is."""
+        notes = yield from showing
         if notes:
             self.notice.warn("\n".join(notes))
-        else:
+        elif self.session.scan is not None:  # its layers may have been deleted at once
             scan = self.session.scan
             size = "×".join(f"{edge:.3g}" for edge in scan.grid.voxel_size)
             shape = "×".join(map(str, scan.grid.shape))

@@ -49,6 +49,7 @@ class Marker:
             face_color="transparent",
             border_color=COLOUR,
             border_width=0.05,
+            canvas_size_limits=(0, 10_000),  # else other slices get a black dot at their origin
             units=layer.units,
             axis_labels=layer.axis_labels,
             metadata={KEY: {"role": "mark"}},

@@ -74,7 +74,7 @@ class Metrics(Dock):
         self._seen: Any = None
         self._watched: list[Any] = []
         form = self.group("Compare")
-        self.what = LayerBox(self.session, Labels, "my labels, else the prediction")
+        self.what = LayerBox(self.session, Labels, "labels, else prediction")
         self.what.setToolTip("What is measured.")
         self.reference = LayerBox(self.session, Labels, "none")
         self.reference.setToolTip("What it is compared with.")

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_pvs.widgets import collection
 from napari_pvs.widgets.autosave import autosave_of
 from napari_pvs.widgets.layers import display_index
 from napari_pvs.widgets.session import Session, session_of, unwrapped
@@ -42,6 +43,7 @@ class Dock(QWidget):
         super().__init__()
         self.session: Session = session_of(viewer)
         self.autosave = autosave_of(self.session)  # whichever dock is open, edits are kept
+        collection.hold(self, self.session.viewer.layers)
         self._job: Job | None = None
         bind_keys(self.session)
         column = QWidget()
@@ -85,9 +87,11 @@ class Dock(QWidget):
             self._job.cancel()
 
     def event(self, event: QEvent) -> bool:
-        """End the job when napari takes the dock out of its window."""
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+        """End the job when napari takes the dock out of its window, or deletes it."""
+        taken = event.type() == QEvent.Type.ParentChange and self.parent() is None
+        if taken or event.type() == QEvent.Type.DeferredDelete:
             self.stop()
+            collection.release(self)
         return super().event(event)
 
 

@@ -16,6 +16,7 @@ from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets import exchange
 from napari_pvs.widgets.layers import from_display, mask_layer, to_display
 from napari_pvs.widgets.service import likely
+from napari_pvs.widgets.turns import Steps, at_once
 
 
 @dataclass(eq=False)
@@ -87,13 +88,13 @@ class Prediction:
         self.layer.refresh(extent=False)
 
 
-def add_layer(viewer: Any, scan: Scan, name: str, mask: NDArray[np.uint8] | None = None) -> Labels:
-    """Add the layer of a prediction, which can be looked at but not painted on.
+def make_layer(scan: Scan, name: str, mask: NDArray[np.uint8] | None = None) -> Labels:
+    """Make the layer of a prediction, which can be looked at but not painted on.
 
     Parameters
     ----------
-    viewer, scan
-        Where, and of what.
+    scan
+        Of what.
     name
         What the layer list shows.
     mask
@@ -101,8 +102,14 @@ def add_layer(viewer: Any, scan: Scan, name: str, mask: NDArray[np.uint8] | None
     """
     found = np.zeros(scan.grid.shape, np.uint8) if mask is None else mask
     data, meta, _ = mask_layer(found, scan, name, "prediction")
-    layer = viewer.add_labels(data, **meta)
+    layer = Labels(data, **meta)
     layer.editable = False
+    return layer
+
+
+def add_layer(viewer: Any, scan: Scan, name: str, mask: NDArray[np.uint8] | None = None) -> Labels:
+    """Add a layer of `make_layer` to a viewer."""
+    layer: Labels = viewer.add_layer(make_layer(scan, name, mask))
     return layer
 
 
@@ -125,6 +132,12 @@ def show_result(session: Any, scan: Scan, config: SegmentConfig, result: Any) ->
     result
         A `worker.Result`.
     """
+    prediction: Prediction = at_once(showing(session, scan, config, result))
+    return prediction
+
+
+def showing(session: Any, scan: Scan, config: SegmentConfig, result: Any) -> Steps:
+    """Do what `show_result` does, in steps; return the prediction, None if the scan is gone."""
     answer = result.answer
     key, name = answer["weights_id"], answer["weights"]
     before = session.predictions.get(key)
@@ -132,12 +145,19 @@ def show_result(session: Any, scan: Scan, config: SegmentConfig, result: Any) ->
         other.layer.visible = False
     mask = exchange.load_array(result.path, "mask")
     if before is None:
-        layer = add_layer(session.viewer, scan, f"PVS by {name} ({key[:6]})", mask)
+        layer = make_layer(scan, f"PVS by {name} ({key[:6]})", mask)
+        yield
+        if session.scan is not scan:
+            return None
+        layer = session.viewer.add_layer(layer)
     else:
         layer = before.layer
         layer.data[...] = to_display(mask)
         layer.visible = True
         layer.refresh(extent=False)
+    yield
+    if session.scan is not scan or layer not in session.viewer.layers:
+        return None
     prediction = Prediction(
         weights_id=key,
         weights=name,

@@ -26,7 +26,8 @@ from napari_pvs.scans.scan import Scan
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.study.layout import label_folder
 from napari_pvs.study.revision import Origin, Revision, State
-from napari_pvs.widgets.pruning import prune
+from napari_pvs.widgets.preferences import preferences
+from napari_pvs.widgets.pruning import prune, prune_unfinished
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +107,8 @@ class Place:
         self.scan = scan
         self.study, self.subject = study, subject
         self._parents: dict[Path, int] = {}
+        self._days: float = preferences().correct.keep_drafts_days
+        self._pruned: set[Path] = set()
 
     @property
     def in_study(self) -> bool:
@@ -142,6 +145,9 @@ class Place:
                 refused.append(str(_explained(error)))
                 log.warning("Autosave failed: %s", error)
             else:
+                if root[0] not in self._pruned:  # once: it reads all sidecars
+                    self._pruned.add(root[0])
+                    prune_unfinished(LabelStore(*root), self._days)
                 return Saved(revision, self._notes(refused))
         if kept:
             return Saved(None, self._notes(refused))

@@ -13,6 +13,7 @@ from napari_pvs.widgets.background import Background
 from napari_pvs.widgets.layers import from_display
 from napari_pvs.widgets.parts import PREDICTIONS_KEY, Button, Notice
 from napari_pvs.widgets.prediction import Prediction, request_for, show_result
+from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.run_watch import RunWatch
 from napari_pvs.widgets.train_job import TrainJob
 from napari_pvs.widgets.worker import Result, store
@@ -96,8 +97,14 @@ class Offer(QWidget):
         """Segment the scan with the best weights of the run."""
         session = self._dock.session
         scan, before = session.scan, session.prediction
-        kept = {} if before is None else {"min_volume": before.min_volume}
-        config = SegmentConfig(weights=self._watch.weights, **kept)
+        chosen = preferences().segment
+        config = SegmentConfig(
+            weights=self._watch.weights,
+            device=chosen.device,
+            windows=chosen.windows,
+            threshold=chosen.threshold or None,
+            min_volume=chosen.min_volume if before is None else before.min_volume,
+        )
         mask = None if before is None else from_display(before.layer.data).copy()
         store_scan = store(scan)
 

@@ -20,6 +20,7 @@ from napari_pvs.widgets import launch
 from napari_pvs.widgets.background import Background
 from napari_pvs.widgets.curves import Curves
 from napari_pvs.widgets.parts import Button, Notice
+from napari_pvs.widgets.run_extend import Extend
 from napari_pvs.widgets.run_watch import RunWatch
 from napari_pvs.widgets.train_plan import duration
 
@@ -38,7 +39,7 @@ class RunView(QWidget):
     """
 
     resumed = Signal()
-    """A run that was dead goes on."""
+    """A run that was dead goes on, or one that was done."""
 
     def __init__(self, notice: Notice) -> None:
         super().__init__()
@@ -71,6 +72,8 @@ class RunView(QWidget):
         for button in (self.pause, self.resume, self.stop_run):
             button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             row.addWidget(button)
+        self.extend = Extend()
+        self.extend.asked.connect(self._launch)
         self.curves: Curves | None = None  # made with the first run: a study may have none
         self.log = QPlainTextEdit()
         self.log.setReadOnly(True)
@@ -84,7 +87,7 @@ class RunView(QWidget):
         for part in (self.choice, self.state, self.why, self.bar):
             column.addWidget(part)
         column.addLayout(row)
-        for part in (self.news, self.log):
+        for part in (self.extend, self.news, self.log):
             column.addWidget(part)
         self.watch.changed.connect(self.show_run)
         self.watch.failed.connect(notice.error)
@@ -121,17 +124,8 @@ class RunView(QWidget):
         status = self.watch.status
         if self.live and status is not None and status.state == "paused":
             self._tell("resume")
-            return
-        run, self._asked = self.watch.run, None
-        try:
-            launch.resume(run)
-        except InputError as error:
-            self._notice.error(str(error))
-            return
-        self._notice.clear()
-        self.why.clear()
-        self.watch.look()
-        self.resumed.emit()
+        else:
+            self._launch()
 
     def stop(self) -> None:
         """Follow it no more; the run goes on."""
@@ -168,8 +162,22 @@ class RunView(QWidget):
         may_pause = running and state == "running"
         self.pause.allow_if(asked if may_pause else why)
         self.stop_run.allow_if((asked if self._asked == "stop" else None) if self.live else why)
+        self.extend.offer(None if self.live or state != "done" else status)
         dead = not self.live and state in ("new", "stopped", "failed", "died")
         self.resume.allow_if(asked if dead or (running and state == "paused") else why)
+
+    def _launch(self, epochs: int | None = None) -> None:
+        """Start the process of a run that is dead or, with more epochs than it had, done."""
+        run, self._asked = self.watch.run, None
+        try:
+            launch.resume(run, epochs)
+        except InputError as error:
+            self._notice.error(str(error))
+            return
+        self._notice.clear()
+        self.why.clear()
+        self.watch.look()
+        self.resumed.emit()
 
     def _on_choice(self) -> None:
         self._notice.clear()

@@ -77,13 +77,19 @@ class _Parts:
     def __init__(self, mask: NDArray[np.bool_], corner: NDArray[np.int64]) -> None:
         import cc3d
 
-        self.mask, self._corner = mask, corner
-        self._label, self.n = cc3d.connected_components(mask, connectivity=26, return_N=True)
+        self._corner, self._shape = corner, mask.shape
+        # where it is, once: of all voxels of a brain, one in a thousand
+        self.where = np.flatnonzero(mask)
+        label, self.n = cc3d.connected_components(
+            np.ascontiguousarray(mask), connectivity=26, return_N=True
+        )
+        self._label = np.asarray(label).ravel()
+        self._ids = self._label[self.where]
 
     def apart_from(self, other: "_Parts") -> NDArray[np.int64]:
         """Numbers of the parts that share no voxel with the other mask."""
         apart = np.ones(self.n + 1, bool)
-        apart[self._label[other.mask]] = False
+        apart[self._label[other.where]] = False
         apart[0] = False
         return np.flatnonzero(apart)
 
@@ -91,8 +97,9 @@ class _Parts:
         """Size and middle of some parts, the largest first."""
         wanted = np.zeros(self.n + 1, bool)
         wanted[numbers] = True
-        points = np.argwhere(wanted[self._label])
-        ids = self._label[tuple(points.T)]
+        chosen = wanted[self._ids]
+        ids = self._ids[chosen]
+        points = np.stack(np.unravel_index(self.where[chosen], self._shape), 1)
         sizes = np.bincount(ids, minlength=self.n + 1)
         with np.errstate(invalid="ignore"):
             centres = np.stack(

@@ -12,10 +12,12 @@ from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.network.device import Device
 from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets.parts import PREDICTIONS_KEY, Button, Dock, Notice, blink_predictions
-from napari_pvs.widgets.prediction import Prediction, request_for, show_result
+from napari_pvs.widgets.prediction import Prediction, request_for, showing
 from napari_pvs.widgets.preferences import follow, preferences
 from napari_pvs.widgets.progress import JobBar
 from napari_pvs.widgets.service import LOWEST
+from napari_pvs.widgets.turns import Steps
+from napari_pvs.widgets.weights_list import WeightsList
 from napari_pvs.widgets.worker import Job, Result, store
 
 _LARGEST_MM3 = 20.0
@@ -36,10 +38,7 @@ class Segment(Dock):
         self.notice, self.hint = Notice(), Notice()
         self.bar = JobBar(self.notice)
         form = self.group("Segment")
-        self.weights = QComboBox()
-        self.weights.addItem("Starter weights", None)
-        self.weights.setToolTip("The network's weights; the starter's come with the plugin.")
-        self.weights.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.weights = WeightsList(self.session)
         browse = Button("File…", "Choose weights that napari-pvs train has made.", self._browse)
         browse.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         row = QHBoxLayout()
@@ -155,9 +154,13 @@ class Segment(Dock):
         self.blink.allow_if(None if several else "segment with other weights, to compare.")
 
     def _on_done(self, scan: Scan, config: SegmentConfig, result: Result) -> None:
-        if scan is not self.session.scan:
-            return  # another one was loaded meanwhile
-        show_result(self.session, scan, config, result)
+        if scan is self.session.scan:  # no other one was loaded meanwhile
+            self._job.go_on(self._show(scan, config, result))
+
+    def _show(self, scan: Scan, config: SegmentConfig, result: Result) -> Steps:
+        if (yield from showing(self.session, scan, config, result)) is None:
+            return
+        yield
         answer = result.answer
         if answer["notes"]:
             self.notice.warn("\n".join(answer["notes"]))

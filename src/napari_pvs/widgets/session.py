@@ -5,6 +5,7 @@ renaming and reordering them change nothing, and a layer that is deleted leaves 
 """
 
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.bids import StudySubject
+from napari_pvs.widgets import collection
+from napari_pvs.widgets.canvas import make_current
 from napari_pvs.widgets.edits import Edits
 from napari_pvs.widgets.kept import EDITED, UNCHANGED, Kept
 from napari_pvs.widgets.layers import KEY, from_display, layer_array, mask_layer, role_of
@@ -105,9 +108,10 @@ class Session(QObject):
         self._kept: weakref.WeakKeyDictionary[Labels, Kept] = weakref.WeakKeyDictionary()
         self._edits: Edits | None = None
         viewer.layers.events.inserted.connect(self._on_inserted)
+        viewer.layers.events.removing.connect(partial(make_current, self._viewer))
         viewer.layers.events.removed.connect(self._on_removed)
         for layer in viewer.layers:
-            self._adopt(layer)
+            self.adopt(layer)
 
     @property
     def viewer(self) -> Any:
@@ -143,6 +147,23 @@ class Session(QObject):
         if had:
             self.prediction_changed.emit()
         self.scan_changed.emit()
+
+    def adopt(self, layer: Layer) -> None:
+        """Take a layer that says what it is: a scan opened as sample data, a duplicate not."""
+        role = role_of(layer)
+        scan = layer.metadata.get(KEY, {}).get("scan")
+        if role in ("T1", "T2") and scan is not None:
+            if scan is not self.scan:
+                self.set_scan(scan)
+            slot = role.lower()
+            if getattr(self, slot) is None:
+                setattr(self, slot, layer)
+                self._link()
+                self.scan_changed.emit()
+        elif role == "reference" and self.reference is None and self._fits(layer):
+            self.set_reference(layer)
+        elif role == "labels" and self.labels is None and self._fits(layer):
+            self.set_labels(layer)
 
     def set_study(self, study: Path | None, subject: StudySubject | None) -> None:
         """Tell which study is open and which of its subjects is shown."""
@@ -241,24 +262,7 @@ class Session(QObject):
             layer_array(layer.data, self.scan, layer.name)
 
     def _on_inserted(self, event: Any) -> None:
-        self._adopt(event.value)
-
-    def _adopt(self, layer: Layer) -> None:
-        """Take a layer that says what it is: a scan opened as sample data, a duplicate not."""
-        role = role_of(layer)
-        scan = layer.metadata.get(KEY, {}).get("scan")
-        if role in ("T1", "T2") and scan is not None:
-            if scan is not self.scan:
-                self.set_scan(scan)
-            slot = role.lower()
-            if getattr(self, slot) is None:
-                setattr(self, slot, layer)
-                self._link()
-                self.scan_changed.emit()
-        elif role == "reference" and self.reference is None and self._fits(layer):
-            self.set_reference(layer)
-        elif role == "labels" and self.labels is None and self._fits(layer):
-            self.set_labels(layer)
+        self.adopt(event.value)
 
     def _link(self) -> None:
         """Let what is done to the place of T1 be done to T2; napari unlinks what is deleted."""
@@ -271,6 +275,7 @@ class Session(QObject):
 
     def _on_removed(self, event: Any) -> None:
         layer = event.value
+        collection.let_go(layer)
         if layer is self.labels:
             self.set_labels(None)
         if layer is self.reference:

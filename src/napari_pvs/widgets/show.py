@@ -1,20 +1,37 @@
-"""Bringing what a job has loaded into the viewer, in place of what was there."""
+"""Bringing what a job has loaded into the viewer, in place of what was there.
+
+Making a layer costs napari a tenth of a second, giving one other voxels a hundredth: the layers of
+the scan before are filled anew wherever they fit.
+"""
 
 import contextlib
 import gc
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from napari.layers import Image, Labels
+from napari.utils.colormaps import DirectLabelColormap
+
+from napari_pvs.study.bids import StudySubject
 from napari_pvs.widgets import exchange
+from napari_pvs.widgets.kept import UNCHANGED
 from napari_pvs.widgets.layers import KEY, LayerData, mask_layer, role_of, scan_layers
 from napari_pvs.widgets.sample import sample_layers
 from napari_pvs.widgets.session import Session
+from napari_pvs.widgets.turns import Steps
 from napari_pvs.widgets.worker import Result, load_stored
 
 _NAMES = {"labels": "PVS labels", "reference": "reference PVS"}
 
 
-def show(session: Session, result: Result) -> list[str]:
+def show(
+    session: Session,
+    result: Result,
+    study: Path | None = None,
+    subject: StudySubject | None = None,
+) -> Steps:
     """Show a scan and its label; the layers of the scan before go.
 
     Parameters
@@ -23,40 +40,75 @@ def show(session: Session, result: Result) -> list[str]:
         Of the viewer.
     result
         Of the service's ``load``.
+    study, subject
+        Where the scan is from.
 
     Returns
     -------
     What the user should know.
     """
-    notes = [*result.answer["notes"], *clear(session)]
     scan = load_stored(result)
     layers = scan_layers(scan, exchange.load_limits(result.path))
     for role, name in _NAMES.items():
         if (result.path / f"{role}.npy").is_file():
             layers.append(mask_layer(exchange.load_array(result.path, role), scan, name, role))
-    _add(session, layers)
-    return notes
+    kept = yield from _replace(session, layers, study, subject)
+    return [*result.answer["notes"], *kept]
 
 
-def show_sample(session: Session, result: Result) -> list[str]:
+def show_sample(session: Session, result: Result) -> Steps:
     """Show the synthetic subject of the service's ``sample``, as `show`."""
-    notes = clear(session)
     scan = load_stored(result)
     limits = exchange.load_limits(result.path)
     instances = exchange.load_array(result.path, "reference")
-    _add(session, sample_layers(scan, instances, result.answer["features"], limits))
+    layers = sample_layers(scan, instances, result.answer["features"], limits)
+    return (yield from _replace(session, layers, None, None))
+
+
+def _replace(
+    session: Session, layers: list[LayerData], study: Path | None, subject: StudySubject | None
+) -> Steps:
+    """Show layers in place of those of the session's scan; return what the user should know."""
+    viewer: Any = session.viewer
+    gone, notes = _own(session)
+    refilled = _fitting(gone, layers)
+    session.set_scan(None)
+    session.set_study(study, subject)
+    for layer in gone:
+        layer.metadata.pop(KEY, None)  # it may live on for a while; the scan must not
+        if isinstance(layer, Labels):
+            layer.mode = "pan_zoom"  # else the brush comes back with it
+            layer.visible = False  # not to be painted on meanwhile, nor to lie on another scan
+    for layer in gone:
+        if layer not in refilled:
+            yield
+            with _without_collection():
+                if layer in viewer.layers:
+                    viewer.layers.remove(layer)
+    for at, (data, meta, kind) in enumerate(layers):
+        yield
+        layer = refilled[at] if refilled else None
+        if layer is not None and layer in viewer.layers:
+            _refill(layer, data, meta)
+            if isinstance(layer, Labels):
+                session.set_kept(layer, UNCHANGED)
+                yield
+                layer.visible = True
+            session.adopt(layer)
+        else:
+            hidden = kind == "image" and layers[at + 1 :] and layers[at + 1][2] == "image"
+            layer = (Image if kind == "image" else Labels)(data, visible=not hidden, **meta)
+            yield
+            viewer.add_layer(layer)
+    yield
+    _look(session, anew=bool(refilled))
     return notes
 
 
-def clear(session: Session) -> list[str]:
-    """Remove the layers of the session's scan, but not labels that no file holds.
-
-    Returns
-    -------
-    What the user should know.
-    """
+def _own(session: Session) -> tuple[list[Any], list[str]]:
+    """Return the layers of the session's scan, but not labels that no file holds, and a note."""
     notes = []
-    gone = [session.t1, session.t2, *(one.layer for one in session.predictions.values())]
+    own = [session.t1, session.t2, *(one.layer for one in session.predictions.values())]
     for layer in (session.reference, session.labels):
         if layer is None or role_of(layer) is None:
             continue  # the user's own layer is the user's to remove
@@ -67,20 +119,66 @@ def clear(session: Session) -> list[str]:
                 "it."
             )
         else:
-            gone.append(layer)
-    session.set_scan(None)
-    layers = session.viewer.layers
-    with _without_collection():
-        for layer in gone:
-            if layer is not None and layer in layers:
-                layers.remove(layer)
-                layer.metadata.pop(KEY, None)  # it may live on for a while; the scan must not
-    return notes
+            own.append(layer)
+    there = session.viewer.layers
+    return [layer for layer in own if layer is not None and layer in there], notes
+
+
+def _fitting(old: list[Any], layers: list[LayerData]) -> list[Any]:
+    """Return for each new layer the old one that can be filled with it; none, or None for some."""
+    by_role = {role_of(layer): layer for layer in old}
+    found = []
+    for data, meta, kind in layers:
+        layer = by_role.get(meta["metadata"][KEY]["role"])
+        fits = layer is not None and layer.data.dtype == data.dtype and _upright(layer)
+        if kind == "labels":
+            # one colour; each label in its own, with a table of them, is left to napari
+            fits = fits and isinstance(layer.colormap, DirectLabelColormap)
+            fits = fits and isinstance(meta.get("colormap"), DirectLabelColormap)
+        elif not fits:
+            return []  # an image that is added now would lie on the labels
+        found.append(layer if fits else None)
+    return found
+
+
+def _upright(layer: Any) -> bool:
+    """Whether the user has left the layer in millimetres and unturned."""
+    turned = (layer.affine.affine_matrix, np.eye(4)), (layer.rotate, np.eye(3)), (layer.shear, 0)
+    metric = all(str(unit) in ("mm", "millimeter") for unit in layer.units)
+    return metric and all(np.allclose(now, plain) for now, plain in turned)
+
+
+def _refill(layer: Any, data: Any, meta: dict[str, Any]) -> None:
+    """Let a layer show something else, as if it had just been added."""
+    for name in ("scale", "translate"):
+        if not np.allclose(getattr(layer, name), meta[name]):
+            setattr(layer, name, meta[name])
+    if isinstance(layer, Labels):
+        layer.editable = False  # which forgets the undo steps
+    layer.data = data
+    layer.metadata = meta["metadata"]
+    if layer.name != meta["name"]:
+        layer.name = meta["name"]
+    if "contrast_limits" in meta:
+        layer.contrast_limits_range = layer.contrast_limits = meta["contrast_limits"]
+
+
+def _look(session: Session, anew: bool) -> None:
+    """Show all of the scan, and T2 rather than T1."""
+    # T2 shows PVS best, and would hide T1 anyway
+    for layer, visible in ((session.t1, session.t2 is None), (session.t2, True)):
+        if layer is not None and layer.visible != visible:
+            layer.visible = visible
+    viewer: Any = session.viewer
+    viewer.reset_view()
+    if anew:  # as for the first layer
+        dims = viewer.dims
+        dims.set_current_step(range(dims.ndim), [(steps - 1) // 2 for steps in dims.nsteps])
 
 
 @contextlib.contextmanager
 def _without_collection() -> Iterator[None]:
-    """Keep the whole process's garbage from being collected while layers go.
+    """Keep the whole process's garbage from being collected while a layer goes.
 
     napari does that for each of them, and the viewer stands still for a good part of a second
     each time. What is frozen is passed over; Python collects it later, in its own time.
@@ -93,12 +191,3 @@ def _without_collection() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-def _add(session: Session, layers: list[LayerData]) -> None:
-    viewer: Any = session.viewer
-    for data, meta, kind in layers:
-        (viewer.add_image if kind == "image" else viewer.add_labels)(data, **meta)
-    if session.t1 is not None and session.t2 is not None:
-        session.t1.visible = False  # T2 shows PVS best, and would hide it anyway
-    viewer.reset_view()

@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets import exchange
 from napari_pvs.widgets.helper import Folder, Helper, Prepare
+from napari_pvs.widgets.turns import Steps, Turns
 
 _folders: "weakref.WeakKeyDictionary[Scan, Folder]" = weakref.WeakKeyDictionary()
 
@@ -68,6 +69,12 @@ class Job(Helper):
     ) -> None:
         super().__init__(request, parent, prepare)
         self._answer: dict[str, Any] = {}
+        self._turns: Turns | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return super().running or self._turns is not None
 
     def start(self) -> "Job":
         """Start; the signals tell the rest."""
@@ -75,10 +82,21 @@ class Job(Helper):
         return self
 
     def cancel(self) -> None:
-        """End it now; it leaves nothing behind."""
-        if self.running:
+        """End it now; it leaves nothing behind, but for what is shown of it already."""
+        if self._turns is not None:
+            self._turns.stop()
+            self._finish()
+        elif self.running:
             self.stop()
             self.ended.emit()
+
+    def go_on(self, steps: Steps) -> None:
+        """Show what was found, a piece in each turn of the event loop; then it has ended.
+
+        To be called by a slot of `finished`, by one.
+        """
+        self._turns = Turns(steps, self)
+        self._turns.ended.connect(self._finish)
 
     def _on_message(self, message: dict[str, Any], values: bytes) -> None:
         kind = message["type"]
@@ -97,12 +115,18 @@ class Job(Helper):
         if kind == "done":
             self._end()
             self.finished.emit(Result(self._answer, self._folder))
-            self.ended.emit()
+            if self._turns is None:
+                self._finish()
         else:
             self._fail(self._answer["text"] if kind == "error" else text)
 
     def _fail(self, text: str) -> None:
         super()._fail(text)
+        self.ended.emit()
+
+    def _finish(self) -> None:
+        self._turns = None
+        self.deleteLater()
         self.ended.emit()
 
 

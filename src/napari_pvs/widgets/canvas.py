@@ -1,0 +1,18 @@
+"""Keeps the removal of layers from crashing napari."""
+
+import weakref
+from typing import Any
+
+
+def make_current(viewer: "weakref.ref[Any]", _: Any = None) -> None:
+    """Let what is told to OpenGL until the next drawing reach the canvas of a viewer.
+
+    napari 0.9 carries out what is pending when a layer is removed, in whatever context is current
+    then. Where it is not the canvas's, the next drawing may read freed buffers: a segmentation
+    fault, with Mesa each time that two layers are removed without a drawing between them.
+    """
+    window = getattr(viewer(), "window", None)
+    canvas = getattr(getattr(window, "_qt_viewer", None), "canvas", None)
+    native = getattr(canvas, "native", None)
+    if hasattr(native, "makeCurrent"):
+        native.makeCurrent()

@@ -1,0 +1,72 @@
+"""Work for the viewer's own thread, in pieces: between two of them the viewer lives."""
+
+from collections.abc import Generator
+from typing import Any
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+Steps = Generator[None, None, Any]
+"""Work that yields wherever the viewer may have a moment, and can be left off there."""
+
+
+class Turns(QObject):
+    """Does one piece in each turn of the event loop.
+
+    Parameters
+    ----------
+    steps
+        The work. What it raises ends it, and is raised in the event loop.
+    parent
+        The rest is left off when it is gone.
+    """
+
+    ended = Signal()
+    """All is done, or a piece has failed. Not sent after `stop`."""
+
+    def __init__(self, steps: Steps, parent: QObject) -> None:
+        super().__init__(parent)
+        self._steps: Steps | None = steps
+        self._timer = QTimer(self)
+        self._timer.setInterval(0)
+        self._timer.timeout.connect(self._turn)
+        self._timer.start()
+
+    def stop(self) -> None:
+        """Leave the rest off."""
+        self._timer.stop()
+        steps, self._steps = self._steps, None
+        if steps is not None and not steps.gi_running:  # a piece may stop itself
+            steps.close()
+
+    def _turn(self) -> None:
+        # a piece can let the event loop run, as a dialogue does
+        if self._steps is None or self._steps.gi_running:
+            return
+        more = False
+        try:
+            next(self._steps)
+            more = True
+        except StopIteration:
+            pass
+        finally:
+            if not more and self._steps is not None:
+                self.stop()
+                self.ended.emit()
+
+
+def at_once(steps: Steps) -> Any:
+    """Do all pieces now, and return what they return.
+
+    Examples
+    --------
+    >>> def work():
+    ...     yield
+    ...     return 3
+    >>> at_once(work())
+    3
+    """
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value

@@ -1,0 +1,93 @@
+"""Work in pieces, between which the event loop lives."""
+
+import pytest
+
+pytest.importorskip("napari")
+
+from qtpy.QtCore import QObject, QTimer
+
+from napari_pvs.widgets.turns import Turns, at_once
+
+
+@pytest.fixture
+def parent(qapp):
+    parent = QObject()
+    yield parent
+    parent.deleteLater()
+
+
+def counting(said, n=50):
+    try:
+        for number in range(n):
+            said.append(number)
+            yield
+        said.append("done")
+    finally:
+        said.append("closed")
+
+
+def test_the_event_loop_lives_between_pieces(parent, qtbot):
+    said = []
+    turns = Turns(counting(said), parent)
+    assert said == []
+    with qtbot.waitSignal(turns.ended):
+        QTimer.singleShot(0, lambda: said.append("something else"))
+    assert [one for one in said if isinstance(one, int)] == list(range(50))
+    assert said.index("something else") < said.index("done")
+    assert said[-2:] == ["done", "closed"]
+
+
+def test_the_rest_is_left_off_without_a_signal(parent, qtbot):
+    said, ended = [], []
+    turns = Turns(counting(said, 10**9), parent)
+    turns.ended.connect(lambda: ended.append(1))
+    qtbot.waitUntil(lambda: 0 in said)
+    turns.stop()
+    turns.stop()
+    before = list(said)
+    qtbot.wait(20)
+    assert said == before
+    assert said[-1] == "closed"
+    assert not ended
+
+
+def test_a_piece_may_stop_the_rest(parent, qtbot):
+    def work():
+        said.append(1)
+        turns.stop()
+        yield
+        said.append(2)
+
+    said = []
+    turns = Turns(work(), parent)
+    qtbot.waitUntil(lambda: bool(said))
+    qtbot.wait(20)
+    assert said == [1]
+
+
+def test_a_failure_ends_it_and_is_raised(parent, qtbot):
+    def work():
+        yield
+        raise ValueError("no")
+
+    with qtbot.captureExceptions() as raised:
+        turns = Turns(work(), parent)
+        with qtbot.waitSignal(turns.ended):
+            pass
+    assert [str(value) for _, value, _ in raised] == ["no"]
+
+
+def test_it_goes_with_its_parent(qtbot):
+    said, parent = [], QObject()
+    turns = Turns(counting(said, 10**9), parent)
+    with qtbot.waitSignal(turns.destroyed):
+        parent.deleteLater()
+    before = len(said)
+    qtbot.wait(20)
+    assert len([one for one in said if one != "closed"]) <= before
+
+
+def test_pieces_can_be_done_at_once():
+    said = []
+    assert at_once(counting(said, 2)) is None
+    assert said == [0, 1, "done", "closed"]
