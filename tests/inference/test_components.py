@@ -91,3 +91,32 @@ def test_round_and_wide_is_left_out_and_a_tube_stays():
     assert np.array_equal(drop_round(labels, (0.5, 0.5, 0.5), 2.8), labels)
     empty = np.zeros((4, 4, 4), np.int32)
     assert np.array_equal(drop_round(empty, (1.0, 1.0, 1.0), 2.8), empty)
+
+
+def plain_label(score, threshold, smallest, voxel_volume):
+    """`label` as whole passes over the volume."""
+    import cc3d
+
+    found = cc3d.connected_components(score >= threshold, connectivity=26)
+    sizes = np.bincount(found.ravel())
+    sizes[0] = 0
+    keep = np.flatnonzero((sizes > 0) & (sizes * voxel_volume >= smallest - 1e-9))
+    renumber = np.zeros(len(sizes), np.int32)
+    renumber[keep[np.argsort(-sizes[keep], kind="stable")]] = np.arange(1, len(keep) + 1)
+    return renumber[found]
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("threshold", [0.0, 0.9, 0.97, 2.0])
+def test_only_pvs_voxels_are_looked_at_with_the_same_answer(order, threshold):
+    rng = np.random.default_rng(1)
+    score = np.asarray(rng.random((23, 30, 27)).astype(np.float32), order=order)
+    labels = label(score, threshold, 1.0, 0.5)
+    np.testing.assert_array_equal(labels, plain_label(score, threshold, 1.0, 0.5))
+    kept = drop_round(np.asarray(labels, order=order), (1.0, 1.0, 1.0), 1.5)
+    inside = kept > 0
+    assert inside.any() == (threshold in (0.9, 0.97))
+    assert labels.dtype == kept.dtype == np.int32
+    # what is kept keeps its order
+    numbers = np.unique(labels[inside])
+    np.testing.assert_array_equal(kept[inside], np.searchsorted(numbers, labels[inside]) + 1)

@@ -1,11 +1,15 @@
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
+from napari_pvs.network import torch_backend
 from napari_pvs.network.backend import GpuMemoryError
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.m2ss import M2SS
-from napari_pvs.network.torch_backend import TorchBackend, fuse
+from napari_pvs.network.torch_backend import TorchBackend, fuse, send
 
 
 class FakeGpu(TorchBackend):
@@ -72,3 +76,102 @@ def test_sixteen_bits_only_where_the_processor_has_them(native, monkeypatch):
     assert found.dtype == np.float32
     assert np.array_equal(expected, found) != native
     assert np.abs(expected - found).max() < 0.1
+
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """A GPU that is a CPU: function of its free memory in GB; returns what was asked of it."""
+    asked = []
+
+    def to(tensor, device, non_blocking=False):
+        asked.append(("to", torch.device(device).type, non_blocking))
+        return tensor
+
+    def make(free, reserved=0, allocated=0):
+        bytes_ = [int(n * 1e9) for n in (free, reserved, allocated)]
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (bytes_[0], 80 * 10**9))
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: bytes_[1])
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: bytes_[2])
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+        monkeypatch.setattr(
+            torch.cuda,
+            "current_stream",
+            lambda device: SimpleNamespace(synchronize=lambda: asked.append("synchronize")),
+        )
+        monkeypatch.setattr(torch.Tensor, "to", to)
+        monkeypatch.setattr(torch.Tensor, "pin_memory", lambda t: asked.append("pin") or t)
+        monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+        monkeypatch.setattr(
+            torch_backend, "place", lambda model, device: asked.append(("place", device.type))
+        )
+        return asked
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("memory", "precision", "limit", "batch"),
+    [
+        ((8,), "full", 8_000_000, 244),
+        ((4,), "auto", 8_000_000, 244),
+        ((1, 5, 3), "full", 3_000_000, 91),  # what PyTorch holds and does not use is free
+        ((0.5,), "full", 1_600_000, 16),
+        ((80,), "auto", 30_000_000, 256),
+    ],
+)
+def test_windows_are_as_large_as_a_gpu_has_room_for(
+    cuda, tiny_model, memory, precision, limit, batch
+):
+    cuda(*memory)
+    backend = TorchBackend(tiny_model, CUDA, precision)
+    assert (backend.limit, backend.batch) == (limit, batch)
+    assert (backend.on_cpu().limit, backend.on_cpu().batch) == (1_600_000, 16)
+
+
+def test_copies_to_and_from_a_gpu_are_pinned_and_waited_for(cuda, tiny_model):
+    images = np.random.default_rng(0).standard_normal((2, 2, 16, 16, 16)).astype(np.float32)
+    keep = (slice(2, 14), slice(0, 16), slice(5, 9))
+    expected = TorchBackend(tiny_model, CPU, "full").probability(images, keep)
+    seen = []
+    with tiny_model.register_forward_pre_hook(lambda _, args: seen.append(args[0])):
+        asked = cuda(8)
+        found = TorchBackend(tiny_model, CUDA, "full").probability(images, keep)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last_3d)
+    assert not seen[0].is_contiguous()
+    assert asked == [
+        ("place", "cuda"),
+        "pin",
+        ("to", "cuda", True),
+        ("to", "cpu", True),
+        "synchronize",
+    ]
+
+
+def test_nothing_is_pinned_elsewhere(cuda):
+    asked = cuda(8)
+    send(IMAGES, CPU)
+    send(IMAGES, torch.device("mps"))
+    assert asked == [("to", "cpu", False), ("to", "mps", False)]
+
+
+def test_a_network_is_placed_only_where_it_is_not_there(tiny_model, monkeypatch):
+    placed, place = [], torch_backend.place
+
+    def count(model, device):
+        placed.append(device.type)
+        return place(model, device)
+
+    monkeypatch.setattr(torch_backend, "place", count)
+    backend = TorchBackend(tiny_model, CPU)
+    first = backend.probability(IMAGES)
+    np.testing.assert_array_equal(backend.probability(IMAGES), first)
+    assert placed == ["cpu"]
+    # a fall back to the CPU moved it: here, it is not where the backend wants it
+    monkeypatch.setattr(backend, "device", CUDA)
+    assert not backend._there()
+    monkeypatch.setattr(backend, "device", CPU)
+    assert backend._there()

@@ -63,3 +63,15 @@ def test_the_input_stays(image, brain):
 def test_no_spread(brain):
     with pytest.raises(ValueError, match="interquartile"):
         normalise(np.ones(brain.shape), brain)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int16])
+@pytest.mark.parametrize("chunk", [1, 900, 2**20])
+def test_parts_give_the_bits_of_the_whole(image, brain, kind, chunk, monkeypatch):
+    monkeypatch.setattr("napari_pvs.scans.intensity._CHUNK", chunk)
+    image = np.asarray(image.astype(kind), order="F")
+    low, middle, high = np.percentile(image[brain], (25, 50, 75))
+    whole = np.zeros(image.shape, np.float32)
+    whole[brain] = np.clip((image[brain] - middle) / ((high - low) / 1.349), *CLIP)
+    np.testing.assert_array_equal(normalise(image, brain), whole)
+    np.testing.assert_array_equal(normalise(image[brain], brain[brain]), whole[brain])

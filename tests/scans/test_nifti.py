@@ -1,5 +1,6 @@
 import gzip
 import re
+import tracemalloc
 
 import nibabel as nib
 import numpy as np
@@ -89,6 +90,52 @@ def test_an_empty_mask_is_a_valid_label_file(tmp_path):
 def test_labels_that_are_not_integers(tmp_path, data, value):
     data[0, 0, 0] = value
     assert "not integers" in message(save(tmp_path / "a.nii", data), read_labels)
+
+
+@pytest.mark.parametrize("value", [2**31, -(2**31) - 1, 2**40, -(2**63)])
+def test_labels_beyond_32_bits(tmp_path, value):
+    labels = np.zeros(SHAPE, np.int64)
+    labels[0, 0, 0] = value
+    image = nib.Nifti1Image(labels, OBLIQUE, dtype=np.int64)
+    (tmp_path / "a.nii").write_bytes(image.to_bytes())
+    assert "not integers" in message(tmp_path / "a.nii", read_labels)
+
+
+def test_labels_scaled_by_their_writer(tmp_path):
+    labels = np.random.default_rng(0).integers(0, 4, SHAPE)
+    image = nib.Nifti1Image((labels * 1.0004).astype(np.float32), OBLIQUE)
+    (tmp_path / "a.nii").write_bytes(image.to_bytes())
+    assert "not integers" in message(tmp_path / "a.nii", read_labels)  # 3 reads as 3.0012
+    image = nib.Nifti1Image((labels * 1.0003).astype(np.float32), OBLIQUE)
+    (tmp_path / "a.nii").write_bytes(image.to_bytes())
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.nii").data, labels)
+
+
+@pytest.mark.parametrize(("kind", "most"), [(np.uint8, 6), (np.float32, 9)])
+def test_reading_labels_takes_little_more_than_they_do(tmp_path, kind, most):
+    path = save(tmp_path / "a.nii", np.ones((64, 64, 64), kind))
+    assert _peak(lambda: read_labels(path)) < most * 64**3
+
+
+def test_writing_takes_no_float_copies(tmp_path):
+    rng = np.random.default_rng(0)
+    probability = rng.random((64, 64, 64)).astype(np.float32)
+    like = Geometry.from_affine(probability.shape, OBLIQUE)
+    labels = (100 * probability).astype(np.int32)
+    for array, most in ((probability, 3), (labels, 0.5), (labels > 50, 0.5)):
+        peak = _peak(lambda a=array: write_like(tmp_path / "a.nii", a, like, scaled=True))
+        assert peak < most * 64**3
+
+
+def _peak(job):
+    """Bytes that a job allocates at most, once it has run."""
+    job()
+    tracemalloc.start()
+    try:
+        job()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 # Writing

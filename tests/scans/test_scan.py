@@ -1,4 +1,5 @@
 import os
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -181,3 +182,20 @@ def test_real_scans_are_stripped_and_not_doubtful():
     assert scan.warnings == ()
     assert scan.brain.sum() == 1135151
     assert load_scan(folder / "openneuro_ds004230_PS11_norm.mgz", None).warnings == ()
+
+
+@pytest.mark.filterwarnings("ignore::napari_pvs.errors.InputWarning")
+def test_files_are_freed_as_they_are_brought_onto_the_grid(tmp_path):
+    """The scan is 9 bytes a voxel, of T1, T2 and mask in the files' own order 12."""
+    rng = np.random.default_rng(0)
+    brain = np.zeros((64, 64, 64), bool)
+    brain[16:48, 16:48, 16:48] = True
+    images = (*rng.normal(100, 20, (2, *brain.shape)).astype(np.int16), brain)
+    paths = [save(tmp_path / f"{n}.nii", image) for n, image in enumerate(images)]
+    load_scan(*paths)  # imports
+    tracemalloc.start()
+    try:
+        load_scan(*paths)
+        assert tracemalloc.get_traced_memory()[1] < 15 * brain.size
+    finally:
+        tracemalloc.stop()

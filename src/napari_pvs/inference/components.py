@@ -46,16 +46,18 @@ def label(
     """
     import cc3d
 
-    found = cc3d.connected_components(
-        probability >= threshold, connectivity=26, out_dtype=np.uint32
-    )
-    sizes = np.bincount(found.ravel())
-    sizes[0] = 0
+    above = probability >= threshold
+    # few voxels are PVS: nothing but this passes over the volume
+    voxels = np.flatnonzero(above)
+    found = cc3d.connected_components(above, connectivity=26, out_dtype=np.uint32)
+    ids = np.take(found, voxels)
+    del found  # before as large an array is made of it
+    sizes = np.bincount(ids, minlength=1)
     keep = np.flatnonzero((sizes > 0) & (sizes * voxel_volume >= min_volume_mm3 - 1e-9))
     order = keep[np.argsort(-sizes[keep], kind="stable")]
     renumber = np.zeros(len(sizes), np.int32)
     renumber[order] = np.arange(1, len(order) + 1, dtype=np.int32)
-    return np.asarray(renumber[found], np.int32)
+    return _put(renumber[ids], voxels, above.shape)
 
 
 def drop_round(
@@ -81,8 +83,9 @@ def drop_round(
     -------
     Labels numbered anew, in the same order.
     """
-    where = np.nonzero(labels)
-    ids = labels[where]
+    voxels = np.flatnonzero(labels)
+    where = np.unravel_index(voxels, labels.shape)
+    ids = np.take(labels, voxels)
     sizes = np.bincount(ids, minlength=1)
     count = np.maximum(sizes, 1)
     points = [axis * edge for axis, edge in zip(where, voxel_size, strict=True)]
@@ -100,7 +103,7 @@ def drop_round(
     keep = (sizes > 0) & ~drop
     keep[0] = False
     renumber = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
-    return np.asarray(renumber[labels], np.int32)
+    return _put(renumber[ids], voxels, labels.shape)
 
 
 def table(labels: NDArray[np.int32], probability: NDArray[np.floating], grid: Grid) -> list[Pvs]:
@@ -115,8 +118,9 @@ def table(labels: NDArray[np.int32], probability: NDArray[np.floating], grid: Gr
     grid
         Of both; its affine makes centroids in scanner millimetres.
     """
-    where = np.nonzero(labels)
-    ids = labels[where]
+    places = np.flatnonzero(labels)
+    where = np.unravel_index(places, labels.shape)
+    ids = np.take(labels, places)
     count = int(ids.max()) if len(ids) else 0
     sizes = np.bincount(ids, minlength=count + 1)[1:]
     total = np.bincount(ids, probability[where], minlength=count + 1)[1:]
@@ -137,3 +141,12 @@ def table(labels: NDArray[np.int32], probability: NDArray[np.floating], grid: Gr
             )
         )
     return rows
+
+
+def _put(
+    numbers: NDArray[np.int32], voxels: NDArray[np.intp], shape: tuple[int, ...]
+) -> NDArray[np.int32]:
+    """Number voxels, given by their places in C order, in an array of zeros."""
+    out = np.zeros(shape, np.int32)
+    np.put(out, voxels, numbers)
+    return out

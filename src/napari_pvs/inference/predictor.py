@@ -32,7 +32,7 @@ Progress = Callable[[int, int], None]
 _HALO = 16  # voxels around a tile that give it context and are thrown away
 _MARGIN = 12  # the same around the whole mask, where there is little but zeros
 _SMALL = 200_000  # voxels of an array that is not worth trimming
-_PATCH, _STRIDE, _BATCH = 32, 16, 16  # the paper's grid
+_PATCH, _STRIDE = 32, 16  # the paper's grid
 _RIM_MM = 3.0  # the cortex: no PVS is looked for so close to the brain mask's surface
 
 
@@ -183,7 +183,7 @@ def compute(
         trust = _centre_weights(_PATCH)
         pad = [(0, max(0, _PATCH - n)) for n in brain.shape]
         images, brain = np.pad(images, [(0, 0), *pad]), np.pad(brain, pad)
-    limit, batch = backend.limit, _BATCH
+    limit, batch = backend.limit, backend.batch
     plan = usual = _plan(brain, windows, limit, batch, backend.factor)
     while True:
         try:

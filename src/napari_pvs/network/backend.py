@@ -39,6 +39,8 @@ class Backend(Protocol):
         Windows are padded to a multiple of this.
     limit
         Most voxels of a window: what bounds the memory of its activations.
+    batch
+        Patches of the paper's grid that are computed together.
     precision
         Type of number in the convolutions: ``float32``, ``bfloat16`` or ``float16``.
     """
@@ -47,6 +49,7 @@ class Backend(Protocol):
     precision: str
     factor: int
     limit: int
+    batch: int
 
     @property
     def device(self) -> Any:

@@ -47,6 +47,7 @@ class OpenVinoBackend:
     name = "openvino"
     limit = 7_000_000  # 1.4 GB; most brains in one window
     small = 200_000
+    batch = 16
     device = Cpu()
 
     def __init__(

@@ -1,6 +1,6 @@
 """The network in PyTorch: the reference, on any device."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     import torch
 
     from napari_pvs.network.m2ss import M2SS
+
+
+_BYTES = 1000  # a voxel of a window in float32: twice what the CPU needs
+_MOST = 30_000_000  # voxels of a window: times 32 channels below 2³¹, as 32-bit indices reach
+_MOST_PATCHES = 256  # of a batch; more are not faster, and scans have about 1000
 
 
 def fuse(model: "M2SS") -> "M2SS":
@@ -32,6 +37,16 @@ def fuse(model: "M2SS") -> "M2SS":
     return model
 
 
+def send(array: NDArray[Any], device: "torch.device") -> "torch.Tensor":
+    """Bring an array to a device; to CUDA from pinned memory, while this process goes on."""
+    import torch
+
+    tensor = torch.from_numpy(array)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 class TorchBackend:
     """A network in PyTorch; see `Backend`.
 
@@ -40,14 +55,20 @@ class TorchBackend:
     model
         Best fused.
     device
-        Where it runs. The network is brought there whenever it computes, because a call that
-        ran out of memory may have left it on the CPU.
+        Where it runs. The network is brought there when it computes and is not there, because a
+        call that ran out of memory may have left it on the CPU.
     precision
         ``auto``: 16 bits where the device computes in them; ``full``: float32.
+
+    Attributes
+    ----------
+    limit, batch
+        Most voxels of a window, and windows of 32³ that are computed together; on CUDA as many
+        as its free memory allows.
     """
 
     name = "torch"
-    limit = 1_600_000
+    limit, batch = 1_600_000, 16
 
     def __init__(self, model: "M2SS", device: "torch.device", precision: Precision = "auto"):
         self.model, self._asked = model, precision
@@ -58,6 +79,11 @@ class TorchBackend:
             self.precision = "bfloat16"
         self.factor = model.factor
         self.device = device
+        self._placed = False
+        if device.type == "cuda":
+            room = _free(device) // (_BYTES if self.precision == "float32" else _BYTES // 2)
+            self.limit = min(max(room, self.limit), _MOST)
+            self.batch = min(max(room // 32**3, self.batch), _MOST_PATCHES)
 
     def probability(
         self, images: NDArray[np.float32], keep: Box | None = None
@@ -85,12 +111,33 @@ class TorchBackend:
     def _compute(self, images: NDArray[np.float32], keep: Box | None) -> NDArray[np.float32]:
         import torch
 
-        model, device = place(self.model, self.device), self.device
+        device, cuda = self.device, self.device.type == "cuda"
+        if not (self._placed and self._there()):
+            place(self.model, device)
+            self._placed = True
         kind = getattr(torch, self.precision)
         fewer = torch.autocast(device.type, kind, enabled=self.precision != "float32")
         with torch.inference_mode(), fewer:
-            tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-            logits = model(tensor)[:, 0]
+            tensor = send(np.ascontiguousarray(images), device)
+            if cuda:  # the layout of the network; the CPU's convolutions see to it themselves
+                tensor = tensor.contiguous(memory_format=torch.channels_last_3d)
+            logits = self.model(tensor)[:, 0]
             if keep is not None:
                 logits = logits[(slice(None), *keep)]
-            return np.asarray(torch.sigmoid(logits.float()).cpu().numpy())
+            # from CUDA into pinned memory
+            found = torch.sigmoid(logits.float()).to("cpu", non_blocking=cuda)
+            if cuda:
+                torch.cuda.current_stream(device).synchronize()
+            return np.asarray(found.numpy())
+
+    def _there(self) -> bool:
+        now = next(self.model.parameters()).device
+        return now.type == self.device.type and self.device.index in (None, now.index)
+
+
+def _free(device: "torch.device") -> int:
+    """Bytes of a GPU that are free, or that PyTorch holds without need."""
+    import torch
+
+    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + held

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 CLIP = (-5.0, 10.0)
 """Normalised intensities are clipped to this range; ventricles on T2 reach about 8."""
+_CHUNK = 2**20  # voxels that are in memory as float64 at a time
 
 
 def normalise(image: NDArray[np.floating], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -29,11 +30,14 @@ def normalise(image: NDArray[np.floating], brain: NDArray[np.bool_]) -> NDArray[
     ValueError
         The interquartile range inside the brain is zero.
     """
-    values = image[brain]
-    low, middle, high = np.percentile(values, (25, 50, 75))
+    low, middle, high = np.percentile(image[brain], (25, 50, 75), overwrite_input=True)
     spread = (high - low) / 1.349  # one standard deviation, were it Gaussian
     if not spread > 0:
         raise ValueError("the interquartile range inside the brain is zero")
     out = np.zeros(image.shape, np.float32)
-    out[brain] = np.clip((values - middle) / spread, *CLIP)
+    slices = max(1, _CHUNK * len(image) // image.size)
+    for start in range(0, len(image), slices):
+        part = slice(start, start + slices)
+        inside = brain[part]
+        out[part][inside] = np.clip((image[part][inside] - middle) / spread, *CLIP)
     return out

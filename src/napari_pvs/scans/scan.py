@@ -1,6 +1,7 @@
 """One subject's T1 and T2 on one grid: what everything above the files works on."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -97,13 +98,9 @@ class Scan:
         if any(a is not None and a.shape != first.shape for a in (t1, t2, brain)):
             raise ValueError("T1, T2 and brain mask have different shapes")
         source = Geometry.from_affine(first.shape, affine)
-        return _build(
-            None if t1 is None else Placed.turned("the T1", t1, source.affine),
-            None if t2 is None else Placed.turned("the T2", t2, source.affine),
-            None if brain is None else Placed.turned("the brain mask", brain, source.affine),
-            source,
-            device,
-        )
+        named = (("the T1", t1), ("the T2", t2), ("the brain mask", brain))
+        images = [a if a is None else Placed.turned(name, a, source.affine) for name, a in named]
+        return _build(images, source, device)
 
     @classmethod
     def from_volumes(
@@ -136,14 +133,11 @@ class Scan:
         first = t1 or t2
         if first is None:
             raise InputError("neither a T1 nor a T2 was given; give at least one.")
-        scan = _build(
-            _placed(t1, "the T1"),
-            _placed(t2, "the T2"),
-            _placed(brain, "the brain mask"),
-            first.geometry(),
-            device,
-        )
+        source = first.geometry()
         of_files = [text for volume in (t1, t2, brain) if volume for text in volume.warnings]
+        images = [_placed(t1, "the T1"), _placed(t2, "the T2"), _placed(brain, "the brain mask")]
+        del first, t1, t2, brain  # so that `_build` frees what it has brought onto the grid
+        scan = _build(images, source, device)
         return replace(scan, warnings=(*of_files, *scan.warnings))
 
 
@@ -185,22 +179,24 @@ def _placed(volume: Volume | None, name: str) -> Placed | None:
     return Placed.turned(str(volume.path or name), volume.data, volume.affine)
 
 
-def _build(
-    t1: Placed | None, t2: Placed | None, mask: Placed | None, source: Geometry, device: str
-) -> Scan:
-    given = [image for image in (t1, t2) if image]
-    grid = given[0].grid
-    for other in (*given[1:], *([mask] if mask else [])):
-        checks.require_overlap(given[0], other)
-    one, two = (None if image is None else _on(image, grid) for image in (t1, t2))
-    if mask:
-        brain = _mask_on(mask, grid, given[0].name)
-    else:
-        brain = find_brain(one, two, grid, device, name=given[0].name)
+def _build(images: list[Placed | None], source: Geometry, device: str) -> Scan:
+    """Make a scan of T1, T2 and brain mask; empties the list, so that each can be freed."""
+    fields = [image and replace(image, data=np.empty(0)) for image in images]
+    first, *others = (field for field in fields if field)
+    grid = first.grid
+    for other in others:
+        checks.require_overlap(first, other)
+    brain = _last(images, lambda mask: _mask_on(mask, grid, first.name))
+    two = _last(images, lambda image: _on(image, grid))
+    one = _last(images, lambda image: _on(image, grid))
+    if brain is None:
+        brain = find_brain(one, two, grid, device, name=first.name)
     notes: list[str] = []
-    for image in given:
-        brain, lost = checks.covered(brain, grid, image)
-        notes += lost + checks.doubts_of_grid(image)
+    t1, t2, _ = fields
+    for image in (t1, t2):
+        if image:
+            brain, lost = checks.covered(brain, grid, image)
+            notes += lost + checks.doubts_of_grid(image)
     values1 = (t1.name, one[brain]) if t1 and one is not None else None
     values2 = (t2.name, two[brain]) if t2 and two is not None else None
     for named in (values1, values2):
@@ -210,6 +206,13 @@ def _build(
     for text in notes:
         warnings.warn(text, InputWarning, stacklevel=3)
     return Scan(t1=one, t2=two, grid=grid, brain=brain, source=source, warnings=tuple(notes))
+
+
+def _last(
+    images: list[Placed | None], bring: Callable[[Placed], NDArray[Any]]
+) -> NDArray[Any] | None:
+    image = images.pop()
+    return None if image is None else bring(image)
 
 
 def _on(image: Placed, grid: Grid) -> NDArray[np.float32]:

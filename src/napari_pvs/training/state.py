@@ -69,7 +69,10 @@ class State:
         self.mean = place(M2SS(self.model.config), device).eval()
         self.mean.load_state_dict(self.model.state_dict())
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay
+            self.model.parameters(),
+            config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=device.type == "cuda" or None,  # one kernel; None is PyTorch's own choice
         )
         self.progress = Progress()
         # on a CPU, weights have garbage for gradients where a level has two voxels (torch 2.13)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_pvs.network.torch_backend import send
 from napari_pvs.training.augment import augment, drop_modality, noise
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.losses import ramp, supervised, unsupervised
@@ -97,4 +98,4 @@ def _culprit(
 
 
 def _to(device: torch.device, array: Any) -> Tensor:
-    return torch.from_numpy(array).to(device, non_blocking=True)
+    return send(array, device)
