@@ -122,7 +122,7 @@ LARGE = (120, 100, 90)
 class Starved:
     """A network on a pretended GPU that has memory for ``room`` voxels at once."""
 
-    name, factor, limit = "torch", 2, 1_200_000
+    name, factor, limit, batch = "torch", 2, 1_200_000, 16
 
     def __init__(self, room, device="cuda", sizes=None):
         self.room, self.device = room, Cpu(device)
