@@ -92,7 +92,7 @@ class PseudoLabels:
             return np.asarray(counts / max(1, subject.brain.sum()), np.float64)
 
         shares = self._world.spread(make, drawn)
-        if burden is not None:
+        if burden is not None and shares:  # the last unlabelled scan may have got its label
             threshold = _aligned(np.mean(shares, 0), burden)
 
         def shift(subject: Loaded) -> None:
