@@ -27,6 +27,7 @@ STARTED = time.perf_counter(), time.process_time()
 import numpy as np  # noqa: E402
 import processes  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
+from stages import watch  # noqa: E402
 
 from napari_pvs.inference import outputs, predictor, segment  # noqa: E402
 from napari_pvs.inference.config import SegmentConfig  # noqa: E402
@@ -58,16 +59,6 @@ class Clock:
         """Add seconds to a stage."""
         before = self.spent.get(name, (0.0, 0.0))
         self.spent[name] = before[0] + wall, before[1] + cpu
-
-    def watch(self, owner: Any, attribute: str, name: str) -> None:
-        """Count every call of a function as a stage."""
-        function = getattr(owner, attribute)
-
-        def timed(*arguments: Any, **options: Any) -> Any:
-            with self.stage(name):
-                return function(*arguments, **options)
-
-        setattr(owner, attribute, timed)
 
 
 def main() -> None:
@@ -147,7 +138,7 @@ def watching(clock: Clock) -> Iterator[None]:
     ]
     before = [getattr(owner, name) for owner, name, _ in places]
     for place in places:
-        clock.watch(*place)
+        watch(clock.stage, *place)
     inner: Callable[..., Any] = predictor.interior
 
     def counted(*arguments: Any) -> Any:

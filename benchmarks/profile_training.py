@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from stages import watch
 
 from napari_pvs.network.device import pick
 from napari_pvs.training import step as steps
@@ -54,16 +55,6 @@ class Clock:
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
-    def watch(self, owner: Any, attribute: str, name: str) -> None:
-        """Count every call of a function as a stage."""
-        function = getattr(owner, attribute)
-
-        def timed(*arguments: Any, **options: Any) -> Any:
-            with self.stage(name):
-                return function(*arguments, **options)
-
-        setattr(owner, attribute, timed)
-
 
 def main() -> None:
     arguments = argparse.ArgumentParser(
@@ -80,7 +71,7 @@ def main() -> None:
     )
     device = pick(config.device)
     state, scans, clock = State(config, device), [made(n) for n in range(4)], Clock(device)
-    watch(clock, state)
+    watch_parts(clock, state)
     for _ in range(4):  # both sizes of patches, twice
         one(state, scans, clock)
     clock.spent = {}
@@ -95,17 +86,17 @@ def main() -> None:
     print(averages.table(sort_by=order, row_limit=given.operators, max_name_column_width=45))
 
 
-def watch(clock: Clock, state: State) -> None:
+def watch_parts(clock: Clock, state: State) -> None:
     """Count the parts of a step; the network apart from what is around it."""
-    clock.watch(state.model, "forward", "network, forward")
-    clock.watch(steps, "augment", "augmentation")
-    clock.watch(steps, "drop_modality", "augmentation")
-    clock.watch(steps, "supervised", "losses")
-    clock.watch(steps, "unsupervised", "losses")
-    clock.watch(torch.Tensor, "backward", "network, backward (and losses')")
-    clock.watch(torch.nn.utils, "clip_grad_norm_", "clip, optimiser")
-    clock.watch(state.optimiser, "step", "clip, optimiser")
-    clock.watch(state.optimiser, "zero_grad", "clip, optimiser")
+    watch(clock.stage, state.model, "forward", "network, forward")
+    watch(clock.stage, steps, "augment", "augmentation")
+    watch(clock.stage, steps, "drop_modality", "augmentation")
+    watch(clock.stage, steps, "supervised", "losses")
+    watch(clock.stage, steps, "unsupervised", "losses")
+    watch(clock.stage, torch.Tensor, "backward", "network, backward (and losses')")
+    watch(clock.stage, torch.nn.utils, "clip_grad_norm_", "clip, optimiser")
+    watch(clock.stage, state.optimiser, "step", "clip, optimiser")
+    watch(clock.stage, state.optimiser, "zero_grad", "clip, optimiser")
 
 
 def one(state: State, scans: list[Loaded], clock: Clock) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 _open: set[int] = set()
-_frozen: set[bool] = set()
+_frozen = False  # gc.get_freeze_count would count them one by one
 _before: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
 
@@ -26,9 +26,10 @@ def hold(dock: Any, layers: Iterable[Any]) -> None:
     layers
         Those of its viewer: these are large, and must not stay when they are removed.
     """
+    global _frozen
     _open.add(id(dock))
-    if not _frozen:  # gc.get_freeze_count counts them one by one
-        _frozen.add(True)
+    if not _frozen:
+        _frozen = True
         _before.update(layers)
         gc.freeze()
 
@@ -47,6 +48,7 @@ def let_go(layer: Any) -> None:
 
 
 def _thaw() -> None:
+    global _frozen
     _before.clear()
-    _frozen.clear()
+    _frozen = False
     gc.unfreeze()
