@@ -171,6 +171,9 @@ def test_fingerprint_follows_the_file(tmp_path, tiny_weights):
     assert len(first) == 12
     save(path, M2SS(NetworkConfig(widths=(4,), scale_width=1)), ModelCard())
     assert fingerprint(path) != first
+    path.unlink()
+    with pytest.raises(InputError, match=f"weights {path} cannot be read"):
+        fingerprint(path)
 
 
 def test_starter_weights():

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,9 @@ def test_wrong_input_is_a_sentence_and_anything_else_is_raised(background, qtbot
     background.submit(lambda: raising(InputError("it is so; do that.")), told.append, told.append)
     qtbot.waitUntil(lambda: bool(told), timeout=LONG)
     assert told == ["It is so; do that."]
+    background.submit(Path("/gone/away").read_bytes, told.append, told.append)
+    qtbot.waitUntil(lambda: len(told) == 2, timeout=LONG)
+    assert told.pop() == "/gone/away: No such file or directory."
     with qtbot.captureExceptions() as caught:
         background.submit(lambda: raising(KeyError("a bug")), told.append, told.append)
         qtbot.waitUntil(lambda: bool(caught), timeout=LONG)

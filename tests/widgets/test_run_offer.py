@@ -1,13 +1,17 @@
 """What better weights changed, in words."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 pytest.importorskip("napari")
 
+from qtpy.QtCore import QObject, Signal
+
 from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets import exchange, service, train_service
-from napari_pvs.widgets.run_offer import told
+from napari_pvs.widgets.run_offer import Offer, told
 
 
 @pytest.mark.parametrize(
@@ -43,3 +47,30 @@ def test_what_changed_is_counted_per_pvs(tmp_path, head, tiny_weights, monkeypat
         "now_mm3": pytest.approx(10 * voxel),
     }
     assert "dsc" not in answer  # even better weights came meanwhile, so it is not known
+
+
+class Signals(QObject):
+    published, changed, prediction_changed, scan_changed = (Signal() for _ in range(4))
+
+
+def test_weights_that_are_gone_are_not_offered(qtbot, tmp_path, tiny_weights):
+    signals = Signals()
+    watch = SimpleNamespace(
+        published=signals.published,
+        changed=signals.changed,
+        weights=tmp_path / "gone",
+        best=(0.5, 1),
+    )
+    session = SimpleNamespace(
+        prediction_changed=signals.prediction_changed,
+        scan_changed=signals.scan_changed,
+        scan=object(),
+        prediction=None,
+    )
+    offer = Offer(SimpleNamespace(session=session, busy=False), watch)
+    qtbot.addWidget(offer)
+    signals.published.emit()  # an error would fail the test
+    watch.weights = tiny_weights
+    signals.published.emit()
+    qtbot.waitUntil(lambda: not offer.isHidden(), timeout=60_000)
+    assert "validation DSC 0.50" in offer.text.text()

@@ -9,7 +9,7 @@ from qtpy.QtCore import QObject
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.events import EventLog
 from napari_pvs.training.folder import locked
-from napari_pvs.widgets import run_watch
+from napari_pvs.widgets import launch, run_watch
 from napari_pvs.widgets.run_watch import RunWatch
 
 LONG = 300_000
@@ -95,7 +95,10 @@ def test_a_long_past_is_read_in_parts(run, watch, qtbot, monkeypatch):
     qtbot.waitUntil(lambda: len(watch.course.steps) == 40, timeout=LONG)
 
 
-def test_a_run_that_vanishes_or_is_damaged_is_told(run, watch):
+def test_a_run_that_vanishes_or_is_damaged_is_told(run, watch, monkeypatch):
+    def vanish(_):
+        raise FileNotFoundError
+
     said = []
     watch.failed.connect(said.append)
     EventLog(run / "events.jsonl").write("hello", step=0, of=40)
@@ -105,6 +108,10 @@ def test_a_run_that_vanishes_or_is_damaged_is_told(run, watch):
     assert said == [f"{run} is gone; if the study was moved, open it where it is now."]
     assert watch.status is None
     two = run.with_name("two")
+    monkeypatch.setattr(launch, "alive", vanish)  # while it is looked at
+    watch.follow(two)
+    assert said[1] == said[0].replace(str(run), str(two))
+    monkeypatch.undo()
     (two / "events.jsonl").write_text("nonsense\n")
     watch.follow(two)
     assert "events.jsonl is damaged" in said[-1]

@@ -176,5 +176,16 @@ def starter_path() -> Path:
 
 
 def fingerprint(path: Path) -> str:
-    """First 12 hex digits of the SHA-256 of the file: the id that is stamped on predictions."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
+    """First 12 hex digits of the SHA-256 of the file: the id that is stamped on predictions.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or is gone.
+    """
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
+    except OSError as error:
+        raise InputError(
+            f"weights {path} cannot be read ({error.strerror}); check the path or choose others."
+        ) from error

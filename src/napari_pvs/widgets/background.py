@@ -42,8 +42,8 @@ class Background(QObject):
         good
             Gets what it returns.
         bad
-            Gets the sentence of an `InputError`. Other exceptions are raised in the viewer's
-            thread.
+            Gets the sentence of an `InputError`, or of the system where a file or folder is gone
+            or refuses. Other exceptions are raised in the viewer's thread.
         """
 
         def run() -> None:
@@ -65,7 +65,9 @@ class Background(QObject):
 
 
 def _told(error: Exception, bad: Callable[[str], None] | None) -> None:
-    if bad is None or not isinstance(error, InputError):
+    if bad is None or not isinstance(error, (InputError, OSError)):
         raise error
     text = str(error)
+    if isinstance(error, OSError):
+        text = f"{error.filename or 'a file'}: {error.strerror or error}."
     bad(text[0].upper() + text[1:])

@@ -79,18 +79,17 @@ class RunWatch(QObject):
             if self._watch is None:
                 self._watch = Watch(self.run)
             elif not (self.run / CONFIG).is_file():
-                raise InputError(
-                    f"{self.run} is gone; if the study was moved, open it where it is now."
-                )
+                raise FileNotFoundError
             alive = launch.alive(self.run)  # before reading: the last words are not missed
             events = self._watch.look(_AT_A_TIME)
             before = self.best
             for event in events:
                 self._take(event)
             self.status = self._watch.status(alive)
-        except InputError as error:
+        except (InputError, OSError) as error:
             self._alive, self.status = False, None
-            self.failed.emit(str(error))
+            gone = f"{self.run} is gone; if the study was moved, open it where it is now."
+            self.failed.emit(str(error) if isinstance(error, InputError) else gone)
             self.changed.emit()
             return
         behind = self._watch.behind

@@ -42,7 +42,7 @@ def best_weights(study: Path) -> list[Known]:
     """Find the best weights of a study's runs, those of the newest run first."""
     try:
         found = runs(study)
-    except InputError:  # moved: its weights are gone, and segmenting says so
+    except (InputError, OSError):  # moved: its weights are gone, and segmenting says so
         return []
     known = []
     for run in reversed(found):
