@@ -5,8 +5,9 @@
 ``--help`` and its like are whole processes, from the call to their end, beside an empty Python. The
 docks are opened one after the other in a napari that is up and shown, each with its imports, until
 Qt has nothing left to do; none may import PyTorch. What a dock's imports share counts for the first
-that needs it. Each repeat is a process of its own, after one that fills the disk's cache. Median,
-range, and seconds of the processor, which other work on the machine does not stretch.
+that needs it; what napari takes for as many empty docks stands beside. Each repeat is a process of
+its own, after one that fills the disk's cache. Median, range, and seconds of the processor, which
+other work on the machine does not stretch.
 """
 
 import argparse
@@ -32,6 +33,7 @@ COMMANDS = {
     "napari-pvs train --help": ["-m", "napari_pvs", "train", "--help"],
 }
 AIMS = {"napari-pvs --help": 0.3, "all docks": 0.3}
+OURS, EMPTY = "ours", "empty"
 
 
 def main() -> None:
@@ -40,21 +42,23 @@ def main() -> None:
     )
     arguments.add_argument("--repeats", type=int, default=9)
     arguments.add_argument("--json", action="store_true", help="keep it in results/")
-    arguments.add_argument("--docks", action="store_true", help=argparse.SUPPRESS)
+    arguments.add_argument("--docks", choices=(OURS, EMPTY), help=argparse.SUPPRESS)
     given = arguments.parse_args()
     if given.docks:
-        docks()
+        docks(given.docks)
         return
     rows: dict[str, dict[str, Any]] = {}
     for name, command in COMMANDS.items():
         runs = [once([sys.executable, *command]) for _ in range(given.repeats + 1)]
         rows[name] = row(runs[1:])
-    runs = [processes.ask([sys.executable, __file__, "--docks"]) for _ in range(given.repeats + 1)]
-    failed = [run["failed"] for run in runs if "failed" in run]
-    if failed:
-        raise SystemExit(f"the docks: {failed[0]}")
-    for name in runs[0]:
-        rows[name] = row([tuple(run[name]) for run in runs[1:]])
+    for kind in (EMPTY, OURS):
+        command = [sys.executable, __file__, "--docks", kind]
+        answers = [processes.ask(command) for _ in range(given.repeats + 1)]
+        failed = [run["failed"] for run in answers if "failed" in run]
+        if failed:
+            raise SystemExit(f"the docks: {failed[0]}")
+        for name in answers[0]:
+            rows[name] = row([tuple(run[name]) for run in answers[1:]])
     print("what\tmedian s\trange\tCPU s\taim")
     for name, one in rows.items():
         span = f"{one['low']:.2f}-{one['high']:.2f}"
@@ -80,20 +84,24 @@ def once(command: list[str]) -> tuple[float, float]:
     return seconds, cpu
 
 
-def docks() -> None:
-    """Open napari, then each dock; print seconds of each as JSON."""
+def docks(kind: str) -> None:
+    """Open napari, then each dock, or as many with nothing in them; print seconds as JSON."""
     # the user's settings are neither read nor changed
     os.environ["XDG_DATA_HOME"] = os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp()
     marks = [mark()]
     import napari
-    from qtpy.QtWidgets import QApplication
+    from qtpy.QtWidgets import QApplication, QWidget
 
     viewer = napari.Viewer(show=True)
     settle(QApplication)
     marks.append(mark())
     before = set(sys.modules)
     for name in DOCKS:
-        viewer.window.add_plugin_dock_widget("napari-pvs", name, tabify=name != DOCKS[0])
+        tabify = name != DOCKS[0]
+        if kind == OURS:
+            viewer.window.add_plugin_dock_widget("napari-pvs", name, tabify=tabify)
+        else:
+            viewer.window.add_dock_widget(QWidget(), name=name, tabify=tabify)
         settle(QApplication)
         marks.append(mark())
     heavy = ("torch", "openvino", "matplotlib", "SimpleITK", "nilearn", "skimage")
@@ -106,7 +114,11 @@ def docks() -> None:
         name: (end[0] - start[0], end[1] - start[1])
         for name, start, end in zip(names, marks, marks[1:], strict=False)
     }
-    spent["all docks"] = (marks[-1][0] - marks[1][0], marks[-1][1] - marks[1][1])
+    whole = (marks[-1][0] - marks[1][0], marks[-1][1] - marks[1][1])
+    if kind == OURS:
+        spent["all docks"] = whole
+    else:
+        spent = {"as many empty docks": whole}
     viewer.close()
     print(json.dumps(spent))
 

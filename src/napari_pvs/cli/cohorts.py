@@ -7,8 +7,9 @@ import typer
 
 from napari_pvs.cli import segmentation
 from napari_pvs.cli.app import Overwrite, app
+from napari_pvs.cli.options import with_options
 from napari_pvs.inference.config import SegmentConfig
-from napari_pvs.options import build, with_options
+from napari_pvs.options import build
 from napari_pvs.phantom.config import PhantomConfig
 
 

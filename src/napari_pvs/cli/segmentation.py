@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from napari_pvs.cli.app import Out, Overwrite, app, progress
+from napari_pvs.cli.options import with_options
 from napari_pvs.errors import InputError
 from napari_pvs.inference.config import SegmentConfig
-from napari_pvs.options import with_options
 
 
 @app.command()

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from napari_pvs.cli.app import Overwrite, app, log_to_stderr
+from napari_pvs.cli.options import with_options
 from napari_pvs.errors import InputError
-from napari_pvs.options import with_options
 from napari_pvs.training.config import TrainingConfig
 
 

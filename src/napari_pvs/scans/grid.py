@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import nibabel.orientations as orientations
 import numpy as np
 from numpy.typing import NDArray
 
@@ -79,6 +78,8 @@ def to_ras(
     -------
     A view of the data, and its affine.
     """
+    from nibabel import orientations  # not before a scan is there
+
     order = orientations.io_orientation(affine)
     turned = orientations.apply_orientation(data, order)
     return turned, affine @ orientations.inv_ornt_aff(order, data.shape[:3])
@@ -86,6 +87,8 @@ def to_ras(
 
 def from_ras(data: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[Any]:
     """Undo `to_ras`: return ``data`` in the axes of the array that ``affine`` belongs to."""
+    from nibabel import orientations
+
     order = orientations.io_orientation(affine)
     back: NDArray[Any] = orientations.apply_orientation(
         data, orientations.ornt_transform(_RAS, order)

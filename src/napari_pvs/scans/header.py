@@ -1,10 +1,10 @@
-"""Which NIfTI and MGH headers a scan can be read from."""
+"""Which NIfTI and MGH headers a scan can be read from, and the header of a new file."""
 
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError
 
@@ -24,16 +24,30 @@ def check_header(image: Any, path: Path) -> tuple[str, ...]:
     InputError
         It is not one 3D frame of real numbers, or its affine is singular or not in millimetres.
     """
+    from nibabel import Nifti1Header
+
     _check_dtype(image, path)
     _check_shape(tuple(image.shape), path)
     _check_affine(image, path)
     header = image.header
-    if isinstance(header, nib.Nifti1Header) and not (header["qform_code"] or header["sform_code"]):
+    if isinstance(header, Nifti1Header) and not (header["qform_code"] or header["sform_code"]):
         return (
             f"{path} has neither an sform nor a qform, so its orientation is a guess; check left "
             "and right, or convert it again from DICOM.",
         )
     return ()
+
+
+def nifti_header(shape: tuple[int, ...], affine: NDArray[np.float64]) -> Any:
+    """Make the NIfTI-1 header of an array that never was a file."""
+    from nibabel import Nifti1Header
+
+    header = Nifti1Header()
+    header.set_data_shape(shape)
+    header.set_xyzt_units("mm")
+    header.set_qform(affine, code="scanner")
+    header.set_sform(affine, code="scanner")
+    return header
 
 
 def _check_dtype(image: Any, path: Path) -> None:

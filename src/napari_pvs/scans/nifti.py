@@ -9,15 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import nibabel as nib
 import numpy as np
-from nibabel.fileholders import FileHolder
-from nibabel.freesurfer.mghformat import MGHHeader, MGHImage
 from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.files import atomic
-from napari_pvs.scans.header import check_header
+from napari_pvs.scans.header import check_header, nifti_header
 
 NIFTI = (".nii", ".nii.gz")
 MGH = (".mgh", ".mgz")
@@ -53,7 +50,7 @@ class Geometry:
     def from_affine(cls, shape: tuple[int, int, int], affine: NDArray[np.float64]) -> "Geometry":
         """Give the geometry of an array that never was a file; it is written as NIfTI-1."""
         affine = np.array(affine, dtype=np.float64)
-        return cls(shape=shape, affine=affine, header=_nifti_header(shape, affine))
+        return cls(shape=shape, affine=affine, header=nifti_header(shape, affine))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -135,6 +132,8 @@ def write_like(path: Path, array: NDArray[Any], like: Geometry, *, scaled: bool 
     ValueError
         The shapes differ, or a value does not fit its type.
     """
+    from nibabel.freesurfer.mghformat import MGHHeader, MGHImage
+
     path = Path(path)
     _check_extension(path)
     if array.shape != like.shape:
@@ -205,8 +204,10 @@ def _rounded(values: NDArray[Any], out: NDArray[np.int32]) -> bool:
 
 
 def _image_in(stream: Any, path: Path) -> Any:
+    import nibabel as nib
+
     if _ends(path, MGH):
-        kind: Any = MGHImage
+        kind: Any = nib.MGHImage
     else:
         size = stream.read(4)
         stream.seek(0)
@@ -215,7 +216,7 @@ def _image_in(stream: Any, path: Path) -> Any:
         kind = nib.Nifti1Image if _SIZES[size] == 348 else nib.Nifti2Image
     try:
         # A memory map would keep the file open and change when it is overwritten.
-        return kind.from_file_map({"image": FileHolder(fileobj=stream)}, mmap=False)
+        return kind.from_file_map({"image": nib.FileHolder(fileobj=stream)}, mmap=False)
     except (EOFError, OSError, zlib.error):
         raise
     except Exception as error:  # its parsers raise anything on foreign bytes
@@ -275,20 +276,13 @@ def _storable(array: NDArray[Any], scaled: bool) -> NDArray[Any]:
     return whole
 
 
-def _nifti_header(shape: tuple[int, ...], affine: NDArray[np.float64]) -> nib.Nifti1Header:
-    header = nib.Nifti1Header()
-    header.set_data_shape(shape)
-    header.set_xyzt_units("mm")
-    header.set_qform(affine, code="scanner")
-    header.set_sform(affine, code="scanner")
-    return header
-
-
 def _nifti_image(stored: NDArray[Any], like: Geometry, scale: int) -> Any:
+    import nibabel as nib
+
     if isinstance(like.header, nib.Nifti1Header):
         header = like.header.copy()
     else:
-        header = _nifti_header(stored.shape, like.affine)
+        header = nifti_header(stored.shape, like.affine)
     kind: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     # The display window of the scan would show a mask as black.
     header["cal_min"] = header["cal_max"] = 0

@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,8 +18,6 @@ from napari_pvs.scans.nifti import Geometry, Volume
 from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets.layers import brain_limits, from_display, to_display
 
-_HEADERS = {kind.__name__: kind for kind in (nib.Nifti1Header, nib.Nifti2Header)}
-_HEADERS["MGHHeader"] = nib.freesurfer.mghformat.MGHHeader
 _SCAN = "scan.json"
 
 
@@ -86,9 +83,11 @@ def load_limits(folder: Path) -> dict[str, tuple[float, float]]:
 
 
 def _encoded(geometry: Geometry) -> dict[str, Any]:
+    from nibabel import Nifti1Header  # not before a scan is there
+
     header = geometry.header.copy()
     content = io.BytesIO()
-    if isinstance(header, nib.Nifti1Header):
+    if isinstance(header, Nifti1Header):
         header.write_to(content)  # with its extensions
     else:
         content.write(header.binaryblock)
@@ -102,9 +101,13 @@ def _encoded(geometry: Geometry) -> dict[str, Any]:
 
 
 def _decoded(values: dict[str, Any]) -> Geometry:
-    kind = _HEADERS[values["kind"]]
+    from nibabel import Nifti1Header, Nifti2Header
+    from nibabel.freesurfer.mghformat import MGHHeader
+
+    kinds = {kind.__name__: kind for kind in (Nifti1Header, Nifti2Header, MGHHeader)}
+    kind = kinds[values["kind"]]
     content = base64.b64decode(values["header"])
-    if issubclass(kind, nib.Nifti1Header):
+    if issubclass(kind, Nifti1Header):
         header = kind.from_fileobj(io.BytesIO(content))
         header["vox_offset"] = 0  # the writer's business
     else:
