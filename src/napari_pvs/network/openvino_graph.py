@@ -76,9 +76,9 @@ class _Graph:
         held = spans[-1]
         features = _crop(features, [(0, n >> (levels - 1)) for n in size], held)
         for level in reversed(range(levels - 1)):
-            up = _double(self.convolve(f"reduce.{level}", features))
             span = spans[level]
-            up = _crop(up, [(2 * low, 2 * high) for low, high in held], span)
+            features = _crop(features, held, [(low // 2, high // 2) for low, high in span])
+            up = _double(self.convolve(f"reduce.{level}", features))
             skip = _crop(skips[level], [(0, n >> level) for n in size], span)
             features = _add(up, skip)
             features = self.block(f"decoder.{level}.0", [features])
@@ -90,9 +90,9 @@ class _Graph:
         """What the images themselves give to each level of the encoder."""
         width, levels = self.config.scale_width, len(self.config.widths)
         kernel, bias = self.layers["scales.convolve_then_pool"]
-        finest = np.s_[:width]
-        first = _relu(_convolve(images, kernel[finest], bias[finest]))
-        out = [_join(first, self.block("scales.pool_then_convolve.0", [images]))]
+        # both paths of the finest scale are convolutions of the images
+        pairs = zip((kernel, bias), self.layers["scales.pool_then_convolve.0"], strict=True)
+        out = [_relu(_convolve(images, *(np.concatenate([a[:width], b]) for a, b in pairs)))]
         if levels == 1:
             return out
         paths = _relu(_convolve(images, kernel[width:], bias[width:]))
