@@ -30,7 +30,7 @@ Windows = Literal["fast", "paper"]
 Progress = Callable[[int, int], None]
 
 _HALO = 16  # voxels around a tile that give it context and are thrown away
-_MARGIN = 12  # the same around the whole mask, where there is little but zeros
+_MARGIN = 6  # the same around the whole mask: the cortex, and beyond it zeros
 _SMALL = 200_000  # voxels of an array that is not worth trimming
 _PATCH, _STRIDE = 32, 16  # the paper's grid
 _RIM_MM = 3.0  # the cortex: no PVS is looked for so close to the brain mask's surface
