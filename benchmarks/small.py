@@ -29,8 +29,8 @@ SHORT: dict[str, Any] = {
     "steps": 10,
     "warmup": 8,
     "ramp_up": 16,
-    "refresh": 4,
-    "validate_every": 8,
+    "refresh": 8,
+    "validate_every": 10,
     "average": 0.98,
     "modality_dropout": 0.0,
 }
