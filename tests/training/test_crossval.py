@@ -6,9 +6,13 @@ import pytest
 
 from napari_pvs.errors import InputError
 from napari_pvs.network.config import NetworkConfig
+from napari_pvs.scans.nifti import read_labels
+from napari_pvs.study.bids import subjects
+from napari_pvs.study.labels import LabelStore
 from napari_pvs.training import crossval, table1
 from napari_pvs.training.config import METHODS, TrainingConfig
 from napari_pvs.training.crossval import plan, run, run_job
+from napari_pvs.training.events import read
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +85,38 @@ def test_a_killed_run_is_resumed(make_study, tmp_path, monkeypatch):
     run_job(job)
     assert path.is_file()
     assert (job.out / "checkpoint.safetensors").stat().st_mtime_ns == before
+
+
+def test_labels_that_come_or_change_wait_for_the_next_one(make_study, tmp_path):
+    study = make_study(5, labelled=4)
+    labels = study / "derivatives" / "labels"
+
+    def place(number):
+        name = f"sub-{number:02d}"
+        return labels / name / "anat" / f"{name}_desc-pvs_mask.nii.gz"
+
+    given = (config(study, epochs=3), tmp_path / "cv", ("m2ss",), 3, 1)
+    jobs = plan(*given)
+    place(5).parent.mkdir(parents=True)
+    shutil.copy(place(4), place(5))
+    store = LabelStore(study, "sub-01")
+    whole = read_labels(place(1))
+    store.save(whole.data * 0, whole.geometry(), author="a", origin="drawn", state="final")
+    assert {s.name: s.revision for s in subjects(study)}["sub-01"] is not None
+    assert plan(*given) == jobs
+    assert jobs[0].roles.unlabelled == ("sub-05",)
+    run(jobs)
+    for job in jobs:
+        assert not [e for e in read(job.out / "events.jsonl") if e["type"] == "data_added"]
+        scores = json.loads((job.out / "scores.json").read_text())
+        assert all(one["count_reference"] for one in scores)
+    place(2).unlink()
+    shutil.copy(place(3), place(2))
+    with pytest.raises(InputError, match=r"label of sub-02 .* is not what it was"):
+        plan(*given)
+    shutil.rmtree(study / "sub-02")
+    with pytest.raises(InputError, match="sub-02 is no longer in"):
+        plan(*given)
 
 
 def test_refuses(make_study, tmp_path):

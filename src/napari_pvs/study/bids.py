@@ -45,7 +45,7 @@ class StudySubject:
     @property
     def person(self) -> str:
         """``sub-01``, whatever the session: the unit that a split must not divide."""
-        return self.name.split("_")[0]
+        return person_of(self.name)
 
     @property
     def revision(self) -> int | None:
@@ -65,6 +65,11 @@ class StudySubject:
         if self.current is None or self.current.origin == "imported":
             return "reference"
         return "segmented" if self.current.origin == "predicted" else "corrected"
+
+
+def person_of(name: str) -> str:
+    """``sub-01`` of ``sub-01_ses-02``."""
+    return name.split("_")[0]
 
 
 def subjects(root: Path) -> list[StudySubject]:

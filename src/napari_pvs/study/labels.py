@@ -18,7 +18,7 @@ from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.files import atomic
 from napari_pvs.scans.nifti import Geometry, Volume, read_labels, write_like
 from napari_pvs.study.layout import LABEL, label_folder, one
-from napari_pvs.study.revision import Origin, Revision, Revisions, State, digest, explained
+from napari_pvs.study.revision import Origin, Revision, Revisions, State, digest, explained, stamp
 
 
 class LabelStore:
@@ -33,7 +33,7 @@ class LabelStore:
     """
 
     def __init__(self, root: Path, subject: str):
-        self.subject = subject
+        self.subject, self._root = subject, Path(root)
         self._anat = label_folder(root, subject)
         self._saved = Revisions(self._anat / "revisions")
 
@@ -94,6 +94,21 @@ class LabelStore:
         if path is None or not self._saved.folder.is_dir():
             return path
         return None if self._saved.has(digest(path)) else path
+
+    def stamped(self, known: str) -> Path | None:
+        """Return where a label is that had a `stamp`: an imported one has moved to a revision.
+
+        Raises
+        ------
+        InputError
+            A sidecar is damaged.
+        """
+        where, _, content = known.rpartition("@")
+        path = self._root / where
+        if path.is_file() and stamp(path, self._root) == known:
+            return path
+        found = (r for r in self._saved.newest_first() if r.sha256.startswith(content))
+        return next(map(self.path, found), None)
 
     def load(self, revision: Revision) -> Volume:
         """Read the label of a revision: int32, in the axis order of the scan's file.

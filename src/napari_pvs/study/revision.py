@@ -201,3 +201,13 @@ def explained(folder: Path) -> Iterator[None]:
             f"{folder} cannot be written ({error.strerror}); make room or allow writing there, "
             "and save again."
         ) from error
+
+
+def stamp(path: Path, study: Path) -> str:
+    """Path of a label in its study and the start of the SHA-256 of its content.
+
+    Examples
+    --------
+    ``derivatives/labels/sub-01/anat/sub-01_desc-pvs_mask.nii.gz@0123456789ab``
+    """
+    return f"{path.relative_to(study).as_posix()}@{digest(path)[:12]}"

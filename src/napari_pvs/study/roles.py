@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.files import write_text
-from napari_pvs.study.bids import StudySubject
+from napari_pvs.study.bids import StudySubject, person_of
 from napari_pvs.study.split import Role, Split, split
 
 ROLES = Path("derivatives") / "napari-pvs" / "roles.json"
@@ -113,8 +113,8 @@ def join(persons: Iterable[str], run: Split, *, root: Path) -> frozenset[str]:
     wanted = frozenset(persons)
     with _held(root) as kept:
         before = kept.before
-        own = {_person(name): "validation" for name in run.validation}
-        own |= {_person(name): "test" for name in run.test}
+        own = {person_of(name): "validation" for name in run.validation}
+        own |= {person_of(name): "test" for name in run.test}
         if any(before.get(person) != role for person, role in own.items()):
             return wanted
         free = frozenset(p for p in wanted if before.get(p) not in ("validation", "test"))
@@ -183,7 +183,3 @@ def _persons(
     roles |= {person[name]: "train" for name in result.train}
     roles |= {person[name]: "validation" for name in result.validation}
     return roles | {person[name]: "test" for name in result.test}
-
-
-def _person(name: str) -> str:
-    return name.split("_")[0]

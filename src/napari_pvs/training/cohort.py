@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_pvs.errors import InputError
-from napari_pvs.study.bids import StudySubject
+from napari_pvs.study.bids import StudySubject, person_of
 from napari_pvs.study.bids import subjects as find_subjects
-from napari_pvs.study.revision import digest as sha256
+from napari_pvs.study.labels import LabelStore
+from napari_pvs.study.revision import stamp
 from napari_pvs.study.roles import join
 from napari_pvs.study.split import Split
 from napari_pvs.training.data import CACHE, Loaded, load
@@ -26,9 +27,9 @@ class _People:
 
     def without(self, persons: set[str]) -> "_People":
         return _People(
-            [s for s in self.train if _person(s.name) not in persons],
-            [s for s in self.unlabelled if _person(s.name) not in persons],
-            {name: d for name, d in self.labels.items() if _person(name) not in persons},
+            [s for s in self.train if person_of(s.name) not in persons],
+            [s for s in self.unlabelled if person_of(s.name) not in persons],
+            {name: d for name, d in self.labels.items() if person_of(name) not in persons},
         )
 
 
@@ -57,22 +58,24 @@ class Cohort:
     def __init__(self, study: Path, roles: Split, unlabelled: bool, world: World = ALONE):
         self.study, self.roles, self._want_unlabelled = Path(study), roles, unlabelled
         self._world = world
-        self._held_out = {_person(name) for name in (*roles.validation, *roles.test)}
-        self._frozen = {_person(name) for name in roles.train}
+        self._held_out = {person_of(name) for name in (*roles.validation, *roles.test)}
+        self._frozen = {person_of(name) for name in roles.train}
         self.train: list[Loaded] = []
         self.validation: list[Loaded] = []
         self.unlabelled: list[Loaded] = []
         self.labels: dict[str, str] = {}
         self._digests: dict[tuple[Path, int, int], str] = {}
 
-    def open(self, recorded: dict[str, str] | None = None) -> None:
+    def open(self, recorded: dict[str, str] | None = None, resumed: bool = False) -> None:
         """Load everybody.
 
         Parameters
         ----------
         recorded
-            ``labels`` of a checkpoint: these labels are taken, as long as they are still there,
-            and newer ones wait for `update`.
+            Stamps of labels, of a checkpoint or a plan: these labels are taken, as long as they
+            are still there, and newer ones wait for `update`.
+        resumed
+            Whether the run goes on: then the last unlabelled scan may have got its label since.
 
         Raises
         ------
@@ -80,10 +83,18 @@ class Cohort:
             A file is unusable, or there is nothing to learn from.
         """
         found = self._world.lead(self._find)
-        self._world.in_turn(lambda: self._open(found, recorded or {}))
+        self._world.in_turn(lambda: self._open(found, recorded or {}, resumed))
         self._world.same(self.labels, "labels")
 
-    def _open(self, found: dict[str, StudySubject], recorded: dict[str, str]) -> None:
+    def _open(
+        self, found: dict[str, StudySubject], recorded: dict[str, str], resumed: bool
+    ) -> None:
+        if recorded:
+            for name in [n for n, s in found.items() if s.label is not None and n not in recorded]:
+                if found[name].person not in self._held_out:
+                    found[name] = replace(found[name], label=None)
+        for name, digest in recorded.items():
+            self._take_recorded(found, name, digest)
         missing = [n for n in self.roles.validation if n not in found or not found[n].label]
         if missing:
             raise InputError(
@@ -91,18 +102,12 @@ class Cohort:
                 f"{self.study}; put it back."
             )
         self.validation = [self._load(found[n]) for n in self.roles.validation]
-        if recorded:
-            for name in [n for n, s in found.items() if s.label is not None and n not in recorded]:
-                found[name] = replace(found[name], label=None)
-        for name, digest in recorded.items():
-            self._take_recorded(found, name, digest)
         self._take(self._arranged(found))
         if not self.train:
             raise InputError(f"no labelled subject of {self.study} is left to train on.")
         if not any(len(s.foreground) for s in self.train):
             raise InputError(f"no label of {self.study} holds a PVS voxel; draw some first.")
-        # the last unlabelled scan of a run may have got its label since
-        if self._want_unlabelled and not self.unlabelled and not recorded:
+        if self._want_unlabelled and not self.unlabelled and not resumed:
             raise InputError(
                 f"every scan of {self.study} is labelled; add scans without a label, or choose "
                 "a supervised method."
@@ -145,7 +150,7 @@ class Cohort:
         After loading, so that a label that cannot be read freezes nobody. Who was given to
         validation or test by another run meanwhile is left out.
         """
-        new = {_person(name) for name in people.labels} - self._frozen
+        new = {person_of(name) for name in people.labels} - self._frozen
         if not new:
             return people
         allowed = self._world.lead(lambda: join(new, self.roles, root=self.study))
@@ -177,28 +182,22 @@ class Cohort:
         return _People(train, unlabelled, labels)
 
     def _take_recorded(self, found: dict[str, StudySubject], name: str, digest: str) -> None:
-        where, _, _ = digest.rpartition("@")
-        path = self.study / where
-        if name in found and path.is_file() and self._digest(path) == digest:
+        path = LabelStore(self.study, name).stamped(digest) if name in found else None
+        if path is not None:
             found[name] = replace(found[name], label=path)
         else:
-            log.warning("The label of %s changed since the checkpoint.", name)
+            log.warning("The label of %s changed since the run began.", name)
 
     def _digest(self, path: Path) -> str:
-        """Path in the study and start of the SHA-256 of its content."""
+        """`stamp`, computed once for each state of the file."""
         status = path.stat()
         key = (path, status.st_size, status.st_mtime_ns)
         if key not in self._digests:
-            content = sha256(path)[:12]
-            self._digests[key] = f"{path.relative_to(self.study).as_posix()}@{content}"
+            self._digests[key] = stamp(path, self.study)
         return self._digests[key]
 
     def _load(self, subject: StudySubject) -> Loaded:
         return load(subject, self.study / CACHE)
-
-
-def _person(name: str) -> str:
-    return name.split("_")[0]
 
 
 def _content(digest: str) -> str:

@@ -139,6 +139,10 @@ class TrainingConfig(BaseModel):
         description="The threshold is chosen on as many labelled scans: those of the validation, "
         "and training scans where these are fewer.",
     )
+    follow_labels: bool = Field(
+        True,
+        description="Learn from labels that come or change during the run, from the next epoch on.",
+    )
     validate_every: int = Field(10, ge=1, description="Epochs between validations.")
     weights: Path | None = Field(None, description="Weights to start from, or 'starter'.")
     device: Device = Field("auto", description="auto, cpu, cuda or mps.")

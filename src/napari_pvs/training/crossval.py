@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from napari_pvs.errors import InputError
 from napari_pvs.evaluation.compare import SubjectScore
 from napari_pvs.files import write_text
-from napari_pvs.study.bids import StudySubject, subjects
+from napari_pvs.study.bids import StudySubject, person_of, subjects
+from napari_pvs.study.labels import LabelStore
+from napari_pvs.study.revision import stamp
 from napari_pvs.study.split import Split
 from napari_pvs.training.config import METHODS, Method, TrainingConfig
 
@@ -32,12 +35,16 @@ class Job:
         From 1.
     out
         The run's folder.
+    labels
+        Stamps of the labels that count, by subject: newer ones wait for the next
+        cross-validation.
     """
 
     config: TrainingConfig
     roles: Split
     fold: int
     out: Path
+    labels: dict[str, str]
 
     @property
     def done(self) -> bool:
@@ -55,7 +62,8 @@ def plan(
     """List all runs of a cross-validation.
 
     The persons are dealt into folds by ``config.seed``; in each fold, one in ten of the others
-    (at least one) validates. The roles that the study keeps for its own runs play no part.
+    (at least one) validates. The roles that the study keeps for its own runs play no part. Labels
+    that come or change after the first plan play none either.
 
     Parameters
     ----------
@@ -74,14 +82,30 @@ def plan(
     Raises
     ------
     InputError
-        Too few labelled persons, an unknown method, or the folder is in use.
+        Too few labelled persons, an unknown method, the folder is in use, or a label of the first
+        plan is nowhere any more.
     """
     unknown = [name for name in methods if name not in METHODS]
     if unknown or not methods:
         raise InputError(f"{unknown or 'no method'}: choose from {', '.join(METHODS)}.")
     everybody = subjects(config.study)
-    labelled = [s for s in everybody if s.label is not None]
-    persons = sorted({s.person for s in labelled})
+    about = {
+        "config": json.loads(config.model_dump_json(exclude={"method"})),
+        "methods": list(methods),
+        "folds": folds,
+        "seeds": seeds,
+    }
+    begun = _begun(Path(out), about)
+    if begun is None:
+        stamps = {s.name: stamp(s.label, config.study) for s in everybody if s.label is not None}
+    else:
+        stamps = begun["labels"]
+        gone = sorted(stamps.keys() - {s.name for s in everybody})
+        if gone:
+            raise InputError(f"{gone[0]} is no longer in {config.study}; put its scans back.")
+        for name, known in stamps.items():
+            _label(config.study, name, known)
+    persons = sorted({person_of(name) for name in stamps})
     if folds < 2 or len(persons) < max(folds, 3):
         raise InputError(
             f"{folds} folds need as many labelled persons, and at least 3; {config.study} has "
@@ -92,19 +116,14 @@ def plan(
     # fold by fold, so that an interrupted one can be compared as far as it came
     for seed in range(config.seed, config.seed + seeds):
         for fold in range(folds):
-            roles = _roles(everybody, labelled, persons, fold, folds)
+            roles = _roles(everybody, stamps, persons, fold, folds)
             for method in methods:
-                own = config.model_copy(update={"method": method, "seed": seed})
+                changes = {"method": method, "seed": seed, "follow_labels": False}
+                own = config.model_copy(update=changes)
                 folder = Path(out) / method / f"fold-{fold + 1}_seed-{seed}"
-                jobs.append(Job(own, roles, fold + 1, folder))
-    about = {
-        "config": json.loads(config.model_dump_json(exclude={"method"})),
-        "persons": persons,
-        "methods": list(methods),
-        "folds": folds,
-        "seeds": seeds,
-    }
-    _claim(Path(out), about)
+                jobs.append(Job(own, roles, fold + 1, folder, stamps))
+    if begun is None:
+        write_text(Path(out) / PLAN, json.dumps(about | {"labels": stamps}, indent=2) + "\n")
     return jobs
 
 
@@ -148,7 +167,7 @@ def run_job(job: Job) -> Path:
     else:
         if job.out.exists():  # killed before the first checkpoint
             _clear(job.out)
-        trainer.train(job.config, job.out, job.roles)
+        trainer.train(job.config, job.out, job.roles, job.labels)
     if status(job.out).state != "done":
         raise InputError(f"{job.out} was stopped; run the cross-validation again to go on.")
     scores = _score(job)
@@ -169,7 +188,7 @@ def _clear(out: Path) -> None:
 
 def _roles(
     everybody: Sequence[StudySubject],
-    labelled: Sequence[StudySubject],
+    labelled: Iterable[str],
     persons: Sequence[str],
     fold: int,
     folds: int,
@@ -180,26 +199,42 @@ def _roles(
     turn = fold * max(1, round(len(others) / 10)) % len(others)
     count = max(1, round(len(others) / 10))
     validating = {others[(turn + i) % len(others)] for i in range(count)}
+
+    def of(wanted: set[str]) -> tuple[str, ...]:
+        return tuple(name for name in labelled if person_of(name) in wanted)
+
     return Split(
-        train=tuple(s.name for s in labelled if s.person in set(others) - validating),
-        validation=tuple(s.name for s in labelled if s.person in validating),
-        test=tuple(s.name for s in labelled if s.person in tested),
-        unlabelled=tuple(s.name for s in everybody if s.label is None and s.person not in persons),
+        train=of(set(others) - validating),
+        validation=of(validating),
+        test=of(tested),
+        unlabelled=tuple(s.name for s in everybody if s.person not in persons),
     )
 
 
-def _claim(out: Path, about: dict[str, object]) -> None:
+def _begun(out: Path, about: dict[str, object]) -> dict[str, Any] | None:
+    """Return what the folder's plan holds; None where there is none yet."""
     path = out / PLAN
     if path.is_file():
-        if json.loads(path.read_text(encoding="utf-8")) != about:
+        held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if {key: value for key, value in held.items() if key != "labels"} != about:
             raise InputError(
                 f"{out} holds another cross-validation; name a new folder, or give the same "
                 "options to go on with it."
             )
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        return held
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is no cross-validation; name a new folder.")
-    else:
-        write_text(path, json.dumps(about, indent=2) + "\n")
+    return None
+
+
+def _label(study: Path, name: str, known: str) -> Path:
+    path = LabelStore(study, name).stamped(known)
+    if path is None:
+        raise InputError(
+            f"the label of {name} ({known.rpartition('@')[0]}) is not what it was when the "
+            "cross-validation began; put it back, or begin another in a new folder."
+        )
+    return path
 
 
 def _score(job: Job) -> list[SubjectScore]:
@@ -220,9 +255,9 @@ def _score(job: Job) -> list[SubjectScore]:
     found = {s.name: s for s in subjects(job.config.study)}
     scores = []
     for name in job.roles.test:
-        subject = load(found[name], job.config.study / CACHE)
-        if subject.label is None:
-            raise InputError(f"{name} has lost its label; put it back under derivatives/labels.")
+        label = _label(job.config.study, name, job.labels[name])
+        subject = load(replace(found[name], label=label), job.config.study / CACHE)
+        assert subject.label is not None
         grid = Grid(subject.brain.shape, np.diag([*subject.voxel_size, 1.0]))
         mask = components(probability(subject), card.threshold, grid, config) > 0
         one = score(

@@ -70,7 +70,7 @@ class Run:
             look = progress.step > 0 and progress.step % config.steps == 0
             while progress.step < config.epochs * config.steps:
                 epoch, within = divmod(progress.step, config.steps)
-                if look:
+                if look and config.follow_labels:
                     self._look_for_labels()
                 self._make_pseudo_labels(epoch, new=within == 0)
                 ended = self._steps(epoch)

@@ -25,7 +25,12 @@ from napari_pvs.training.folder import (
 from napari_pvs.training.loop import Run
 
 
-def train(config: TrainingConfig, out: Path, roles: Split | None = None) -> Path:
+def train(
+    config: TrainingConfig,
+    out: Path,
+    roles: Split | None = None,
+    labels: dict[str, str] | None = None,
+) -> Path:
     """Train a network and write it to a new run folder; see `napari_pvs.training.folder`.
 
     Under torchrun, every process calls it, and they train together.
@@ -39,6 +44,9 @@ def train(config: TrainingConfig, out: Path, roles: Split | None = None) -> Path
     roles
         Who trains and who validates, for a run that leaves the roles of the study alone; as the
         study keeps them where None.
+    labels
+        Stamps of the labels to begin with, by subject; those of now where None. Other subjects
+        are unlabelled.
 
     Returns
     -------
@@ -59,7 +67,7 @@ def train(config: TrainingConfig, out: Path, roles: Split | None = None) -> Path
         out = world.lead(lambda: _unused(Path(out)))  # one folder, though names may hold the time
         network = world.in_turn(lambda: start(config))
         memory = world.lead(lambda: require_memory(config, device, world))
-        cohort = _open(config, roles, world)
+        cohort = _open(config, roles, labels, world)
         # wrong input leaves no folder behind
         world.lead(lambda: _describe(out, config, cohort.roles))
         with world.holding(taken_over(out)):
@@ -100,7 +108,7 @@ def resume(out: Path, epochs: int | None = None) -> Path:
         world.same(state.digest(), "checkpoint")
         roles = world.lead(lambda: read_split(out))
         cohort = Cohort(config.study, roles, config.semi_supervised, world)
-        cohort.open(state.progress.labels)
+        cohort.open(state.progress.labels, resumed=True)
         return Run(out, cohort, state).go("resumed")
 
 
@@ -126,7 +134,9 @@ def _of_length(out: Path, config: TrainingConfig, epochs: int | None) -> Trainin
     return config
 
 
-def _open(config: TrainingConfig, roles: Split | None, world: World) -> Cohort:
+def _open(
+    config: TrainingConfig, roles: Split | None, labels: dict[str, str] | None, world: World
+) -> Cohort:
     """Load who takes part, then freeze their roles: wrong input freezes nothing."""
     named = (config.validation, config.test, config.seed)
 
@@ -136,10 +146,10 @@ def _open(config: TrainingConfig, roles: Split | None, world: World) -> Cohort:
 
     everybody, planned = world.lead(plan)
     cohort = Cohort(config.study, planned, config.semi_supervised, world)
-    cohort.open()
+    cohort.open(labels)
     if roles is None:
         study, semi = config.study, config.semi_supervised
         frozen = world.lead(lambda: assign(everybody, *named, root=study, unlabelled=semi))
         if frozen.validation != planned.validation or frozen.test != planned.test:
-            return _open(config, frozen, world)  # another run of the study was quicker
+            return _open(config, frozen, labels, world)  # another run of the study was quicker
     return cohort
