@@ -24,6 +24,9 @@ class Config(BaseModel):
     limit: int | None = Field(None, ge=1, description="At most.")
     span: tuple[float, float] = Field((1, 2), description="From and to.")
     flag: bool = Field(True, description="Whether.")
+    start: str = Field(
+        "a", description="Where from.", json_schema_extra={"options": ["--start", "--from"]}
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "Config":
@@ -81,6 +84,11 @@ def test_wrong_value_names_the_option(call):
         call("data", "--limit", "0")
     with pytest.raises(InputError, match=r"^the span is reversed; see --help\.$"):
         call("data", "--span", "3", "1")
+
+
+def test_an_option_of_two_names(call):
+    assert call("data", "--from", "b")[0].start == "b"
+    assert call("data", "--start", "c")[0].start == "c"
 
 
 def test_click_refuses_the_rest(call):

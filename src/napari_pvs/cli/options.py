@@ -3,13 +3,16 @@
 import inspect
 import types
 from collections.abc import Callable
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from napari_pvs.options import build
+
+OPTIONS = "options"
+"""Key of a field's ``json_schema_extra``: the names of its option, where it has several."""
 
 
 def with_options(
@@ -66,11 +69,13 @@ def _parameter(model: type[BaseModel], name: str, positional: bool) -> inspect.P
     if get_origin(kind) is list:
         default = list(default)
     declared = typer.Argument if positional else typer.Option
+    extra = field.json_schema_extra
+    names = cast("list[str]", extra.get(OPTIONS, [])) if isinstance(extra, dict) else []
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
         default=default,
-        annotation=Annotated[kind, declared(help=field.description)],
+        annotation=Annotated[kind, declared(*names, help=field.description)],
     )
 
 

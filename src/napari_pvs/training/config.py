@@ -144,7 +144,11 @@ class TrainingConfig(BaseModel):
         description="Learn from labels that come or change during the run, from the next epoch on.",
     )
     validate_every: int = Field(10, ge=1, description="Epochs between validations.")
-    weights: Path | None = Field(None, description="Weights to start from, or 'starter'.")
+    weights: Path | None = Field(
+        None,
+        description="Weights to start from, or 'starter'.",
+        json_schema_extra={"options": ["--weights", "--from"]},
+    )
     device: Device = Field("auto", description="auto, cpu, cuda or mps.")
     precision: Precision = Field(
         "auto",
