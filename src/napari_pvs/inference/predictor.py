@@ -30,7 +30,7 @@ Windows = Literal["fast", "paper"]
 Progress = Callable[[int, int], None]
 
 _HALO = 16  # voxels around a tile that give it context and are thrown away
-_MARGIN = 6  # the same around the whole mask: the cortex, and beyond it zeros
+_MARGIN = 4  # the same around the whole mask: the cortex, and beyond it zeros
 _SMALL = 200_000  # voxels of an array that is not worth trimming
 _PATCH, _STRIDE = 32, 16  # the paper's grid
 _RIM_MM = 3.0  # the cortex: no PVS is looked for so close to the brain mask's surface
@@ -245,11 +245,15 @@ def _average(
     weight = np.zeros(brain.shape, np.float32) if trust.ndim else None  # tiles do not overlap
     done, wanted = 0, sum(len(pairs) for pairs in plan)
     for pairs in plan:
-        stack = np.stack([images[(slice(None), *window)] for window, _ in pairs])
+        parts = [images[(slice(None), *window)] for window, _ in pairs]
+        # one is the rule, and whole: then it is not copied
+        stack = np.stack(parts) if len(parts) > 1 else np.ascontiguousarray(parts[0])[None]
         found = backend.probability(stack, _inside(*pairs[0]))
         for (_, tile), one in zip(pairs, found, strict=True):
-            total[tile] += one * trust
-            if weight is not None:
+            if weight is None:
+                total[tile] = one
+            else:
+                total[tile] += one * trust
                 weight[tile] += trust
         done += len(pairs)
         if progress:
