@@ -1,6 +1,6 @@
 """What unlabelled scans are worth, and what they could be worth at most.
 
-    python benchmarks/unlabelled.py SCENARIO --work WORK [--seeds 3]
+    python benchmarks/unlabelled.py SCENARIO --work WORK [--seeds 3] [--epochs 160]
 
 33 scans, cropped (`small.py`), some of them labelled, two of these for validation; tested on 8
 others of the unlabelled scans' site. Three trainings of the same length: on the labelled scans
@@ -13,7 +13,8 @@ labels, which no use of the unlabelled scans can be expected to beat. Scenarios:
 - B: 12 labelled of site A, the others and the tested ones of site B (1 mm, other contrast);
 - elsewhere: the same with a site beyond all published contrasts, noisy and smoothed.
 
-Prints DSC, AVD, recall and paired differences over subjects; keeps them in ``results/``.
+Labels beyond the first few are worth something only in runs long enough to use them, so --epochs
+matters. Prints DSC, AVD, recall and paired differences over subjects; keeps them in ``results/``.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from typing import Any
 import numpy as np
 import records
 from new_site import ELSEWHERE, runs
-from small import MEASURES, cohort, short
+from small import MEASURES, SHORT, cohort, short
 
 from napari_pvs.training.table1 import interval
 
@@ -61,6 +62,7 @@ def main() -> None:
     arguments.add_argument("scenario", choices=list(SCENARIOS))
     arguments.add_argument("--work", type=Path, required=True)
     arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--epochs", type=int, default=SHORT["epochs"], help="of 10 steps")
     given = arguments.parse_args()
     scenario, work = SCENARIOS[given.scenario], given.work / given.scenario
     sites = (scenario.labelled_site,) * 12 + (scenario.site,) * (SUBJECTS - 12)
@@ -75,11 +77,11 @@ def main() -> None:
     begun, found = time.monotonic(), {}
     for name, (study, method) in rows.items():
         configs = [
-            short(study, method=method, seed=seed, validation=VALIDATION)
+            short(study, method=method, seed=seed, validation=VALIDATION, epochs=given.epochs)
             for seed in range(given.seeds)
         ]
-        found[name] = runs(work / f"{study.name}-{method}", configs, test)
-    report(given.scenario, found, (time.monotonic() - begun) / 60)
+        found[name] = runs(work / f"{study.name}-{method}-{given.epochs}", configs, test)
+    report(f"{given.scenario}-{given.epochs}", found, (time.monotonic() - begun) / 60)
 
 
 def report(scenario: str, found: dict[str, Any], minutes: float) -> None:
