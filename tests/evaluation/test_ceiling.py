@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from napari_pvs.evaluation.ceiling import ceiling
+from napari_pvs.evaluation.ceiling import ceiling, ceiling_of
 from napari_pvs.evaluation.overlap import overlap
 
 
@@ -43,6 +43,19 @@ def test_sharp_edges_have_no_ceiling():
     fraction = np.zeros((6, 6, 6))
     fraction[2:4, 2:4] = 1
     assert ceiling(fraction, 0.5).dsc == 1
+
+
+def test_a_label_tells_its_rule():
+    fraction = tube()
+    found = ceiling_of(fraction >= 0.35, fraction)
+    assert found.dsc == pytest.approx(ceiling(fraction, 0.35).dsc, abs=0.01)  # few voxels
+    assert found.rules[1] == pytest.approx(0.35, abs=0.02)
+    stored = np.rint(fraction * 32767) / 32767
+    assert ceiling_of(fraction >= 0.35, stored).dsc == pytest.approx(found.dsc, abs=1e-3)
+    drawn = fraction >= 0.35
+    drawn[:, :, :8] = False
+    assert ceiling_of(drawn, fraction) is None
+    assert ceiling_of(np.zeros_like(drawn), fraction) is None
 
 
 def test_a_wider_step_lowers_it():

@@ -6,7 +6,7 @@ import pytest
 
 from napari_pvs.errors import InputError
 from napari_pvs.network.config import NetworkConfig
-from napari_pvs.scans.nifti import read_labels
+from napari_pvs.scans.nifti import read_labels, write_like
 from napari_pvs.study.bids import subjects
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.training import crossval, table1
@@ -51,6 +51,12 @@ def test_everybody_is_tested_once_and_by_nobody_who_knew_them(make_study, tmp_pa
 
 def test_end_to_end_and_again(make_study, tmp_path, monkeypatch):
     study, out = make_study(5, labelled=3), tmp_path / "cv"
+    label = study / "derivatives/labels/sub-02/anat/sub-02_desc-pvs_mask.nii.gz"
+    truth = study / "derivatives/truth/sub-02/anat/sub-02_desc-pvs_probseg.nii.gz"
+    known = read_labels(label)
+    fraction = (known.data * 0.9).astype(np.float32)
+    fraction[tuple(np.argwhere(known.data)[0])] = 0.4  # the one voxel that is doubtful
+    write_like(truth, fraction, known.geometry(), scaled=True)
     given = (config(study), out, ("supervised-mono", "m2ss"), 3, 1)
     jobs, begun = plan(*given), []
     run(jobs, begun.append)
@@ -64,6 +70,7 @@ def test_end_to_end_and_again(make_study, tmp_path, monkeypatch):
     assert "| supervised-mono |" in text
     assert "| m2ss |" in text
     assert "DSC of m2ss minus supervised-mono" in text
+    assert "Oracle ceiling of the DSC: 0.99" in text
     monkeypatch.setattr(crossval, "run_job", lambda job: begun.append(job))
     run(plan(*given))  # nothing is left
     assert begun == jobs
@@ -139,7 +146,7 @@ def test_refuses(make_study, tmp_path):
 
 def row(method, subject, dsc, seed=0, avd=10.0):
     values = {"dsc": dsc, "avd_percent": avd, "recall": 0.5, "precision": 0.5, "lenient_f1": 0.5}
-    counts = {"count_predicted": 10 * dsc, "count_reference": 10 * dsc}
+    counts = {"count_predicted": 10 * dsc, "count_reference": 10 * dsc, "ceiling_dsc": None}
     return table1.Row(method, seed, 1, subject, values | counts)
 
 

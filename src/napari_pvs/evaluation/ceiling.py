@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_STEP = 0.1
+_ROUNDED = 1e-4
+
 
 @dataclass(frozen=True)
 class Ceiling:
@@ -23,7 +26,7 @@ class Ceiling:
 def ceiling(
     fraction: NDArray[np.floating],
     rule: float,
-    step: float = 0.1,
+    step: float = _STEP,
     region: NDArray[Any] | None = None,
 ) -> Ceiling:
     """Oracle ceiling of the DSC when the labelling rule is uncertain by one step.
@@ -63,6 +66,24 @@ def ceiling(
     mean = _mean_dsc(last_of_tie + 1, sizes)
     best = int(np.argmax(mean))
     return Ceiling(float(mean[best]), float(values[last_of_tie[best]]), rules)
+
+
+def ceiling_of(label: NDArray[np.bool_], fraction: NDArray[np.floating]) -> Ceiling | None:
+    """Oracle ceiling for a label that is a rule applied to the true fractions; None for others.
+
+    Parameters
+    ----------
+    label
+        The reference.
+    fraction
+        Fluid volume fraction of each voxel, 0 to 1.
+    """
+    rule = float(fraction[label].min(initial=1))
+    more = (fraction >= rule) & ~label
+    # stored fractions are rounded
+    if rule <= _STEP or rule + _STEP > 1 or fraction[more].max(initial=0) > rule + _ROUNDED:
+        return None
+    return ceiling(fraction, rule)
 
 
 def _mean_dsc(n: NDArray[np.int64], sizes: Sequence[int]) -> NDArray[np.float64]:

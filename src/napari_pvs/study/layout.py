@@ -11,8 +11,17 @@ LABEL = "*_desc-pvs_mask"
 
 def label_folder(root: Path, name: str) -> Path:
     """Folder of the labels of ``sub-01`` or ``sub-01_ses-02``."""
+    return _derived(root, "labels", name)
+
+
+def truth_folder(root: Path, name: str) -> Path:
+    """Folder of what is known of a synthetic subject."""
+    return _derived(root, "truth", name)
+
+
+def _derived(root: Path, derivative: str, name: str) -> Path:
     subject, _, session = name.partition("_ses-")
-    folder = Path(root) / "derivatives" / "labels" / subject
+    folder = Path(root) / "derivatives" / derivative / subject
     return folder / f"ses-{session}" / "anat" if session else folder / "anat"
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,9 +13,13 @@ from napari_pvs.evaluation.compare import SubjectScore
 from napari_pvs.files import write_text
 from napari_pvs.study.bids import StudySubject, person_of, subjects
 from napari_pvs.study.labels import LabelStore
+from napari_pvs.study.layout import one, truth_folder
 from napari_pvs.study.revision import stamp
 from napari_pvs.study.split import Split
 from napari_pvs.training.config import METHODS, Method, TrainingConfig
+
+if TYPE_CHECKING:
+    from napari_pvs.training.data import Loaded
 
 SCORES = "scores.json"
 PLAN = "crossval.json"
@@ -260,8 +264,26 @@ def _score(job: Job) -> list[SubjectScore]:
         assert subject.label is not None
         grid = Grid(subject.brain.shape, np.diag([*subject.voxel_size, 1.0]))
         mask = components(probability(subject), card.threshold, grid, config) > 0
-        one = score(
+        measured = score(
             mask, subject.label, subject.voxel_size, subject=name, region=np.array(subject.brain)
         )
-        scores.append(one)
+        scores.append(replace(measured, ceiling_dsc=_ceiling(job.config.study, subject)))
     return scores
+
+
+def _ceiling(study: Path, subject: "Loaded") -> float | None:
+    """Oracle ceiling of the DSC, where the study knows how much of each voxel is PVS."""
+    from napari_pvs.evaluation.ceiling import ceiling_of
+    from napari_pvs.scans.grid import to_ras
+    from napari_pvs.scans.nifti import read_volume
+
+    path = one(truth_folder(study, subject.name), "*_desc-pvs_probseg")
+    if path is None or subject.label is None:
+        return None
+    volume = read_volume(path)
+    sides = zip(subject.corner, subject.brain.shape, strict=True)
+    fraction = to_ras(volume.data, volume.affine)[0][tuple(slice(c, c + n) for c, n in sides)]
+    if fraction.shape != subject.label.shape:
+        return None
+    found = ceiling_of(subject.label, fraction)
+    return found.dsc if found else None

@@ -15,6 +15,7 @@ from napari_pvs.evaluation.agreement import concordance
 from napari_pvs.training.crossval import SCORES, Job
 
 MEASURES = ("dsc", "avd_percent", "recall", "precision", "lenient_f1")
+CEILING = "ceiling_dsc"
 TITLES = ("DSC", "AVD %", "recall", "precision", "PVS F1", "CCC of counts", "subjects", "runs")
 PAPER = {
     "supervised-mono": ".50 ± .15, 55 ± 11, .70 ± .19",
@@ -75,7 +76,7 @@ def collect(jobs: Sequence[Job]) -> list[Row]:
         try:
             scores: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
             for one in scores:
-                names = (*MEASURES, "count_predicted", "count_reference")
+                names = (*MEASURES, "count_predicted", "count_reference", CEILING)
                 values = {name: one[name] for name in names}
                 method, seed = job.config.method, job.config.seed
                 rows.append(Row(method, seed, job.fold, one["subject"], values))
@@ -146,6 +147,9 @@ def to_tsv(rows: Sequence[Row]) -> str:
 def report(rows: Sequence[Row]) -> str:
     """Write table and differences in Markdown."""
     lines = [table(rows)]
+    ceilings = [v for m in _methods(rows)[:1] for v in by_subject(rows, m, CEILING).values()]
+    if ceilings:
+        lines.append(f"- Oracle ceiling of the DSC: {_moments(ceilings, 3)}")
     for gap in differences(rows):
         interval = "" if gap.low is None else f", 95 % interval {gap.low:+.3f} to {gap.high:+.3f}"
         lines.append(
