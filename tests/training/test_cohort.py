@@ -103,7 +103,7 @@ def test_a_changed_label_waits_for_update_where_the_old_one_is_there(
     assert caplog.text == ""
     label(study, "sub-02", make_head(seed=7).label, write_image)
     again.open(old)
-    assert "The label of sub-02 changed since the checkpoint" in caplog.text
+    assert "The label of sub-02 changed since the run began" in caplog.text
     assert again.labels["sub-02"] != old["sub-02"]
 
 
