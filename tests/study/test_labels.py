@@ -9,6 +9,7 @@ import pytest
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.scans.nifti import read_labels, write_like
 from napari_pvs.study.labels import LabelStore
+from napari_pvs.study.revision import stamp
 
 
 @pytest.fixture
@@ -158,7 +159,11 @@ def test_a_plain_file_of_another_format(store, anat, plain, mask, like, ending):
     theirs = anat / f"sub-01_desc-pvs_mask{ending}"
     write_like(theirs, mask(1), like)
     content = theirs.read_bytes()
+    known = stamp(theirs, anat.parents[3])
+    assert store.stamped(known) == theirs
     imported = store.import_outside()
+    assert store.stamped(known).read_bytes() == content
+    assert store.stamped(known[:-1] + "?") is None
     assert (store.load(imported).data == mask(1)).all()
     assert (anat / "revisions" / f"r0001_{theirs.name}").read_bytes() == content
     assert not theirs.exists()

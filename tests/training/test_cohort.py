@@ -3,8 +3,9 @@ import pytest
 
 from napari_pvs.errors import InputError
 from napari_pvs.study.bids import subjects
+from napari_pvs.study.revision import stamp
 from napari_pvs.study.roles import assign, read
-from napari_pvs.study.split import split
+from napari_pvs.study.split import Split, split
 from napari_pvs.training.cohort import Cohort
 
 
@@ -39,6 +40,13 @@ def test_who_takes_part(study):
     without.open()
     assert without.unlabelled == []
     assert (study / "derivatives" / "napari-pvs" / "cache").is_dir()
+
+
+def test_who_is_held_out_is_not_learnt_from_without_a_label_either(study):
+    roles = Split(("sub-01",), ("sub-03",), (), ("sub-05",))  # sub-04 is tested by other runs
+    one = Cohort(study, roles, unlabelled=True)
+    one.open({"sub-01": stamp(subjects(study)[0].label, study)})
+    assert names(one.unlabelled) == ["sub-05"]
 
 
 def test_update(study, make_head, write_image):

@@ -130,12 +130,17 @@ def test_refuses(make_study, tmp_path):
     study = make_study(4, labelled=3)
     with pytest.raises(InputError, match=r"4 folds need as many labelled persons.* has 3"):
         plan(config(study), tmp_path / "cv", folds=4)
+    with pytest.raises(InputError, match=r"two beside those of a fold.* has 3: label more"):
+        plan(config(study), tmp_path / "cv", folds=2)
     with pytest.raises(InputError, match=r"magic.*choose from supervised-mono"):
         plan(config(study), tmp_path / "cv", ("magic",), 3)
     plan(config(study), tmp_path / "cv", folds=3)
     plan(config(study), tmp_path / "cv", folds=3)
     with pytest.raises(InputError, match="holds another cross-validation"):
         plan(config(study, epochs=3), tmp_path / "cv", folds=3)
+    (tmp_path / "cv" / "crossval.json").write_text("[")
+    with pytest.raises(InputError, match=r"crossval.json is damaged"):
+        plan(config(study), tmp_path / "cv", folds=3)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes").touch()
     with pytest.raises(InputError, match="other exists and is no cross-validation"):

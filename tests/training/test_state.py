@@ -48,6 +48,9 @@ def test_a_saved_state_goes_on_as_if_never_interrupted(tmp_path):
     second.load(tmp_path / "c.safetensors")
     assert equal(second, first)
     assert second.progress == first.progress
+    for weight, moments in second.optimiser.state.items():  # fused AdamW insists on it
+        assert moments["exp_avg"].stride() == weight.stride()
+        assert moments["exp_avg_sq"].stride() == weight.stride()
     assert equal(walk(second, 3), whole)
 
 

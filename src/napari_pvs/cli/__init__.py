@@ -1,5 +1,6 @@
 """The command line: one thin command per verb."""
 
+import errno
 import sys
 import warnings
 from typing import Any
@@ -9,6 +10,8 @@ from napari_pvs.cli.app import app
 from napari_pvs.errors import InputError, InputWarning
 
 __all__ = ["app", "cohorts", "crossvalidation", "main", "segmentation", "training"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -20,6 +23,13 @@ def main(arguments: list[str] | None = None) -> None:
             ended = app(arguments, prog_name="napari-pvs", standalone_mode=False)
         except InputError as error:
             print(f"napari-pvs: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            where = error.filename or "the folder of the results"
+            print(f"napari-pvs: {where} cannot be written ({error.strerror}); make room, or "
+                  "choose another folder.", file=sys.stderr)  # fmt: skip
             raise SystemExit(2) from None
         except Exception as error:
             # click's own class, which some versions of typer carry under another name

@@ -39,9 +39,6 @@ def pick(name: Device = "auto") -> "torch.device":
         name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
     if not available.get(name, False):
         raise InputError(f"device {name} is not available here; choose auto or cpu.")
-    if name == "mps":
-        # operations that Metal lacks run on the CPU instead of failing
-        os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     if name == "cpu":
         keep_freed_memory()
     if name == "cuda" and "LOCAL_RANK" in os.environ:

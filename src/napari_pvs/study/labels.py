@@ -8,6 +8,7 @@ revision before it would be overwritten.
 
 import tempfile
 import warnings
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,10 @@ class LabelStore:
         if path.is_file() and stamp(path, self._root) == known:
             return path
         found = (r for r in self._saved.newest_first() if r.sha256.startswith(content))
-        return next(map(self.path, found), None)
+        # other formats are kept as they were, beside the revision made of them
+        kept = self._saved.folder.glob(f"r*_{path.name}")
+        moved = (p for p in kept if digest(p).startswith(content))
+        return next(chain(map(self.path, found), moved), None)
 
     def load(self, revision: Revision) -> Volume:
         """Read the label of a revision: int32, in the axis order of the scan's file.

@@ -130,7 +130,7 @@ class Cohort:
             people = self._world.in_turn(lambda: self._arranged(found))
             self._world.same(people.labels, "labels")
             self._take(self._freeze(people))
-        except InputError as error:
+        except (InputError, OSError) as error:
             # somebody may be writing it; what is known serves until it can be read
             log.warning("New labels wait for the next epoch: %s", error)
         after = self.labels
@@ -176,10 +176,14 @@ class Cohort:
                 known = self.labels.get(name, "")
                 same = name in old and _content(known) == _content(labels[name])
                 train.append(old[name] if same else self._load(subject))
-            elif self._want_unlabelled:
+            elif self._want_unlabelled and self._may_learn_from(subject):
                 same = name in old and old[name].label is None
                 unlabelled.append(old[name] if same else self._load(subject))
         return _People(train, unlabelled, labels)
+
+    def _may_learn_from(self, subject: StudySubject) -> bool:
+        """Whether a scan without a label is one of the run's: others may be held out elsewhere."""
+        return subject.name in self.roles.unlabelled or subject.person in self._frozen
 
     def _take_recorded(self, found: dict[str, StudySubject], name: str, digest: str) -> None:
         path = LabelStore(self.study, name).stamped(digest) if name in found else None

@@ -4,23 +4,22 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from napari_pvs.errors import InputError
 from napari_pvs.evaluation.compare import SubjectScore
 from napari_pvs.files import write_text
-from napari_pvs.study.bids import StudySubject, person_of, subjects
+from napari_pvs.study.bids import person_of, subjects
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.study.layout import one, truth_folder
 from napari_pvs.study.revision import stamp
 from napari_pvs.study.split import Split
 from napari_pvs.training.config import METHODS, Method, TrainingConfig
+from napari_pvs.training.data import CACHE, Loaded, load
 
-if TYPE_CHECKING:
-    from napari_pvs.training.data import Loaded
-
+_KEPT = ("labels", "unlabelled")  # what a plan holds; all else must be given again
 SCORES = "scores.json"
 PLAN = "crossval.json"
 
@@ -102,32 +101,38 @@ def plan(
     begun = _begun(Path(out), about)
     if begun is None:
         stamps = {s.name: stamp(s.label, config.study) for s in everybody if s.label is not None}
+        known = {person_of(name) for name in stamps}
+        unlabelled = [s.name for s in everybody if s.person not in known]
     else:
-        stamps = begun["labels"]
+        stamps, unlabelled = begun["labels"], begun["unlabelled"]
         gone = sorted(stamps.keys() - {s.name for s in everybody})
         if gone:
             raise InputError(f"{gone[0]} is no longer in {config.study}; put its scans back.")
-        for name, known in stamps.items():
-            _label(config.study, name, known)
+        for name, was in stamps.items():
+            _label(config.study, name, was)
     persons = sorted({person_of(name) for name in stamps})
-    if folds < 2 or len(persons) < max(folds, 3):
+    tested = -(-len(persons) // folds)  # in the largest fold; two more learn and validate
+    if folds < 2 or len(persons) < max(folds, tested + 2):
         raise InputError(
-            f"{folds} folds need as many labelled persons, and at least 3; {config.study} has "
-            f"{len(persons)}."
+            f"{folds} folds need as many labelled persons, and two beside those of a fold; "
+            f"{config.study} has {len(persons)}: label more, or choose more folds."
         )
     np.random.default_rng([config.seed, 5]).shuffle(persons)
     jobs = []
     # fold by fold, so that an interrupted one can be compared as far as it came
     for seed in range(config.seed, config.seed + seeds):
         for fold in range(folds):
-            roles = _roles(everybody, stamps, persons, fold, folds)
+            roles = _roles(stamps, unlabelled, persons, fold, folds)
             for method in methods:
                 changes = {"method": method, "seed": seed, "follow_labels": False}
                 own = config.model_copy(update=changes)
                 folder = Path(out) / method / f"fold-{fold + 1}_seed-{seed}"
                 jobs.append(Job(own, roles, fold + 1, folder, stamps))
     if begun is None:
-        write_text(Path(out) / PLAN, json.dumps(about | {"labels": stamps}, indent=2) + "\n")
+        write_text(
+            Path(out) / PLAN,
+            json.dumps(about | {"labels": stamps, "unlabelled": unlabelled}, indent=2) + "\n",
+        )
     return jobs
 
 
@@ -166,8 +171,10 @@ def run_job(job: Job) -> Path:
         )
     if job.done:
         return job.out / SCORES
+    for name, known in job.labels.items():
+        _label(job.config.study, name, known)
     if (job.out / CHECKPOINT).is_file():
-        trainer.resume(job.out)
+        trainer.resume(job.out, labels=job.labels)
     else:
         if job.out.exists():  # killed before the first checkpoint
             _clear(job.out)
@@ -191,8 +198,8 @@ def _clear(out: Path) -> None:
 
 
 def _roles(
-    everybody: Sequence[StudySubject],
     labelled: Iterable[str],
+    unlabelled: Sequence[str],
     persons: Sequence[str],
     fold: int,
     folds: int,
@@ -211,7 +218,7 @@ def _roles(
         train=of(set(others) - validating),
         validation=of(validating),
         test=of(tested),
-        unlabelled=tuple(s.name for s in everybody if s.person not in persons),
+        unlabelled=tuple(unlabelled),
     )
 
 
@@ -219,8 +226,13 @@ def _begun(out: Path, about: dict[str, object]) -> dict[str, Any] | None:
     """Return what the folder's plan holds; None where there is none yet."""
     path = out / PLAN
     if path.is_file():
-        held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if {key: value for key, value in held.items() if key != "labels"} != about:
+        try:
+            held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            same = {key: held[key] for key in held if key not in _KEPT} == about
+            same = same and all(key in held for key in _KEPT)
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{path} is damaged ({error}); name a new folder.") from error
+        if not same:
             raise InputError(
                 f"{out} holds another cross-validation; name a new folder, or give the same "
                 "options to go on with it."
@@ -249,7 +261,6 @@ def _score(job: Job) -> list[SubjectScore]:
     from napari_pvs.network.device import pick
     from napari_pvs.network.weights import load as load_weights
     from napari_pvs.scans.grid import Grid
-    from napari_pvs.training.data import CACHE, load
     from napari_pvs.training.folder import BEST
     from napari_pvs.training.wholescan import reader
 
@@ -271,7 +282,7 @@ def _score(job: Job) -> list[SubjectScore]:
     return scores
 
 
-def _ceiling(study: Path, subject: "Loaded") -> float | None:
+def _ceiling(study: Path, subject: Loaded) -> float | None:
     """Oracle ceiling of the DSC, where the study knows how much of each voxel is PVS."""
     from napari_pvs.evaluation.ceiling import ceiling_of
     from napari_pvs.scans.grid import to_ras

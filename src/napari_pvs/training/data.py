@@ -108,7 +108,7 @@ def _prepared(subject: StudySubject, cache: Path | None) -> _Prepared:
         return _open(folder)
     except FileNotFoundError:
         made = _prepare(subject)
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError, KeyError):
         log.warning("%s is damaged and is made anew.", folder)
         shutil.rmtree(folder, ignore_errors=True)
         made = _prepare(subject)

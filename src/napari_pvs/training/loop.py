@@ -233,7 +233,9 @@ class Run:
         from napari_pvs.network.weights import save
         from napari_pvs.training.validation import card
 
-        about = card(self.out.name, self.config, epoch, result, self.cohort.validation)
+        people = self.cohort
+        learnt = [*people.train, *people.unlabelled]
+        about = card(self.out.name, self.config, epoch, result, people.validation, learnt)
         for name in names:
             save(self.out / name, self.state.mean, about)
 

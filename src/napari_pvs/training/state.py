@@ -163,6 +163,10 @@ class State:
             moments.setdefault(int(index), {})[key] = tensor
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        # fused AdamW wants each moment laid out as its weight (channels last), a file has none
+        for weight, state in self.optimiser.state.items():
+            for key in ("exp_avg", "exp_avg_sq"):
+                state[key] = torch.empty_like(weight).copy_(state[key]).detach()
         self.progress = Progress(**json.loads(about["progress"]))
 
 

@@ -69,13 +69,13 @@ def train(
         memory = world.lead(lambda: require_memory(config, device, world))
         cohort = _open(config, roles, labels, world)
         # wrong input leaves no folder behind
-        world.lead(lambda: _describe(out, config, cohort.roles))
         with world.holding(taken_over(out)):
+            world.lead(lambda: _describe(out, config, cohort.roles))
             state = State(config, device, network, world)
             return Run(out, cohort, state).go("hello", memory_forecast=memory.needed)
 
 
-def resume(out: Path, epochs: int | None = None) -> Path:
+def resume(out: Path, epochs: int | None = None, labels: dict[str, str] | None = None) -> Path:
     """Go on with a run where its last checkpoint was written, with any number of processes.
 
     Parameters
@@ -84,6 +84,8 @@ def resume(out: Path, epochs: int | None = None) -> Path:
         Its folder.
     epochs
         A longer (or shorter) run than it was to be; its learning rate follows the new length.
+    labels
+        Stamps of labels that the checkpoint does not know: of who validates.
 
     Returns
     -------
@@ -108,7 +110,7 @@ def resume(out: Path, epochs: int | None = None) -> Path:
         world.same(state.digest(), "checkpoint")
         roles = world.lead(lambda: read_split(out))
         cohort = Cohort(config.study, roles, config.semi_supervised, world)
-        cohort.open(state.progress.labels, resumed=True)
+        cohort.open((labels or {}) | state.progress.labels, resumed=True)
         return Run(out, cohort, state).go("resumed")
 
 
@@ -121,6 +123,8 @@ def _unused(out: Path) -> Path:
 
 
 def _describe(out: Path, config: TrainingConfig, roles: Split) -> None:
+    if (out / SPLIT).exists():  # begun by another process since `_unused`
+        raise InputError(f"{out} holds another run by now; name a new folder.")
     write_text(out / CONFIG, config.model_dump_json(indent=2) + "\n")
     write_text(out / SPLIT, json.dumps(asdict(roles), indent=2) + "\n")
 

@@ -111,9 +111,13 @@ def card(
     epoch: int,
     result: Validation,
     subjects: Sequence[Loaded],
+    learnt: Sequence[Loaded] = (),
 ) -> ModelCard:
-    """Make the card of weights: how they were made, and what they reached."""
-    sizes = [edge for subject in subjects for edge in subject.voxel_size]
+    """Make the card of weights: how they were made, and what they reached.
+
+    ``subjects`` are those of the validation, ``learnt`` those that they were trained on.
+    """
+    sizes = [edge for subject in (*subjects, *learnt) for edge in subject.voxel_size]
     return ModelCard(
         name=name,
         voxel_size_mm=(min(0.65, *sizes), max(1.1, *sizes)),
