@@ -290,6 +290,34 @@ def test_a_full_disk_is_told_and_tried_again(saving, qtbot, tubes, own_folders, 
     np.testing.assert_array_equal(Place(pvs_scan).pending().labels, session.array(session.labels))
 
 
+def test_what_failed_is_saved_when_its_layer_is_corrected_again(
+    saving, qtbot, tubes, own_folders, pvs_scan, monkeypatch
+):
+    monkeypatch.setattr(module, "RETRY_MS", 10**6)
+    own_folders.write_text("in the way of the folder")
+    session, autosave, told, _ = saving()
+    first = session.new_labels()
+    edit(session, tubes["sure"])
+    session.new_labels()  # which tries to save those before
+    qtbot.waitUntil(lambda: bool(told_of(told, "error")), timeout=LONG)
+    own_folders.unlink()
+    session.set_labels(first)
+    assert autosave.dirty
+    qtbot.waitUntil(lambda: bool(told_of(told, "info")), timeout=LONG)
+    np.testing.assert_array_equal(Place(pvs_scan).pending().labels, session.array(first))
+
+
+def test_the_sessions_own_draft_is_not_offered(saving, qtbot, tubes):
+    session, autosave, told, offers = saving()
+    session.new_labels()
+    edit(session, tubes["sure"])
+    qtbot.waitUntil(lambda: bool(told_of(told, "info")), timeout=LONG)
+    offers.clear()
+    with qtbot.waitSignal(autosave.reviewed, timeout=LONG):
+        autosave.look()
+    assert offers == []
+
+
 def test_a_study_made_read_only_is_told_and_the_draft_kept_elsewhere(
     saving, qtbot, study_scan, pvs_scan
 ):

@@ -169,6 +169,19 @@ def test_a_prediction_sends_the_network_home(open_scan, predict, parent, qtbot):
     assert clicker._pass is None
 
 
+def test_a_click_that_waits_is_carried_out_when_a_prediction_comes(
+    open_scan, predict, parent, tubes
+):
+    session = open_scan()
+    session.new_labels()
+    clicker = Clicker(session, parent)
+    clicker.click("add", there(session, (16, 18, 10)))
+    assert not mask(session).any()
+    predict(session, labels=False)
+    assert mask(session)[tubes["missed"]].all()
+    assert clicker._waiting == {}
+
+
 def test_a_network_that_cannot_be_run_is_explained_and_done_without(
     open_scan, parent, qtbot, monkeypatch, tmp_path, tubes
 ):

@@ -34,7 +34,8 @@ def opened(make_napari_viewer, open_scan, qtbot):
     session = open_scan(viewer)
     dock = Correct(viewer)
     viewer.window.add_dock_widget(dock, name="Correct")
-    qtbot.waitExposed(viewer.window._qt_window)
+    with qtbot.waitExposed(viewer.window._qt_window, timeout=LONG):
+        viewer.window._qt_window.show()
     yield dock, session, viewer
     viewer.window.remove_dock_widget(dock)
     dock.deleteLater()
@@ -194,7 +195,7 @@ def test_edits_become_a_draft_and_the_dock_says_so(correcting, qtbot, tubes):
     look_at(viewer, session, (16, 18, 10))
     dock.set_mode("add")
     click(qtbot, viewer)
-    qtbot.waitUntil(lambda: "Draft saved at" in dock.saving.notice.text(), timeout=LONG)
+    qtbot.waitUntil(lambda: dock.saving.state.text().startswith("Draft saved"), timeout=LONG)
     assert "of no study" in dock.saving.save.toolTip()
     assert dock.saving.export.isEnabled()
 

@@ -20,8 +20,9 @@ from napari_pvs.scans.scan import load_scan
 from napari_pvs.study.bids import subjects
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.widgets import recovery, worker
-from napari_pvs.widgets.layers import brain_limits, from_display
+from napari_pvs.widgets.layers import brain_limits, from_display, scan_layers
 from napari_pvs.widgets.load import Load
+from napari_pvs.widgets.show import _replace
 
 LONG = 300_000
 
@@ -265,6 +266,18 @@ def test_the_next_subject_is_shown_by_the_same_layers(dock, make_study, wait):
     wait(dock)
     assert len(layers) == 2
     assert not set(layers) & set(before)
+
+
+def test_a_scan_left_off_half_way_is_taken_out(dock, add_scan, head_files, pvs_scan):
+    add_scan(dock.viewer, *head_files)
+    dock.session.new_labels()
+    showing = _replace(dock.session, scan_layers(pvs_scan), None, None)
+    for _ in range(3):
+        next(showing)
+    assert dock.session.scan is pvs_scan  # T1 is of one scan, T2 still of the other
+    showing.close()
+    assert dock.session.scan is None
+    assert len(dock.viewer.layers) == 0
 
 
 def test_closing_while_layers_arrive_leaves_the_rest_off(dock, make_study, qtbot):

@@ -16,7 +16,9 @@ from napari_pvs.evaluation.compare import score
 from napari_pvs.scans.scan import load_scan
 from napari_pvs.study.bids import subjects
 from napari_pvs.study.labels import LabelStore
+from napari_pvs.widgets import study_scores
 from napari_pvs.widgets.metrics import Metrics
+from napari_pvs.widgets.parts import Notice
 from napari_pvs.widgets.prediction import Prediction, add_layer
 
 LONG = 300_000
@@ -208,3 +210,25 @@ def test_it_works_on_layers_alone(qtbot):
     dock.what.choose(two)
     dock.update_numbers()
     assert shown(dock, "DSC") == "1.000"
+
+
+def test_flat_layers_are_refused_in_words(qtbot):
+    viewer = ViewerModel()
+    one, two = (viewer.add_labels(np.eye(9, dtype=np.uint8), name=name) for name in "ab")
+    dock = Metrics(viewer)
+    qtbot.addWidget(dock)
+    dock.session.set_reference(one)
+    dock.what.choose(two)
+    dock.update_numbers()
+    assert dock.hint.text().startswith("the layer 'b' is not 3D; choose")
+
+
+def test_a_table_that_cannot_be_written_says_why(tmp_path, qtbot, monkeypatch):
+    def refuse(path, text):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(study_scores, "write_text", refuse)
+    notice = Notice()
+    qtbot.addWidget(notice)
+    study_scores.write(tmp_path / "a.tsv", "", notice)
+    assert "a.tsv cannot be written (No space left on device); make room" in notice.text()

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 pytest.importorskip("napari")
 
 from napari_pvs.errors import InputError
+from napari_pvs.inference.review import Decision, Review
 from napari_pvs.scans.scan import load_scan
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.widgets.preferences import preferences
@@ -84,6 +86,10 @@ def test_a_prediction_that_nobody_touched_is_not_offered(pvs_scan, labels, own_f
     store = LabelStore(study, "sub-01")
     store.save(labels, pvs_scan.source, author="net", origin="predicted", state="draft")
     assert Place(pvs_scan, study, "sub-01").pending() is None
+    # nor does it hide what a rater has drawn
+    store.save(labels, pvs_scan.source, author="AB", origin="drawn", state="draft")
+    store.save(labels, pvs_scan.source, author="net", origin="predicted", state="draft")
+    assert Place(pvs_scan, study, "sub-01").pending().revision.author == "AB"
 
 
 def test_a_study_that_cannot_be_written_leaves_the_draft_in_the_users_folder(
@@ -133,6 +139,51 @@ def test_nothing_can_be_written(pvs_scan, labels, own_folders):
         Place(pvs_scan).draft(labels, ME)
     with pytest.raises(InputError, match=r"cannot be written"):
         Place(pvs_scan).save_review(Place(pvs_scan).review())
+
+
+def test_the_later_of_two_decisions_counts_wherever_it_is(pvs_scan, own_folders, tmp_path):
+    def decided(*verdicts):
+        return Review(
+            decisions=[
+                Decision(point=(n, 0, 0), kind="found", verdict=verdict, time=time)
+                for n, (verdict, time) in enumerate(verdicts)
+            ]
+        )
+
+    early, late = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC)
+    place = Place(pvs_scan, tmp_path / "study", "sub-01")
+    place.save_review(decided(("accept", early), ("accept", late)))
+    Place(pvs_scan).save_review(decided(("reject", late), ("reject", early), ("skip", early)))
+    found = {one.point[0]: one.verdict for one in place.review().decisions}
+    assert found == {0: "reject", 1: "accept", 2: "skip"}
+
+
+def test_numbers_below_0_are_refused_in_words(pvs_scan, labels, own_folders):
+    with pytest.raises(InputError, match="numbers below 0"):
+        Place(pvs_scan).draft(-labels.astype(np.int32), ME)
+
+
+def test_own_drafts_that_cannot_be_settled_do_not_undo_the_final_one(
+    pvs_scan, labels, own_folders, tmp_path
+):
+    place = Place(pvs_scan, tmp_path / "study", "sub-01")
+    place._save, save = refusing(place), place._save
+    save(place._roots[1], labels, ME, "draft")
+    saved = place.final(labels, ME)
+    assert saved.revision.state == "final"
+    assert "An older draft of yours stays: " in saved.notes[0]
+
+
+def refusing(place):
+    """Function that saves into the study alone."""
+    save = place._save
+
+    def call(root, *more):
+        if root == place._roots[1]:
+            raise OSError(28, "No space left on device", "own")
+        return save(root, *more)
+
+    return call
 
 
 def test_a_damaged_review_counts_as_none(pvs_scan, own_folders):

@@ -15,6 +15,7 @@ from napari.utils._proxies import PublicOnlyProxy
 from napari_pvs.errors import InputError
 from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets import kept
+from napari_pvs.widgets.edits import version
 from napari_pvs.widgets.layers import display_index, mask_layer, scan_layers
 from napari_pvs.widgets.prediction import Prediction, add_layer
 from napari_pvs.widgets.session import session_of
@@ -269,3 +270,13 @@ def test_a_link_that_the_user_undoes_stays_undone(session):
     session.scan_changed.emit()
     session.t1.interpolation2d = "cubic"
     assert session.t2.interpolation2d != "cubic"
+
+
+def test_more_edits_than_napari_keeps_steps_are_told_apart(session):
+    layer = session.new_labels()
+    seen = set()
+    for at in range(120):
+        layer.data_setitem((np.array([at % 8]), np.array([at // 8]), np.array([3])), 1)
+        seen.add(version(layer)[:-1])
+    assert len(seen) == 120
+    assert version(layer)[-1] == id(layer.data)

@@ -401,7 +401,7 @@ def test_a_study_that_is_moved_while_it_is_trained_on(add_dock, make_study, qtbo
     study.rename(tmp_path / "moved")
     wait(qtbot, lambda: dock.notice.kind == "error")
     assert f"{run} is gone; if the study was moved, open it" in dock.notice.text()
-    assert launch._children[run].wait(LONG) != 0
+    assert launch._children[run].wait(LONG / 1000) != 0
 
 
 def test_another_run_is_shown_as_it_is(add_dock, make_study, qtbot):

@@ -4,21 +4,19 @@ import contextlib
 import getpass
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
 from napari_pvs.inference.review import Review
 from napari_pvs.widgets import kept
 from napari_pvs.widgets.background import Background
-from napari_pvs.widgets.kept import UNCHANGED, Kept
+from napari_pvs.widgets.kept import Made, Offer, Saved, Work
 from napari_pvs.widgets.layers import from_display, to_display
 from napari_pvs.widgets.preferences import preferences
-from napari_pvs.widgets.recovery import Made, Offer, Place, Saved
+from napari_pvs.widgets.recovery import Place
 from napari_pvs.widgets.session import Session
 
 LONGEST_S = 15.0
@@ -35,25 +33,6 @@ def moment_ms() -> int:
 def autosave_of(session: Session) -> "Autosave":
     """Return the autosave of a session; the first call makes it."""
     return session.findChild(Autosave) or Autosave(session)
-
-
-@dataclass(eq=False)
-class _Work:
-    """Labels that are edited, and where they belong."""
-
-    layer: Any
-    place: Place
-    made: Made
-    saved: NDArray[Any] | None = None  # what the last draft or revision holds
-    kept: Kept = UNCHANGED  # in which
-    elsewhere: bool = False  # that draft is not where it should be
-    dirty: bool = False
-    since: float = 0.0
-    edits: int = 0
-
-    def holds(self, edits: int, data: Any) -> bool:
-        """Whether the layer is as it was then: not edited since, nor showing another scan."""
-        return self.edits == edits and self.layer.data is data
 
 
 class Autosave(QObject):
@@ -77,7 +56,7 @@ class Autosave(QObject):
         self._session = session
         self._known: tuple[Any, ...] = ()
         self._place: Place | None = None
-        self._work: _Work | None = None
+        self._work: Work | None = None
         self._offer: Offer | None = None
         self._thread = Background(self)
         self._moment = self._timer(0, self.flush)
@@ -194,7 +173,7 @@ class Autosave(QObject):
                 lambda text: self.told.emit("error", f"{text} Decisions are kept until you close."),
             )
 
-    def _finish(self, work: _Work, path: Path | None) -> None:
+    def _finish(self, work: Work, path: Path | None) -> None:
         self._moment.stop()
         data, meta, _ = work.layer.as_layer_data_tuple()
         labels, made, edits = data.copy(), self._made(), work.edits
@@ -221,7 +200,7 @@ class Autosave(QObject):
             done = f"Saved as revision {saved.revision.number}." if saved else ""
             if path is not None:
                 done = f"Saved {path}."
-            if copy:
+            if copy and self._session.kept.state in ("edited", "draft"):
                 done += " In the study the labels are still a draft."
             notes = saved.notes if saved and path is None else ()
             self.told.emit("warning" if notes else "info", " ".join([done, *notes]))
@@ -236,7 +215,7 @@ class Autosave(QObject):
 
         self._thread.submit(write, tell, fail)
 
-    def _try_again(self, work: _Work) -> None:
+    def _try_again(self, work: Work) -> None:
         if work is self._work:
             work.dirty = True
             self._retry.start()
@@ -269,7 +248,10 @@ class Autosave(QObject):
             self.look()
         self._work = None
         if layer is not None and self._place is not None:
-            self._work = _Work(layer, self._place, self._made())
+            self._work = Work(layer, self._place, self._made())
+            if session.kept.state == "edited":  # its draft failed while another was corrected
+                self._work.dirty, self._work.since = True, time.monotonic()
+                self._moment.start(moment_ms())
 
     def _look(self) -> None:
         place = self._place
@@ -280,7 +262,8 @@ class Autosave(QObject):
             if place is not self._place:
                 return
             self.reviewed.emit(found[1])
-            if not self.dirty:
+            # else what is found is this session's own
+            if not self.dirty and (self._work is None or self._work.saved is None):
                 self._offer = found[0]
                 self.offered.emit(found[0])
 

@@ -211,7 +211,10 @@ class Clicker(QObject):
             self._scan, self._failed, self._refused = scan, False, None
             self.stop()
         elif self._session.prediction is not None:
+            waiting = list(self._waiting.values())
             self.stop()
+            for point, then in waiting:
+                self._safely(lambda point=point, then=then: self._evidence(point, then))
 
 
 def _displayed(evidence: Evidence, shape: tuple[int, int, int]) -> Evidence:

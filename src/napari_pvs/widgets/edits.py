@@ -88,5 +88,8 @@ class Edits(QObject):
 
 
 def version(layer: Any) -> tuple[int, ...]:
-    """What differs after undo, redo and new data: the steps of both kinds, and the array."""
-    return len(layer._undo_history), len(layer._redo_history), id(layer.data)
+    """What differs after edits, undo, redo and new data; the array comes last."""
+    kinds = layer._undo_history, layer._redo_history
+    # napari keeps so many steps and no more, so their number alone would stand still
+    newest = (id(steps[-1]) if steps else 0 for steps in kinds)
+    return *map(len, kinds), *newest, id(layer.data)

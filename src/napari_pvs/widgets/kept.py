@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_pvs.study.revision import Origin, Revision
+
+if TYPE_CHECKING:
+    from napari_pvs.widgets.recovery import Place
 
 
 @dataclass(frozen=True)
@@ -40,3 +48,82 @@ def revision(number: int) -> Kept:
 def file(name: str) -> Kept:
     """They were exported from outside a study."""
     return Kept("saved", f"Saved as {name}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Offer:
+    """Edits that were never saved as final.
+
+    Attributes
+    ----------
+    revision
+        The newest draft.
+    labels
+        (X, Y, Z) on the scan's grid.
+    """
+
+    revision: Revision
+    labels: NDArray[np.int32]
+
+    @property
+    def text(self) -> str:
+        """What it is, in a sentence."""
+        when = self.revision.time.astimezone().strftime("%d %B %Y, %H:%M")
+        return (
+            f"Edits by {self.revision.author} of {when} were not saved as final: "
+            f"{self.revision.volume_mm3:.0f} mm³ of PVS."
+        )
+
+
+@dataclass(frozen=True)
+class Made:
+    """Who made labels, and how.
+
+    Attributes
+    ----------
+    author
+        The rater.
+    origin
+        ``drawn``, or ``corrected`` from something.
+    weights
+        Id of the weights of the prediction they were corrected from.
+    """
+
+    author: str
+    origin: Origin
+    weights: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """A revision that was written.
+
+    Attributes
+    ----------
+    revision
+        It; None where nothing was written because the labels are kept already.
+    notes
+        What the user should know.
+    """
+
+    revision: Revision | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class Work:
+    """Labels that are edited, and where they belong."""
+
+    layer: Any
+    place: "Place"
+    made: Made
+    saved: NDArray[Any] | None = None  # what the last draft or revision holds
+    kept: Kept = UNCHANGED  # in which
+    elsewhere: bool = False  # that draft is not where it should be
+    dirty: bool = False
+    since: float = 0.0
+    edits: int = 0
+
+    def holds(self, edits: int, data: Any) -> bool:
+        """Whether the layer is as it was then: not edited since, nor showing another scan."""
+        return self.edits == edits and self.layer.data is data

@@ -165,6 +165,10 @@ class Metrics(Dock):
         if seen == self._seen:
             return
         self._seen = seen
+        if layer.data.ndim != 3:
+            self._show(None)
+            self.hint.error(f"the layer {layer.name!r} is not 3D; choose two layers of one scan.")
+            return
         if layer.data.shape != reference.data.shape:
             self._show(None)
             self.hint.error(

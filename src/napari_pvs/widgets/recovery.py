@@ -9,7 +9,6 @@ its files are.
 import hashlib
 import logging
 import warnings
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,76 +19,17 @@ from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError
 from napari_pvs.files import write_text
-from napari_pvs.inference.review import Review
+from napari_pvs.inference.review import Decision, Review
 from napari_pvs.scans.grid import Grid, to_ras
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.study.layout import label_folder
-from napari_pvs.study.revision import Origin, Revision, State
+from napari_pvs.study.revision import Revision, State
+from napari_pvs.widgets.kept import Made, Offer, Saved
 from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.pruning import prune, prune_unfinished
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class Offer:
-    """Edits that were never saved as final.
-
-    Attributes
-    ----------
-    revision
-        The newest draft.
-    labels
-        (X, Y, Z) on the scan's grid.
-    """
-
-    revision: Revision
-    labels: NDArray[np.int32]
-
-    @property
-    def text(self) -> str:
-        """What it is, in a sentence."""
-        when = self.revision.time.astimezone().strftime("%d %B %Y, %H:%M")
-        return (
-            f"Edits by {self.revision.author} of {when} were not saved as final: "
-            f"{self.revision.volume_mm3:.0f} mm³ of PVS."
-        )
-
-
-@dataclass(frozen=True)
-class Made:
-    """Who made labels, and how.
-
-    Attributes
-    ----------
-    author
-        The rater.
-    origin
-        ``drawn``, or ``corrected`` from something.
-    weights
-        Id of the weights of the prediction they were corrected from.
-    """
-
-    author: str
-    origin: Origin
-    weights: str | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Saved:
-    """A revision that was written.
-
-    Attributes
-    ----------
-    revision
-        It; None where nothing was written because the labels are kept already.
-    notes
-        What the user should know.
-    """
-
-    revision: Revision | None
-    notes: tuple[str, ...] = ()
 
 
 class Place:
@@ -142,7 +82,7 @@ class Place:
             try:
                 revision = self._save(root, labels, made, "draft")
             except (InputError, OSError) as error:
-                refused.append(str(_explained(error)))
+                refused.append(str(explained(error)))
                 log.warning("Autosave failed: %s", error)
             else:
                 if root[0] not in self._pruned:  # once: it reads all sidecars
@@ -172,14 +112,19 @@ class Place:
             warnings.simplefilter("always")
             try:
                 revision = self._save(self._roots[0], labels, made, "final")
-                for root in self._roots[1:]:
+            except OSError as error:
+                raise explained(error) from error
+            notes = []
+            for root in self._roots[1:]:
+                try:
                     if LabelStore(*root).pending() is not None:
                         self._save(root, labels, made, "final")
-            except OSError as error:
-                raise _explained(error) from error
+                except (InputError, OSError) as error:  # the study has them all the same
+                    log.warning("An older draft in %s could not be settled: %s", root[0], error)
+                    notes.append(f"An older draft of yours stays: {explained(error)}")
         for root in self._roots:
             prune(LabelStore(*root))
-        return Saved(revision, tuple(str(one.message) for one in caught))
+        return Saved(revision, (*(str(one.message) for one in caught), *notes))
 
     def pending(self) -> Offer | None:
         """Find the newest edits that were never saved as final.
@@ -194,8 +139,8 @@ class Place:
         drafts = []
         for root in self._roots:
             store = LabelStore(*root)
-            draft = store.pending()
-            if draft is not None and draft.origin != "predicted":
+            draft = _draft(store)
+            if draft is not None:
                 drafts.append((draft, store))
         if not drafts:
             return None
@@ -212,16 +157,23 @@ class Place:
         return Offer(draft, data)
 
     def review(self) -> Review:
-        """Read what was decided about single PVS; nothing where the file is damaged."""
+        """Read what was decided about single PVS; nothing where a file is damaged.
+
+        A study may have become read-only, or writable, in between: the later decision counts.
+        """
+        found: list[Decision] = []
         for root, subject in self._roots:
             path = _review_path(root, subject)
             try:
-                return Review.model_validate_json(path.read_text(encoding="utf-8"))
+                text = path.read_text(encoding="utf-8")
+                found += Review.model_validate_json(text).decisions
             except FileNotFoundError:
                 continue
             except (OSError, ValueError) as error:  # pydantic's and Unicode's errors are the latter
                 log.warning("%s cannot be read: %s", path, error)
-        return Review()
+        found.sort(key=lambda one: one.time)
+        last = {one.point: one for one in found}
+        return Review(decisions=tuple(one for one in found if last[one.point] is one))
 
     def save_review(self, review: Review) -> None:
         """Keep what was decided about single PVS.
@@ -238,7 +190,7 @@ class Place:
                 write_text(_review_path(root, subject), text)
                 return
             except (InputError, OSError) as error:
-                refused.append(_explained(error))
+                refused.append(explained(error))
         raise refused[0]
 
     def _notes(self, refused: list[str]) -> tuple[str, ...]:
@@ -258,6 +210,10 @@ class Place:
         if parent is None:
             before = store.current()
             parent = before.number if before else None
+        if labels.min(initial=0) < 0:
+            raise InputError(
+                "the labels hold numbers below 0, which no label file can; set them to 0 or more."
+            )
         revision = store.save(
             self.scan.to_source(labels),
             self.scan.source,
@@ -285,14 +241,25 @@ def scan_key(scan: Scan) -> str:
     return digest.hexdigest()[:16]
 
 
+def _draft(store: LabelStore) -> Revision | None:
+    """Return the newest draft that a rater made, unless a final revision came after it."""
+    for revision in reversed(store.revisions()):
+        if revision.state == "final":
+            return None
+        if revision.origin != "predicted":
+            return revision
+    return None
+
+
 def _review_path(root: Path, subject: str) -> Path:
     return label_folder(root, subject) / f"{subject}_desc-pvs_review.json"
 
 
-def _explained(error: InputError | OSError) -> InputError:
+def explained(error: InputError | OSError) -> InputError:
+    """Say what the system has refused, and what to do."""
     if isinstance(error, InputError):
         return error
     return InputError(
-        f"{error.filename or 'the labels'} cannot be written ({error.strerror}); make room or "
+        f"{error.filename or 'the file'} cannot be written ({error.strerror}); make room or "
         "allow writing there."
     )

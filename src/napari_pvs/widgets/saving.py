@@ -5,9 +5,9 @@ from pathlib import Path
 from qtpy.QtWidgets import QFileDialog, QFormLayout, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 
 from napari_pvs.widgets.autosave import Autosave
+from napari_pvs.widgets.kept import Offer
 from napari_pvs.widgets.parts import Button, Notice
 from napari_pvs.widgets.preferences import follow
-from napari_pvs.widgets.recovery import Offer
 from napari_pvs.widgets.session import Session
 
 
@@ -117,7 +117,7 @@ class SavingPanel(QWidget):
 
     def _on_told(self, kind: str, text: str) -> None:
         notice = self.notice
-        if kind == "info" and self._session.kept.state == "draft":
+        if text.startswith("Draft saved at") and self._session.kept.state == "draft":
             notice.clear()  # the line above says it
             return
         {"error": notice.error, "warning": notice.warn, "info": notice.say}[kind](text)

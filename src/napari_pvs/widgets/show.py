@@ -69,8 +69,32 @@ def _replace(
     session: Session, layers: list[LayerData], study: Path | None, subject: StudySubject | None
 ) -> Steps:
     """Show layers in place of those of the session's scan; return what the user should know."""
-    viewer: Any = session.viewer
+    there: Any = session.viewer.layers
     gone, notes = _own(session)
+    shown = list(gone)
+    try:
+        yield from _exchange(session, layers, study, subject, gone, shown)
+    except GeneratorExit:
+        # left off half-way: one image may be of another scan than the next
+        for layer in shown:
+            if layer in there:
+                there.remove(layer)
+        session.set_scan(None)
+        session.set_study(None, None)
+        raise
+    return notes
+
+
+def _exchange(
+    session: Session,
+    layers: list[LayerData],
+    study: Path | None,
+    subject: StudySubject | None,
+    gone: list[Any],
+    shown: list[Any],
+) -> Steps:
+    """Let layers go and bring others; what is added is told in ``shown``."""
+    viewer: Any = session.viewer
     refilled = _fitting(gone, layers)
     session.set_scan(None)
     session.set_study(study, subject)
@@ -99,10 +123,10 @@ def _replace(
             hidden = kind == "image" and layers[at + 1 :] and layers[at + 1][2] == "image"
             layer = (Image if kind == "image" else Labels)(data, visible=not hidden, **meta)
             yield
+            shown.append(layer)
             viewer.add_layer(layer)
     yield
     _look(session, anew=bool(refilled))
-    return notes
 
 
 def _own(session: Session) -> tuple[list[Any], list[str]]:

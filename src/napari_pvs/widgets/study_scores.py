@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QVBoxLayout, QWidget
 from napari_pvs.errors import InputError
 from napari_pvs.files import write_text
 from napari_pvs.widgets.parts import Button, Notice
+from napari_pvs.widgets.recovery import explained
 from napari_pvs.widgets.tables import Column, Table
 from napari_pvs.widgets.worker import Job, Result
 
@@ -95,5 +96,5 @@ def write(path: Path, text: str, notice: Notice) -> None:
     try:
         write_text(path, text)
         notice.say(f"Wrote {path}.")
-    except InputError as error:
-        notice.error(str(error))
+    except (InputError, OSError) as error:
+        notice.error(str(explained(error)))
