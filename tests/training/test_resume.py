@@ -266,9 +266,9 @@ def test_what_is_told_while_a_run_reads_its_scans_is_obeyed(
     tell(run, "stop")  # too late for that life
     reads = loop.Cohort.open
 
-    def busy(self, *known):
+    def busy(self, *known, **more):
         tell(run, told)  # by then the process is seen to live
-        reads(self, *known)
+        reads(self, *known, **more)
 
     def wait(self):
         said.append("paused")
