@@ -35,7 +35,8 @@ def demo(
 ) -> None:
     """Make a synthetic subject, segment it with the starter weights, and measure the result."""
     from napari_pvs.inference import outputs
-    from napari_pvs.phantom.cohort import TRUTH, remove_cohort, subject_name, write_cohort
+    from napari_pvs.phantom.cohort import remove_cohort, subject_name, write_cohort
+    from napari_pvs.study.layout import truth_folder
 
     outputs.check_folder(out, overwrite)
     cohort = out / "subject"
@@ -49,7 +50,7 @@ def demo(
     config = {"t1": f"{scans}_T1w.nii.gz", "t2": f"{scans}_T2w.nii.gz"}
     segmentation.segment_and_say(build(SegmentConfig, config), out, overwrite)
     print("Measuring it against the truth …")
-    truth = cohort / "derivatives" / TRUTH / name / "anat" / f"{name}_desc-pvs_mask.nii.gz"
+    truth = truth_folder(cohort, name) / f"{name}_desc-pvs_mask.nii.gz"
     segmentation.evaluate(
         out / outputs.MASK, truth, json_file=out / "evaluation.json", overwrite=overwrite
     )

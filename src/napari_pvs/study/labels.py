@@ -8,7 +8,8 @@ revision before it would be overwritten.
 
 import tempfile
 import warnings
-from itertools import chain
+from collections.abc import Iterator
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,17 @@ class LabelStore:
         InputError
             A sidecar is damaged.
         """
-        newest = next(self._saved.newest_first(), None)
-        return newest if newest and newest.state == "draft" else None
+        return next(self.drafts(), None)
+
+    def drafts(self) -> Iterator[Revision]:
+        """Return the drafts that no final revision came after, newest first.
+
+        Raises
+        ------
+        InputError
+            A sidecar is damaged.
+        """
+        return takewhile(lambda r: r.state == "draft", self._saved.newest_first())
 
     def path(self, revision: Revision) -> Path:
         """Path of the image of a revision."""

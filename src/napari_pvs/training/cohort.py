@@ -90,9 +90,9 @@ class Cohort:
         self, found: dict[str, StudySubject], recorded: dict[str, str], resumed: bool
     ) -> None:
         if recorded:
-            for name in [n for n, s in found.items() if s.label is not None and n not in recorded]:
-                if found[name].person not in self._held_out:
-                    found[name] = replace(found[name], label=None)
+            for name, subject in found.items():
+                if name not in recorded and subject.person not in self._held_out:
+                    found[name] = replace(subject, label=None)
         for name, digest in recorded.items():
             self._take_recorded(found, name, digest)
         missing = [n for n in self.roles.validation if n not in found or not found[n].label]

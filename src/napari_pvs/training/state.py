@@ -166,7 +166,7 @@ class State:
         # fused AdamW wants each moment laid out as its weight (channels last), a file has none
         for weight, state in self.optimiser.state.items():
             for key in ("exp_avg", "exp_avg_sq"):
-                state[key] = torch.empty_like(weight).copy_(state[key]).detach()
+                state[key] = torch.empty_like(weight).copy_(state[key])
         self.progress = Progress(**json.loads(about["progress"]))
 
 

@@ -1,6 +1,7 @@
 """Carries out clicks on the labels: each is one step that can be undone."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,8 @@ from napari_pvs.widgets.layers import grid_index, to_display
 from napari_pvs.widgets.local_pass import LocalPass
 from napari_pvs.widgets.session import Session
 
+_Waiting = tuple[Point, Callable[[Evidence], None]]
+"""A click, and what is done with the evidence when it comes."""
 Mode = Literal["add", "remove", "split", "more", "less"]
 
 _FOLLOWED = {
@@ -62,7 +65,7 @@ class Clicker(QObject):
         self._pass: LocalPass | None = None
         self._failed = False  # of this scan; it is not tried again
         self._refused: Path | None = None  # weights that could not be used
-        self._waiting: dict[int, tuple[Point, Callable[[Evidence], None]]] = {}
+        self._waiting: dict[int, _Waiting] = {}
         session.prediction_changed.connect(self._rest)
         session.scan_changed.connect(self._rest)
 
@@ -186,14 +189,17 @@ class Clicker(QObject):
         if weights is not None:
             self._refused = weights
             self.failed.emit(f"{text} Clicks follow the starter weights instead.")
-            for point, then in waiting:
-                self._safely(lambda point=point, then=then: self._evidence(point, then))
+            self._again(waiting)
             self.warm()
             return
         self._failed = True
         self.failed.emit(f"{text} Clicks follow the intensities instead.")
+        self._again(waiting)
+
+    def _again(self, waiting: list[_Waiting]) -> None:
+        """Carry out clicks that have waited for a process that is gone."""
         for point, then in waiting:
-            self._safely(lambda point=point, then=then: then(self._intensities(point)))
+            self._safely(partial(self._evidence, point, then))
 
     def _safely(self, call: Callable[[], None]) -> None:
         """Carry out a click that has waited, where it still can be."""
@@ -213,8 +219,7 @@ class Clicker(QObject):
         elif self._session.prediction is not None:
             waiting = list(self._waiting.values())
             self.stop()
-            for point, then in waiting:
-                self._safely(lambda point=point, then=then: self._evidence(point, then))
+            self._again(waiting)
 
 
 def _displayed(evidence: Evidence, shape: tuple[int, int, int]) -> Evidence:

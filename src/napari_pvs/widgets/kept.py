@@ -1,4 +1,7 @@
-"""Where the labels in the viewer are kept: in no file yet, in a draft, or as they were saved."""
+"""Where the labels in the viewer are kept: in no file yet, in a draft, or as they were saved.
+
+And what autosave and the files beside it tell each other of labels.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime

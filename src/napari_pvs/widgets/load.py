@@ -235,12 +235,6 @@ class Load(Dock):
             else:
                 self.rows["t2" if _T2.search(path.name) else "t1"].give(path)
 
-    def run(self, job: Job) -> Job:
-        """Start a job, in place of one that may be running; the study is listed all the while."""
-        super().stop()
-        self._job = job
-        return job.start()
-
     def stop(self) -> None:
         """End every job of the dock."""
         super().stop()

@@ -77,12 +77,15 @@ class Dock(QWidget):
 
     def run(self, job: Job) -> Job:
         """Start a job, in place of one that may be running."""
-        self.stop()
+        self._cancel()
         self._job = job
         return job.start()
 
     def stop(self) -> None:
-        """Cancel the dock's job, if one is running."""
+        """End what the dock has started, because it goes."""
+        self._cancel()
+
+    def _cancel(self) -> None:
         if self._job is not None:
             self._job.cancel()
 

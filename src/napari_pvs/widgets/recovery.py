@@ -139,7 +139,8 @@ class Place:
         drafts = []
         for root in self._roots:
             store = LabelStore(*root)
-            draft = _draft(store)
+            # a prediction that nobody touched is no edit, and hides none
+            draft = next((d for d in store.drafts() if d.origin != "predicted"), None)
             if draft is not None:
                 drafts.append((draft, store))
         if not drafts:
@@ -239,16 +240,6 @@ def scan_key(scan: Scan) -> str:
         if image is not None:
             digest.update(np.ascontiguousarray(image[::4, ::4, ::4]).tobytes())
     return digest.hexdigest()[:16]
-
-
-def _draft(store: LabelStore) -> Revision | None:
-    """Return the newest draft that a rater made, unless a final revision came after it."""
-    for revision in reversed(store.revisions()):
-        if revision.state == "final":
-            return None
-        if revision.origin != "predicted":
-            return revision
-    return None
 
 
 def _review_path(root: Path, subject: str) -> Path:

@@ -22,7 +22,7 @@ from napari_pvs.widgets.run_offer import Offer
 from napari_pvs.widgets.run_view import RunView
 from napari_pvs.widgets.train_form import ConfigForm, Fold
 from napari_pvs.widgets.train_job import TrainJob
-from napari_pvs.widgets.worker import Job, Result
+from napari_pvs.widgets.worker import Result
 
 _PLAN_AFTER_MS = 700  # what a run would need is asked when nothing was set for so long
 _REMEMBERED = "train/study"
@@ -166,12 +166,6 @@ class Train(Dock):
         if self.study is None:
             self.use.say("To train, open a study: a BIDS folder with labels of two persons.")
         self.offer.check()
-
-    def run(self, job: Job) -> Job:
-        """Start a job, in place of one that may be running; the run is watched all the while."""
-        super().stop()
-        self._job = job
-        return job.start()
 
     def stop(self) -> None:
         """End what the dock has started, but for the training run."""
