@@ -10,8 +10,10 @@ number of steps. Then, for as long as m2ss took, on patches drawn and augmented 
   Nesterov momentum .99 and the polynomial schedule, as nnU-Net v2 trains;
 - SegResNet with Dice + cross-entropy, AdamW and a cosine schedule, as MONAI's tutorials train.
 
-The peers are shown both modalities always, and their volumes are put together by MONAI's
-sliding_window_inference with Gaussian weights. Needs ``pip install monai``.
+The peers are shown both modalities always, compute in the same precision as ours, and their
+volumes are put together by MONAI's sliding_window_inference with Gaussian weights. Their threshold
+is chosen as ours: on six labelled scans, those of the validation and four trained on. Needs
+``pip install monai``.
 """
 
 import argparse
@@ -30,6 +32,7 @@ from napari_pvs.evaluation.overlap import overlap
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.predictor import interior
 from napari_pvs.inference.segment import components
+from napari_pvs.network.device import bfloat16_runs
 from napari_pvs.scans.grid import Grid
 from napari_pvs.study.bids import subjects
 from napari_pvs.training import trainer
@@ -39,10 +42,10 @@ from napari_pvs.training.data import CACHE, Loaded, load
 from napari_pvs.training.folder import BEST
 from napari_pvs.training.sampling import draw
 from napari_pvs.training.table1 import interval
+from napari_pvs.training.validation import THRESHOLDS
 
 TESTED = 8
 VALIDATION = ("sub-11", "sub-12")
-THRESHOLDS = np.arange(0.1, 0.96, 0.05)
 ROI = (32, 32, 32)
 
 
@@ -117,6 +120,7 @@ class Peer:
         loaded = {s.name: load(s, study / CACHE) for s in labelled}
         self.validation = [loaded[n] for n in VALIDATION]
         self.learnt = [one for n, one in loaded.items() if n not in VALIDATION]
+        self.half = bfloat16_runs(torch.device("cpu"))
         loss = DiceCELoss(sigmoid=True, batch=True)
         if name == "DynUNet":
             self.model: torch.nn.Module = DynUNet(
@@ -150,7 +154,8 @@ class Peer:
             )  # fmt: skip
             images, labels = torch.from_numpy(patches.images), torch.from_numpy(patches.target)
             images, labels = augment(images, labels, generator)
-            answer = self.model(images)
+            with self.autocast():
+                answer = self.model(images).float()
             if self.name == "DynUNet":  # (N, heads, 1, X, Y, Z) in training
                 answer = list(answer.unbind(1))
             loss = self.loss(answer, labels)
@@ -164,21 +169,26 @@ class Peer:
         return step
 
     def calibrate(self) -> None:
-        """Choose the threshold on the validation subjects, as ours do."""
+        """Choose the threshold on as many labelled scans as ours, of the same thresholds."""
         rows = []
-        for one in self.validation:
+        more = self.learnt[: self.config.threshold_scans - len(self.validation)]
+        for one in (*self.validation, *more):
             found, volume = self.predict(one), float(np.prod(one.voxel_size))
             rows.append([overlap(found >= t, one.label, volume, one.brain).dsc for t in THRESHOLDS])
         self.threshold = float(THRESHOLDS[np.mean(rows, axis=0).argmax()])
+
+    def autocast(self) -> torch.autocast:
+        """Compute in bfloat16 where ours does."""
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.half)
 
     def predict(self, subject: Loaded) -> NDArray[np.float32]:
         """Probability in the inside of the brain, as ours."""
         from monai.inferers import sliding_window_inference
 
-        with torch.inference_mode():
+        with torch.inference_mode(), self.autocast():
             images = torch.from_numpy(subject.images.astype(np.float32))[None]
             found = sliding_window_inference(images, ROI, 8, self.model, 0.5, "gaussian")
-            probability = torch.sigmoid(found)[0, 0].numpy()
+            probability = torch.sigmoid(found.float())[0, 0].numpy()
         return np.asarray(probability * interior(subject.brain, subject.voxel_size), np.float32)
 
     def test(self, study: Path) -> list[SubjectScore]:

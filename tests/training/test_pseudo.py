@@ -51,7 +51,7 @@ def test_as_much_is_called_pvs_as_is_wanted(tmp_path, scans, tiny_model, wanted)
     labels = PseudoLabels(tmp_path, config())
     labels.refresh(2, scans, tiny_model, 0.4, CPU, lambda: None)
     plain = {s.name: labels.probability(s).astype(np.float32) for s in scans}
-    labels.refresh(2, scans, tiny_model, 0.4, CPU, lambda: None, wanted)
+    labels.refresh(2, scans, tiny_model, 0.4, CPU, lambda: None, (wanted, wanted))
     shares = [(labels.probability(s) > 0.5).sum() / s.brain.sum() for s in scans]
     most = np.mean([(plain[s.name] > 0).sum() / s.brain.sum() for s in scans])
     assert np.mean(shares) == pytest.approx(min(wanted, most), rel=0.25)
@@ -60,10 +60,28 @@ def test_as_much_is_called_pvs_as_is_wanted(tmp_path, scans, tiny_model, wanted)
         assert before[after > 0.5].min() >= before[after < 0.5].max()
 
 
+def test_the_threshold_moves_only_as_far_as_labels_tell(tmp_path, scans, tiny_model):
+    labels = PseudoLabels(tmp_path, config())
+
+    def share(burden):
+        labels.refresh(2, scans, tiny_model, 0.4, CPU, lambda: None, burden)
+        return np.mean([(labels.probability(s) > 0.5).sum() / s.brain.sum() for s in scans])
+
+    own = share(None)
+    assert 0 < own < 1
+    assert share((own / 2, own * 2)) == own
+    assert share((own / 3, own / 2)) == pytest.approx(own / 2, rel=0.25)
+
+
 def test_burden(make_study):
-    people = [load(s) for s in subjects(make_study(3, labelled=2))]
-    shares = [s.label.sum() / s.brain.sum() for s in people[:2]]
-    assert burden(people) == pytest.approx(np.mean(shares))
+    people = [load(s) for s in subjects(make_study(6, labelled=5))]
+    shares = [s.label.sum() / s.brain.sum() for s in people[:5]]
+    least, most = burden(people)
+    assert np.sqrt(least * most) == pytest.approx(np.mean(shares))
+    few_least, few_most = burden(people[:2])
+    assert few_most / few_least > most / least > 1  # fewer labels tell less
+    one = burden(people[:1])
+    assert one[0] < np.mean(shares[:1]) < one[1]
 
 
 def test_a_resumed_run_finds_them_again(tmp_path, scans, tiny_model):

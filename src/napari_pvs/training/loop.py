@@ -106,7 +106,8 @@ class Run:
         self.events.write("phase", name="pseudo-labels", epoch=epoch)
         state = self.state
         threshold = state.progress.threshold
-        wanted = burden(self.cohort.train) if config.align else None
+        labelled = [*self.cohort.train, *self.cohort.validation]
+        wanted = burden(labelled) if config.align else None
         pseudo.refresh(epoch, scans, state.mean, threshold, state.device, self._alive, wanted)
         voxels = sum(len(s.foreground) for s in pseudo.subjects)
         self.events.write("pseudo_labels", scans=len(pseudo.subjects), pvs_voxels=voxels)

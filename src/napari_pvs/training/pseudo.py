@@ -20,7 +20,8 @@ from napari_pvs.training.wholescan import reader
 log = logging.getLogger(__name__)
 
 _BINS = np.linspace(0, 1, 201)
-_THRESHOLDS = 0.02, 0.98
+_ALLOWED = 0.02, 0.98
+_SPREAD = 0.6  # SD of the logarithm of PVS volume between persons: volumes vary by 50 to 65 %
 
 
 class PseudoLabels:
@@ -58,7 +59,7 @@ class PseudoLabels:
         threshold: float,
         device: torch.device,
         alive: Callable[[], None],
-        burden: float | None = None,
+        burden: tuple[float, float] | None = None,
     ) -> None:
         """Make pseudo-labels anew.
 
@@ -78,9 +79,9 @@ class PseudoLabels:
         alive
             Called after every window.
         burden
-            Share of the brain that shall be above the threshold, mean over the scans, which then
-            takes the place of ``threshold``: distribution alignment (Berthelot et al., ReMixMatch,
-            ICLR 2020).
+            Least and most of the brain, mean share over the scans, that may be above the threshold;
+            where it would be less or more, the threshold moves: distribution alignment (Berthelot
+            et al., ReMixMatch, ICLR 2020), as far as so few labels tell the distribution.
         """
         drawn = self._drawn(epoch, subjects)
         probability = reader(mean, device, alive, self.config.precision)
@@ -93,7 +94,7 @@ class PseudoLabels:
 
         shares = self._world.spread(make, drawn)
         if burden is not None and shares:  # the last unlabelled scan may have got its label
-            threshold = _aligned(np.mean(shares, 0), burden)
+            threshold = _aligned(threshold, np.mean(shares, 0), burden)
 
         def shift(subject: Loaded) -> None:
             found = np.load(self.folder / f"{subject.name}.npy").astype(np.float32)
@@ -143,25 +144,38 @@ class PseudoLabels:
         self._maps, self.subjects = maps, ready
 
 
-def burden(subjects: Sequence[Loaded]) -> float:
-    """Return the share of the brain that is PVS by the labels, mean over subjects."""
+def burden(subjects: Sequence[Loaded]) -> tuple[float, float]:
+    """Return between what shares of the brain the PVS of a mean person lie, by the labels.
+
+    That is twice the standard error on either side of the mean over the labelled subjects, on a
+    logarithmic scale. The spread between persons is a constant: two labels do not tell it.
+    """
     shares = [s.label.sum() / max(1, s.brain.sum()) for s in subjects if s.label is not None]
-    return float(np.mean(shares))
+    factor = np.exp(2 * _SPREAD / np.sqrt(len(shares)))
+    return float(np.mean(shares) / factor), float(np.mean(shares) * factor)
 
 
-def _aligned(shares: NDArray[np.float64], burden: float) -> float:
-    """Return the threshold above which lies a share of the brain.
+def _aligned(
+    threshold: float, shares: NDArray[np.float64], burden: tuple[float, float]
+) -> float:
+    """Return the threshold nearest to the given one above which lies an allowed share of the brain.
 
     Parameters
     ----------
+    threshold
+        It stays where it is allowed.
     shares
         Share of the brain in each of ``_BINS``.
     burden
-        The share that is wanted.
+        Least and most that may lie above.
     """
     above = shares[::-1].cumsum()[::-1]  # from the lower edge of each bin upwards
-    closest = int(np.abs(above - burden).argmin())
-    return float(np.clip(_BINS[closest], *_THRESHOLDS))
+    share = float(np.interp(threshold, _BINS[:-1], above))
+    wanted = float(np.clip(share, *burden))
+    if wanted == share:
+        return threshold
+    closest = int(np.abs(above - wanted).argmin())
+    return float(np.clip(_BINS[closest], *_ALLOWED))
 
 
 def shifted(probability: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:

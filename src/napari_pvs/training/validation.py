@@ -18,7 +18,8 @@ from napari_pvs.training.data import Loaded
 from napari_pvs.training.distributed import ALONE, World
 from napari_pvs.training.wholescan import reader
 
-_THRESHOLDS = np.arange(0.2, 0.96, 0.05).round(2)
+THRESHOLDS = np.array([0.02, 0.05, *np.arange(0.1, 0.96, 0.05).round(2)])
+"""Those of which the best is chosen; few labels can leave a network far from calibrated."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def validate(
         if subject.label is None:
             raise ValueError(f"{subject.name} is not labelled")
         found, volume = probability(subject), float(np.prod(subject.voxel_size))
-        return [overlap(found >= t, subject.label, volume, subject.brain) for t in _THRESHOLDS]
+        return [overlap(found >= t, subject.label, volume, subject.brain) for t in THRESHOLDS]
 
     rows = world.spread(row, [*subjects, *more])
     dsc = np.array([[one.dsc for one in row] for row in rows])
@@ -97,7 +98,7 @@ def validate(
     rows, dsc = rows[: len(subjects)], dsc[: len(subjects)]
     chosen = [row[best] for row in rows]
     return Validation(
-        threshold=float(_THRESHOLDS[best]),
+        threshold=float(THRESHOLDS[best]),
         dsc=float(dsc[:, best].mean()),
         avd_percent=_mean([one.avd_percent for one in chosen]),
         recall=_mean([one.recall for one in chosen]),
