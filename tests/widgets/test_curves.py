@@ -12,6 +12,7 @@ from napari_pvs.widgets.curves import Course, Curves
 def curves(qtbot):
     curves = Curves()
     qtbot.addWidget(curves)
+    qtbot.waitUntil(lambda: curves.ready)
     return curves
 
 
@@ -37,6 +38,23 @@ def test_a_run(curves):
     curves.show_run("one", course, epochs=4)
     assert len(lines(curves.plots[0])) == 2
     assert curves.plots[2].viewRange()[1][1] == pytest.approx(200, rel=0.2)
+
+
+def test_what_is_shown_before_the_plots_are_there_is_drawn_then(qtbot):
+    curves = Curves()
+    qtbot.addWidget(curves)
+    curves.show_runs([("old", Course(loss={1: 0.7}))])
+    curves.show_run("one", Course(loss={1: 0.9}), epochs=4)
+    assert not curves.ready
+    assert [name for name, _ in curves.shown] == ["one"]
+    qtbot.waitUntil(lambda: curves.ready)
+    assert lines(curves.plots[0]) == [[(1, 0.9)]]
+
+
+def test_taken_away_before_the_plots_are_there(qtbot):
+    curves = Curves()
+    curves.deleteLater()
+    qtbot.wait(300)  # no turn may reach what is gone
 
 
 def test_several_runs(curves):

@@ -1,13 +1,16 @@
 """Curves of training runs: loss, DSC and recall, AVD, over epochs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from qtpy.QtCore import QEvent
 from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+
+from napari_pvs.widgets.turns import Steps, Turns
 
 _MOST = 4000
 """Steps of a run that are drawn; of more, every second is left out."""
@@ -47,47 +50,26 @@ class Course:
 
 
 class Curves(QWidget):
-    """Three plots under each other, with one axis of epochs."""
+    """Three plots under each other, with one axis of epochs.
+
+    They are there a moment later: pyqtgraph is imported in one turn of the event loop, and each plot
+    made in another, for together they would stop the viewer. (Imported in a thread, it can crash
+    Qt.) What is shown before is drawn then.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        import pyqtgraph
-
-        self._graph = pyqtgraph
-        self._lines: list[tuple[Any, Any]] = []
+        self._graph: Any = None
+        self._draw: Callable[[], None] | None = None
+        self.ready = False
+        """Whether all plots are there."""
         self.plots: list[Any] = []
         self.shown: list[tuple[str, Course]] = []
         """What is drawn, by the names of the runs."""
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(2)
-        for title, tip in (
-            ("loss", "Training loss: of single steps (faint), and its mean over an epoch."),
-            ("DSC, recall", "On the validation subjects: Dice, and share of voxels found."),
-            ("AVD %", f"On the validation subjects: absolute volume difference, to {_AVD_MOST} %."),
-        ):
-            plot = pyqtgraph.PlotWidget(enableMenu=False)
-            menu = plot.getPlotItem().ctrlMenu
-            menu.setParent(plot, menu.windowFlags())  # else it would stay behind as a window
-            plot.setToolTip(tip)
-            plot.setFixedHeight(104)
-            plot.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-            plot.hideButtons()
-            plot.setMouseEnabled(False, False)  # the wheel scrolls the dock
-            plot.setLabel("left", title)
-            plot.getAxis("left").setWidth(48)
-            plot.getAxis("left").enableAutoSIPrefix(False)  # no "x0.001"
-            plot.getAxis("bottom").setHeight(18)
-            plot.showGrid(x=True, y=True, alpha=0.15)
-            column.addWidget(plot)
-            self.plots.append(plot)
-        self.plots[1].setYRange(0, 1)
-        self.plots[1].setXLink(self.plots[0])
-        self.plots[2].setXLink(self.plots[0])
-        self.plots[2].getAxis("bottom").setHeight(34)
-        self.plots[2].setFixedHeight(120)
-        self.plots[2].setLabel("bottom", "epoch")
-        self._paint()
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._column.setSpacing(2)
+        self._turns = Turns(self._build(), self)
 
     def show_run(self, name: str, course: Course, epochs: int) -> None:
         """Draw one run.
@@ -101,36 +83,82 @@ class Curves(QWidget):
         epochs
             Where the axis ends.
         """
+        self._show([(name, course)], partial(self._draw_run, course, epochs))
+
+    def show_runs(self, courses: Sequence[tuple[str, Course]]) -> None:
+        """Draw several runs side by side, DSC alone in the middle."""
+        self._show(list(courses), partial(self._draw_runs, [course for _, course in courses]))
+
+    def _show(self, shown: list[tuple[str, Course]], draw: Callable[[], None]) -> None:
+        self.shown, self._draw = shown, draw
+        if self.ready:
+            draw()
+
+    def _build(self) -> Steps:
+        import pyqtgraph
+
+        self._graph = pyqtgraph
+        yield
+        for title, tip, height in (
+            ("loss", "Training loss: of single steps (faint), and its mean over an epoch.", 104),
+            ("DSC, recall", "On the validation subjects: Dice, and share of voxels found.", 104),
+            ("AVD %", f"Absolute volume difference on the same, to {_AVD_MOST} %.", 120),
+        ):
+            self._add_plot(title, tip, height)
+            yield
+        _, measures, avd = self.plots
+        measures.setYRange(0, 1)
+        measures.setXLink(self.plots[0])
+        avd.setXLink(self.plots[0])
+        avd.getAxis("bottom").setHeight(34)
+        avd.setLabel("bottom", "epoch")
+        self._paint()
+        yield
+        self.ready = True
+        if self._draw is not None:
+            self._draw()
+
+    def _add_plot(self, title: str, tip: str, height: int) -> None:
+        plot = self._graph.PlotWidget(enableMenu=False)
+        menu = plot.getPlotItem().ctrlMenu
+        menu.setParent(plot, menu.windowFlags())  # else it would stay behind as a window
+        plot.setToolTip(tip)
+        plot.setFixedHeight(height)
+        plot.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        plot.hideButtons()
+        plot.setMouseEnabled(False, False)  # the wheel scrolls the dock
+        plot.setLabel("left", title)
+        plot.getAxis("left").setWidth(48)
+        plot.getAxis("left").enableAutoSIPrefix(False)  # no "x0.001"
+        plot.getAxis("bottom").setHeight(18)
+        plot.showGrid(x=True, y=True, alpha=0.15)
+        self._column.addWidget(plot)
+        self.plots.append(plot)
+
+    def _draw_run(self, course: Course, epochs: int) -> None:
         self._clear()
-        self.shown = [(name, course)]
         loss, measures, avd = self.plots
         if course.steps:
             self._line(loss, *zip(*course.steps, strict=True), _FAINT, width=1)
         self._line(loss, list(course.loss), list(course.loss.values()), _LOSS)
-        for plot, at, colour, title in (
-            (measures, 0, _DSC, "DSC"),
-            (measures, 2, _RECALL, "recall"),
-            (avd, 1, _AVD, ""),
-        ):
-            self._line(plot, *_known(course.validation, at), colour, points=True, name=title)
+        for plot, at, colour in ((measures, 0, _DSC), (measures, 2, _RECALL), (avd, 1, _AVD)):
+            self._line(plot, *_known(course.validation, at), colour, points=True)
         self._title(measures, ("DSC", _DSC), ("recall", _RECALL))
         self._limit([course])
         loss.setXRange(0, max(1, epochs), padding=0.02)
 
-    def show_runs(self, courses: Sequence[tuple[str, Course]]) -> None:
-        """Draw several runs side by side, DSC alone in the middle."""
+    def _draw_runs(self, courses: Sequence[Course]) -> None:
         self._clear()
-        self.shown = list(courses)
-        for at, (_, course) in enumerate(courses):
+        loss, measures, avd = self.plots
+        for at, course in enumerate(courses):
             colour = SEVERAL[at % len(SEVERAL)]
-            loss, measures, avd = self.plots
             self._line(loss, list(course.loss), list(course.loss.values()), colour)
             self._line(measures, *_known(course.validation, 0), colour, points=True)
             self._line(avd, *_known(course.validation, 1), colour, points=True)
-        self._limit([course for _, course in courses])
-        self.plots[1].setLabel("left", "DSC")
-        longest = max((max(course.loss, default=1) for _, course in courses), default=1)
-        self.plots[0].setXRange(0, longest, padding=0.02)
+        self._limit(courses)
+        measures.setLabel("left", "DSC")
+        longest = max((max(course.loss, default=1) for course in courses), default=1)
+        loss.setXRange(0, longest, padding=0.02)
 
     def changeEvent(self, event: QEvent) -> None:
         """Take the colours of another theme."""
@@ -152,7 +180,6 @@ class Curves(QWidget):
         *,
         width: float = 2,
         points: bool = False,
-        name: str = "",
     ) -> None:
         pen = self._graph.mkPen(colour, width=width)
         symbol = {"symbol": "o", "symbolSize": 5, "symbolBrush": colour, "symbolPen": None}
@@ -173,8 +200,6 @@ class Curves(QWidget):
             plot.clear()
 
     def _paint(self) -> None:
-        if not self.plots:
-            return
         ground = self.palette().color(QPalette.ColorRole.Window)
         text = self.palette().color(QPalette.ColorRole.WindowText)
         for plot in self.plots:
