@@ -33,6 +33,8 @@ from small import MEASURES, SHORT, cohort, short
 from napari_pvs.training.table1 import interval
 
 SUBJECTS, TESTED = 33, 8
+LONG = {"warmup": 16, "ramp_up": 40, "refresh": 16, "validate_every": 20}
+"""What is stretched in runs of more than 80 epochs."""
 VALIDATION = ("sub-11", "sub-12")
 
 
@@ -74,11 +76,12 @@ def main() -> None:
         "with unlabelled ones (m2ss)": (part, "m2ss"),
         "all labelled": (whole, "supervised-multi"),
     }
+    more = LONG if given.epochs > 80 else {}
     begun, found = time.monotonic(), {}
     for name, (study, method) in rows.items():
         configs = [
-            short(study, method=method, seed=seed, validation=VALIDATION, epochs=given.epochs)
-            for seed in range(given.seeds)
+            short(study, method=method, seed=s, validation=VALIDATION, epochs=given.epochs, **more)
+            for s in range(given.seeds)
         ]
         found[name] = runs(work / f"{study.name}-{method}-{given.epochs}", configs, test)
     report(f"{given.scenario}-{given.epochs}", found, (time.monotonic() - begun) / 60)

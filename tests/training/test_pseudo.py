@@ -43,7 +43,9 @@ def test_maps_and_places_to_draw_from(tmp_path, scans, tiny_model):
         assert found.dtype == np.float16
         assert not found[~plain.brain].any()
         assert found.any()
-        np.testing.assert_array_equal(ready.foreground, np.argwhere(found > 0.6))
+        np.testing.assert_array_equal(
+            ready.foreground, np.argwhere(found > config().confidence_pvs)
+        )
 
 
 @pytest.mark.parametrize("wanted", [0.002, 0.02, 0.2])

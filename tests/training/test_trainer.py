@@ -1,4 +1,5 @@
 import json
+from shutil import copyfile
 
 import nibabel as nib
 import numpy as np
@@ -13,7 +14,7 @@ from napari_pvs.training import loop
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.events import read
 from napari_pvs.training.state import State
-from napari_pvs.training.trainer import train
+from napari_pvs.training.trainer import resume, train
 
 SMALL = {"epochs": 2, "steps": 3, "batch": 2, "patch": (8,), "warmup": 1, "validate_every": 1}
 
@@ -100,6 +101,17 @@ def test_starts_from_weights(make_study, tmp_path, tiny_weights):
     with pytest.raises(InputError, match=r"none.safetensors do not exist"):
         train(config(tmp_path / "study", weights=tmp_path / "none.safetensors"), tmp_path / "b")
     assert not (tmp_path / "b").exists()
+
+
+def test_the_weights_it_started_from_may_go(make_study, tmp_path, tiny_weights):
+    origin, out = tmp_path / "origin.safetensors", tmp_path / "run"
+    copyfile(tiny_weights, origin)
+    train(config(make_study(2), epochs=1, steps=1, weights=origin), out)
+    first = load(out / "last.safetensors")[1].training["from"]
+    origin.unlink()
+    resume(out, epochs=2)
+    _, card = load(out / "last.safetensors")
+    assert (card.training["epoch"], card.training["from"]) == (2, first)
 
 
 def test_weights_of_the_other_method_are_refused(make_study, tmp_path, tiny_weights):

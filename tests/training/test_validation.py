@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -64,8 +66,9 @@ def test_card(make_study):
     people = [load(s) for s in subjects(make_study(1))]
     result = Validation(0.65, 0.5, None, 0.4, {"sub-01": 0.5})
     config = TrainingConfig(study="x", weights="starter")
-    about = card("mine", config, 7, result, people)
+    about = card(Path("runs/mine"), config, 7, result, people)
     assert about.threshold == 0.65
+    assert about.name == "mine"
     assert about.training["epoch"] == 7
     assert len(about.training["from"]) == 12
     assert about.accuracy["validation"]["avd_percent"] is None

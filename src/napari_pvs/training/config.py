@@ -105,10 +105,14 @@ class TrainingConfig(BaseModel):
         description="Loss on confident voxels: cross-entropy, or the one of labelled patches.",
     )
     confidence: float = Field(
-        0.8, ge=0.5, lt=1, description="Least probability of background to be learnt from."
+        0.5,
+        ge=0.5,
+        lt=1,
+        description="Least probability of background to be learnt from; the paper has 0.8. "
+        "Pseudo-labels are aligned first, so that 0.5 is the boundary.",
     )
     confidence_pvs: float = Field(
-        0.6, ge=0.5, lt=1, description="Least probability of PVS to be learnt from."
+        0.5, ge=0.5, lt=1, description="Least probability of PVS to be learnt from."
     )
     indicator: Literal["pseudo-label", "prediction"] = Field(
         "pseudo-label",

@@ -2,6 +2,7 @@
 
 - ``config.json``: the `TrainingConfig`, complete
 - ``split.json``: who trains, validates, and is not to be touched
+- ``start.safetensors``: a copy of the weights that it starts from, where it starts from any
 - ``events.jsonl``: what happened, one JSON object a line
 - ``control.json``: a command for the run, for as long as it is not taken
 - ``train.log``: the log, for people
@@ -29,6 +30,7 @@ CONFIG, SPLIT, EVENTS, LOG, LOCK = (
     "run.lock",
 )
 CHECKPOINT, LAST, BEST = "checkpoint.safetensors", "last.safetensors", "best.safetensors"
+START = "start.safetensors"
 PSEUDO = "pseudo"
 RUNS = Path("derivatives") / "runs"
 """Where a study keeps its runs."""

@@ -236,7 +236,7 @@ class Run:
 
         people = self.cohort
         learnt = [*people.train, *people.unlabelled]
-        about = card(self.out.name, self.config, epoch, result, people.validation, learnt)
+        about = card(self.out, self.config, epoch, result, people.validation, learnt)
         for name in names:
             save(self.out / name, self.state.mean, about)
 

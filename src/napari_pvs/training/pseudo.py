@@ -155,9 +155,7 @@ def burden(subjects: Sequence[Loaded]) -> tuple[float, float]:
     return float(np.mean(shares) / factor), float(np.mean(shares) * factor)
 
 
-def _aligned(
-    threshold: float, shares: NDArray[np.float64], burden: tuple[float, float]
-) -> float:
+def _aligned(threshold: float, shares: NDArray[np.float64], burden: tuple[float, float]) -> float:
     """Return the threshold nearest to the given one above which lies an allowed share of the brain.
 
     Parameters

@@ -3,9 +3,10 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from shutil import copyfile
 
 from napari_pvs.errors import InputError
-from napari_pvs.files import write_text
+from napari_pvs.files import atomic, write_text
 from napari_pvs.network.device import pick
 from napari_pvs.study.bids import StudySubject, subjects
 from napari_pvs.study.roles import assign
@@ -19,6 +20,7 @@ from napari_pvs.training.folder import (
     CHECKPOINT,
     CONFIG,
     SPLIT,
+    START,
     read_config,
     read_split,
 )
@@ -104,7 +106,7 @@ def resume(out: Path, epochs: int | None = None, labels: dict[str, str] | None =
     device = pick(config.device)
     with joined(device) as world, world.holding(taken_over(out)):
         config = world.lead(lambda: _of_length(out, config, epochs))
-        state = State(config, device, world.in_turn(lambda: start(config)), world)
+        state = State(config, device, world.in_turn(lambda: start(config, out)), world)
         if world.lead((out / CHECKPOINT).is_file):
             world.in_turn(lambda: state.load(out / CHECKPOINT))
         world.same(state.digest(), "checkpoint")
@@ -123,8 +125,14 @@ def _unused(out: Path) -> Path:
 
 
 def _describe(out: Path, config: TrainingConfig, roles: Split) -> None:
+    from napari_pvs.training.validation import start_path
+
     if (out / SPLIT).exists():  # begun by another process since `_unused`
         raise InputError(f"{out} holds another run by now; name a new folder.")
+    origin = start_path(config)
+    if origin is not None:  # whoever resumes the run needs them, whatever became of the original
+        with atomic(out / START) as temporary:
+            copyfile(origin, temporary)
     write_text(out / CONFIG, config.model_dump_json(indent=2) + "\n")
     write_text(out / SPLIT, json.dumps(asdict(roles), indent=2) + "\n")
 

@@ -16,6 +16,7 @@ from napari_pvs.network.weights import ModelCard, fingerprint, load, starter_pat
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data import Loaded
 from napari_pvs.training.distributed import ALONE, World
+from napari_pvs.training.folder import START
 from napari_pvs.training.wholescan import reader
 
 THRESHOLDS = np.array([0.02, 0.05, *np.arange(0.1, 0.96, 0.05).round(2)])
@@ -107,7 +108,7 @@ def validate(
 
 
 def card(
-    name: str,
+    run: Path,
     config: TrainingConfig,
     epoch: int,
     result: Validation,
@@ -116,38 +117,48 @@ def card(
 ) -> ModelCard:
     """Make the card of weights: how they were made, and what they reached.
 
-    ``subjects`` are those of the validation, ``learnt`` those that they were trained on.
+    ``run`` is the folder they are written to. ``subjects`` are those of the validation, ``learnt``
+    those that they were trained on.
     """
+    origin = start_path(config, run)
     sizes = [edge for subject in (*subjects, *learnt) for edge in subject.voxel_size]
     return ModelCard(
-        name=name,
+        name=run.name,
         voxel_size_mm=(min(0.65, *sizes), max(1.1, *sizes)),
         threshold=result.threshold,
         training={
             "config": json.loads(config.model_dump_json()),
             "epoch": epoch,
-            "from": fingerprint(start_path(config.weights)) if config.weights else None,
+            "from": fingerprint(origin) if origin is not None else None,
         },
         accuracy={"validation": result.measures | {"subjects": len(subjects)}},
     )
 
 
-def start_path(weights: Path) -> Path:
-    """Return the file of the weights to start from; ``starter`` means those of the package."""
-    return starter_path() if str(weights) == "starter" else weights
+def start_path(config: TrainingConfig, run: Path | None = None) -> Path | None:
+    """Return the file of the weights to start from: the copy in the run's folder, once it is there.
+
+    ``starter`` means those of the package. None where the run starts from random weights.
+    """
+    if config.weights is None:
+        return None
+    if run is not None and (run / START).is_file():
+        return run / START
+    return starter_path() if str(config.weights) == "starter" else config.weights
 
 
-def start(config: TrainingConfig) -> M2SS | None:
-    """Load the weights to start from, if the configuration names any.
+def start(config: TrainingConfig, run: Path | None = None) -> M2SS | None:
+    """Load the weights to start from, if the configuration names any; `run` as in `start_path`.
 
     Raises
     ------
     InputError
         They are unusable, or of another network than the method's.
     """
-    if config.weights is None:
+    path = start_path(config, run)
+    if path is None:
         return None
-    network = load(start_path(config.weights))[0]
+    network = load(path)[0]
     if network.config.multiscale != config.network.multiscale:
         raise InputError(
             f"weights {config.weights} are of another network than method {config.method}; "

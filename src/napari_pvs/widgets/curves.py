@@ -52,7 +52,7 @@ class Course:
 class Curves(QWidget):
     """Three plots under each other, with one axis of epochs.
 
-    They are there a moment later: pyqtgraph is imported in one turn of the event loop, and each plot
+    They are there a moment later: pyqtgraph is imported in one turn of the event loop, each plot
     made in another, for together they would stop the viewer. (Imported in a thread, it can crash
     Qt.) What is shown before is drawn then.
     """
