@@ -3,9 +3,9 @@
     python benchmarks/ablation.py --work WORK [--seeds 2] [--method m2ss]
 
 Cropped cohort of ``table1.py`` (10 labelled scans to learn from, 2 to validate, 21 unlabelled),
-tested on 8 others. Each row is the default with one setting as in the paper; the last is the paper
-whole. Prints the DSC and its paired difference to the default over subjects. It goes on where it
-was interrupted.
+tested on 8 others. Each row is the default of short runs (`small.py`: no modality dropout, as in
+the paper) with one setting as in the paper; the last is the paper whole. Prints the DSC and its
+paired difference to the default over subjects. It goes on where it was interrupted.
 """
 
 import argparse
@@ -29,15 +29,15 @@ TOGETHER = (
     ("foreground",),
     ("focal_weight", "dice_weight"),
     ("augment",),
-    ("modality_dropout",),
     ("average",),
     ("teacher",),
     ("view",),
     ("consistency",),
     ("confidence", "confidence_pvs"),
+    ("align",),
     ("consistency_weight", "ramp_up"),
 )
-SUPERVISED = TOGETHER[:6]
+SUPERVISED = TOGETHER[:5]
 
 
 def main() -> None:
@@ -59,7 +59,7 @@ def main() -> None:
     found: dict[str, Any] = {}
     reference = np.zeros(TESTED)
     for number, (title, changes) in enumerate(rows.items()):
-        folder = given.work / given.method / f"{number:02d}"
+        folder = given.work / f"{given.method}-ablation" / f"{number:02d}"
         runs = [
             one(folder / str(s), study, test, given.method, s, changes) for s in range(given.seeds)
         ]

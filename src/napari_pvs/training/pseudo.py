@@ -147,11 +147,11 @@ class PseudoLabels:
 def burden(subjects: Sequence[Loaded]) -> tuple[float, float]:
     """Return between what shares of the brain the PVS of a mean person lie, by the labels.
 
-    That is twice the standard error on either side of the mean over the labelled subjects, on a
+    That is the standard error on either side of the mean over the labelled subjects, on a
     logarithmic scale. The spread between persons is a constant: two labels do not tell it.
     """
     shares = [s.label.sum() / max(1, s.brain.sum()) for s in subjects if s.label is not None]
-    factor = np.exp(2 * _SPREAD / np.sqrt(len(shares)))
+    factor = np.exp(_SPREAD / np.sqrt(len(shares)))
     return float(np.mean(shares) / factor), float(np.mean(shares) * factor)
 
 
