@@ -40,20 +40,21 @@ VALIDATION = ("sub-11", "sub-12")
 
 @dataclass(frozen=True)
 class Scenario:
-    """Site of the labelled scans and of the others, how many are labelled, seed of the cohort."""
+    """Site of the labelled scans and of the others, how many are labelled, seeds of the cohorts."""
 
     labelled_site: str
     site: str
     labelled: int
     seed: int
+    test_seed: int
 
 
 SCENARIOS = {
-    "same": Scenario("A", "A", 12, 0),
-    "few": Scenario("A", "A", 4, 0),
-    "mixed": Scenario("random", "random", 4, 1100),
-    "B": Scenario("A", "B", 12, 100),
-    "elsewhere": Scenario("A", ELSEWHERE.name, 12, 1300),
+    "same": Scenario("A", "A", 12, 0, 50),
+    "few": Scenario("A", "A", 4, 0, 50),
+    "mixed": Scenario("random", "random", 4, 1100, 1150),
+    "B": Scenario("A", "B", 12, 100, 150),
+    "elsewhere": Scenario("A", ELSEWHERE.name, 12, 1300, 1360),
 }
 
 
@@ -71,7 +72,7 @@ def main() -> None:
     sites = (scenario.labelled_site,) * 12 + (scenario.site,) * (SUBJECTS - 12)
     whole = cohort(work / "all", SUBJECTS, SUBJECTS, scenario.seed, sites)
     part = with_labels(whole, work / "part", scenario.labelled)
-    test = cohort(work / "test", TESTED, TESTED, scenario.seed + 50, (scenario.site,))
+    test = cohort(work / "test", TESTED, TESTED, scenario.test_seed, (scenario.site,))
     rows = {
         "labelled scans alone": (part, "supervised-multi"),
         "with unlabelled ones (m2ss)": (part, "m2ss"),
