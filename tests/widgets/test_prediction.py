@@ -1,3 +1,6 @@
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -8,8 +11,9 @@ from napari.components import ViewerModel
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.segment import components
 from napari_pvs.scans.scan import Scan
+from napari_pvs.study.bids import StudySubject
 from napari_pvs.widgets.layers import from_display
-from napari_pvs.widgets.prediction import Prediction, add_layer
+from napari_pvs.widgets.prediction import Prediction, add_layer, request_for
 from napari_pvs.widgets.service import LOWEST
 
 
@@ -51,3 +55,15 @@ def test_nobody_paints_on_a_prediction(scan):
     layer = add_layer(ViewerModel(), scan, "p")
     layer.mode = "paint"
     assert layer.mode == "pan_zoom"
+
+
+def test_of_a_scan_from_elsewhere_the_study_keeps_nothing():
+    def asked(path):
+        scan = SimpleNamespace(source=SimpleNamespace(path=path))
+        subject = StudySubject("sub-01", None, Path("sub-01_T2w.nii.gz"), None, None)
+        session = SimpleNamespace(scan=scan, study=Path("study"), subject=subject)
+        return request_for(session, SegmentConfig())
+
+    assert asked(Path("sub-01_T2w.nii.gz"))["subject"] == "sub-01"
+    for elsewhere in (Path("other_T1w.nii.gz"), None):  # a sample has no file
+        assert not {"study", "subject"} & set(asked(elsewhere))

@@ -18,6 +18,7 @@ from napari_pvs.widgets.layers import from_display, to_display
 from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.recovery import Place
 from napari_pvs.widgets.session import Session
+from napari_pvs.widgets.shown import shown_subject
 
 LONGEST_S = 15.0
 """How long edits without a pause go on without a draft."""
@@ -233,11 +234,8 @@ class Autosave(QObject):
 
     def _on_context(self) -> None:
         session = self._session
-        layer, scan, subject = session.labels, session.scan, session.subject
-        # a scan from elsewhere may be shown while a study is open
-        ours = scan is not None and subject is not None and scan.source.path is not None
-        ours = ours and scan.source.path in (subject.t1, subject.t2)
-        name, study = (subject.name, session.study) if ours else (None, None)
+        layer, scan, subject = session.labels, session.scan, shown_subject(session)
+        name, study = (None, None) if subject is None else (subject.name, session.study)
         known, self._known = self._known, (layer, scan, study, name)
         if known == self._known:
             return
@@ -274,7 +272,7 @@ class Autosave(QObject):
         )
 
     def _made(self) -> Made:
-        prediction, subject = self._session.prediction, self._session.subject
+        prediction, subject = self._session.prediction, shown_subject(self._session)
         weights = None if prediction is None else prediction.weights_id
         corrected = weights is not None or (subject is not None and subject.label is not None)
         return Made(self.rater, "corrected" if corrected else "drawn", weights)

@@ -24,6 +24,7 @@ from napari_pvs.widgets.parts import Button, Dock, LayerBox, Notice, show_voxel
 from napari_pvs.widgets.progress import JobBar
 from napari_pvs.widgets.run_table import RunTable
 from napari_pvs.widgets.scoring import Agreement, Spot, agreement
+from napari_pvs.widgets.shown import shown_subject
 from napari_pvs.widgets.study_scores import StudyScores, ask_where, write
 from napari_pvs.widgets.tables import Column, Table
 from napari_pvs.widgets.worker import Job, Result, store
@@ -279,7 +280,8 @@ class Metrics(Dock):
         path = ask_where(self, "measures.tsv", "Table (*.tsv)")
         if path:
             layer, reference = self.measured(), self.session.reference
-            subject = self.session.subject.name if self.session.subject else layer.name
+            shown = shown_subject(self.session)
+            subject = layer.name if shown is None else shown.name
             one = score(
                 layer.data, reference.data, layer.scale, subject=subject,
                 region=self._region(layer),

@@ -16,6 +16,7 @@ from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets import exchange
 from napari_pvs.widgets.layers import from_display, mask_layer, to_display
 from napari_pvs.widgets.service import likely
+from napari_pvs.widgets.shown import shown_subject
 from napari_pvs.widgets.turns import Steps, at_once
 
 
@@ -116,9 +117,10 @@ def add_layer(viewer: Any, scan: Scan, name: str, mask: NDArray[np.uint8] | None
 def request_for(session: Any, config: SegmentConfig) -> dict[str, Any]:
     """Return the service's ``segment`` request for the session's scan."""
     request = {"verb": "segment", "config": config.model_dump(mode="json")}
-    if session.study is not None and session.subject is not None:
+    subject = shown_subject(session)
+    if subject is not None:  # of a scan from elsewhere the study keeps nothing
         request["study"] = str(session.study)
-        request["subject"] = session.subject.name
+        request["subject"] = subject.name
     return request
 
 
