@@ -188,6 +188,7 @@ class Place:
         refused: list[InputError] = []
         for root, subject in self._roots:
             try:
+                self._require(root)
                 write_text(_review_path(root, subject), text)
                 return
             except (InputError, OSError) as error:
@@ -199,6 +200,11 @@ class Place:
             f"{text} Until then edits are kept in {self._roots[-1][0]}." for text in refused
         )
 
+    def _require(self, root: Path) -> None:
+        """Refuse a study that was moved: writing would make empty folders in its place."""
+        if root == self.study and not root.is_dir():
+            raise InputError(f"{root} is no longer there; open the study where it is now.")
+
     def _save(
         self,
         root: tuple[Path, str],
@@ -206,6 +212,7 @@ class Place:
         made: Made,
         state: State,
     ) -> Revision:
+        self._require(root[0])
         store = LabelStore(*root)
         parent = self._parents.get(root[0])
         if parent is None:
