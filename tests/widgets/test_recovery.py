@@ -27,6 +27,13 @@ def labels(pvs_scan, tubes):
     return found
 
 
+@pytest.fixture
+def study(tmp_path):
+    """An empty one."""
+    (tmp_path / "study").mkdir()
+    return tmp_path / "study"
+
+
 def test_a_draft_is_found_again_by_another_copy_of_the_scan(
     tmp_path, head_files, own_folders, make_head
 ):
@@ -65,9 +72,7 @@ def test_the_newest_draft_is_offered_until_a_final_one_follows(pvs_scan, labels,
     np.testing.assert_array_equal(Place(pvs_scan).pending().labels, labels)
 
 
-def test_in_a_study_it_is_a_revision_of_the_subject(pvs_scan, labels, own_folders, tmp_path):
-    study = tmp_path / "study"
-    study.mkdir()
+def test_in_a_study_it_is_a_revision_of_the_subject(pvs_scan, labels, own_folders, study):
     place = Place(pvs_scan, study, "sub-01")
     assert place.in_study
     draft = place.draft(labels, ME).revision
@@ -82,9 +87,7 @@ def test_in_a_study_it_is_a_revision_of_the_subject(pvs_scan, labels, own_folder
     assert Place(pvs_scan, study, "sub-01").pending() is None
 
 
-def test_a_prediction_that_nobody_touched_is_not_offered(pvs_scan, labels, own_folders, tmp_path):
-    study = tmp_path / "study"
-    study.mkdir()
+def test_a_prediction_that_nobody_touched_is_not_offered(pvs_scan, labels, own_folders, study):
     store = LabelStore(study, "sub-01")
     store.save(labels, pvs_scan.source, author="net", origin="predicted", state="draft")
     assert Place(pvs_scan, study, "sub-01").pending() is None
@@ -95,10 +98,8 @@ def test_a_prediction_that_nobody_touched_is_not_offered(pvs_scan, labels, own_f
 
 
 def test_a_study_that_cannot_be_written_leaves_the_draft_in_the_users_folder(
-    pvs_scan, labels, own_folders, tmp_path
+    pvs_scan, labels, own_folders, study
 ):
-    study = tmp_path / "study"
-    study.mkdir()
     (study / "derivatives").write_text("in the way of the folder")
     place = Place(pvs_scan, study, "sub-01")
     saved = place.draft(labels, ME)
@@ -119,11 +120,9 @@ def test_a_study_that_cannot_be_written_leaves_the_draft_in_the_users_folder(
 
 
 def test_an_older_draft_is_not_offered_after_a_newer_final_revision(
-    pvs_scan, labels, own_folders, tmp_path
+    pvs_scan, labels, own_folders, study
 ):
     Place(pvs_scan).draft(labels, ME)  # before the scan belonged to a study
-    study = tmp_path / "study"
-    study.mkdir()
     store = LabelStore(study, "sub-01")
     store.save(labels, pvs_scan.source, author="other", origin="drawn")
     assert Place(pvs_scan, study, "sub-01").pending() is None
@@ -145,9 +144,7 @@ def test_nothing_can_be_written(pvs_scan, labels, own_folders):
         Place(pvs_scan).save_review(Place(pvs_scan).review())
 
 
-def test_a_study_that_was_moved_is_not_made_anew(pvs_scan, labels, own_folders, tmp_path):
-    study = tmp_path / "study"
-    study.mkdir()
+def test_a_study_that_was_moved_is_not_made_anew(pvs_scan, labels, own_folders, tmp_path, study):
     place = Place(pvs_scan, study, "sub-01")
     place.draft(labels, ME)
     study.rename(tmp_path / "moved")
@@ -160,7 +157,7 @@ def test_a_study_that_was_moved_is_not_made_anew(pvs_scan, labels, own_folders, 
     assert not study.exists()
 
 
-def test_the_later_of_two_decisions_counts_wherever_it_is(pvs_scan, own_folders, tmp_path):
+def test_the_later_of_two_decisions_counts_wherever_it_is(pvs_scan, own_folders, study):
     def decided(*verdicts):
         return Review(
             decisions=[
@@ -170,8 +167,7 @@ def test_the_later_of_two_decisions_counts_wherever_it_is(pvs_scan, own_folders,
         )
 
     early, late = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC)
-    (tmp_path / "study").mkdir()
-    place = Place(pvs_scan, tmp_path / "study", "sub-01")
+    place = Place(pvs_scan, study, "sub-01")
     place.save_review(decided(("accept", early), ("accept", late)))
     Place(pvs_scan).save_review(decided(("reject", late), ("reject", early), ("skip", early)))
     found = {one.point[0]: one.verdict for one in place.review().decisions}
@@ -184,10 +180,9 @@ def test_numbers_below_0_are_refused_in_words(pvs_scan, labels, own_folders):
 
 
 def test_own_drafts_that_cannot_be_settled_do_not_undo_the_final_one(
-    pvs_scan, labels, own_folders, tmp_path
+    pvs_scan, labels, own_folders, study
 ):
-    (tmp_path / "study").mkdir()
-    place = Place(pvs_scan, tmp_path / "study", "sub-01")
+    place = Place(pvs_scan, study, "sub-01")
     place._save, save = refusing(place), place._save
     save(place._roots[1], labels, ME, "draft")
     saved = place.final(labels, ME)
@@ -216,10 +211,8 @@ def test_a_damaged_review_counts_as_none(pvs_scan, own_folders):
 
 
 def test_a_draft_of_a_scan_that_was_replaced_is_not_forced_onto_it(
-    pvs_scan, labels, own_folders, tmp_path
+    pvs_scan, labels, own_folders, study
 ):
-    study = tmp_path / "study"
-    study.mkdir()
     Place(pvs_scan, study, "sub-01").draft(labels, ME)
     grid = replace(pvs_scan.grid, affine=np.diag([1.0, 1, 1, 1]))
     with pytest.raises(InputError, match="does not lie on this scan's voxels"):

@@ -151,8 +151,8 @@ def burden(subjects: Sequence[Loaded]) -> tuple[float, float]:
     logarithmic scale. The spread between persons is a constant: two labels do not tell it.
     """
     shares = [s.label.sum() / max(1, s.brain.sum()) for s in subjects if s.label is not None]
-    factor = np.exp(_SPREAD / np.sqrt(len(shares)))
-    return float(np.mean(shares) / factor), float(np.mean(shares) * factor)
+    mean, factor = float(np.mean(shares)), float(np.exp(_SPREAD / np.sqrt(len(shares))))
+    return mean / factor, mean * factor
 
 
 def _aligned(threshold: float, shares: NDArray[np.float64], burden: tuple[float, float]) -> float:

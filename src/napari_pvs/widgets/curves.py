@@ -102,7 +102,11 @@ class Curves(QWidget):
         for title, tip, height in (
             ("loss", "Training loss: of single steps (faint), and its mean over an epoch.", 104),
             ("DSC, recall", "On the validation subjects: Dice, and share of voxels found.", 104),
-            ("AVD %", f"Absolute volume difference on the same, to {_AVD_MOST} %.", 120),
+            (
+                "AVD %",
+                f"On the validation subjects: absolute volume difference, to {_AVD_MOST} %.",
+                120,
+            ),
         ):
             self._add_plot(title, tip, height)
             yield
