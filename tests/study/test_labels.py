@@ -89,6 +89,23 @@ def test_drafts_stay_inside(store, plain, save):
     assert plain.read_bytes() == published
 
 
+def test_a_prediction_does_not_hide_what_a_rater_has_begun(store, save):
+    assert store.predicted() is None
+    begun = save(1, state="draft")
+    predicted = save(2, state="draft", origin="predicted")
+    assert (store.pending(), store.predicted()) == (begun, predicted)
+    final = save(3)
+    newest = save(4, state="draft", origin="predicted")
+    assert (store.current(), store.pending(), store.predicted()) == (final, newest, newest)
+
+
+def test_a_study_that_was_moved_is_not_made_anew(tmp_path, mask, like):
+    store = LabelStore(tmp_path / "moved", "sub-01")
+    with pytest.raises(InputError, match=r"moved is no longer there; open the study where it is"):
+        store.save(mask(0), like, author="ann", origin="drawn")
+    assert not (tmp_path / "moved").exists()
+
+
 def test_numbers_of_pvs_are_kept_and_zero_one_takes_little_space(store, mask, like):
     numbers = np.arange(mask(0).size).reshape(like.shape)
     saved = store.save(numbers, like, author="ann", origin="drawn")

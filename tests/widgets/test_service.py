@@ -98,11 +98,12 @@ def test_it_ends_when_napari_does(tmp_path):
     process.stdout.close()
 
 
-def test_segmenting_in_a_study_leaves_a_draft_for_a_new_subject_alone(
+def test_segmenting_in_a_study_leaves_a_draft(
     ask, make_study, tiny_weights, tmp_path, said
 ):
     root = make_study(subjects=2, labelled=1)
     config = {"weights": str(tiny_weights), "device": "cpu"}
+    labelled_before = subjects(root)[0].label
     for subject in subjects(root):
         folder = tmp_path / subject.name
         folder.mkdir()
@@ -123,9 +124,32 @@ def test_segmenting_in_a_study_leaves_a_draft_for_a_new_subject_alone(
     np.testing.assert_array_equal(np.load(ask.folder / "part.npy"), probability[box])
     assert (found["count"] > 0) == exchange.load_array(ask.folder, "mask").any()
     labelled, new = subjects(root)
-    assert (labelled.state, labelled.pending) == ("reference", None)
-    assert (new.state, new.pending.origin, new.pending.number) == ("segmented", "predicted", 1)
-    assert new.pending.weights_id == found["weights_id"]
+    assert (labelled.state, labelled.label) == ("reference", labelled_before)
+    assert new.state == "segmented"
+    for one in (labelled, new):  # the same mask is not kept twice
+        assert (one.pending.origin, one.pending.number) == ("predicted", 1)
+        assert one.pending.weights_id == found["weights_id"]
+
+
+def test_another_mask_by_the_same_weights_is_kept_and_none_makes_a_moved_study_anew(
+    ask, make_study, tiny_weights, tmp_path
+):
+    root = make_study(subjects=1, labelled=0)
+    (subject,) = subjects(root)
+    folder = tmp_path / "scan"
+    folder.mkdir()
+    exchange.save_scan(folder, load_scan(subject.t1, subject.t2, subject.brain))
+    config = {"weights": str(tiny_weights), "device": "cpu"}
+    request = {"scan": str(folder), "study": str(root), "subject": subject.name}
+    ask("segment", config=config, **request)
+    ask("segment", config=config | {"threshold": 0.99999}, **request)
+    drafts = list(LabelStore(root, subject.name).drafts())
+    assert [draft.number for draft in drafts] == [2, 1]
+    assert drafts[0].voxels < drafts[1].voxels
+    root.rename(tmp_path / "moved")
+    (note,) = ask("segment", config=config, **request)["notes"]
+    assert note == f"{root} is no longer there; open the study where it is now."
+    assert not root.exists()
 
 
 def test_predictions_of_a_study_are_scored_against_its_labels(ask, make_study, head, said):
@@ -142,6 +166,10 @@ def test_predictions_of_a_study_are_scored_against_its_labels(ask, make_study, h
     rows = [values for kind, values in said if kind == "row"]
     assert [(row["subject"], row["dsc"]) for row in rows] == [("sub-02", 1.0)]
     assert tsv.splitlines()[1].startswith("sub-02\t")
+    nothing = scan.to_source(np.zeros(scan.grid.shape, bool))
+    store.save(nothing, origin="predicted", state="draft", **give)  # after the label
+    ask("scores", study=str(root))
+    assert [values["dsc"] for kind, values in said if kind == "row"] == [1.0, 0.0]
 
 
 def test_subjects_travel_as_json(ask, make_study):

@@ -31,7 +31,7 @@ class StudySubject:
     current
         The final revision that the label is, if it is one.
     pending
-        The newest draft, if no final revision came after it.
+        The newest draft, if no final revision came after it; a rater's before a prediction.
     """
 
     name: str

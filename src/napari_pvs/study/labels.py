@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.files import atomic
 from napari_pvs.scans.nifti import Geometry, Volume, read_labels, write_like
-from napari_pvs.study.layout import LABEL, label_folder, one
+from napari_pvs.study.layout import LABEL, label_folder, one, require
 from napari_pvs.study.revision import Origin, Revision, Revisions, State, digest, explained, stamp
 
 
@@ -60,14 +60,26 @@ class LabelStore:
         return next((r for r in self._saved.newest_first() if r.state == state), None)
 
     def pending(self) -> Revision | None:
-        """Return the newest draft, unless a final revision came after it.
+        """Return the newest draft that no final revision came after; a rater's before predictions.
 
         Raises
         ------
         InputError
             A sidecar is damaged.
         """
-        return next(self.drafts(), None)
+        drafts = list(self.drafts())
+        begun = (draft for draft in drafts if draft.origin != "predicted")
+        return next(chain(begun, drafts), None)
+
+    def predicted(self) -> Revision | None:
+        """Return the newest prediction, whatever came after it.
+
+        Raises
+        ------
+        InputError
+            A sidecar is damaged.
+        """
+        return next((r for r in self._saved.newest_first() if r.origin == "predicted"), None)
 
     def drafts(self) -> Iterator[Revision]:
         """Return the drafts that no final revision came after, newest first.
@@ -174,10 +186,12 @@ class LabelStore:
         Raises
         ------
         InputError
-            It could not be written; what was there before is untouched.
+            It could not be written, or the study is no longer there; what was there before is
+            untouched.
         ValueError
             The array is no label of this geometry.
         """
+        require(self._root)
         content = _encoded(array, like)
         refused = None
         if state == "final":

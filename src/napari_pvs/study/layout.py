@@ -9,6 +9,18 @@ _SUFFIXES = (".nii.gz", ".nii", ".mgz")
 LABEL = "*_desc-pvs_mask"
 
 
+def require(root: Path) -> None:
+    """Refuse a study that was moved: writing would make empty folders in its place.
+
+    Raises
+    ------
+    InputError
+        The folder is not there.
+    """
+    if not Path(root).is_dir():
+        raise InputError(f"{root} is no longer there; open the study where it is now.")
+
+
 def label_folder(root: Path, name: str) -> Path:
     """Folder of the labels of ``sub-01`` or ``sub-01_ses-02``."""
     return _derived(root, "labels", name)

@@ -23,7 +23,7 @@ from napari_pvs.inference.review import Decision, Review
 from napari_pvs.scans.grid import Grid, to_ras
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.labels import LabelStore
-from napari_pvs.study.layout import label_folder
+from napari_pvs.study.layout import label_folder, require
 from napari_pvs.study.revision import Revision, State
 from napari_pvs.widgets.kept import Made, Offer, Saved
 from napari_pvs.widgets.preferences import preferences
@@ -188,7 +188,7 @@ class Place:
         refused: list[InputError] = []
         for root, subject in self._roots:
             try:
-                self._require(root)
+                self._ready(root)
                 write_text(_review_path(root, subject), text)
                 return
             except (InputError, OSError) as error:
@@ -200,10 +200,12 @@ class Place:
             f"{text} Until then edits are kept in {self._roots[-1][0]}." for text in refused
         )
 
-    def _require(self, root: Path) -> None:
-        """Refuse a study that was moved: writing would make empty folders in its place."""
-        if root == self.study and not root.is_dir():
-            raise InputError(f"{root} is no longer there; open the study where it is now.")
+    def _ready(self, root: Path) -> None:
+        """Make the user's own folder where it is not there; a study must be."""
+        if root == self.study:
+            require(root)
+        else:
+            root.mkdir(parents=True, exist_ok=True)
 
     def _save(
         self,
@@ -212,7 +214,7 @@ class Place:
         made: Made,
         state: State,
     ) -> Revision:
-        self._require(root[0])
+        self._ready(root[0])
         store = LabelStore(*root)
         parent = self._parents.get(root[0])
         if parent is None:

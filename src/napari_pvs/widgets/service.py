@@ -83,8 +83,7 @@ def sample(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
 def segment(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
     """Segment the scan in the folder ``scan`` as ``config`` says; see `SegmentConfig`.
 
-    In a ``study``, the mask of a ``subject`` that has no label and none under way becomes a draft
-    revision.
+    In a ``study``, the mask becomes a draft revision of its ``subject``; the study is scored by it.
     """
     from napari_pvs.inference.config import SegmentConfig
     from napari_pvs.inference.predictor import Predictor
@@ -162,10 +161,10 @@ def scores(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
     for done, subject in enumerate(found, start=1):
         say("progress", done=done, total=len(found))
         store = LabelStore(Path(request["study"]), subject.name)
-        predicted = [r for r in store.revisions() if r.origin == "predicted"]
-        if subject.label is None or not predicted or subject.current == predicted[-1]:
+        newest = store.predicted()
+        if subject.label is None or newest is None or subject.current == newest:
             continue
-        score = compare_files(store.path(predicted[-1]), subject.label, subject.brain)
+        score = compare_files(store.path(newest), subject.label, subject.brain)
         made.append(replace(score, subject=subject.name))
         say("row", **asdict(made[-1]))
     return {"tsv": to_tsv(Comparison(tuple(made))) if made else ""}
@@ -249,15 +248,15 @@ def _keep(result: Any, study: Path, name: str) -> None:
     from napari_pvs.study.labels import LabelStore
 
     store = LabelStore(study, name)
-    revisions = store.revisions()
-    if store.outside() or any(revision.origin != "predicted" for revision in revisions):
-        return  # a draft of ours must not hide what a rater has begun
-    if revisions and revisions[-1].weights_id == result.origin["weights_id"]:
-        return
-    scan = result.scan
+    mask = result.scan.to_source(result.labels > 0)
+    newest = store.predicted()
+    if newest is not None and newest.weights_id == result.origin["weights_id"]:
+        before = store.load(newest).data > 0
+        if before.shape == mask.shape and np.array_equal(before, mask):
+            return
     store.save(
-        scan.to_source(result.labels > 0),
-        scan.source,
+        mask,
+        result.scan.source,
         author=f"napari-pvs, {result.origin['weights']}",
         origin="predicted",
         state="draft",
