@@ -31,7 +31,9 @@ def apart(tmp_path, monkeypatch):
     import napari.settings
     from qtpy.QtCore import QSettings
 
-    from napari_pvs.widgets import recovery
+    from napari_pvs.widgets import closing, recovery
+
+    monkeypatch.setattr(closing, "lose", lambda window, names: True)  # nobody would answer
 
     for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
         QSettings.setPath(kind, QSettings.Scope.UserScope, str(tmp_path / "config"))

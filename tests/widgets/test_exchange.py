@@ -7,7 +7,7 @@ import pytest
 from napari_pvs.scans.nifti import read_labels, read_volume, write_like
 from napari_pvs.scans.scan import Scan, load_scan
 from napari_pvs.widgets import exchange
-from napari_pvs.widgets.layers import brain_limits
+from napari_pvs.widgets.contrast import brain_limits
 
 PIR = nib.affines.from_matvec([[0, 0, 1.2], [-0.8, 0, 0], [0, -0.9, 0]], (1, 2, 3))
 

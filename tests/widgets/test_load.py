@@ -20,8 +20,10 @@ from napari_pvs.scans.scan import load_scan
 from napari_pvs.study.bids import subjects
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.widgets import recovery, worker
-from napari_pvs.widgets.layers import brain_limits, from_display, scan_layers
+from napari_pvs.widgets.contrast import brain_limits
+from napari_pvs.widgets.layers import display_index, from_display, scan_layers
 from napari_pvs.widgets.load import Load
+from napari_pvs.widgets.prediction import Prediction, add_layer
 from napari_pvs.widgets.show import _replace
 
 LONG = 300_000
@@ -169,7 +171,7 @@ def test_a_study_is_listed_and_its_subjects_are_loaded(
     assert len(listed(dock)) == 4
     dock.load_subject(rows.rows[2].subject)
     wait(dock)
-    assert "does not exist; check the path" in dock.notice.text()
+    assert f"{root} is no longer there; open the study where it is" in dock.notice.text()
 
 
 def _full(*_, **__):
@@ -203,6 +205,7 @@ def test_edits_become_a_draft_and_are_offered_by_this_dock_alone(dock, make_stud
 
 def test_memory_of_a_scan_returns_when_another_is_loaded(dock, make_study, wait):
     root = make_study(subjects=3, labelled=3)
+    dock.subjects.study = root
     scans, folders = [], []
     for subject in subjects(root):
         dock.load_subject(subject)
@@ -282,6 +285,7 @@ def test_a_scan_left_off_half_way_is_taken_out(dock, add_scan, head_files, pvs_s
 
 def test_closing_while_layers_arrive_leaves_the_rest_off(dock, make_study, qtbot):
     root = make_study(subjects=1, labelled=1)
+    dock.subjects.study = root
     dock.load_subject(subjects(root)[0])
     job = dock._job
     with qtbot.waitSignal(job.finished, timeout=LONG):
@@ -292,3 +296,103 @@ def test_closing_while_layers_arrive_leaves_the_rest_off(dock, make_study, qtbot
     assert not dock.busy
     qtbot.wait(50)
     assert len(dock.viewer.layers) == 0
+
+
+def test_a_subject_is_loaded_as_it_was_just_saved(dock, make_study, qtbot, wait):
+    root = make_study(subjects=1, labelled=1)
+    dock.subjects.study = root
+    (one,) = subjects(root)
+    dock.load_subject(one)
+    wait(dock)
+    session = dock.session
+    session.new_labels()
+    session.labels.paint((9, 9, 9), 1)
+    painted = session.array(session.labels).copy()
+    dock.autosave.save_final()
+    dock.load_subject(one)  # which is as it was listed, before the label
+    wait(dock)
+    assert (session.subject.state, session.subject.revision) == ("corrected", 2)
+    np.testing.assert_array_equal(session.array(session.labels), painted)
+    assert session.labels is not None
+
+
+def test_a_prediction_that_is_loaded_as_labels_is_nobodys_decision(dock, make_study, wait):
+    root = make_study(subjects=1, labelled=0)
+    (one,) = subjects(root)
+    scan = load_scan(one.t1, one.t2, one.brain)
+    predicted = np.zeros(scan.grid.shape, bool)
+    predicted[9:12, 9, 9] = True
+    LabelStore(root, one.name).save(
+        scan.to_source(predicted), scan.source, author="tiny", origin="predicted", state="draft",
+        weights_id="aaaabbbbcccc",
+    )  # fmt: skip
+    dock.subjects.study = root
+    dock.load_subject(one)
+    wait(dock)
+    session = dock.session
+    assert session.array(session.labels).sum() == 3
+    # the user takes a voxel away; by the next network another goes, and one comes
+    at = display_index((9, 9, 9), session.scan)
+    session.labels.data_setitem(tuple(np.array([i]) for i in at), 0)
+    found = np.zeros(scan.grid.shape, np.float32)
+    found[9:11, 9, 9] = found[9, 12, 9] = 1
+    layer = add_layer(session.viewer, session.scan, "next")
+    session.add_prediction(
+        Prediction("b" * 12, "next", found, session.scan.grid, layer, 0.5, 0, 99)
+    )
+    session.copy_prediction()
+    now = np.argwhere(session.array(session.labels)).tolist()
+    assert now == [[9, 12, 9], [10, 9, 9]]
+    # that is known still when the layer is chosen again, and what was drawn on it meanwhile
+    labels = session.labels
+    session.set_labels(None)
+    at = display_index((10, 9, 9), session.scan)
+    labels.data_setitem(tuple(np.array([i]) for i in at), 0)
+    session.set_labels(labels)
+    session.copy_prediction()
+    assert np.argwhere(session.array(labels)).tolist() == [[9, 12, 9]]
+
+
+def test_labels_of_a_loaded_prediction_are_corrected_from_it(dock, make_study, wait, qtbot):
+    root = make_study(subjects=1, labelled=0)
+    (one,) = subjects(root)
+    scan = load_scan(one.t1, one.t2, one.brain)
+    store = LabelStore(root, one.name)
+    store.save(
+        scan.to_source(scan.brain), scan.source, author="tiny", origin="predicted", state="draft",
+        weights_id="aaaabbbbcccc",
+    )  # fmt: skip
+    dock.subjects.study = root
+    dock.load_subject(one)
+    wait(dock)
+    dock.session.labels.paint((1, 1, 1), 1)
+    dock.autosave.flush()
+    qtbot.waitUntil(lambda: len(store.revisions()) == 2, timeout=LONG)
+    draft = store.revisions()[1]
+    assert (draft.origin, draft.weights_id) == ("corrected", "aaaabbbbcccc")
+
+
+def test_a_file_whose_name_tells_nothing_goes_where_there_is_room(dock, tmp_path):
+    drop(dock, tmp_path / "flair.nii.gz", tmp_path / "sub-01_T1w.nii.gz")
+    assert dock.rows["t1"].given.name == "sub-01_T1w.nii.gz"
+    assert dock.rows["t2"].given.name == "flair.nii.gz"
+    assert dock.notice.kind == "warning"
+    assert dock.notice.text() == "flair.nii.gz was taken for the T2; its name does not say."
+    drop(dock, tmp_path / "other.nii")
+    assert "other.nii was not taken: T1 and T2 are chosen already." in dock.notice.text()
+    assert dock.rows["t1"].given.name == "sub-01_T1w.nii.gz"
+
+
+def test_looking_into_a_study_leaves_the_running_load_its_button(
+    dock, head_files, make_study, click
+):
+    root = make_study(subjects=1, labelled=1)
+    dock.take([Path(path) for path in head_files[:2]])
+    click(dock.load)
+    dock.open_study(root)
+    click(dock.bar.cancel)  # the list, which began last
+    assert dock.busy
+    assert dock.bar.isVisibleTo(dock)
+    click(dock.bar.cancel)
+    assert not dock.busy
+    assert not dock.bar.isVisibleTo(dock)

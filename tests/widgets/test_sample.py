@@ -6,7 +6,7 @@ import pytest
 from napari_pvs.phantom import cohort
 from napari_pvs.phantom.subject import Subject
 from napari_pvs.widgets.layers import layer_volume
-from napari_pvs.widgets.sample import synthetic_subject
+from napari_pvs.widgets.sample import FEATURES, make_subject, sample_layers
 
 
 @pytest.fixture
@@ -36,7 +36,9 @@ def subject(monkeypatch):
 
 
 def test_two_scans_and_their_pvs_on_one_grid(subject):
-    layers = synthetic_subject()
+    scan, instances, table = make_subject()
+    features = {name: [row[name] for row in table] for name in FEATURES}
+    layers = sample_layers(scan, instances, features)
     assert [(meta["name"], kind) for _, meta, kind in layers] == [
         ("T1", "image"),
         ("T2", "image"),

@@ -98,9 +98,7 @@ def test_it_ends_when_napari_does(tmp_path):
     process.stdout.close()
 
 
-def test_segmenting_in_a_study_leaves_a_draft(
-    ask, make_study, tiny_weights, tmp_path, said
-):
+def test_segmenting_in_a_study_leaves_a_draft(ask, make_study, tiny_weights, tmp_path, said):
     root = make_study(subjects=2, labelled=1)
     config = {"weights": str(tiny_weights), "device": "cpu"}
     labelled_before = subjects(root)[0].label

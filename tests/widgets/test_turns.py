@@ -6,7 +6,7 @@ pytest.importorskip("napari")
 
 from qtpy.QtCore import QObject, QTimer
 
-from napari_pvs.widgets.turns import Turns, at_once
+from napari_pvs.widgets.turns import Turns
 
 
 @pytest.fixture
@@ -85,9 +85,3 @@ def test_it_goes_with_its_parent(qtbot):
     before = len(said)
     qtbot.wait(20)
     assert len([one for one in said if one != "closed"]) <= before
-
-
-def test_pieces_can_be_done_at_once():
-    said = []
-    assert at_once(counting(said, 2)) is None
-    assert said == [0, 1, "done", "closed"]

@@ -132,6 +132,11 @@ class Queue:
         turn = {point: n for n, point in enumerate(self._decisions)}
         return left + sorted(skipped, key=lambda item: turn[item.point])
 
+    def add(self, items: Sequence[Item], mask: NDArray[Any]) -> None:
+        """Put what came into the mask among the items, by its priority; they keep their order."""
+        self.items = sorted([*self.items, *items], key=lambda item: -item.priority)
+        self.look(mask)
+
     def look(self, mask: NDArray[Any]) -> None:
         """See what the mask holds after an edit."""
         self._present = {item.point for item in self.items if mask[item.point] > 0}
@@ -151,4 +156,10 @@ class Queue:
         self._decisions.pop(item.point, None)  # the last skipped has the last turn
         self._decisions[item.point] = Decision(
             point=item.point, kind=item.kind, verdict=verdict, rater=rater, time=time
+        )
+
+    def accept(self, point: Point, rater: str, time: datetime) -> None:
+        """Remember that a PVS was put there by someone who looked; it need not be an item yet."""
+        self._decisions[point] = Decision(
+            point=point, kind="found", verdict="accept", rater=rater, time=time
         )

@@ -7,7 +7,7 @@ from typing import Literal
 
 from napari_pvs.errors import InputError
 from napari_pvs.study.labels import LabelStore
-from napari_pvs.study.layout import one
+from napari_pvs.study.layout import one, require
 from napari_pvs.study.revision import Revision, digest
 
 SubjectState = Literal["new", "segmented", "corrected", "reference"]
@@ -90,27 +90,66 @@ def subjects(root: Path) -> list[StudySubject]:
     found = []
     for folder in sorted(root.glob("sub-*")):
         sessions = sorted(folder.glob("ses-*")) or [folder]
-        for session in sessions:
-            relative = session.relative_to(root)
-            name = "_".join(relative.parts)
-            t1, t2 = (one(session / "anat", f"*_{kind}") for kind in ("T1w", "T2w"))
-            if t1 is None and t2 is None:
-                continue
-            brain = None
-            for derivative in sorted((root / "derivatives").glob("*")):
-                brain = brain or one(derivative / relative / "anat", "*_desc-brain_mask")
-            store = LabelStore(root, name)
-            label, pending = store.outside(), store.pending()
-            current = None if label else store.current()
-            if current is not None:
-                label = store.path(current)
-            found.append(StudySubject(name, t1, t2, label, brain, current, pending))
-    if not found:
+        found += [_subject(root, session) for session in sessions]
+    there = [subject for subject in found if subject is not None]
+    if not there:
         raise InputError(
             f"{root} holds no sub-*/anat/*_T1w or *_T2w; give a BIDS dataset "
             "(napari-pvs phantom makes one)."
         )
+    return there
+
+
+def subject(root: Path, name: str) -> StudySubject:
+    """Look at one subject, as `subjects` does.
+
+    Raises
+    ------
+    InputError
+        It has no scan any more, two candidates for one file, or a damaged revision.
+    """
+    root = Path(root)
+    require(root)
+    found = _subject(root, root.joinpath(*name.split("_")))
+    if found is None:
+        raise InputError(f"{root} holds no scan of {name} any more; refresh the list of subjects.")
     return found
+
+
+def _subject(root: Path, session: Path) -> StudySubject | None:
+    relative = session.relative_to(root)
+    name = "_".join(relative.parts)
+    t1, t2 = (one(session / "anat", f"*_{kind}") for kind in ("T1w", "T2w"))
+    if t1 is None and t2 is None:
+        return None
+    brain = None
+    for derivative in sorted((root / "derivatives").glob("*")):
+        brain = brain or one(derivative / relative / "anat", "*_desc-brain_mask")
+    store = LabelStore(root, name)
+    label, pending = store.outside(), store.pending()
+    current = None if label else store.current()
+    if current is not None:
+        label = store.path(current)
+    return StudySubject(name, t1, t2, label, brain, current, pending)
+
+
+def label_of(root: Path, subject: StudySubject) -> tuple[Path | None, str | None]:
+    """Return what there is of a subject's PVS: its label or, before there is one, its prediction.
+
+    Returns
+    -------
+    The file, and the id of the weights that predicted it; None where there is nothing, or where a
+    rater made or corrected it.
+    """
+    made = subject.current
+    if subject.label is not None:
+        path: Path | None = subject.label
+    else:
+        made = subject.pending
+        if made is None or made.origin != "predicted":
+            return None, None
+        path = LabelStore(root, subject.name).path(made)
+    return path, made.weights_id if made is not None and made.origin == "predicted" else None
 
 
 def fingerprint(subjects: Iterable[StudySubject]) -> dict[str, tuple[int | None, str]]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import getpass
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,15 +11,18 @@ from typing import Any
 import numpy as np
 from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
+from napari_pvs.errors import InputError
 from napari_pvs.inference.review import Review
 from napari_pvs.widgets import kept
 from napari_pvs.widgets.background import Background
-from napari_pvs.widgets.kept import Made, Offer, Saved, Work
+from napari_pvs.widgets.kept import Offer, Saved, Work
 from napari_pvs.widgets.layers import from_display, to_display
 from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.recovery import Place
 from napari_pvs.widgets.session import Session
-from napari_pvs.widgets.shown import shown_subject
+from napari_pvs.widgets.shown import made, shown_subject
+
+log = logging.getLogger(__name__)
 
 LONGEST_S = 15.0
 """How long edits without a pause go on without a draft."""
@@ -129,6 +133,16 @@ class Autosave(QObject):
 
         self._thread.submit(write, tell, fail)
 
+    def settling(self) -> Callable[[], None]:
+        """Return what waits, in a thread, until all that was edited is on disk, or refused."""
+        self.flush()
+        return self._thread.marker()
+
+    def settle(self, seconds: float) -> None:
+        """Save now what was edited, and wait no longer than that for the answer."""
+        self.flush()
+        self._thread.catch_up(seconds)
+
     def save_final(self) -> None:
         """Save the labels as a final revision of the study's subject."""
         work = self._work
@@ -177,7 +191,7 @@ class Autosave(QObject):
     def _finish(self, work: Work, path: Path | None) -> None:
         self._moment.stop()
         data, meta, _ = work.layer.as_layer_data_tuple()
-        labels, made, edits = data.copy(), self._made(), work.edits
+        labels, origin, edits = data.copy(), made(self._session, self.rater), work.edits
         copy = path is not None and work.place.in_study
 
         def write() -> Saved | None:
@@ -187,7 +201,13 @@ class Autosave(QObject):
                 write_labels(str(path), labels, meta)
             if copy:  # the revisions of the study are what counts
                 return None
-            saved = work.place.final(from_display(labels), made)
+            try:
+                saved = work.place.final(from_display(labels), origin)
+            except InputError as error:
+                if path is None:
+                    raise
+                log.warning("Drafts of what was exported could not be settled: %s", error)
+                saved = Saved(None)
             work.saved, work.elsewhere = labels, False
             work.kept = kept.file(path.name) if path else kept.revision(saved.revision.number)
             return saved
@@ -198,9 +218,7 @@ class Autosave(QObject):
                 self._session.set_kept(work.layer, work.kept)
                 if work is self._work:
                     self.decline()
-            done = f"Saved as revision {saved.revision.number}." if saved else ""
-            if path is not None:
-                done = f"Saved {path}."
+            done = f"Saved {path}." if path else f"Saved as revision {saved.revision.number}."
             if copy and self._session.kept.state in ("edited", "draft"):
                 done += " In the study the labels are still a draft."
             notes = saved.notes if saved and path is None else ()
@@ -226,7 +244,7 @@ class Autosave(QObject):
         if work is None:
             return
         work.edits += 1
-        work.made = self._made()
+        work.made = made(self._session, self.rater)
         if not work.dirty:
             work.dirty, work.since = True, time.monotonic()
         if time.monotonic() - work.since < LONGEST_S or not self._moment.isActive():
@@ -246,7 +264,7 @@ class Autosave(QObject):
             self.look()
         self._work = None
         if layer is not None and self._place is not None:
-            self._work = Work(layer, self._place, self._made())
+            self._work = Work(layer, self._place, made(self._session, self.rater))
             if session.kept.state == "edited":  # its draft failed while another was corrected
                 self._work.dirty, self._work.since = True, time.monotonic()
                 self._moment.start(moment_ms())
@@ -270,12 +288,6 @@ class Autosave(QObject):
             show,
             lambda text: self.told.emit("warning", text),
         )
-
-    def _made(self) -> Made:
-        prediction, subject = self._session.prediction, shown_subject(self._session)
-        weights = None if prediction is None else prediction.weights_id
-        corrected = weights is not None or (subject is not None and subject.label is not None)
-        return Made(self.rater, "corrected" if corrected else "drawn", weights)
 
     def _timer(self, milliseconds: int, call: Callable[[], None]) -> QTimer:
         return QTimer(self, singleShot=True, interval=milliseconds, timeout=call)

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QCoreApplication, QEvent, QObject, Signal
 
 from napari_pvs.errors import InputError
 
@@ -55,6 +55,17 @@ class Background(QObject):
                 self._returned.emit(answer)
 
         self._thread.submit(run)
+
+    def marker(self) -> Callable[[], None]:
+        """Return what waits until all is done that was asked for before; for another thread."""
+        done = self._thread.submit(lambda: None)
+        return lambda: done.result()
+
+    def catch_up(self, seconds: float) -> None:
+        """Wait here, no longer than that, until all is done that was asked for, and deliver it."""
+        with contextlib.suppress(TimeoutError):
+            self._thread.submit(lambda: None).result(seconds)
+        QCoreApplication.sendPostedEvents(self, QEvent.Type.MetaCall)
 
     def wait(self) -> None:
         """Wait until all is done; what comes later is not taken."""

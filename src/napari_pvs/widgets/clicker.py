@@ -68,6 +68,7 @@ class Clicker(QObject):
         self._waiting: dict[int, _Waiting] = {}
         session.prediction_changed.connect(self._rest)
         session.scan_changed.connect(self._rest)
+        session.labels_changed.connect(self._drop)
 
     @property
     def reason(self) -> str | None:
@@ -180,6 +181,8 @@ class Clicker(QObject):
         return z, y, x
 
     def _on_answer(self, number: int, evidence: Evidence) -> None:
+        if number not in self._waiting:
+            return
         _, then = self._waiting.pop(number)
         self._safely(lambda: then(_displayed(evidence, self._session.scan.grid.shape)))
 
@@ -209,6 +212,12 @@ class Clicker(QObject):
             call()
         except InputError as error:
             self.failed.emit(_sentence(error))
+
+    def _drop(self) -> None:
+        """Leave off clicks that wait: they were meant for other labels."""
+        if self._waiting:
+            self._waiting.clear()
+            self.failed.emit("A click that waited was left off: its labels went.")
 
     def _rest(self) -> None:
         """End a process that nobody needs: there is a map now, or another scan."""

@@ -7,6 +7,9 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
+Known = tuple[NDArray[np.bool_], NDArray[np.bool_]]
+"""What a layer held, and which of its voxels the user has set."""
+
 
 class Edits(QObject):
     """Follows the edits of one layer.
@@ -14,20 +17,33 @@ class Edits(QObject):
     Parameters
     ----------
     layer
-        What is labelled from the start counts as set by the user.
+        What is followed.
     parent
         The session.
+    by_user
+        Whether what is labelled from the start counts as set by the user.
+    known
+        What `close` has told of the layer when it was followed before.
     """
 
     edited = Signal()
     """Voxels changed, or are about to: napari tells of `data_setitem` before it is done."""
 
-    def __init__(self, layer: Labels, parent: QObject) -> None:
+    def __init__(
+        self,
+        layer: Labels,
+        parent: QObject,
+        by_user: bool = True,
+        known: Known | None = None,
+    ) -> None:
         super().__init__(parent)
         self._layer = layer
         self._version = version(layer)
-        self._before = layer.data > 0
-        self._touched = self._before.copy()
+        self._before, self._touched = layer.data > 0, np.zeros(layer.data.shape, bool)
+        if known is not None and known[0].shape == self._before.shape:
+            self._touched |= known[1] | (self._before != known[0])
+        elif by_user:
+            self._touched |= self._before
         self._writing = False
         self._later = QTimer(self)
         self._later.setSingleShot(True)
@@ -37,12 +53,14 @@ class Edits(QObject):
         for name, call in self._events.items():
             getattr(layer.events, name).connect(call)
 
-    def close(self) -> None:
-        """Follow the layer no longer."""
-        self._later.stop()
+    def close(self) -> Known:
+        """Follow the layer no longer; return what to begin with when it is followed again."""
+        if self._later.isActive():
+            self._settle()
         for name, call in self._events.items():
             getattr(self._layer.events, name).disconnect(call)
         self.deleteLater()
+        return self._before, self._touched
 
     def write(self, mask: NDArray[np.bool_]) -> int:
         """Set the voxels that the user has not set, as one undo step; return how many changed.

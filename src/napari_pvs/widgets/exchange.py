@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.nifti import Geometry, Volume
 from napari_pvs.scans.scan import Scan
-from napari_pvs.widgets.layers import brain_limits, from_display, to_display
+from napari_pvs.widgets.contrast import brain_limits
+from napari_pvs.widgets.layers import from_display, to_display
 
 _SCAN = "scan.json"
 

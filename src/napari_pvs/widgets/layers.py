@@ -20,18 +20,19 @@ from napari_pvs.errors import InputError
 from napari_pvs.scans.grid import Grid, from_ras, to_ras
 from napari_pvs.scans.nifti import Geometry, Volume
 from napari_pvs.scans.scan import Scan
+from napari_pvs.widgets.contrast import Limits, brain_limits, contrast_limits
 
 AXES = ("superior", "posterior", "right")
 KEY = "napari_pvs"
 """Where a layer's metadata hold ``{"source": Geometry}``, the file that it is to be saved like,
-and what the layer is to the plugin: ``"role"`` and, for T1 and T2, the ``"scan"`` they show."""
+and what the layer is to the plugin: ``"role"`` and, for T1 and T2, the ``"scan"`` they show.
+Labels that were loaded as a prediction have its ``"weights_id"``."""
 
 Kind = Literal["image", "labels"]
 Role = Literal["T1", "T2", "prediction", "labels", "reference"]
 COLOURS: dict[str, str] = {"prediction": "#ffb000", "labels": "#00c8ff", "reference": "#3ddc64"}
 """Of label layers by role; told apart also by people who do not see red and green apart."""
 LayerData = tuple[NDArray[Any], dict[str, Any], str]
-Limits = tuple[float, float]
 
 
 def to_display(array: NDArray[Any]) -> NDArray[Any]:
@@ -144,6 +145,12 @@ def role_of(layer: Any) -> Role | None:
     return role
 
 
+def made_by(layer: Any) -> str | None:
+    """Tell which weights have made labels that were loaded as a prediction, by their id."""
+    weights: str | None = layer.metadata.get(KEY, {}).get("weights_id")
+    return weights
+
+
 def display_index(index: tuple[int, int, int], scan: Scan) -> tuple[int, int, int]:
     """Turn a voxel (x, y, z) of the scan's grid into one of its layers' data."""
     x, y, z = index
@@ -212,45 +219,26 @@ def layer_array(data: NDArray[Any], scan: Scan, name: str) -> NDArray[Any]:
     return array
 
 
-def brain_limits(
-    image: NDArray[np.floating], brain: NDArray[np.bool_], modality: Literal["T1", "T2"]
-) -> Limits:
-    """Choose what is black and what white, so that white matter is a middle grey.
+def require_grid(layer: Any, scan: Scan) -> None:
+    """Refuse a layer that does not lie on the voxels of ``scan``.
 
-    White matter is near the 80th percentile of the brain on T1 and the 20th on T2 (79-85 and 15-26
-    in the scans that were looked at). On T1 what is darker is spread out below it, on T2 what is
-    brighter above it: PVS stand out on both, and fluid as bright as the ventricles' may be white
-    all over.
+    Of a layer that comes from no file of ours only the shape is known.
 
-    Parameters
-    ----------
-    image
-        Intensities.
-    brain
-        Mask of the same shape.
-    modality
-        Which of the two.
+    Raises
+    ------
+    InputError
+        Its shape differs, or its file lies elsewhere.
     """
-    lowest, dark, dim, bright, brightest, highest = np.percentile(
-        image[brain], (0.5, 2, 20, 80, 95, 99.5)
-    )
-    if modality == "T1":
-        low, high = dark, dark + (bright - dark) / 0.6
-    else:
-        low, high = max((dim - 0.4 * brightest) / 0.6, min(lowest, 0)), brightest
-    if high <= low:
-        low, high = lowest, highest
-    return float(low), float(high)
-
-
-def contrast_limits(data: NDArray[Any]) -> Limits:
-    """Return the 0.5th and 99.5th percentile of the voxels that are not 0, to show an image by."""
-    values = data[data != 0]
-    # A sample is plenty, and opening a large scan stays quick.
-    low, high = np.percentile(values[:: 1 + values.size // 10**6], (0.5, 99.5))
-    if high <= low:
-        low, high = float(data.min()), float(data.max())
-    return float(low), float(high)
+    layer_array(layer.data, scan, layer.name)
+    source: Geometry | None = layer.metadata.get(KEY, {}).get("source")
+    if source is None:
+        return
+    shown, affine = to_ras(np.broadcast_to(0, source.shape), source.affine)
+    if not Grid(shown.shape, affine).same_as(scan.grid):
+        raise InputError(
+            f"the layer {layer.name!r} has as many voxels as the scan, but {source.path or 'it'} "
+            "lies in another place; choose a layer of this scan."
+        )
 
 
 def _single_frame(data: Any, meta: dict[str, Any], name: str) -> NDArray[Any]:

@@ -16,13 +16,17 @@ from napari_pvs.widgets.parts import SCANS_KEY, Button, Dock, Notice
 from napari_pvs.widgets.progress import JobBar
 from napari_pvs.widgets.saving import OfferPanel
 from napari_pvs.widgets.show import show, show_sample
-from napari_pvs.widgets.subjects import Subjects, label_of
+from napari_pvs.widgets.subjects import Subjects
 from napari_pvs.widgets.turns import Steps
 from napari_pvs.widgets.worker import Job, Result
 
 FILES = "Scans (*.nii *.nii.gz *.mgz *.mgh);;All files (*)"
-_T2 = re.compile(r"(?<![a-z0-9])t2", re.IGNORECASE)
-_BRAIN = re.compile(r"brain.*mask|mask.*brain", re.IGNORECASE)
+_NAMES = {
+    "brain": re.compile(r"brain.*mask|mask.*brain", re.IGNORECASE),
+    "t2": re.compile(r"(?<![a-z0-9])t2", re.IGNORECASE),
+    "t1": re.compile(r"(?<![a-z0-9])t1|mp2?rage", re.IGNORECASE),
+}
+"""What the name of a file tells."""
 
 
 class ImageRow(QWidget):
@@ -141,7 +145,7 @@ class Load(Dock):
         keys.setToolTip("A key of the viewer; T1 and T2 lie on one grid, so nothing moves.")
         self.body.addWidget(keys)
         self.subjects.opened.connect(self.load_subject)
-        self.subjects.listed.connect(self.check)
+        self.subjects.listed.connect(self._on_listed)
         self.session.study_written.connect(self.subjects.refresh_soon)
         selection = self.session.viewer.layers.selection.events
         selection.active.connect(self._on_selection)
@@ -186,22 +190,16 @@ class Load(Dock):
                 exchange.save_volume(folder, f"layer_{name}", volume)
 
         job = Job(request, self, prepare)
-        job.finished.connect(lambda result: self._on_loaded(result, None, None))
+        job.finished.connect(lambda result: self._on_loaded(result, None))
         self._start(job, "Reading …")
 
     def load_subject(self, subject: StudySubject) -> None:
         """Load a subject of the study, with its label."""
         study = self.subjects.study
-        request: dict[str, Any] = {"verb": "load", "labels": {}}
-        for name, path in (("t1", subject.t1), ("t2", subject.t2), ("brain", subject.brain)):
-            if path is not None:
-                request[name] = str(path)
-        label = label_of(study, subject)
-        if label is not None:
-            role = "reference" if subject.state == "reference" else "labels"
-            request["labels"][role] = str(label)
-        job = Job(request, self)
-        job.finished.connect(lambda result: self._on_loaded(result, study, subject))
+        saved = self.autosave.settling()  # the subject may be the one that is being saved
+        request = {"verb": "load", "study": str(study), "subject": subject.name}
+        job = Job(request, self, lambda folder, request: saved())
+        job.finished.connect(lambda result: self._on_loaded(result, study))
         self._start(job, f"Reading {subject.name} …")
 
     def load_sample(self) -> None:
@@ -226,14 +224,29 @@ class Load(Dock):
         event.acceptProposedAction()
 
     def take(self, paths: list[Path]) -> None:
-        """Sort files into T1, T2 and brain mask by their names; a folder is a study."""
+        """Sort files into T1, T2 and brain mask by their names; a folder is a study.
+
+        A file whose name does not tell goes where there is room, T1 first, and that is said.
+        """
+        unsure = []
         for path in paths:
+            told = next((row for row, name in _NAMES.items() if name.search(path.name)), None)
             if path.is_dir():
                 self.open_study(path)
-            elif _BRAIN.search(path.name):
-                self.rows["brain"].give(path)
+            elif told is not None:
+                self.rows[told].give(path)
             else:
-                self.rows["t2" if _T2.search(path.name) else "t1"].give(path)
+                unsure.append(path)
+        notes = []
+        for path in unsure:
+            free = [row for row in ("t1", "t2") if self.rows[row].given is None]
+            if not free:
+                notes.append(f"{path.name} was not taken: T1 and T2 are chosen already.")
+                continue
+            self.rows[free[0]].give(path)
+            notes.append(f"{path.name} was taken for the {free[0].upper()}; its name does not say.")
+        if notes:
+            self.notice.warn("\n".join(notes))
 
     def stop(self) -> None:
         """End every job of the dock."""
@@ -244,11 +257,11 @@ class Load(Dock):
         self.autosave.flush()  # so that the labels shown now can go when the scan comes
         self.run(self.bar.follow(job, text))
 
-    def _on_loaded(self, result: Result, study: Path | None, subject: StudySubject | None) -> None:
-        self._job.go_on(self._tell(show(self.session, result, study, subject)))
+    def _on_loaded(self, result: Result, study: Path | None) -> None:
+        self.show_steps(self._tell(show(self.session, result, study)))
 
     def _on_sample(self, result: Result) -> None:
-        self._job.go_on(self._tell(show_sample(self.session, result)))
+        self.show_steps(self._tell(show_sample(self.session, result)))
 
     def _tell(self, showing: Steps) -> Steps:
         """Show what was loaded, and say what it is."""
@@ -272,6 +285,10 @@ class Load(Dock):
         if name:
             self.folder = name
             self.open_study(Path(name))
+
+    def _on_listed(self) -> None:
+        self.session.open_study(self.subjects.study)
+        self.check()
 
     def _list(self) -> None:
         self.open_study(self.subjects.study)

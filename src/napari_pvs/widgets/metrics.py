@@ -108,7 +108,8 @@ class Metrics(Dock):
         agree = self.group("Agreement")
         agree.addRow(grid)
         self.missed, self.false = (
-            Table(_SPOTS, "Move to a row, and the viewer jumps there.") for _ in range(2)
+            Table(_SPOTS, "Move to a row, and the viewer jumps there.", lambda spot: spot.index)
+            for _ in range(2)
         )
         self.tabs = QTabWidget()
         for table in (self.missed, self.false):
@@ -142,7 +143,7 @@ class Metrics(Dock):
         session.scan_changed.connect(self._again)
         session.prediction_changed.connect(self._again)
         session.reference_changed.connect(self._on_reference)
-        session.study_changed.connect(self.check)
+        session.study_opened.connect(self.check)
         self._on_reference()
         self.update_numbers()
 

@@ -17,10 +17,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_pvs.widgets import collection
+from napari_pvs.widgets import closing, collection
 from napari_pvs.widgets.autosave import autosave_of
 from napari_pvs.widgets.layers import display_index
 from napari_pvs.widgets.session import Session, session_of, unwrapped
+from napari_pvs.widgets.turns import Steps
 from napari_pvs.widgets.worker import Job
 
 WIDTH = 320
@@ -43,6 +44,7 @@ class Dock(QWidget):
         super().__init__()
         self.session: Session = session_of(viewer)
         self.autosave = autosave_of(self.session)  # whichever dock is open, edits are kept
+        closing.guard(self.session, self.autosave)
         collection.hold(self, self.session.viewer.layers)
         self._job: Job | None = None
         bind_keys(self.session)
@@ -80,6 +82,10 @@ class Dock(QWidget):
         self._cancel()
         self._job = job
         return job.start()
+
+    def show_steps(self, steps: Steps) -> None:
+        """Show what the job has found, a piece in each turn; for a slot of its `finished`."""
+        self._job.go_on(steps)
 
     def stop(self) -> None:
         """End what the dock has started, because it goes."""

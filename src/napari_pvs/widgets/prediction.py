@@ -17,7 +17,7 @@ from napari_pvs.widgets import exchange
 from napari_pvs.widgets.layers import from_display, mask_layer, to_display
 from napari_pvs.widgets.service import likely
 from napari_pvs.widgets.shown import shown_subject
-from napari_pvs.widgets.turns import Steps, at_once
+from napari_pvs.widgets.turns import Steps
 
 
 @dataclass(eq=False)
@@ -124,7 +124,7 @@ def request_for(session: Any, config: SegmentConfig) -> dict[str, Any]:
     return request
 
 
-def show_result(session: Any, scan: Scan, config: SegmentConfig, result: Any) -> Prediction:
+def showing(session: Any, scan: Scan, config: SegmentConfig, result: Any) -> Steps:
     """Show what a ``segment`` request has found, as the session's newest prediction.
 
     Parameters
@@ -133,13 +133,11 @@ def show_result(session: Any, scan: Scan, config: SegmentConfig, result: Any) ->
         Of which scan of which viewer, and how it was made.
     result
         A `worker.Result`.
+
+    Returns
+    -------
+    The `Prediction`; None if the scan is gone.
     """
-    prediction: Prediction = at_once(showing(session, scan, config, result))
-    return prediction
-
-
-def showing(session: Any, scan: Scan, config: SegmentConfig, result: Any) -> Steps:
-    """Do what `show_result` does, in steps; return the prediction, None if the scan is gone."""
     answer = result.answer
     key, name = answer["weights_id"], answer["weights"]
     before = session.predictions.get(key)

@@ -11,6 +11,8 @@ from napari_pvs.widgets.worker import Job
 class JobBar(QWidget):
     """Text, bar and cancel button; seen only while a job runs.
 
+    Of several jobs the one that began last is shown, then the one before.
+
     Parameters
     ----------
     notice
@@ -20,7 +22,7 @@ class JobBar(QWidget):
     def __init__(self, notice: Notice) -> None:
         super().__init__()
         self._notice = notice
-        self._job: Job | None = None
+        self._jobs: dict[Job, str] = {}  # and what each is at
         self.text = Notice()
         self.bar = QProgressBar()
         self.bar.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
@@ -36,27 +38,43 @@ class JobBar(QWidget):
 
     def follow(self, job: Job, text: str) -> Job:
         """Show a job until it ends."""
-        self._job = job
         self._notice.clear()
-        self.text.say(text)
-        self.bar.setRange(0, 0)
-        job.said.connect(self.text.say)
-        job.progressed.connect(self._on_progress)
+        self._jobs[job] = text
+        job.said.connect(partial(self._on_said, job))
+        job.progressed.connect(partial(self._on_progress, job))
         job.failed.connect(self._notice.error)
         job.ended.connect(partial(self._on_end, job))
+        self._show()
         self.show()
         return job
 
-    def _on_progress(self, done: int, total: int) -> None:
-        self.bar.setRange(0, total)
-        self.bar.setValue(done)
+    @property
+    def _shown(self) -> Job | None:
+        return next(reversed(self._jobs), None)
+
+    def _show(self) -> None:
+        self.text.say(self._jobs[self._shown])
+        self.bar.setRange(0, 0)
+
+    def _on_said(self, job: Job, text: str) -> None:
+        self._jobs[job] = text
+        if job is self._shown:
+            self.text.say(text)
+
+    def _on_progress(self, job: Job, done: int, total: int) -> None:
+        if job is self._shown:
+            self.bar.setRange(0, total)
+            self.bar.setValue(done)
 
     def _on_end(self, job: Job) -> None:
-        if job is self._job:  # not one that another has replaced
-            self._job = None
+        shown = self._shown
+        self._jobs.pop(job, None)
+        if not self._jobs:
             self.hide()
+        elif job is shown:
+            self._show()
 
     def _on_cancel(self) -> None:
-        if self._job is not None:
-            self._job.cancel()
+        if self._shown is not None:
+            self._shown.cancel()
             self._notice.say("Cancelled.")

@@ -1,5 +1,6 @@
 """The review queue: single PVS in the order in which looking at them pays most."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,6 +8,7 @@ from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_pvs.inference.candidates import candidates
+from napari_pvs.inference.nearby import Point
 from napari_pvs.inference.review import Item, Queue, Review, Verdict
 from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets.autosave import Autosave
@@ -21,6 +23,8 @@ ZOOM = 12.0
 """Pixels of the canvas per mm when the viewer jumps to a PVS."""
 PAUSE_MS = 600
 """How long after a change of prediction or labels the queue is made anew."""
+EDIT_PAUSE_MS = 1200
+"""How long after an edit PVS that came with it are looked for."""
 _THRESHOLD, _MIN_VOLUME_MM3 = 0.5, 1.0  # where no prediction says otherwise
 
 
@@ -83,12 +87,29 @@ class QueuePanel(QWidget):
         self._soon.setInterval(0)
         self._soon.timeout.connect(self._look)
         session.labels_edited.connect(self._soon.start)
+        self._extend_later = QTimer(self, singleShot=True, interval=EDIT_PAUSE_MS)
+        self._extend_later.timeout.connect(self.extend)
+        session.labels_edited.connect(self._extend_later.start)
+        clicker.done.connect(self._on_click)
         autosave.reviewed.connect(self._on_review)
         self._on_change()
 
     def make(self) -> None:
         """Put the PVS in order, in a thread."""
         self._later.stop()
+        known = [decision.point for decision in self._review.decisions]
+        self._list(known, self._on_made)
+
+    def extend(self) -> None:
+        """Add the PVS that came into the labels since, however they came; what is there stays."""
+        self._extend_later.stop()
+        if self.queue is None or self._later.isActive():
+            return  # it will be made with them
+        known = [decision.point for decision in self._review.decisions]
+        known += [item.point for item in self.queue.items]
+        self._list(known, self._on_extended)
+
+    def _list(self, known: list[Point], then: Callable[[list[Item]], None]) -> None:
         layer, scan = self._session.labels, self._session.scan
         if layer is None or scan is None:
             return
@@ -97,13 +118,16 @@ class QueuePanel(QWidget):
         threshold = prediction.threshold if prediction else _THRESHOLD
         smallest = prediction.min_volume if prediction else _MIN_VOLUME_MM3
         mask = layer.data > 0
-        known = [decision.point for decision in self._review.decisions]
         self._turn += 1
         turn = self._turn
 
+        def take(items: list[Item]) -> None:
+            if turn == self._turn and self._session.labels is layer:
+                then(items)
+
         self._thread.submit(
             lambda: candidates(mask, score, threshold, scan.grid.voxel_volume, smallest, known),
-            lambda items: self._on_made(turn, items),
+            take,
         )
 
     def yes(self) -> None:
@@ -211,19 +235,33 @@ class QueuePanel(QWidget):
         else:
             self._later.start()
 
-    def _on_made(self, turn: int, items: list[Item]) -> None:
-        layer = self._session.labels
-        if turn != self._turn or layer is None:
-            return
-        self.queue = Queue(items, self._review, layer.data)
+    def _on_made(self, items: list[Item]) -> None:
+        self.queue = Queue(items, self._review, self._session.labels.data)
         shown = None if self.item is None else self.item.point
         self.item = next((item for item in items if item.point == shown), None)
         if self.item is None:
             self._mark()
         self._tell()
 
+    def _on_extended(self, items: list[Item]) -> None:
+        there = {item.point for item in self.queue.items}
+        new = [item for item in items if item.kind == "found" and item.point not in there]
+        if new:
+            self.queue.add(new, self._session.labels.data)
+            self._tell()
+
+    def _on_click(self, mode: str, point: Point) -> None:
+        """Take what a click adds for accepted: it was looked at."""
+        if mode == "add" and self.queue is not None:
+            self.queue.accept(point, self._autosave.rater, datetime.now(UTC))
+            self._review = self.queue.review
+            self._keep()
+
     def _on_review(self, review: Review) -> None:
-        self._review = self._turned(review, display_index)
+        # what could not be written is in memory alone
+        found = (*self._turned(review, display_index).decisions, *self._review.decisions)
+        last = {one.point: one for one in sorted(found, key=lambda one: one.time)}
+        self._review = Review(decisions=tuple(last.values()))
         if self._session.labels is not None:
             self._later.start()
 

@@ -12,10 +12,11 @@ from napari_pvs.widgets import exchange
 from napari_pvs.widgets.background import Background
 from napari_pvs.widgets.layers import from_display
 from napari_pvs.widgets.parts import PREDICTIONS_KEY, Button, Notice
-from napari_pvs.widgets.prediction import Prediction, request_for, show_result
+from napari_pvs.widgets.prediction import Prediction, request_for, showing
 from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.run_watch import RunWatch
 from napari_pvs.widgets.train_job import TrainJob
+from napari_pvs.widgets.turns import Steps
 from napari_pvs.widgets.worker import Result, store
 
 
@@ -122,12 +123,18 @@ class Offer(QWidget):
     def _on_done(
         self, scan: Scan, config: SegmentConfig, before: Prediction | None, result: Result
     ) -> None:
+        if scan is self._dock.session.scan:  # no other one was loaded meanwhile
+            self._dock.show_steps(self._show(scan, config, before, result))
+
+    def _show(
+        self, scan: Scan, config: SegmentConfig, before: Prediction | None, result: Result
+    ) -> Steps:
         session, notice, answer = self._dock.session, self._dock.notice, result.answer
-        if scan is not session.scan:
-            return  # another one was loaded meanwhile
         if answer.get("dsc") is not None:
             self._reached[answer["weights_id"]] = answer["dsc"]
-        prediction = show_result(session, scan, config, result)
+        prediction = yield from showing(session, scan, config, result)
+        if prediction is None:
+            return
         if answer["notes"]:
             notice.warn("\n".join(answer["notes"]))
         elif before is not None and "changes" in answer:

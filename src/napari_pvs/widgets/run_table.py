@@ -56,7 +56,7 @@ class RunTable(QWidget):
         """Read all runs of the study."""
         rows: list[dict[str, Any]] = []
         self._header = []
-        job = TrainJob({"verb": "histories", "study": str(self._dock.session.study)}, self._dock)
+        job = TrainJob({"verb": "histories", "study": str(self._dock.session.opened)}, self._dock)
 
         def on_done(result: Result) -> None:
             self._header = result.answer["header"]
@@ -76,8 +76,8 @@ class RunTable(QWidget):
     def check(self) -> None:
         """Enable what can be done now."""
         reason = "something is being measured." if self._dock.busy else None
-        if self._dock.session.study is None:
-            reason = "open a study and load a subject of it (the Load dock)."
+        if self._dock.session.opened is None:
+            reason = "open a study first (the Load dock)."
         self.compare.allow_if(reason)
         some = None if self._header and self.table.rows else "compare runs first."
         self.tsv.allow_if(some)

@@ -52,6 +52,7 @@ class RunWatch(QObject):
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.look)
+        self._stopped = False
         self._forget(None)
 
     def follow(self, run: Path | None) -> None:
@@ -64,7 +65,8 @@ class RunWatch(QObject):
             self.look()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Look no more, for good."""
+        self._stopped = True
         self._timer.stop()
 
     @property
@@ -97,7 +99,7 @@ class RunWatch(QObject):
         self.starting = alive and not behind and self._is_starting()
         self.log = self._read_log()
         interval = _BEHIND_MS if behind else _LIVE_MS if alive else _STILL_MS
-        self._timer.start(interval)
+        self._look_in(interval)
         if events or was != alive or self.starting or not self._shown:
             self._shown = True
             self.changed.emit()
@@ -114,7 +116,11 @@ class RunWatch(QObject):
     def hurry(self) -> None:
         """Look soon: something was told to the run."""
         if self.run is not None:
-            self._timer.start(_LIVE_MS)
+            self._look_in(_LIVE_MS)
+
+    def _look_in(self, milliseconds: int) -> None:
+        if not self._stopped:
+            self._timer.start(milliseconds)
 
     def _forget(self, run: Path | None) -> None:
         self.run = run

@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_pvs.errors import InputError
 from napari_pvs.scans.scan import Scan
-from napari_pvs.widgets.layers import KEY, LayerData, Limits, grid_layer, scan_layers
+from napari_pvs.widgets.contrast import Limits
+from napari_pvs.widgets.layers import KEY, LayerData, grid_layer, scan_layers
 
 FEATURES = ("id", "region", "length_mm", "diameter_mm", "volume_mm3")
 """What is shown of a PVS of the synthetic subject."""
@@ -16,10 +18,43 @@ def synthetic_subject() -> list[LayerData]:
     """Make the first subject of the default synthetic cohort: T1, T2 and its PVS as labels.
 
     Each PVS is a label of its own; pointing at one shows its region, length and diameter. Takes
-    some ten seconds.
+    some seconds, in which the viewer goes on.
+
+    Raises
+    ------
+    InputError
+        It could not be made, for want of room in the folder of temporary files.
     """
-    scan, instances, table = make_subject()
-    return sample_layers(scan, instances, {n: [row[n] for row in table] for n in FEATURES})
+    from napari.utils import progress
+    from qtpy.QtCore import QCoreApplication, QEventLoop
+
+    from napari_pvs.widgets.worker import Job
+
+    loop = QEventLoop()
+    job = Job({"verb": "sample"}, QCoreApplication.instance())
+    found: list[Any] = []
+    job.finished.connect(found.append)
+    job.failed.connect(lambda text: found.append(InputError(text)))
+    job.ended.connect(loop.quit)
+    with progress(total=0, desc="Making a synthetic subject"):
+        job.start()
+        loop.exec()  # napari wants the layers when this returns
+    if not found:
+        return []  # napari was closed meanwhile
+    if isinstance(found[0], InputError):
+        raise found[0]
+    return result_layers(found[0])
+
+
+def result_layers(result: Any) -> list[LayerData]:
+    """Make the layers of what the service's ``sample`` has left, a `worker.Result`."""
+    from napari_pvs.widgets import exchange
+    from napari_pvs.widgets.worker import load_stored
+
+    scan = load_stored(result)
+    limits = exchange.load_limits(result.path)
+    instances = exchange.load_array(result.path, "reference")
+    return sample_layers(scan, instances, result.answer["features"], limits)
 
 
 def make_subject() -> tuple[Scan, NDArray[np.int32], list[dict[str, Any]]]:

@@ -125,7 +125,8 @@ class Segment(Dock):
         prediction = self.session.prediction
         if prediction is not None:
             prediction.cut(self.threshold.value(), self.min_volume.value())
-            prediction.layer.visible = True
+            for other in self.session.predictions.values():
+                other.layer.visible = other is prediction
             self._show_numbers(prediction)
             self.session.prediction_changed.emit()
 
@@ -155,7 +156,7 @@ class Segment(Dock):
 
     def _on_done(self, scan: Scan, config: SegmentConfig, result: Result) -> None:
         if scan is self.session.scan:  # no other one was loaded meanwhile
-            self._job.go_on(self._show(scan, config, result))
+            self.show_steps(self._show(scan, config, result))
 
     def _show(self, scan: Scan, config: SegmentConfig, result: Result) -> Steps:
         if (yield from showing(self.session, scan, config, result)) is None:

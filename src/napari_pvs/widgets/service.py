@@ -35,12 +35,16 @@ def load(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
     """Load the scan of ``t1``, ``t2`` and ``brain``, and label files on its grid.
 
     Each image is a path, or is among the ``stored``: volumes in the folder. ``labels`` are paths
-    by name; one that cannot be used is left out, and the answer's notes say why.
+    by name; one that cannot be used is left out, and the answer's notes say why. Instead of all
+    that, a ``subject`` of a ``study``: it is looked at now, and told in the answer.
     """
     from napari_pvs.scans.nifti import read_labels, read_volume
     from napari_pvs.scans.scan import Scan
 
     say("phase", text="Reading …")
+    of_study = {}
+    if "study" in request:
+        request, of_study = _of_study(Path(request["study"]), request["subject"])
     volumes = []
     for name, read in (("t1", read_volume), ("t2", read_volume), ("brain", read_labels)):
         given = request.get(name)
@@ -58,7 +62,7 @@ def load(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
             exchange.save_array(folder, name, on_grid(Path(path), scan))
         except InputError as error:
             notes.append(str(error))
-    return {"notes": notes}
+    return {"notes": notes, **of_study}
 
 
 def mask(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
@@ -242,6 +246,25 @@ def answer(folder: Path, do: Callable[[dict[str, Any], Say], None]) -> int:
         say("error", text=f"{where} cannot be used ({error.strerror}); make room or allow access.")
         return 2
     return 0
+
+
+def _of_study(study: Path, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the files of a subject for `load`, and what the answer tells of it."""
+    from pydantic import TypeAdapter
+
+    from napari_pvs.study.bids import StudySubject, label_of, subject
+
+    found = subject(study, name)
+    label, weights_id = label_of(study, found)
+    role = "reference" if found.state == "reference" else "labels"
+    files = {"t1": found.t1, "t2": found.t2, "brain": found.brain}
+    return (
+        {**files, "labels": {} if label is None else {role: label}},
+        {
+            "subject": TypeAdapter(StudySubject).dump_python(found, mode="json"),
+            "weights_id": weights_id,
+        },
+    )
 
 
 def _keep(result: Any, study: Path, name: str) -> None:

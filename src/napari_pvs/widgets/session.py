@@ -10,25 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from napari.layers import Image, Labels, Layer
+from napari.layers import Image, Labels
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
+from napari_pvs.errors import InputError
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.bids import StudySubject
-from napari_pvs.widgets import collection
+from napari_pvs.widgets import adoption
 from napari_pvs.widgets.canvas import make_current
-from napari_pvs.widgets.edits import Edits
+from napari_pvs.widgets.edits import Edits, Known
 from napari_pvs.widgets.kept import EDITED, UNCHANGED, Kept
-from napari_pvs.widgets.layers import KEY, from_display, layer_array, mask_layer, role_of
+from napari_pvs.widgets.layers import (
+    layer_array,
+    made_by,
+    mask_layer,
+    require_grid,
+)
 from napari_pvs.widgets.prediction import Prediction
-
-LINKED = (
-    "affine", "depiction", "interpolation2d", "interpolation3d", "rotate", "scale", "shear",
-    "translate",
-)  # fmt: skip
-"""What T1 and T2 have in common: their place, and how voxels are drawn. Each has its own contrast,
-opacity and visibility."""
 
 _sessions: "weakref.WeakKeyDictionary[Any, Session]" = weakref.WeakKeyDictionary()
 
@@ -70,6 +69,8 @@ class Session(QObject):
         The Labels layer that metrics compare with.
     study, subject
         The BIDS folder and the subject of it that is shown; None outside a study.
+    opened
+        The study that was opened last: `study`, or one of which no subject is shown yet.
     weights
         File of the weights that made the newest prediction, also of the scan before; None for the
         starter's.
@@ -90,6 +91,8 @@ class Session(QObject):
     """Another reference layer, or none."""
     study_changed = Signal()
     """Another study or subject."""
+    study_opened = Signal()
+    """Another study was opened."""
     study_written = Signal()
     """A subject's files changed; whoever wrote them sends it."""
 
@@ -104,14 +107,16 @@ class Session(QObject):
         self.reference: Labels | None = None
         self.study: Path | None = None
         self.subject: StudySubject | None = None
+        self.opened: Path | None = None
         self.weights: Path | None = None
         self._kept: weakref.WeakKeyDictionary[Labels, Kept] = weakref.WeakKeyDictionary()
         self._edits: Edits | None = None
+        self._set_by_user: weakref.WeakKeyDictionary[Labels, Known] = weakref.WeakKeyDictionary()
         viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removing.connect(partial(make_current, self._viewer))
         viewer.layers.events.removed.connect(self._on_removed)
         for layer in viewer.layers:
-            self.adopt(layer)
+            adoption.adopt(self, layer)
 
     @property
     def viewer(self) -> Any:
@@ -137,6 +142,11 @@ class Session(QObject):
         if layer is self.labels:
             self.kept_changed.emit()
 
+    def forget(self, layer: Labels) -> None:
+        """Know nothing of a layer that is filled with another subject's labels."""
+        self._kept.pop(layer, None)
+        self._set_by_user.pop(layer, None)
+
     def set_scan(self, scan: Scan | None) -> None:
         """Work on another scan; nothing known of the old one is kept, its layers stay."""
         self.scan, self.t1, self.t2 = scan, None, None
@@ -148,27 +158,23 @@ class Session(QObject):
             self.prediction_changed.emit()
         self.scan_changed.emit()
 
-    def adopt(self, layer: Layer) -> None:
-        """Take a layer that says what it is: a scan opened as sample data, a duplicate not."""
-        role = role_of(layer)
-        scan = layer.metadata.get(KEY, {}).get("scan")
-        if role in ("T1", "T2") and scan is not None:
-            if scan is not self.scan:
-                self.set_scan(scan)
-            slot = role.lower()
-            if getattr(self, slot) is None:
-                setattr(self, slot, layer)
-                self._link()
-                self.scan_changed.emit()
-        elif role == "reference" and self.reference is None and self._fits(layer):
-            self.set_reference(layer)
-        elif role == "labels" and self.labels is None and self._fits(layer):
-            self.set_labels(layer)
-
     def set_study(self, study: Path | None, subject: StudySubject | None) -> None:
         """Tell which study is open and which of its subjects is shown."""
         self.study, self.subject = study, subject
         self.study_changed.emit()
+        if study is not None:
+            self.open_study(study)
+
+    def open_study(self, study: Path) -> None:
+        """Tell which study is worked on; what is shown may still be of another."""
+        if study != self.opened:
+            self.opened = study
+            self.study_opened.emit()
+
+    def unsaved(self) -> list[Labels]:
+        """Return the labels of which edits are in the viewer alone."""
+        there = self.viewer.layers
+        return [one for one, kept in self._kept.items() if kept == EDITED and one in there]
 
     def add_prediction(self, prediction: Prediction) -> None:
         """Keep a prediction as the newest; its layer must be in the viewer."""
@@ -183,18 +189,24 @@ class Session(QObject):
         Raises
         ------
         InputError
-            The layer does not lie on the scan's voxels.
+            The layer does not lie on the scan's voxels, or it is a prediction's.
         """
         layer = unwrapped(layer)
         if layer is self.labels:
             return
-        if layer is not None:
-            self._check(layer)
+        if any(one.layer is layer for one in self.predictions.values()):
+            raise InputError(
+                f"the layer {layer.name!r} is a prediction, made anew by each move of a slider; "
+                "copy it into your labels by From prediction."
+            )
+        if layer is not None and self.scan is not None:
+            require_grid(layer, self.scan)
         if self._edits is not None:
-            self._edits.close()
+            self._set_by_user[self.labels] = self._edits.close()
         self.labels, self._edits = layer, None
         if layer is not None:
-            self._edits = Edits(layer, self)
+            known = self._set_by_user.get(layer)
+            self._edits = Edits(layer, self, by_user=made_by(layer) is None, known=known)
             self._edits.edited.connect(self._on_edit)
         self.labels_changed.emit()
 
@@ -209,8 +221,8 @@ class Session(QObject):
         layer = unwrapped(layer)
         if layer is self.reference:
             return
-        if layer is not None:
-            self._check(layer)
+        if layer is not None and self.scan is not None:
+            require_grid(layer, self.scan)
         self.reference = layer
         self.reference_changed.emit()
 
@@ -257,41 +269,11 @@ class Session(QObject):
             raise RuntimeError("the session has no scan")
         return self.scan
 
-    def _check(self, layer: Labels) -> None:
-        if self.scan is not None:
-            layer_array(layer.data, self.scan, layer.name)
-
     def _on_inserted(self, event: Any) -> None:
-        self.adopt(event.value)
-
-    def _link(self) -> None:
-        """Let what is done to the place of T1 be done to T2; napari unlinks what is deleted."""
-        layers = self.viewer.layers
-        if self.t1 in layers and self.t2 in layers:
-            layers.link_layers([self.t1, self.t2], LINKED)
-
-    def _fits(self, layer: Layer) -> bool:
-        return self.scan is not None and from_display(layer.data).shape == self.scan.grid.shape
+        adoption.adopt(self, event.value)
 
     def _on_removed(self, event: Any) -> None:
-        layer = event.value
-        collection.let_go(layer)
-        if layer is self.labels:
-            self.set_labels(None)
-        if layer is self.reference:
-            self.set_reference(None)
-        gone = [key for key, one in self.predictions.items() if one.layer is layer]
-        for key in gone:
-            del self.predictions[key]
-        if gone:
-            self.prediction_changed.emit()
-        if layer is self.t1 or layer is self.t2:
-            self.t1 = None if layer is self.t1 else self.t1
-            self.t2 = None if layer is self.t2 else self.t2
-            if self.t1 is None and self.t2 is None:
-                self.set_scan(None)
-            else:
-                self.scan_changed.emit()
+        adoption.let_go(self, event.value)
 
     def _on_edit(self) -> None:
         self.set_kept(self.labels, EDITED)

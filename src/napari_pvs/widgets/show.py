@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from napari.layers import Image, Labels
 from napari.utils.colormaps import DirectLabelColormap
+from pydantic import TypeAdapter
 
 from napari_pvs.study.bids import StudySubject
 from napari_pvs.widgets import exchange
-from napari_pvs.widgets.kept import UNCHANGED
+from napari_pvs.widgets.adoption import adopt
 from napari_pvs.widgets.layers import KEY, LayerData, mask_layer, role_of, scan_layers
-from napari_pvs.widgets.sample import sample_layers
+from napari_pvs.widgets.sample import result_layers
 from napari_pvs.widgets.session import Session
 from napari_pvs.widgets.turns import Steps
 from napari_pvs.widgets.worker import Result, load_stored
@@ -26,12 +27,7 @@ from napari_pvs.widgets.worker import Result, load_stored
 _NAMES = {"labels": "PVS labels", "reference": "reference PVS"}
 
 
-def show(
-    session: Session,
-    result: Result,
-    study: Path | None = None,
-    subject: StudySubject | None = None,
-) -> Steps:
+def show(session: Session, result: Result, study: Path | None = None) -> Steps:
     """Show a scan and its label; the layers of the scan before go.
 
     Parameters
@@ -40,8 +36,8 @@ def show(
         Of the viewer.
     result
         Of the service's ``load``.
-    study, subject
-        Where the scan is from.
+    study
+        Where the scan is from; the answer has the subject.
 
     Returns
     -------
@@ -51,18 +47,19 @@ def show(
     layers = scan_layers(scan, exchange.load_limits(result.path))
     for role, name in _NAMES.items():
         if (result.path / f"{role}.npy").is_file():
-            layers.append(mask_layer(exchange.load_array(result.path, role), scan, name, role))
+            layer = mask_layer(exchange.load_array(result.path, role), scan, name, role)
+            layer[1]["metadata"][KEY]["weights_id"] = result.answer.get("weights_id")
+            layers.append(layer)
+    subject = None
+    if study is not None:
+        subject = TypeAdapter(StudySubject).validate_python(result.answer["subject"])
     kept = yield from _replace(session, layers, study, subject)
     return [*result.answer["notes"], *kept]
 
 
 def show_sample(session: Session, result: Result) -> Steps:
     """Show the synthetic subject of the service's ``sample``, as `show`."""
-    scan = load_stored(result)
-    limits = exchange.load_limits(result.path)
-    instances = exchange.load_array(result.path, "reference")
-    layers = sample_layers(scan, instances, result.answer["features"], limits)
-    return (yield from _replace(session, layers, None, None))
+    return (yield from _replace(session, result_layers(result), None, None))
 
 
 def _replace(
@@ -115,10 +112,10 @@ def _exchange(
         if layer is not None and layer in viewer.layers:
             _refill(layer, data, meta)
             if isinstance(layer, Labels):
-                session.set_kept(layer, UNCHANGED)
+                session.forget(layer)
                 yield
                 layer.visible = True
-            session.adopt(layer)
+            adopt(session, layer)
         else:
             hidden = kind == "image" and layers[at + 1 :] and layers[at + 1][2] == "image"
             layer = (Image if kind == "image" else Labels)(data, visible=not hidden, **meta)

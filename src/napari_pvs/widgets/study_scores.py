@@ -37,7 +37,8 @@ class StudyScores(QWidget):
         tip = "Compare the newest prediction of each subject with its label."
         self.score = Button("Score the study", tip, self.run)
         self.export = Button("Export TSV…", "All measures of all subjects.", self._save)
-        self.table = Table(_COLUMNS, "The newest prediction of each subject against its label.")
+        tip = "The newest prediction of each subject against its label."
+        self.table = Table(_COLUMNS, tip, lambda row: row["subject"])
         row = QHBoxLayout()
         row.addWidget(self.score)
         row.addWidget(self.export)
@@ -51,7 +52,7 @@ class StudyScores(QWidget):
         rows: list[dict[str, Any]] = []
         self._tsv = ""
         self.table.set_rows(rows)
-        job = Job({"verb": "scores", "study": str(self._dock.session.study)}, self._dock)
+        job = Job({"verb": "scores", "study": str(self._dock.session.opened)}, self._dock)
 
         def on_row(row: dict[str, Any]) -> None:
             rows.append(row)
@@ -74,8 +75,8 @@ class StudyScores(QWidget):
     def check(self) -> None:
         """Enable what can be done now."""
         reason = "it is being measured." if self._dock.busy else None
-        if self._dock.session.study is None:
-            reason = "open a study and load a subject of it (the Load dock)."
+        if self._dock.session.opened is None:
+            reason = "open a study first (the Load dock)."
         self.score.allow_if(reason)
         self.export.allow_if(None if self._tsv else "score the study first.")
 

@@ -8,8 +8,7 @@ from pydantic import TypeAdapter
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QLineEdit, QVBoxLayout, QWidget
 
-from napari_pvs.study.bids import StudySubject
-from napari_pvs.study.labels import LabelStore
+from napari_pvs.study.bids import StudySubject, label_of
 from napari_pvs.widgets.parts import Notice
 from napari_pvs.widgets.tables import Column, Table
 from napari_pvs.widgets.worker import Job, Result
@@ -61,7 +60,8 @@ class Subjects(QWidget):
         self.search.setToolTip("Show only subjects whose name or state holds this text.")
         self.search.setAcceptDrops(False)  # files go to the dock
         self.search.setClearButtonEnabled(True)
-        self.table = Table(COLUMNS, "Enter or a double click loads a subject.")
+        tip = "Enter or a double click loads a subject."
+        self.table = Table(COLUMNS, tip, lambda row: row.subject.name)
         self.table.setMinimumHeight(170)
         self.search.textChanged.connect(self.table.filter)
         self.table.chosen.connect(lambda row: self.opened.emit(row.subject))
@@ -119,7 +119,7 @@ class Subjects(QWidget):
         self._count([row for row in rows if row.count is None])
 
     def _count(self, rows: list[Row]) -> None:
-        found = {row: label_of(self.study, row.subject) for row in rows}
+        found = {row: label_of(self.study, row.subject)[0] for row in rows}
         by_name = {row.subject.name: row for row, path in found.items() if path is not None}
         if not by_name:
             return
@@ -136,14 +136,6 @@ class Subjects(QWidget):
 
         job.row.connect(on_row)
         self._jobs = [job.start()]
-
-
-def label_of(study: Path, subject: StudySubject) -> Path | None:
-    """Path of a subject's label or, before there is one, of its prediction."""
-    pending = subject.pending
-    if subject.label is None and pending is not None and pending.origin == "predicted":
-        return LabelStore(study, subject.name).path(pending)
-    return subject.label
 
 
 def _label(subject: StudySubject) -> tuple[str, int | None, int | None, int | None]:

@@ -5,7 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt, Signal
+from qtpy.QtCore import (
+    QAbstractTableModel,
+    QModelIndex,
+    QSignalBlocker,
+    QSortFilterProxyModel,
+    Qt,
+    Signal,
+)
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 _Role = Qt.ItemDataRole
@@ -98,15 +105,24 @@ class Table(QTableView):
         The first takes the room that the others leave.
     tip
         What a table is for, and what Enter and a double click do.
+    key
+        Tells by which a row is known again when others are set; where it is gone, the row above its
+        place is selected, so that the arrow key leads to the next.
     """
 
     selected = Signal(object)
-    """The row that was moved to, by mouse or arrow keys."""
+    """The row that was moved to, by mouse or arrow keys, or clicked again."""
     chosen = Signal(object)
     """The row on which Enter was pressed, or that was double-clicked."""
 
-    def __init__(self, columns: Sequence[Column], tip: str = "") -> None:
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        tip: str = "",
+        key: Callable[[Any], Any] | None = None,
+    ) -> None:
         super().__init__()
+        self._key = key
         self.model_ = Rows(columns)
         self._sorted = QSortFilterProxyModel(self)
         self._sorted.setSourceModel(self.model_)
@@ -141,8 +157,18 @@ class Table(QTableView):
         return self.model_.rows
 
     def set_rows(self, rows: Sequence[Any]) -> None:
-        """Show other rows."""
+        """Show other rows; what was selected stays so, without a signal."""
+        current, at = self.current(), self.currentIndex().row()
         self.model_.set_rows(rows)
+        if current is None or self._key is None:
+            return
+        found = [i for i, row in enumerate(rows) if self._key(row) == self._key(current)]
+        last = self._sorted.rowCount() - 1
+        index = self._sorted.index(min(at - 1, last), 0)
+        if found:
+            index = self._sorted.mapFromSource(self.model_.index(found[0], 0))
+        with QSignalBlocker(self):
+            self.setCurrentIndex(index)
 
     def refresh(self, row: Any) -> None:
         """Show a row anew whose values have changed."""
@@ -171,6 +197,14 @@ class Table(QTableView):
             self.chosen.emit(self.current())
         else:
             super().keyPressEvent(event)
+
+    def mousePressEvent(self, event: Any) -> None:
+        """Move to the row that is selected again, too."""
+        index = self.indexAt(event.position().toPoint())
+        again = index.isValid() and index.row() == self.currentIndex().row()
+        super().mousePressEvent(event)
+        if again:
+            self.selected.emit(self._row(index))
 
     def mouseDoubleClickEvent(self, event: Any) -> None:
         """Choose a row by a double click."""

@@ -41,6 +41,7 @@ class Train(Dock):
         super().__init__(napari_viewer)
         self.study: Path | None = None
         self._planning: TrainJob | None = None
+        self._stopped = False
         self._refused: str | None = None
         self.notice = Notice()
         self.bar = JobBar(self.notice)
@@ -84,8 +85,8 @@ class Train(Dock):
         self.form.changed.connect(self._on_form)
         self.view.watch.changed.connect(self.check)
         self.view.watch.ended.connect(self._on_run_end)
-        self.view.resumed.connect(lambda: self.new.open(False))
-        self.session.study_changed.connect(self._on_study)
+        self.view.resumed.connect(self._on_resumed)
+        self.session.study_opened.connect(self._on_study)
         self.session.study_written.connect(self._ask_plan)
         self._on_study()
         if self.study is None:
@@ -140,7 +141,7 @@ class Train(Dock):
         """Ask a process what the run would use, and what it would cost."""
         self._soon.stop()
         self._stop_planning()
-        if self.study is None or self.view.live:
+        if self.study is None or self.view.live or self._stopped:
             return
         try:
             config = self.config()
@@ -170,6 +171,7 @@ class Train(Dock):
     def stop(self) -> None:
         """End what the dock has started, but for the training run."""
         super().stop()
+        self._stopped = True
         self._soon.stop()
         self._stop_planning()
         self.view.stop()
@@ -189,7 +191,7 @@ class Train(Dock):
         self.check()
 
     def _ask_plan(self) -> None:
-        if self.study is not None and not self.view.live:
+        if self.study is not None and not self.view.live and not self._stopped:
             self._soon.start()
 
     def _stop_planning(self) -> None:
@@ -236,7 +238,7 @@ class Train(Dock):
             self.form.fields["weights"].offer(run / BEST, f"best of {run.name}")
 
     def _on_study(self) -> None:
-        study = self.session.study
+        study = self.session.opened
         if study is not None and study.absolute() != self.study:
             self.open_study(study)
 
@@ -245,6 +247,10 @@ class Train(Dock):
         remembered = str(QSettings("napari-pvs", "napari-pvs").value(_REMEMBERED, "") or "")
         if remembered and Path(remembered).is_dir():
             self.open_study(Path(remembered))
+
+    def _on_resumed(self) -> None:
+        self._remember()
+        self.new.open(False)
 
     def _remember(self) -> None:
         QSettings("napari-pvs", "napari-pvs").setValue(_REMEMBERED, str(self.study))

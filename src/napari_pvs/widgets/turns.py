@@ -52,21 +52,3 @@ class Turns(QObject):
             if not more and self._steps is not None:
                 self.stop()
                 self.ended.emit()
-
-
-def at_once(steps: Steps) -> Any:
-    """Do all pieces now, and return what they return.
-
-    Examples
-    --------
-    >>> def work():
-    ...     yield
-    ...     return 3
-    >>> at_once(work())
-    3
-    """
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value

@@ -81,13 +81,13 @@ class WeightsList(QComboBox):
         self._timer = QTimer(self)
         self._timer.setInterval(_LOOK_MS)
         self._timer.timeout.connect(self.look)
-        session.study_changed.connect(self.look)
+        session.study_opened.connect(self.look)
         session.study_written.connect(self.look)
         self.look()
 
     def look(self) -> None:
         """Look for weights in the background."""
-        study = self._session.study
+        study = self._session.opened
         if study is None:
             self._show([])
         elif not self._asked:
@@ -109,7 +109,7 @@ class WeightsList(QComboBox):
 
     def _on_found(self, study: Path, known: list[Known]) -> None:
         self._asked = False
-        if study == self._session.study:
+        if study == self._session.opened:
             self._show(known)
         else:
             self.look()
