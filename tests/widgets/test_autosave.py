@@ -16,6 +16,7 @@ import pytest
 
 pytest.importorskip("napari")
 
+from napari_pvs.errors import InputError
 from napari_pvs.scans.scan import load_scan
 from napari_pvs.study.bids import subjects
 from napari_pvs.study.labels import LabelStore
@@ -272,6 +273,25 @@ def test_an_export_that_fails_says_so_and_loses_nothing(saving, qtbot, tubes, tm
     assert "Nothing is lost" in told_of(told, "error")[0]
     assert session.kept.state == "edited"
     qtbot.waitUntil(lambda: bool(told_of(told, "info")), timeout=LONG)  # the draft
+
+
+def test_an_export_is_told_though_older_drafts_could_not_be_settled(
+    saving, qtbot, tubes, tmp_path, monkeypatch
+):
+    session, autosave, told, _ = saving()
+    session.new_labels()
+    edit(session, tubes["sure"])
+    qtbot.waitUntil(lambda: session.kept.state == "draft", timeout=LONG)
+    monkeypatch.setattr(LabelStore, "save", _full)
+    path = tmp_path / "mine.nii.gz"
+    autosave.export(path)
+    qtbot.waitUntil(lambda: session.kept.state == "saved", timeout=LONG)
+    assert told[-1] == ("info", f"Saved {path}.")
+    assert np.asarray(nib.load(path).dataobj).any()
+
+
+def _full(*_, **__):
+    raise InputError("the disk is full")
 
 
 def test_a_full_disk_is_told_and_tried_again(saving, qtbot, tubes, own_folders, pvs_scan):

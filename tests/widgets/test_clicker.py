@@ -182,6 +182,20 @@ def test_a_click_that_waits_is_carried_out_when_a_prediction_comes(
     assert clicker._waiting == {}
 
 
+def test_a_click_that_waits_is_not_carried_out_on_other_labels(open_scan, parent, qtbot):
+    session = open_scan()
+    session.new_labels()
+    clicker = Clicker(session, parent)
+    failed = []
+    clicker.failed.connect(failed.append)
+    clicker.click("add", there(session, (16, 18, 10)))
+    with qtbot.waitSignal(clicker._pass.answered, timeout=LONG):
+        session.set_labels(None)
+        session.new_labels(name="others")
+    assert failed == ["A click that waited was left off: its labels went."]
+    assert not session.labels.data.any()
+
+
 def test_a_network_that_cannot_be_run_is_explained_and_done_without(
     open_scan, parent, qtbot, monkeypatch, tmp_path, tubes
 ):

@@ -7,10 +7,11 @@ pytest.importorskip("napari")
 
 from qtpy.QtWidgets import QWidget
 
+from napari_pvs.errors import InputError
 from napari_pvs.widgets import queue as module
 from napari_pvs.widgets.autosave import autosave_of
 from napari_pvs.widgets.clicker import Clicker
-from napari_pvs.widgets.layers import from_display, grid_index, role_of
+from napari_pvs.widgets.layers import display_index, from_display, grid_index, role_of
 from napari_pvs.widgets.queue import QueuePanel
 from napari_pvs.widgets.recovery import Place
 
@@ -104,6 +105,71 @@ def test_undoing_a_rejection_brings_the_item_back(reviewing, qtbot, tubes):
     # and what the eraser takes away is decided
     session.labels.data_setitem(tuple(np.array([i]) for i in item.point), 0)
     qtbot.waitUntil(lambda: panel.left.text() == "3 of 4 left", timeout=LONG)
+
+
+def test_what_comes_into_the_labels_comes_into_the_queue(
+    open_scan, predict, panel_of, qtbot, tubes, monkeypatch
+):
+    monkeypatch.setattr(module, "EDIT_PAUSE_MS", 10)
+    session = open_scan()
+    session.new_labels()
+    panel = panel_of(session)
+    assert panel.left.text() == "Nothing to review."
+    one = predict(session)  # copies the mask into the labels that are there
+    qtbot.waitUntil(lambda: panel.left.text() == "4 of 4 left", timeout=LONG)
+    panel.move_on()
+    item, before = panel.item, list(panel.queue.items)
+    # a stroke far from all others
+    session.labels.paint(display_index((12, 12, 20), session.scan), 1)
+    qtbot.waitUntil(lambda: len(panel.queue.items) == 5, timeout=LONG)
+    assert panel.left.text() == "5 of 5 left"
+    assert panel.item is item
+    assert [old for old in panel.queue.items if old in before] == before
+    # and what is erased is decided
+    session.labels.undo()
+    qtbot.waitUntil(lambda: panel.left.text() == "4 of 5 left", timeout=LONG)
+    assert one is session.prediction
+
+
+def test_what_a_click_adds_was_looked_at(open_scan, predict, panel_of, qtbot, tubes, monkeypatch):
+    monkeypatch.setattr(module, "EDIT_PAUSE_MS", 10)
+    session = open_scan()
+    labels = np.zeros(session.scan.grid.shape, bool)
+    labels[tubes["sure"]] = True
+    session.new_labels(labels)
+    predict(session, labels=False)
+    panel = panel_of(session)
+    qtbot.waitUntil(lambda: bool(panel.queue.items), timeout=LONG)
+    count = len(panel.queue.items)
+    left = len(panel.queue.pending)
+    panel._clicker.click("add", display_index((15, 6, 8), session.scan))
+    assert session.labels.data[display_index((15, 6, 8), session.scan)]
+    qtbot.waitUntil(lambda: len(panel.queue.items) == count + 1, timeout=LONG)
+    assert len(panel.queue.pending) == left
+    place = Place(session.scan)
+    qtbot.waitUntil(lambda: len(place.review().decisions) == 1, timeout=LONG)
+
+
+def test_decisions_that_could_not_be_written_are_not_replaced_by_older_ones(
+    reviewing, qtbot, monkeypatch
+):
+    session, panel = reviewing
+    panel.move_on()
+    panel.yes()
+    place = Place(session.scan)
+    qtbot.waitUntil(lambda: len(place.review().decisions) == 1, timeout=LONG)
+    monkeypatch.setattr(Place, "save_review", _refuse)
+    panel.yes()
+    assert len(panel._review.decisions) == 2
+    with qtbot.waitSignal(panel._autosave.reviewed, timeout=LONG):
+        panel._autosave.look()  # as each dock does when it opens
+    assert len(panel._review.decisions) == 2
+    qtbot.waitUntil(lambda: not panel._later.isActive(), timeout=LONG)
+    qtbot.waitUntil(lambda: panel.left.text() == "2 of 4 left", timeout=LONG)
+
+
+def _refuse(*_):
+    raise InputError("the disk is full")
 
 
 def test_next_goes_round(reviewing):

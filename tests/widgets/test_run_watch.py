@@ -95,6 +95,14 @@ def test_a_long_past_is_read_in_parts(run, watch, qtbot, monkeypatch):
     qtbot.waitUntil(lambda: len(watch.course.steps) == 40, timeout=LONG)
 
 
+def test_one_that_was_stopped_looks_no_more(run, watch):
+    watch.follow(run)
+    watch.stop()
+    watch.look()
+    watch.hurry()
+    assert not watch._timer.isActive()
+
+
 def test_a_run_that_vanishes_or_is_damaged_is_told(run, watch, monkeypatch):
     def vanish(_):
         raise FileNotFoundError

@@ -88,6 +88,9 @@ def test_from_the_first_mask_to_a_second_opinion(
     click(dock.blink)
     assert (first.visible, second.visible) == (True, False)
     assert labels.data.sum() == 1
+    dock.threshold.setValue(0.6)  # the newest follows it, so that is what is seen
+    qtbot.waitUntil(lambda: second.visible)
+    assert not first.visible
 
     # weights that are gone
     other.unlink()

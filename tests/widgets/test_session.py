@@ -167,6 +167,25 @@ def test_labels_must_lie_on_the_scan(session):
     assert session.array(own).shape == session.scan.grid.shape
 
 
+def test_labels_of_a_file_from_another_place_are_refused(session, scan):
+    shifted = AFFINE.copy()
+    shifted[0, 3] = 3
+    elsewhere = Scan.from_arrays(scan.t1, scan.t2, shifted, scan.brain)
+    data, meta, _ = mask_layer(scan.brain, elsewhere, "moved", "labels")
+    layer = session.viewer.add_labels(data, **meta)
+    assert session.labels is None  # nor is it taken by itself
+    for give in (session.set_labels, session.set_reference):
+        with pytest.raises(InputError, match=r"'moved' has as many voxels as the scan, but it lie"):
+            give(layer)
+
+
+def test_a_prediction_is_not_corrected_itself(session):
+    one = add_prediction(session, np.zeros(session.scan.grid.shape))
+    with pytest.raises(InputError, match=r"'aaaa' is a prediction, .* copy it into your labels"):
+        session.set_labels(one.layer)
+    assert session.labels is None
+
+
 def test_a_copied_prediction_is_one_step_and_keeps_what_the_user_did(session):
     shape = session.scan.grid.shape
     first, second = np.zeros((2, *shape))

@@ -73,3 +73,35 @@ def test_rows_are_chosen_by_enter_and_by_double_click(table, qtbot):
     assert chosen == [ROWS[2], ROWS[1]]
     qtbot.mouseDClick(table.viewport(), Qt.MouseButton.LeftButton, pos=QPoint(5, 10**5))
     assert len(chosen) == 2
+
+
+def test_what_is_selected_stays_so_when_other_rows_come(qtbot):
+    columns = (Column("Name", lambda row: row[0]), Column("mm³", lambda row: row[1], "{:.1f}"))
+    table = Table(columns, "a table", key=lambda row: row[0])
+    qtbot.addWidget(table)
+    table.set_rows([("a", 3), ("b", 2), ("c", 1)])
+    selected = []
+    table.selectRow(1)
+    table.selected.connect(selected.append)
+    table.set_rows([("c", 9), ("b", 8), ("a", 7)])
+    assert table.current() == ("b", 8)
+    # it is gone: the arrow leads to what was below it
+    table.set_rows([("c", 9), ("a", 7)])
+    assert table.current() == ("c", 9)
+    assert selected == []
+    qtbot.keyClick(table, Qt.Key.Key_Down)
+    assert selected == [("a", 7)]
+    table.set_rows([("d", 1)])
+    table.set_rows([])
+    assert table.current() is None
+
+
+def test_a_click_on_the_selected_row_moves_there_again(table, qtbot):
+    selected = []
+    table.selected.connect(selected.append)
+    with qtbot.waitExposed(table):
+        table.show()
+    at = table.visualRect(table.model().index(1, 0)).center()
+    for _ in range(2):
+        qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=at)
+    assert selected == [ROWS[1], ROWS[1]]

@@ -404,6 +404,21 @@ def test_a_study_that_is_moved_while_it_is_trained_on(add_dock, make_study, qtbo
     assert launch._children[run].wait(LONG / 1000) != 0
 
 
+def test_it_shows_the_study_that_is_opened_in_any_dock(add_dock, make_study, qtbot):
+    study = make_study(4, labelled=3)
+    viewer, dock = add_dock()
+    load = viewer.window.add_plugin_dock_widget("napari-pvs", "Load")[1]
+    load.open_study(study)  # no subject of it is shown yet
+    wait(qtbot, lambda: dock.study == study)
+    assert dock.session.study is None
+    wait(qtbot, lambda: dock.use.text().startswith("Learns"))
+    dock.stop()
+    dock.session.study_written.emit()
+    dock.plan()
+    assert not dock._soon.isActive()
+    assert dock._planning is None
+
+
 def test_another_run_is_shown_as_it_is(add_dock, make_study, qtbot):
     study = make_study(2)
     for name, last in (("1", "stopped"), ("2", "done"), ("3", "hello")):

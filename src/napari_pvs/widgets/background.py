@@ -65,7 +65,8 @@ class Background(QObject):
         """Wait here, no longer than that, until all is done that was asked for, and deliver it."""
         with contextlib.suppress(TimeoutError):
             self._thread.submit(lambda: None).result(seconds)
-        QCoreApplication.sendPostedEvents(self, QEvent.Type.MetaCall)
+        # what a thread emits goes to a helper of Qt's binding, not to this object
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.MetaCall.value)
 
     def wait(self) -> None:
         """Wait until all is done; what comes later is not taken."""

@@ -52,6 +52,7 @@ class QueuePanel(QWidget):
         self._review = Review()  # points are voxels of the layers
         self._scan: Scan | None = None
         self._turn = 0
+        self._making = False  # a new order is on its way
         self._marker = Marker(session)
         self._stopped = False
         self._thread = Background(self)
@@ -98,21 +99,25 @@ class QueuePanel(QWidget):
         """Put the PVS in order, in a thread."""
         self._later.stop()
         known = [decision.point for decision in self._review.decisions]
-        self._list(known, self._on_made)
+        self._making = self._list(known, self._on_made)
 
     def extend(self) -> None:
         """Add the PVS that came into the labels since, however they came; what is there stays."""
         self._extend_later.stop()
-        if self.queue is None or self._later.isActive():
-            return  # it will be made with them
+        if self._making or self._later.isActive():
+            self._extend_later.start()  # what is being made may be of before
+            return
+        if self.queue is None:
+            return
         known = [decision.point for decision in self._review.decisions]
         known += [item.point for item in self.queue.items]
         self._list(known, self._on_extended)
 
-    def _list(self, known: list[Point], then: Callable[[list[Item]], None]) -> None:
+    def _list(self, known: list[Point], then: Callable[[list[Item]], None]) -> bool:
+        """List the PVS in a thread; return whether there are labels to look at."""
         layer, scan = self._session.labels, self._session.scan
         if layer is None or scan is None:
-            return
+            return False
         prediction = self._session.prediction
         score = None if prediction is None else to_display(prediction.probability)
         threshold = prediction.threshold if prediction else _THRESHOLD
@@ -129,6 +134,7 @@ class QueuePanel(QWidget):
             lambda: candidates(mask, score, threshold, scan.grid.voxel_volume, smallest, known),
             take,
         )
+        return True
 
     def yes(self) -> None:
         """Accept what is shown."""
@@ -229,6 +235,7 @@ class QueuePanel(QWidget):
             self._scan, self._review = self._session.scan, Review()
         if self._session.labels is None or self._session.scan is None:
             self._turn += 1
+            self._making = False
             self.queue, self.item = None, None
             self._mark()
             self._tell()
@@ -236,6 +243,7 @@ class QueuePanel(QWidget):
             self._later.start()
 
     def _on_made(self, items: list[Item]) -> None:
+        self._making = False
         self.queue = Queue(items, self._review, self._session.labels.data)
         shown = None if self.item is None else self.item.point
         self.item = next((item for item in items if item.point == shown), None)
