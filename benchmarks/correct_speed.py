@@ -32,14 +32,11 @@ import psutil
 from napari.components import ViewerModel
 from qtpy.QtCore import QEventLoop, QObject, QTimer
 from qtpy.QtWidgets import QApplication
-from scipy import ndimage
+from scenes import SHAPE, scene
 from skimage import measure, morphology
 
 from napari_pvs.evaluation.compare import score
 from napari_pvs.inference.candidates import candidates
-from napari_pvs.scans.grid import Grid
-from napari_pvs.scans.nifti import Geometry
-from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets.autosave import autosave_of
 from napari_pvs.widgets.clicker import Clicker
 from napari_pvs.widgets.layers import scan_layers, to_display
@@ -47,7 +44,6 @@ from napari_pvs.widgets.prediction import Prediction, add_layer
 from napari_pvs.widgets.pvs_table import PvsTable
 from napari_pvs.widgets.session import session_of
 
-SHAPE, SIZE = (176, 192, 240), 0.8
 AIMS = {
     "click, network": 300, "click, map": 300, "threshold": 100, "table, 2,000 PVS": 1000,
     "all metrics": 200,
@@ -154,36 +150,6 @@ def measure_all(count: int, repeats: int) -> list[dict[str, Any]]:
     clicker.stop()
     table.deleteLater()
     return rows
-
-
-def scene(count: int) -> tuple[Scan, np.ndarray, np.ndarray, list[tuple[int, int, int]]]:
-    """Tubes on a lattice in an ellipsoid; every tenth is in the map and in no mask."""
-    rng = np.random.default_rng(0)
-    middle = (np.array(SHAPE) - 1) / 2
-    x, y, z = np.ogrid[tuple(slice(n) for n in SHAPE)]
-    axes = zip((x, y, z), middle, SHAPE, strict=True)
-    brain = sum(((axis - m) / (0.42 * n)) ** 2 for axis, m, n in axes) < 1
-    corners = np.stack(np.meshgrid(*[np.arange(6, n - 12, 9) for n in SHAPE]), -1).reshape(-1, 3)
-    corners = corners[brain[tuple(corners.T)] & brain[tuple((corners + 7).T)]]
-    corners = corners[rng.permutation(len(corners))[:count]]
-    tube = np.zeros(SHAPE, bool)
-    label = np.zeros(SHAPE, np.uint8)
-    missing = []
-    for number, (a, b, c) in enumerate(corners.tolist()):
-        box = (slice(a, a + 2), slice(b, b + 2), slice(c, c + int(rng.integers(3, 8))))
-        tube[box] = True
-        if number % 10:
-            label[box] = 1
-        else:
-            missing.append((a, b, c + 1))
-    fluid = ndimage.gaussian_filter(tube.astype(np.float32), 0.6)
-    noise = rng.normal(0, 3, (2, *SHAPE)).astype(np.float32)
-    t1 = ((100 - 60 * fluid + noise[0]) * brain).astype(np.float32)
-    t2 = ((100 + 120 * fluid + noise[1]) * brain).astype(np.float32)
-    probability = np.clip(fluid * 1.1, 0, 1).astype(np.float32)
-    source = Geometry.from_affine(SHAPE, np.diag([SIZE, SIZE, SIZE, 1]))
-    scan = Scan(t1=t1, t2=t2, grid=Grid(SHAPE, source.affine), brain=brain, source=source)
-    return scan, probability, label, missing
 
 
 def clicks(clicker: Clicker, mode: Any, points: list[Any]) -> Callable[[], None]:

@@ -91,6 +91,8 @@ def measure(
         for at, name in enumerate(("Load", "Segment", "Correct", "Metrics", "Train"))
     }
     load, segment = docks["Load"], docks["Segment"]
+    load.open_study(study)
+    until(load.subjects.listed)
     live(1)
     with gaps.during("idle", "docks", rows):
         live(3)
@@ -232,8 +234,11 @@ def by_threads(
         data, meta, _ = mask_layer(result.labels > 0, scan, "mask", "prediction")
         layer = viewer.add_labels(data, **meta)
 
+    drafts = small.with_name("drafts")
+    drafts.mkdir()
+
     def save(labels: Any) -> None:
-        store = LabelStore(small.with_name("drafts"), "sub-01")
+        store = LabelStore(drafts, "sub-01")
         like = {"author": "a", "origin": "drawn", "state": "draft"}
         store.save(scan.to_source(labels), scan.source, **like)
 

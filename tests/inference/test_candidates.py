@@ -1,9 +1,12 @@
 """Which PVS are in doubt, and which were perhaps missed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from napari_pvs.inference.candidates import MOST_MISSED, candidates
+from napari_pvs.inference import candidates as module
+from napari_pvs.inference.candidates import MOST_MISSED, arrived, candidates
 
 SHAPE = (30, 30, 30)
 T = 0.6
@@ -103,3 +106,41 @@ def test_points_of_earlier_decisions_are_carried_on(scene):
     items = listed(mask, p, known=[(11, 11, 6), (0, 0, 0), (99, 99, 99)])
     assert (11, 11, 6) in [item.point for item in items]
     assert len(items) == len(listed(mask, p))
+
+
+def arriving(before, now, p, known=()):
+    return arrived(now > 0, now != before, p, T, 0.5, known)
+
+
+def test_what_an_edit_brings_is_listed_as_if_all_were_looked_at(monkeypatch):
+    monkeypatch.setattr(module, "_AROUND", 4)
+    rng = np.random.default_rng(2)
+    p = rng.random((60, 40, 40)).astype(np.float32)
+    before = np.zeros(p.shape, np.uint8)
+    before[5:7, 5:7, 5:12] = before[40:42, 20:22, 20:30] = 1
+    known = [item.point for item in candidates(before, p, T, 0.5) if item.kind == "found"]
+    assert len(known) == 2
+    assert arriving(before, before, p, known) == []
+    now = before.copy()
+    now[40:42, 26:28, 20:26] = 1  # beside the second, which the box around it cuts
+    (item,) = arriving(before, now, p, known)
+    found = [one for one in candidates(now, p, T, 0.5, known=known) if one.kind == "found"]
+    (expected,) = (one for one in found if one.point not in known)
+    assert item == replace(expected, instability=item.instability)
+    # one that goes on outside of the box around the edit
+    longer = now.copy()
+    longer[10:36, 30, 30] = 1
+    most = longer.copy()
+    most[22, 31, 30] = 1
+    (item,) = arriving(longer, most, p, [*known, item.point])
+    assert item.voxels == 27
+    # a PVS that is cut in two: the part without the known point is new
+    cut = before.copy()
+    cut[40:42, 20:22, 25] = 0
+    (item,) = arriving(before, cut, p, known)
+    assert item.voxels in (20, 16)
+    assert arriving(before, np.zeros_like(before), p, known) == []
+    # joined to a known one, it is not
+    joined = before.copy()
+    joined[40:42, 22, 20:30] = 1
+    assert arriving(before, joined, p, known) == []

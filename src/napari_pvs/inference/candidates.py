@@ -1,7 +1,7 @@
 """Which PVS of a mask are in doubt, and which the mask has perhaps missed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from napari_pvs.scans.masks import bounding_box
 MISSED_SHARE = 0.4
 """A PVS that was perhaps missed exceeds this share of the threshold."""
 MOST_MISSED = 200
+_AROUND = 24  # voxels around an edit: as long as PVS are
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +83,74 @@ def candidates(
     found = _items("found", parts, present, sizes, unstable, view)
     missed = _missed(present, probability, min_volume_mm3, view)
     return sorted(found + missed[:MOST_MISSED], key=lambda item: -item.priority)
+
+
+def arrived(
+    mask: NDArray[np.bool_],
+    changed: NDArray[np.bool_],
+    probability: NDArray[np.floating[Any]] | None,
+    threshold: float,
+    voxel_volume: float,
+    there: Sequence[Point],
+    known: Sequence[Point] = (),
+) -> list[Item]:
+    """List the PVS that came into a mask by an edit; little is looked at where little has changed.
+
+    Parameters
+    ----------
+    mask
+        (X, Y, Z) bool, after the edit.
+    changed
+        (X, Y, Z), where it differs from before.
+    probability, threshold, voxel_volume
+        As for `candidates`.
+    there
+        Points of the items that are listed already: a PVS that holds one is not new.
+    known
+        As for `candidates`.
+    """
+    from scipy.ndimage import binary_dilation
+
+    if not changed.any() or not mask.any():
+        return []
+    sides = zip(bounding_box(changed), mask.shape, strict=True)
+    box = tuple(slice(max(s.start - _AROUND, 0), min(s.stop + _AROUND, n)) for s, n in sides)
+    parts = _connected(mask[box])
+    cut = {number for i, axis in _faces(box, mask) for number in np.unique(parts.take(i, axis))}
+    whole = mask[box] & ~np.isin(parts, list(cut))
+    near = binary_dilation(changed[box], np.ones((3, 3, 3)))
+    if (near & mask[box] & ~whole).any():  # it goes on outside
+        box, whole = (slice(None),) * 3, mask
+    origin = (box[0].start or 0, box[1].start or 0, box[2].start or 0)
+    score = None if probability is None else probability[box]
+    listed = {_moved(point, origin, -1) for point in there}
+    carried = [*(_moved(point, origin, -1) for point in known), *listed]
+    found = candidates(whole, score, threshold, voxel_volume, known=carried)
+    new = [item for item in found if item.kind == "found" and item.point not in listed]
+    total, share = np.count_nonzero(mask) * voxel_volume, 1 / (len(there) + len(new) or 1)
+    return [
+        replace(
+            item,
+            point=_moved(item.point, origin),
+            volume_share=item.volume_mm3 / total,
+            count_share=share,
+        )
+        for item in new
+    ]
+
+
+def _moved(point: Point, origin: Point, sign: int = 1) -> Point:
+    (x, y, z), (a, b, c) = point, origin
+    return x + sign * a, y + sign * b, z + sign * c
+
+
+def _faces(box: Any, mask: NDArray[Any]) -> list[tuple[int, int]]:
+    """Index and axis of the faces of a box that lie inside the volume."""
+    faces = []
+    for axis, (side, n) in enumerate(zip(box, mask.shape, strict=True)):
+        faces += [(0, axis)] if side.start > 0 else []
+        faces += [(-1, axis)] if side.stop < n else []
+    return faces
 
 
 def _missed(

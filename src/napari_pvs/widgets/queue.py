@@ -4,10 +4,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_pvs.inference.candidates import candidates
+from napari_pvs.inference.candidates import arrived, candidates
 from napari_pvs.inference.nearby import Point
 from napari_pvs.inference.review import Item, Queue, Review, Verdict
 from napari_pvs.scans.scan import Scan
@@ -25,6 +27,7 @@ PAUSE_MS = 600
 """How long after a change of prediction or labels the queue is made anew."""
 EDIT_PAUSE_MS = 1200
 """How long after an edit PVS that came with it are looked for."""
+Mask, Score = NDArray[np.bool_], NDArray[np.float32] | None
 _THRESHOLD, _MIN_VOLUME_MM3 = 0.5, 1.0  # where no prediction says otherwise
 
 
@@ -53,6 +56,7 @@ class QueuePanel(QWidget):
         self._scan: Scan | None = None
         self._turn = 0
         self._making = False  # a new order is on its way
+        self._mask: Mask | None = None  # what the queue is of
         self._marker = Marker(session)
         self._stopped = False
         self._thread = Background(self)
@@ -76,17 +80,11 @@ class QueuePanel(QWidget):
         for widget in (self.left, self.done, self.why):
             column.addWidget(widget)
         column.addLayout(buttons)
-        self._later = QTimer(self)
-        self._later.setSingleShot(True)
-        self._later.setInterval(PAUSE_MS)
-        self._later.timeout.connect(self.make)
+        self._later = QTimer(self, singleShot=True, interval=PAUSE_MS, timeout=self.make)
         for changed in (session.labels_changed, session.prediction_changed, session.scan_changed):
             changed.connect(self._on_change)
         # napari tells of an edit before it is in the data
-        self._soon = QTimer(self)
-        self._soon.setSingleShot(True)
-        self._soon.setInterval(0)
-        self._soon.timeout.connect(self._look)
+        self._soon = QTimer(self, singleShot=True, interval=0, timeout=self._look)
         session.labels_edited.connect(self._soon.start)
         self._extend_later = QTimer(self, singleShot=True, interval=EDIT_PAUSE_MS)
         self._extend_later.timeout.connect(self.extend)
@@ -98,8 +96,13 @@ class QueuePanel(QWidget):
     def make(self) -> None:
         """Put the PVS in order, in a thread."""
         self._later.stop()
-        known = [decision.point for decision in self._review.decisions]
-        self._making = self._list(known, self._on_made)
+        known, prediction = self._decided(), self._session.prediction
+        smallest = prediction.min_volume if prediction else _MIN_VOLUME_MM3
+
+        def order(mask: Mask, score: Score, threshold: float, voxel: float) -> list[Item]:
+            return candidates(mask, score, threshold, voxel, smallest, known)
+
+        self._making = self._list(order, self._on_made)
 
     def extend(self) -> None:
         """Add the PVS that came into the labels since, however they came; what is there stays."""
@@ -109,31 +112,35 @@ class QueuePanel(QWidget):
             return
         if self.queue is None:
             return
-        known = [decision.point for decision in self._review.decisions]
-        known += [item.point for item in self.queue.items]
-        self._list(known, self._on_extended)
+        known, before = self._decided(), self._mask
+        there = [item.point for item in self.queue.items]
 
-    def _list(self, known: list[Point], then: Callable[[list[Item]], None]) -> bool:
-        """List the PVS in a thread; return whether there are labels to look at."""
+        def look(mask: Mask, score: Score, threshold: float, voxel: float) -> list[Item]:
+            return arrived(mask, mask != before, score, threshold, voxel, there, known)
+
+        self._list(look, self._on_extended)
+
+    def _decided(self) -> list[Point]:
+        return [decision.point for decision in self._review.decisions]
+
+    def _list(self, look: Callable[..., list[Item]], then: Callable[[list[Item]], None]) -> bool:
+        """List PVS in a thread; return whether there are labels to look at."""
         layer, scan = self._session.labels, self._session.scan
         if layer is None or scan is None:
             return False
         prediction = self._session.prediction
         score = None if prediction is None else to_display(prediction.probability)
         threshold = prediction.threshold if prediction else _THRESHOLD
-        smallest = prediction.min_volume if prediction else _MIN_VOLUME_MM3
         mask = layer.data > 0
         self._turn += 1
         turn = self._turn
 
         def take(items: list[Item]) -> None:
             if turn == self._turn and self._session.labels is layer:
+                self._mask = mask
                 then(items)
 
-        self._thread.submit(
-            lambda: candidates(mask, score, threshold, scan.grid.voxel_volume, smallest, known),
-            take,
-        )
+        self._thread.submit(lambda: look(mask, score, threshold, scan.grid.voxel_volume), take)
         return True
 
     def yes(self) -> None:
@@ -169,7 +176,7 @@ class QueuePanel(QWidget):
             self.move_on()
             return
         before = queue.pending
-        at = before.index(item) if item in before else 0
+        at = next((n for n, one in enumerate(before) if one is item), 0)
         layer = self._session.labels
         wanted = {"accept": True, "reject": False}.get(verdict)
         if wanted is not None and bool(layer.data[item.point]) != wanted:
@@ -181,8 +188,9 @@ class QueuePanel(QWidget):
         self._review = queue.review
         self._keep()
         left = queue.pending
-        after = [one for one in before[at + 1 :] if one in left]
-        self._show(next(iter(after or left), None))
+        places = {one.point for one in left}
+        after = (one for one in before[at + 1 :] if one.point in places)
+        self._show(next(after, left[0] if left else None))
 
     def _show(self, item: Item | None) -> None:
         self.item = item
