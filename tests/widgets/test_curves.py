@@ -13,6 +13,7 @@ def curves(qtbot):
     curves = Curves()
     qtbot.addWidget(curves)
     qtbot.waitUntil(lambda: curves.ready)
+    curves.wait = lambda: qtbot.waitUntil(lambda: curves.drawn)
     return curves
 
 
@@ -27,7 +28,9 @@ def test_a_run(curves):
         validation={1: (0.3, None, 0.5), 2: (0.6, 40.0, 0.7)},
         steps=[(0.5, 1.0), (1.5, 0.6)],
     )
+    curves.show_run("one", Course(loss={1: 9.0}), epochs=1)  # what follows takes its turn
     curves.show_run("one", course, epochs=4)
+    curves.wait()
     loss, measures, avd = map(lines, curves.plots)
     assert loss == [[(0.5, 1.0), (1.5, 0.6)], [(1, 0.9), (2, 0.5)]]
     assert measures == [[(1, 0.3), (2, 0.6)], [(1, 0.5), (2, 0.7)]]
@@ -36,6 +39,7 @@ def test_a_run(curves):
     assert curves.plots[2].viewRange()[1][1] == pytest.approx(40, rel=0.2)
     course.validation[1] = (0.3, 25_000.0, 0.5)
     curves.show_run("one", course, epochs=4)
+    curves.wait()
     assert len(lines(curves.plots[0])) == 2
     assert curves.plots[2].viewRange()[1][1] == pytest.approx(200, rel=0.2)
 
@@ -47,7 +51,7 @@ def test_what_is_shown_before_the_plots_are_there_is_drawn_then(qtbot):
     curves.show_run("one", Course(loss={1: 0.9}), epochs=4)
     assert not curves.ready
     assert [name for name, _ in curves.shown] == ["one"]
-    qtbot.waitUntil(lambda: curves.ready)
+    qtbot.waitUntil(lambda: curves.drawn)
     assert lines(curves.plots[0]) == [[(1, 0.9)]]
 
 
@@ -61,9 +65,11 @@ def test_taken_away_before_the_plots_are_there(qtbot):
 def test_several_runs(curves):
     one, two = Course(loss={1: 0.9}, validation={1: (0.3, 9.0, 0.5)}), Course(loss={1: 0.2, 9: 0.1})
     curves.show_runs([("one", one), ("two", two)])
+    curves.wait()
     assert [len(lines(plot)) for plot in curves.plots] == [2, 2, 2]
     assert lines(curves.plots[1]) == [[(1, 0.3)], []]
     curves.show_runs([])
+    curves.wait()
     assert [len(lines(plot)) for plot in curves.plots] == [0, 0, 0]
 
 

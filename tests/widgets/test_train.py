@@ -413,7 +413,7 @@ def test_it_shows_the_study_that_is_opened_in_any_dock(add_dock, make_study, qtb
     assert dock.session.study is None
     wait(qtbot, lambda: dock.use.text().startswith("Learns"))
     dock.stop()
-    dock.session.study_written.emit()
+    dock.session.study_labelled.emit()
     dock.plan()
     assert not dock._soon.isActive()
     assert dock._planning is None

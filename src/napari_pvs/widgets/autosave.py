@@ -104,6 +104,7 @@ class Autosave(QObject):
             return
         work.dirty = False
         data, labels, edits = work.layer.data, work.layer.data.copy(), work.edits
+        first = work.saved is None
 
         def write() -> Saved | None:
             same = work.saved is not None and np.array_equal(work.saved, labels)
@@ -124,7 +125,7 @@ class Autosave(QObject):
             elif saved is not None:
                 when = saved.revision.time.astimezone()
                 self.told.emit("info", f"Draft saved at {when:%H:%M:%S}.")
-                if work.place.in_study:
+                if work.place.in_study and first:  # the next ones change no subject's state
                     self._session.study_written.emit()
 
         def fail(text: str) -> None:
@@ -227,6 +228,7 @@ class Autosave(QObject):
                 self._moment.start(moment_ms())
             if path is None:
                 self._session.study_written.emit()
+                self._session.study_labelled.emit()
 
         def fail(text: str) -> None:
             self._moment.start(moment_ms())

@@ -54,13 +54,14 @@ class Curves(QWidget):
 
     They are there a moment later: pyqtgraph is imported in one turn of the event loop, each plot
     made in another, for together they would stop the viewer. (Imported in a thread, it can crash
-    Qt.) What is shown before is drawn then.
+    Qt.) What is shown before is drawn then, a plot a turn too.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._graph: Any = None
-        self._draw: Callable[[], None] | None = None
+        self._draw: Callable[[], Steps] | None = None
+        self._drawing: Turns | None = None
         self.ready = False
         """Whether all plots are there."""
         self.plots: list[Any] = []
@@ -89,10 +90,28 @@ class Curves(QWidget):
         """Draw several runs side by side, DSC alone in the middle."""
         self._show(list(courses), partial(self._draw_runs, [course for _, course in courses]))
 
-    def _show(self, shown: list[tuple[str, Course]], draw: Callable[[], None]) -> None:
+    @property
+    def drawn(self) -> bool:
+        """Whether the plots show what they were given last."""
+        return self.ready and self._drawing is None
+
+    def _show(self, shown: list[tuple[str, Course]], draw: Callable[[], Steps]) -> None:
         self.shown, self._draw = shown, draw
         if self.ready:
-            draw()
+            self._begin()
+
+    def _begin(self) -> None:
+        if self._drawing is not None:
+            self._drawing.stop()
+            self._drawing.deleteLater()
+        self._drawing = None
+        if self._draw is not None:
+            self._drawing = Turns(self._draw(), self)
+            self._drawing.ended.connect(self._on_drawn)
+
+    def _on_drawn(self) -> None:
+        self._drawing.deleteLater()
+        self._drawing = None
 
     def _build(self) -> Steps:
         import pyqtgraph
@@ -119,8 +138,7 @@ class Curves(QWidget):
         self._paint()
         yield
         self.ready = True
-        if self._draw is not None:
-            self._draw()
+        self._begin()
 
     def _add_plot(self, title: str, tip: str, height: int) -> None:
         plot = self._graph.PlotWidget(enableMenu=False)
@@ -139,30 +157,41 @@ class Curves(QWidget):
         self._column.addWidget(plot)
         self.plots.append(plot)
 
-    def _draw_run(self, course: Course, epochs: int) -> None:
-        self._clear()
+    def _draw_run(self, course: Course, epochs: int) -> Steps:
         loss, measures, avd = self.plots
+        loss.clear()
         if course.steps:
             self._line(loss, *zip(*course.steps, strict=True), _FAINT, width=1)
         self._line(loss, list(course.loss), list(course.loss.values()), _LOSS)
-        for plot, at, colour in ((measures, 0, _DSC), (measures, 2, _RECALL), (avd, 1, _AVD)):
-            self._line(plot, *_known(course.validation, at), colour, points=True)
-        self._title(measures, ("DSC", _DSC), ("recall", _RECALL))
-        self._limit([course])
         loss.setXRange(0, max(1, epochs), padding=0.02)
+        yield
+        measures.clear()
+        self._line(measures, *_known(course.validation, 0), _DSC, points=True)
+        self._line(measures, *_known(course.validation, 2), _RECALL, points=True)
+        self._title(measures, ("DSC", _DSC), ("recall", _RECALL))
+        yield
+        avd.clear()
+        self._line(avd, *_known(course.validation, 1), _AVD, points=True)
+        self._limit([course])
 
-    def _draw_runs(self, courses: Sequence[Course]) -> None:
-        self._clear()
+    def _draw_runs(self, courses: Sequence[Course]) -> Steps:
         loss, measures, avd = self.plots
-        for at, course in enumerate(courses):
-            colour = SEVERAL[at % len(SEVERAL)]
+        coloured = [(course, SEVERAL[at % len(SEVERAL)]) for at, course in enumerate(courses)]
+        loss.clear()
+        for course, colour in coloured:
             self._line(loss, list(course.loss), list(course.loss.values()), colour)
-            self._line(measures, *_known(course.validation, 0), colour, points=True)
-            self._line(avd, *_known(course.validation, 1), colour, points=True)
-        self._limit(courses)
-        measures.setLabel("left", "DSC")
         longest = max((max(course.loss, default=1) for course in courses), default=1)
         loss.setXRange(0, longest, padding=0.02)
+        yield
+        measures.clear()
+        for course, colour in coloured:
+            self._line(measures, *_known(course.validation, 0), colour, points=True)
+        measures.setLabel("left", "DSC")
+        yield
+        avd.clear()
+        for course, colour in coloured:
+            self._line(avd, *_known(course.validation, 1), colour, points=True)
+        self._limit(courses)
 
     def changeEvent(self, event: QEvent) -> None:
         """Take the colours of another theme."""
@@ -198,10 +227,6 @@ class Curves(QWidget):
         """Let the axis of AVD end where the values do, or at its most."""
         known = [value for course in courses for value in _known(course.validation, 1)[1]]
         self.plots[2].setYRange(0, min(_AVD_MOST, max(known, default=100)))
-
-    def _clear(self) -> None:
-        for plot in self.plots:
-            plot.clear()
 
     def _paint(self) -> None:
         ground = self.palette().color(QPalette.ColorRole.Window)

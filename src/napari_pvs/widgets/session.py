@@ -94,7 +94,9 @@ class Session(QObject):
     study_opened = Signal()
     """Another study was opened."""
     study_written = Signal()
-    """A subject's files changed; whoever wrote them sends it."""
+    """A subject's files changed, so that lists of subjects may; whoever wrote them sends it."""
+    study_labelled = Signal()
+    """A subject's label changed, which training uses; whoever wrote it sends it."""
 
     def __init__(self, viewer: Any) -> None:
         super().__init__()

@@ -87,7 +87,7 @@ class Train(Dock):
         self.view.watch.ended.connect(self._on_run_end)
         self.view.resumed.connect(self._on_resumed)
         self.session.study_opened.connect(self._on_study)
-        self.session.study_written.connect(self._ask_plan)
+        self.session.study_labelled.connect(self._ask_plan)
         self._on_study()
         if self.study is None:
             self._find_again()
