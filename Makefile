@@ -15,12 +15,13 @@ PYSIDE = $(VENV)/pyside/.dev
 
 ifeq ($(shell uname -s),Linux)
 DISPLAYED = xvfb-run -a
+PICTURE_SCREEN = -s "-screen 0 1600x1000x24"
 endif
 
 # Without bytecode every import of torch would compile it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-pyside lint docs clean
+.PHONY: help demo test test-pyside lint docs pictures clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -45,6 +46,10 @@ lint: $(DEV) ## ruff and mypy
 
 docs: $(DOCS) ## build the documentation into site
 	$(BIN)/mkdocs build --strict
+
+pictures: $(DEV) ## the documentation's pictures of the plugin anew, from a real window
+	.ci/system-packages
+	$(DISPLAYED) $(PICTURE_SCREEN) $(BIN)/python benchmarks/screenshots.py --out docs/images
 
 clean: ## remove the environment and everything that was made
 	rm -rf $(VENV) demo-output site dist build .coverage .mypy_cache .pytest_cache .ruff_cache

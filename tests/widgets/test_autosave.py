@@ -23,6 +23,7 @@ from napari_pvs.study.labels import LabelStore
 from napari_pvs.widgets import autosave as module
 from napari_pvs.widgets.autosave import autosave_of
 from napari_pvs.widgets.recovery import Made, Place, recovery_folder
+from napari_pvs.widgets.segment import Segment
 
 LONG = 120_000
 
@@ -308,6 +309,21 @@ def test_a_full_disk_is_told_and_tried_again(saving, qtbot, tubes, own_folders, 
     own_folders.unlink()
     qtbot.waitUntil(lambda: bool(told_of(told, "info")), timeout=LONG)
     np.testing.assert_array_equal(Place(pvs_scan).pending().labels, session.array(session.labels))
+
+
+def test_every_dock_tells_that_edits_could_not_be_saved(saving, qtbot, tubes, monkeypatch):
+    session = saving()[0]
+    dock = Segment(session.viewer)
+    qtbot.addWidget(dock, before_close_func=lambda dock: dock.stop())
+    session.new_labels()
+    with monkeypatch.context() as patch:
+        patch.setattr(LabelStore, "save", _full)
+        edit(session, tubes["sure"])
+        qtbot.waitUntil(lambda: dock.notice.kind == "error", timeout=LONG)
+        text = dock.notice.text()
+        assert text == ("The disk is full Your edits are still in the viewer; autosave goes on.")
+    qtbot.waitUntil(lambda: session.kept.state == "draft", timeout=LONG)
+    qtbot.waitUntil(lambda: dock.notice.text() == "", timeout=LONG)  # nothing to tell any more
 
 
 def test_what_failed_is_saved_when_its_layer_is_corrected_again(

@@ -114,7 +114,20 @@ def test_layers_become_the_scan(dock, head, tmp_path, click, wait):
     viewer.layers.selection.active = flat
     click(dock.rows["t2"].layer)
     click(dock.load)
-    assert dock.notice.text() == "the layer 'flat' has 2 axes; save a layer of three."
+    assert dock.notice.text() == "the layer 'flat' has 2 axes; choose a layer of three."
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(np.nan, "holds 1 NaN or infinite values; replace them"), (0, "holds the value 0 everywhere")],
+)
+def test_a_layer_that_is_no_scan_is_refused_in_the_words_of_a_file(dock, value, words, click, wait):
+    data = np.zeros((8, 9, 10), np.float32)
+    data[1, 1, 1] = value
+    dock.rows["t1"].give(dock.viewer.add_image(data, contrast_limits=(0, 1)))
+    click(dock.load)
+    wait(dock)
+    assert dock.notice.text().startswith(f"the layer that is the T1 {words}")
 
 
 def test_a_study_is_listed_and_its_subjects_are_loaded(

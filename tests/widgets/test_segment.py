@@ -29,6 +29,7 @@ def test_from_the_first_mask_to_a_second_opinion(
     assert dock.hint.text().startswith("To segment, load a scan first")
     assert "segment the scan first" in dock.copy.toolTip()
     assert not dock.threshold.isEnabled()
+    assert "Not now: segment the scan first." in dock.threshold.toolTip()
     scan = add_scan(dock.viewer, *head_files)
     assert dock.hint.isHidden()
     dock.add_weights(tiny_weights)

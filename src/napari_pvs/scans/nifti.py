@@ -83,10 +83,36 @@ def read_volume(path: Path) -> Volume:
         NaN or infinite values or one value only, or has no usable affine.
     """
     volume = _read(Path(path), np.dtype(np.float32))
-    first = volume.data.flat[0]
-    if (volume.data == first).all():
-        raise InputError(f"{path} holds the value {first:g} everywhere; give another image.")
+    require_contrast(volume.data, str(path))
     return volume
+
+
+def require_finite(data: NDArray[Any], name: str) -> None:
+    """Refuse voxels that are no numbers.
+
+    Raises
+    ------
+    InputError
+        There are NaN or infinite values; the sentence begins with ``name``.
+    """
+    if data.dtype.kind == "f" and (bad := data.size - int(np.isfinite(data).sum())):
+        raise InputError(
+            f"{name} holds {bad} NaN or infinite values; replace them, for example by 0."
+        )
+
+
+def require_contrast(data: NDArray[Any], name: str) -> None:
+    """Refuse an image in which there is nothing to see.
+
+    Raises
+    ------
+    InputError
+        As `require_finite`, or all voxels are alike.
+    """
+    require_finite(data, name)
+    first = data.flat[0]
+    if (data == first).all():
+        raise InputError(f"{name} holds the value {first:g} everywhere; give another image.")
 
 
 def read_labels(path: Path) -> Volume:
@@ -176,10 +202,7 @@ def _read(path: Path, dtype: np.dtype[Any] | None) -> Volume:
         ) from error
     x, y, z = image.shape[:3]
     data = data.reshape(x, y, z)
-    if data.dtype.kind == "f" and (bad := data.size - int(np.isfinite(data).sum())):
-        raise InputError(
-            f"{path} holds {bad} NaN or infinite values; replace them, for example by 0."
-        )
+    require_finite(data, str(path))
     for text in doubts:
         warnings.warn(text, InputWarning, stacklevel=3)
     return Volume(

@@ -13,7 +13,7 @@ from napari_pvs.inference.evidence import SEEN
 from napari_pvs.widgets.clicker import Clicker, Mode
 from napari_pvs.widgets.keys import Binding, Key, voxel_under
 from napari_pvs.widgets.layers import to_display
-from napari_pvs.widgets.parts import Button, Dock, LayerBox, Notice
+from napari_pvs.widgets.parts import Button, Dock, LayerBox, Notice, allow
 from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.pvs_table import PvsTable
 from napari_pvs.widgets.queue import QueuePanel
@@ -96,7 +96,7 @@ class Correct(Dock):
         no_scan = "load a scan first (the Load dock)." if scan is None else None
         no_labels = no_scan or ("there are no labels yet." if layer is None else None)
         self.choice.choose(layer)
-        self.choice.setEnabled(no_scan is None)
+        allow(self.choice, "The layer that is corrected.", no_scan)
         self.new.allow_if(no_scan)
         empty = None if self.session.prediction else "segment the scan first."
         self.copy.allow_if(no_scan or empty)
@@ -153,7 +153,6 @@ class Correct(Dock):
     def _build_labels(self) -> None:
         form = self.group("Labels")
         self.choice = LayerBox(self.session, Labels, "none")
-        self.choice.setToolTip("The layer that is corrected.")
         self.choice.activated.connect(self._choose)
         self.new = Button("New", "Add empty labels and correct them.", self._new)
         self.copy = Button(

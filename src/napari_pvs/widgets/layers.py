@@ -243,14 +243,14 @@ def require_grid(layer: Any, scan: Scan) -> None:
 
 def _single_frame(data: Any, meta: dict[str, Any], name: str) -> NDArray[Any]:
     if meta.get("multiscale"):
-        raise InputError(f"{name} is a pyramid of resolutions; save a layer of a single one.")
+        raise InputError(f"{name} is a pyramid of resolutions; choose a layer of a single one.")
     if meta.get("rgb"):
-        raise InputError(f"{name} holds colours (RGB); save a layer of one value per voxel.")
+        raise InputError(f"{name} holds colours (RGB); choose a layer of one value per voxel.")
     array = np.asarray(data)
     if array.ndim != 3:
-        raise InputError(f"{name} has {array.ndim} axes; save a layer of three.")
+        raise InputError(f"{name} has {array.ndim} axes; choose a layer of three.")
     if array.dtype.kind not in "buif":
-        raise InputError(f"{name} holds {array.dtype} values; save a layer of real numbers.")
+        raise InputError(f"{name} holds {array.dtype} values; choose a layer of real numbers.")
     return array
 
 

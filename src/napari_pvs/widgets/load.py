@@ -150,7 +150,6 @@ class Load(Dock):
         selection = self.session.viewer.layers.selection.events
         selection.active.connect(self._on_selection)
         self.setAcceptDrops(True)
-        self.autosave.told.connect(self._on_told)
         self.autosave.look()
         self._on_selection()
         self.check()
@@ -273,12 +272,6 @@ class Load(Dock):
             size = "×".join(f"{edge:.3g}" for edge in scan.grid.voxel_size)
             shape = "×".join(map(str, scan.grid.shape))
             self.notice.say(f"Loaded {' + '.join(scan.modalities)}: {shape} voxels of {size} mm.")
-
-    def _on_told(self, kind: str, text: str) -> None:
-        if kind == "error":
-            self.notice.error(text)
-        elif kind == "warning":
-            self.notice.warn(text)
 
     def _browse(self) -> None:
         name = QFileDialog.getExistingDirectory(self, "Choose a BIDS folder", self.folder)

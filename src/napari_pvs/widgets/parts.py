@@ -44,6 +44,8 @@ class Dock(QWidget):
         super().__init__()
         self.session: Session = session_of(viewer)
         self.autosave = autosave_of(self.session)  # whichever dock is open, edits are kept
+        self.autosave.told.connect(self._on_told)
+        self._told = ""
         closing.guard(self.session, self.autosave)
         collection.hold(self, self.session.viewer.layers)
         self._job: Job | None = None
@@ -90,6 +92,17 @@ class Dock(QWidget):
     def stop(self) -> None:
         """End what the dock has started, because it goes."""
         self._cancel()
+
+    def _on_told(self, kind: str, text: str) -> None:
+        """Tell why edits could not be saved, until they are."""
+        notice: Notice | None = getattr(self, "notice", None)  # not before the dock has one
+        if notice is None:
+            return
+        if kind in ("error", "warning"):
+            self._told = text
+            (notice.error if kind == "error" else notice.warn)(text)
+        elif notice.text() == self._told:
+            notice.clear()
 
     def _cancel(self) -> None:
         if self._job is not None:
@@ -164,8 +177,13 @@ class Button(QPushButton):
 
     def allow_if(self, reason: str | None) -> None:
         """Enable the button, or disable it for a reason."""
-        self.setEnabled(reason is None)
-        self.setToolTip(self._tip if reason is None else f"{self._tip}\n\nNot now: {reason}")
+        allow(self, self._tip, reason)
+
+
+def allow(widget: QWidget, tip: str, reason: str | None) -> None:
+    """Enable a widget, or disable it and let its tooltip say why."""
+    widget.setEnabled(reason is None)
+    widget.setToolTip(tip if reason is None else f"{tip}\n\nNot now: {reason}")
 
 
 class LayerBox(QComboBox):

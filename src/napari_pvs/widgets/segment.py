@@ -11,7 +11,14 @@ from superqt import QLabeledDoubleSlider
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.network.device import Device
 from napari_pvs.scans.scan import Scan
-from napari_pvs.widgets.parts import PREDICTIONS_KEY, Button, Dock, Notice, blink_predictions
+from napari_pvs.widgets.parts import (
+    PREDICTIONS_KEY,
+    Button,
+    Dock,
+    Notice,
+    allow,
+    blink_predictions,
+)
 from napari_pvs.widgets.prediction import Prediction, request_for, showing
 from napari_pvs.widgets.preferences import follow, preferences
 from napari_pvs.widgets.progress import JobBar
@@ -149,8 +156,8 @@ class Segment(Dock):
         self.hint.say(f"To segment, {reason}") if self.session.scan is None else self.hint.clear()
         some = None if self.session.prediction else "segment the scan first."
         self.copy.allow_if(some)
-        for slider in (self.threshold, self.min_volume):
-            slider.setEnabled(some is None)
+        allow(self.threshold, _describe("threshold"), some)
+        allow(self.min_volume, _describe("min_volume"), some)
         several = len(self.session.predictions) > 1
         self.blink.allow_if(None if several else "segment with other weights, to compare.")
 

@@ -29,6 +29,7 @@ REQUEST = "request.json"
 LOWEST = 0.02
 """Smallest threshold that can be set afterwards; below it lies most of the brain."""
 Say = Callable[..., None]
+_TITLES = {"t1": "T1", "t2": "T2", "brain": "brain mask"}
 
 
 def load(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def load(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
     by name; one that cannot be used is left out, and the answer's notes say why. Instead of all
     that, a ``subject`` of a ``study``: it is looked at now, and told in the answer.
     """
-    from napari_pvs.scans.nifti import read_labels, read_volume
+    from napari_pvs.scans import nifti
     from napari_pvs.scans.scan import Scan
 
     say("phase", text="Reading …")
@@ -46,10 +47,13 @@ def load(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
     if "study" in request:
         request, of_study = _of_study(Path(request["study"]), request["subject"])
     volumes = []
-    for name, read in (("t1", read_volume), ("t2", read_volume), ("brain", read_labels)):
+    for name in _TITLES:
+        read = nifti.read_labels if name == "brain" else nifti.read_volume
+        check = nifti.require_finite if name == "brain" else nifti.require_contrast
         given = request.get(name)
         if name in request.get("stored", ()):
             volumes.append(exchange.load_volume(folder, f"layer_{name}"))
+            check(volumes[-1].data, f"the layer that is the {_TITLES[name]}")
         else:
             volumes.append(None if given is None else read(Path(given)))
     if volumes[2] is None:
@@ -273,10 +277,9 @@ def _keep(result: Any, study: Path, name: str) -> None:
     store = LabelStore(study, name)
     mask = result.scan.to_source(result.labels > 0)
     newest = store.predicted()
-    if newest is not None and newest.weights_id == result.origin["weights_id"]:
-        before = store.load(newest).data > 0
-        if before.shape == mask.shape and np.array_equal(before, mask):
-            return
+    again = newest is not None and newest.weights_id == result.origin["weights_id"]
+    if again and np.array_equal(store.load(newest).data > 0, mask):
+        return
     store.save(
         mask,
         result.scan.source,

@@ -135,6 +135,7 @@ class Subjects(QWidget):
             self.table.refresh(row)
 
         job.row.connect(on_row)
+        job.failed.connect(self._notice.error)
         self._jobs = [job.start()]
 
 

@@ -128,6 +128,8 @@ class Train(Dock):
         try:
             run = launch.start(self.config())
         except InputError as error:
+            if self.study is not None and self.study.is_dir():
+                self.view.set_runs(runs.runs(self.study))  # the one that is in the way is shown
             self.notice.error(str(error))
             self.check()
             return
