@@ -17,6 +17,7 @@ from napari_pvs.widgets import queue as queue_module
 from napari_pvs.widgets.correct import BRUSHES_MM, MODES, Correct
 from napari_pvs.widgets.layers import display_index, from_display
 from napari_pvs.widgets.parts import WIDTH, show_voxel
+from napari_pvs.widgets.prediction import Prediction, add_layer
 
 LONG = 120_000
 
@@ -266,3 +267,24 @@ def test_a_closed_dock_lets_go_of_the_layer(correcting):
     dock, session, _ = correcting
     dock.stop()
     assert len(session.labels.keymap) == 0
+
+
+def test_naparis_own_keys_that_are_listed_do_what_is_said(correcting, qtbot):
+    _, session, viewer = correcting
+    layer = session.labels
+    viewer.layers.selection.active = layer
+    for key, mode in ((Qt.Key.Key_P, "paint"), (Qt.Key.Key_E, "erase"), (Qt.Key.Key_Z, "pan_zoom")):
+        press(qtbot, viewer, key)
+        assert layer.mode == mode
+
+
+def test_blinking_by_its_key(correcting, qtbot, probability):
+    _, session, viewer = correcting
+    first = session.prediction
+    layer = add_layer(viewer, session.scan, "second")
+    grid = session.scan.grid
+    session.add_prediction(Prediction("b" * 12, "b", probability, grid, layer, 0.5, 1.0, 2.8))
+    first.layer.visible = False
+    for shown in (True, False):
+        qtbot.keyClick(canvas(viewer), Qt.Key.Key_T, Qt.KeyboardModifier.ShiftModifier)
+        assert (first.layer.visible, layer.visible) == (shown, not shown)

@@ -19,7 +19,7 @@ from napari_pvs.scans.nifti import read_labels
 from napari_pvs.scans.scan import load_scan
 from napari_pvs.study.bids import subjects
 from napari_pvs.study.labels import LabelStore
-from napari_pvs.widgets import recovery, worker
+from napari_pvs.widgets import load, recovery, worker
 from napari_pvs.widgets.contrast import brain_limits
 from napari_pvs.widgets.layers import display_index, from_display, scan_layers
 from napari_pvs.widgets.load import Load
@@ -409,3 +409,32 @@ def test_looking_into_a_study_leaves_the_running_load_its_button(
     click(dock.bar.cancel)
     assert not dock.busy
     assert not dock.bar.isVisibleTo(dock)
+
+
+def test_files_and_a_study_are_chosen_by_dialogs(
+    dock, head_files, make_study, click, qtbot, monkeypatch
+):
+    root = make_study(subjects=2, labelled=1)
+    asked, answers = [], [("", ""), (str(head_files[0]), "")]
+
+    def choose(parent, title, folder, kinds):
+        asked.append((title, folder))
+        return answers.pop(0)
+
+    monkeypatch.setattr(load.QFileDialog, "getOpenFileName", choose)
+    for _ in range(2):
+        click(dock.rows["t1"].file)
+    assert dock.rows["t1"].given == Path(head_files[0])
+    answers.append((str(head_files[1]), ""))
+    click(dock.rows["t2"].file)
+    assert asked == [
+        ("Choose the T1", ""), ("Choose the T1", ""),
+        ("Choose the T2", str(Path(head_files[0]).parent)),
+    ]  # fmt: skip
+    folders = iter(["", str(root)])
+    monkeypatch.setattr(load.QFileDialog, "getExistingDirectory", lambda *_: next(folders))
+    click(dock.open)
+    assert dock.subjects.study is None
+    with qtbot.waitSignal(dock.subjects.listed, timeout=LONG):
+        click(dock.open)
+    assert listed(dock) == ["sub-01", "sub-02"]

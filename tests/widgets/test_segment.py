@@ -11,6 +11,7 @@ pytest.importorskip("napari")
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.segment import segment
 from napari_pvs.study.bids import subjects
+from napari_pvs.widgets import segment as module
 from napari_pvs.widgets.layers import from_display
 from napari_pvs.widgets.segment import Segment
 
@@ -23,7 +24,7 @@ def dock(make_dock):
 
 
 def test_from_the_first_mask_to_a_second_opinion(
-    dock, qtbot, head_files, tiny_weights, tmp_path, click, wait, add_scan
+    dock, qtbot, head_files, tiny_weights, tmp_path, click, wait, add_scan, monkeypatch
 ):
     assert "load a scan first" in dock.start.toolTip()
     assert dock.hint.text().startswith("To segment, load a scan first")
@@ -32,7 +33,11 @@ def test_from_the_first_mask_to_a_second_opinion(
     assert "Not now: segment the scan first." in dock.threshold.toolTip()
     scan = add_scan(dock.viewer, *head_files)
     assert dock.hint.isHidden()
-    dock.add_weights(tiny_weights)
+    answers = iter([("", ""), (str(tiny_weights), "")])
+    monkeypatch.setattr(module.QFileDialog, "getOpenFileName", lambda *_: next(answers))
+    for known in (1, 2):  # the first time, nothing is chosen
+        click(dock.file)
+        assert dock.weights.count() == known
     dock.device.setCurrentText("cpu")
     click(dock.start)
     assert "a segmentation is running" in dock.start.toolTip()

@@ -22,6 +22,7 @@ from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.events import EventLog
 from napari_pvs.training.folder import BEST, CHECKPOINT, is_running
 from napari_pvs.widgets import launch
+from napari_pvs.widgets import train as module
 from napari_pvs.widgets.layers import scan_layers
 from napari_pvs.widgets.parts import WIDTH, Button
 
@@ -85,12 +86,16 @@ def kill(run):
     os.kill(launch._children[run].pid, signal.SIGKILL)
 
 
-def test_a_run_from_its_plan_to_its_end(add_dock, make_study, qtbot):
+def test_a_run_from_its_plan_to_its_end(add_dock, make_study, qtbot, monkeypatch):
     study = make_study(4, labelled=3)
     viewer, dock = add_dock()
     assert "open a study first" in dock.start.toolTip()
     assert dock.use.text().startswith("To train, open a study")
-    dock.open_study(study)
+    folders = iter(["", str(study)])
+    monkeypatch.setattr(module.QFileDialog, "getExistingDirectory", lambda *_: next(folders))
+    for opened in (None, study):
+        click(qtbot, dock.open)
+        assert dock.study == opened
     fill(dock)
     wait(qtbot, lambda: dock.use.text().startswith("Learns"))
     assert dock.use.text() == (

@@ -153,3 +153,31 @@ def doubts_of_grid(image: Placed) -> list[str]:
     if max(size) > ANISOTROPIC * min(size):
         return [f"{image.name} has elongated voxels of {text} mm; tubes along them are blurred."]
     return []
+
+
+def require_finite(data: NDArray[Any], name: str) -> None:
+    """Refuse voxels that are no numbers.
+
+    Raises
+    ------
+    InputError
+        There are NaN or infinite values; the sentence begins with ``name``.
+    """
+    if data.dtype.kind == "f" and (bad := data.size - int(np.isfinite(data).sum())):
+        raise InputError(
+            f"{name} holds {bad} NaN or infinite values; replace them, for example by 0."
+        )
+
+
+def require_variety(data: NDArray[Any], name: str) -> None:
+    """Refuse an image in which there is nothing to see.
+
+    Raises
+    ------
+    InputError
+        As `require_finite`, or all voxels are alike.
+    """
+    require_finite(data, name)
+    first = data.flat[0]
+    if (data == first).all():
+        raise InputError(f"{name} holds the value {first:g} everywhere; give another image.")

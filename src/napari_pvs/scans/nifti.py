@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.files import atomic
+from napari_pvs.scans.checks import require_finite, require_variety
 from napari_pvs.scans.header import check_header, nifti_header
 
 NIFTI = (".nii", ".nii.gz")
@@ -83,36 +84,8 @@ def read_volume(path: Path) -> Volume:
         NaN or infinite values or one value only, or has no usable affine.
     """
     volume = _read(Path(path), np.dtype(np.float32))
-    require_contrast(volume.data, str(path))
+    require_variety(volume.data, str(path))
     return volume
-
-
-def require_finite(data: NDArray[Any], name: str) -> None:
-    """Refuse voxels that are no numbers.
-
-    Raises
-    ------
-    InputError
-        There are NaN or infinite values; the sentence begins with ``name``.
-    """
-    if data.dtype.kind == "f" and (bad := data.size - int(np.isfinite(data).sum())):
-        raise InputError(
-            f"{name} holds {bad} NaN or infinite values; replace them, for example by 0."
-        )
-
-
-def require_contrast(data: NDArray[Any], name: str) -> None:
-    """Refuse an image in which there is nothing to see.
-
-    Raises
-    ------
-    InputError
-        As `require_finite`, or all voxels are alike.
-    """
-    require_finite(data, name)
-    first = data.flat[0]
-    if (data == first).all():
-        raise InputError(f"{name} holds the value {first:g} everywhere; give another image.")
 
 
 def read_labels(path: Path) -> Volume:

@@ -39,7 +39,7 @@ def load(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
     by name; one that cannot be used is left out, and the answer's notes say why. Instead of all
     that, a ``subject`` of a ``study``: it is looked at now, and told in the answer.
     """
-    from napari_pvs.scans import nifti
+    from napari_pvs.scans import checks, nifti
     from napari_pvs.scans.scan import Scan
 
     say("phase", text="Reading …")
@@ -49,7 +49,7 @@ def load(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
     volumes = []
     for name in _TITLES:
         read = nifti.read_labels if name == "brain" else nifti.read_volume
-        check = nifti.require_finite if name == "brain" else nifti.require_contrast
+        check = checks.require_finite if name == "brain" else checks.require_variety
         given = request.get(name)
         if name in request.get("stored", ()):
             volumes.append(exchange.load_volume(folder, f"layer_{name}"))
