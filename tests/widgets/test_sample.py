@@ -6,7 +6,7 @@ import pytest
 from napari_pvs.phantom import cohort
 from napari_pvs.phantom.subject import Subject
 from napari_pvs.widgets.layers import layer_volume
-from napari_pvs.widgets.sample import FEATURES, make_subject, sample_layers
+from napari_pvs.widgets.sample import synthetic_subject
 
 
 @pytest.fixture
@@ -35,10 +35,10 @@ def subject(monkeypatch):
     return made
 
 
-def test_two_scans_and_their_pvs_on_one_grid(subject):
-    scan, instances, table = make_subject()
-    features = {name: [row[name] for row in table] for name in FEATURES}
-    layers = sample_layers(scan, instances, features)
+def test_two_scans_and_their_pvs_on_one_grid(subject, monkeypatch):
+    qtpy = pytest.importorskip("qtpy.QtCore")
+    monkeypatch.setattr(qtpy.QCoreApplication, "instance", lambda: None)  # no window waits
+    layers = synthetic_subject()
     assert [(meta["name"], kind) for _, meta, kind in layers] == [
         ("T1", "image"),
         ("T2", "image"),

@@ -30,8 +30,12 @@ def synthetic_subject() -> list[LayerData]:
 
     from napari_pvs.widgets.worker import Job
 
+    application = QCoreApplication.instance()
+    if application is None:  # nobody waits at a window
+        scan, instances, table = make_subject()
+        return sample_layers(scan, instances, {n: [row[n] for row in table] for n in FEATURES})
     loop = QEventLoop()
-    job = Job({"verb": "sample"}, QCoreApplication.instance())
+    job = Job({"verb": "sample"}, application)
     found: list[Any] = []
     job.finished.connect(found.append)
     job.failed.connect(lambda text: found.append(InputError(text)))

@@ -175,7 +175,8 @@ class Session(QObject):
 
     def unsaved(self) -> list[Labels]:
         """Return the labels of which edits are in the viewer alone."""
-        there = self.viewer.layers
+        viewer = self._viewer()
+        there = () if viewer is None else viewer.layers
         return [one for one, kept in self._kept.items() if kept == EDITED and one in there]
 
     def add_prediction(self, prediction: Prediction) -> None:
