@@ -1,9 +1,11 @@
 """Training processes that outlive who started them, without training anything."""
 
 import json
+import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 pytest.importorskip("napari")
@@ -61,9 +63,9 @@ def test_a_start_is_the_command_line_in_a_folder_of_its_own(study, command):
     assert launch.alive(run)
     assert launch.started_at(run) == pytest.approx(time.time(), abs=600)
     assert launch.end_code(run) is None
-    with pytest.raises(InputError, match="is being trained by another process; stop it first"):
+    with pytest.raises(InputError, match="is being trained by another process; follow it"):
         launch.start(TrainingConfig(study=study))
-    with pytest.raises(InputError, match="is being trained by another process; stop it first"):
+    with pytest.raises(InputError, match="is being trained by another process; follow it"):
         launch.resume(run)
 
     # another napari knows it by its number
@@ -74,7 +76,45 @@ def test_a_start_is_the_command_line_in_a_folder_of_its_own(study, command):
     assert not launch.alive(run)
     assert not launch._record(run).exists()
     launch.discard(run)
-    assert list(run.parent.iterdir()) == []
+    assert [path.name for path in run.parent.iterdir()] == [".start.lock"]
+
+
+def test_only_one_of_two_naparis_starts_a_run(study, command):
+    code = """
+import os, sys, time
+from pathlib import Path
+from napari_pvs.errors import InputError
+from napari_pvs.training.config import TrainingConfig
+from napari_pvs.widgets import launch
+begin = launch._begin
+def slowly(*values):
+    Path(sys.argv[1], "begun").touch()
+    time.sleep(1)
+    return begin(*values)
+launch._begin = slowly
+mine = f"0 {os.getpid()} {launch._create_time(os.getpid())} {launch.platform.node()}"
+launch._launch = lambda run, arguments: launch._record(run).write_text(mine)
+launch.start(TrainingConfig(study=sys.argv[1]))
+time.sleep(60)
+"""
+    other = subprocess.Popen([sys.executable, "-c", code, str(study)])
+    try:
+        while not (study / "begun").exists():
+            time.sleep(0.02)
+        command(SLEEPER)
+        with pytest.raises(InputError, match="is being trained by another process; follow it"):
+            launch.start(TrainingConfig(study=study))
+        assert command.started == []
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_run_gives_way_to_the_viewer(study, command):
+    command(SLEEPER)
+    run = launch.start(TrainingConfig(study=study))
+    child = psutil.Process(launch._children[run].pid)
+    assert child.nice() > psutil.Process().nice()
 
 
 def test_a_run_with_a_split_is_resumed_and_another_begun(study, command):

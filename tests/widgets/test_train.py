@@ -177,7 +177,7 @@ def test_killed_resumed_and_found_again(add_dock, make_study, qtbot):
     assert "a run of this study goes on" in other.start.toolTip()
     other.start_run()
     assert other.notice.kind == "error"
-    assert f"{run} is being trained by another process; stop it first" in other.notice.text()
+    assert f"{run} is being trained by another process; follow it" in other.notice.text()
 
     # the viewer goes, the run does not
     viewer.close()

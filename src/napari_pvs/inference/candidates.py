@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from napari_pvs.inference.nearby import Point
 from napari_pvs.inference.review import MARGIN, Item, Kind
-from napari_pvs.scans.masks import bounding_box
+from napari_pvs.scans.masks import bounding_box, voxels_of
 
 MISSED_SHARE = 0.4
 """A PVS that was perhaps missed exceeds this share of the threshold."""
@@ -179,7 +179,7 @@ def _items(
     view: _View,
 ) -> list[Item]:
     """Measure the numbered parts inside ``where``, which have ``sizes``."""
-    index = np.nonzero(where)
+    index = voxels_of(where)
     numbers = parts[index]
     if not len(numbers):
         return []

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.inference.nearby import Point
-from napari_pvs.scans.masks import bounding_box
+from napari_pvs.scans.masks import Voxels, bounding_box
 
-Index = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
-_Part = tuple[Index, Point, Point]
+_Part = tuple[Voxels, Point, Point]
 
 _MANY = 50_000
 """Changed voxels from which on everything is counted anew."""
@@ -30,7 +29,7 @@ class Entry:
     """
 
     id: int
-    index: Index
+    index: Voxels
 
     @property
     def voxels(self) -> int:
@@ -68,7 +67,7 @@ class Catalogue:
         for index, *box in _parts(mask > 0, (0, 0, 0)):
             self._add(Entry(next(self._next), index), box)
 
-    def update(self, mask: NDArray[Any], changed: Index) -> tuple[set[int], set[int]]:
+    def update(self, mask: NDArray[Any], changed: Voxels) -> tuple[set[int], set[int]]:
         """Follow an edit.
 
         Parameters
@@ -132,7 +131,7 @@ class Catalogue:
         del self._boxes[key]
         return self.entries.pop(key)
 
-    def _near(self, index: Index, margin: int = 1) -> list[int]:
+    def _near(self, index: Voxels, margin: int = 1) -> list[int]:
         """Ids whose box lies within ``margin`` voxels of the box of some voxels."""
         if not self._boxes:
             return []
@@ -152,7 +151,7 @@ def _parts(mask: NDArray[np.bool_], origin: Point) -> list[_Part]:
         return []
     box = bounding_box(mask)  # the rest of a volume is half of it or more
     parts = np.asarray(cc3d.connected_components(mask[box], connectivity=26))
-    where = np.flatnonzero(parts)
+    where = np.flatnonzero(parts > 0)
     numbers = parts.ravel()[where]
     order = np.argsort(numbers, kind="stable")
     starts = np.concatenate([[0], np.cumsum(np.bincount(numbers)[1:])[:-1]])
@@ -168,15 +167,15 @@ def _parts(mask: NDArray[np.bool_], origin: Point) -> list[_Part]:
     return sorted(zip(*found, strict=True), key=lambda part: -len(part[0][0]))
 
 
-def _shift(index: Index, low: list[int]) -> Index:
+def _shift(index: Voxels, low: list[int]) -> Voxels:
     x, y, z = (axis - start for axis, start in zip(index, low, strict=True))
     return x, y, z
 
 
-def _same(one: Index, two: Index) -> bool:
+def _same(one: Voxels, two: Voxels) -> bool:
     return len(one[0]) == len(two[0]) and all(map(np.array_equal, one, two))
 
 
-def _as_index(point: Point) -> Index:
+def _as_index(point: Point) -> Voxels:
     x, y, z = (np.array([i]) for i in point)
     return x, y, z

@@ -83,7 +83,7 @@ def drop_round(
     -------
     Labels numbered anew, in the same order.
     """
-    voxels = np.flatnonzero(labels)
+    voxels = np.flatnonzero(labels > 0)  # of booleans, many times faster
     where = np.unravel_index(voxels, labels.shape)
     ids = np.take(labels, voxels)
     sizes = np.bincount(ids, minlength=1)
@@ -118,7 +118,7 @@ def table(labels: NDArray[np.int32], probability: NDArray[np.floating], grid: Gr
     grid
         Of both; its affine makes centroids in scanner millimetres.
     """
-    places = np.flatnonzero(labels)
+    places = np.flatnonzero(labels > 0)
     where = np.unravel_index(places, labels.shape)
     ids = np.take(labels, places)
     count = int(ids.max()) if len(ids) else 0

@@ -7,6 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice, slice]
+Voxels = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
+"""Indices of voxels along each axis, as numpy indexes."""
 
 
 def bounding_box(mask: Mask, margin: ArrayLike = 0) -> Box:
@@ -29,13 +31,24 @@ def bounding_box(mask: Mask, margin: ArrayLike = 0) -> Box:
     (slice(0, 3, None), slice(0, 3, None), slice(0, 1, None))
     """
     grow = np.broadcast_to(np.ceil(margin), 3).astype(int).tolist()
+    plane = mask.any(axis=0)  # so that the volume is gone through twice, not three times
+    sides = np.any(mask, (1, 2)), np.any(plane, 1), np.any(plane, 0)
     box = []
-    for axis, (n, extra) in enumerate(zip(mask.shape, grow, strict=True)):
-        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+    for side, n, extra in zip(sides, mask.shape, grow, strict=True):
+        hit = np.flatnonzero(side)
         if not len(hit):
             raise ValueError("the mask is empty")
         box.append(slice(max(0, int(hit[0]) - extra), min(n, int(hit[-1]) + 1 + extra)))
     return box[0], box[1], box[2]
+
+
+def voxels_of(mask: Mask) -> Voxels:
+    """Return the voxels of a mask, in the array's order.
+
+    The same as `numpy.nonzero`, which takes ten times as long for a few voxels of a volume.
+    """
+    x, y, z = np.unravel_index(np.flatnonzero(mask), mask.shape)
+    return x, y, z
 
 
 def box_of(low: Sequence[int], high: Sequence[int]) -> Box:

@@ -101,10 +101,7 @@ def locked(run: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        raise InputError(
-            f"{run} is being trained by another process; follow it with napari-pvs runs follow, "
-            "or stop it first."
-        ) from error
+        raise busy(run) from error
     except OSError as error:
         raise InputError(
             f"{run} cannot be written ({error.strerror}); choose another folder."
@@ -113,6 +110,14 @@ def locked(run: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def busy(run: Path) -> InputError:
+    """Say that a run cannot be begun, or another one of its study, since it goes on."""
+    return InputError(
+        f"{run} is being trained by another process; follow it (napari-pvs runs follow, or the "
+        "Train dock), and wait for its end or stop it first."
+    )
 
 
 def is_running(run: Path) -> bool:

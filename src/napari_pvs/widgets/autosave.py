@@ -13,6 +13,7 @@ from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
 from napari_pvs.errors import InputError
 from napari_pvs.inference.review import Review
+from napari_pvs.scans.masks import voxels_of
 from napari_pvs.widgets import kept
 from napari_pvs.widgets.background import Background
 from napari_pvs.widgets.kept import Offer, Saved, Work
@@ -165,7 +166,7 @@ class Autosave(QObject):
         labels = np.ascontiguousarray(to_display(offer.labels))
         if labels.max(initial=0) > np.iinfo(layer.data.dtype).max:
             labels = labels > 0
-        where = np.nonzero(layer.data != labels)
+        where = voxels_of(layer.data != labels)
         if len(where[0]):
             layer.data_setitem(where, labels[where].astype(layer.data.dtype))
         self.decline()

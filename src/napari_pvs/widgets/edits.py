@@ -7,6 +7,8 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_pvs.scans.masks import voxels_of
+
 Known = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 """What a layer held, and which of its voxels the user has set."""
 
@@ -68,7 +70,7 @@ class Edits(QObject):
         Undo and redo of it are nobody's decision either.
         """
         self._settle()
-        where = np.nonzero((mask != self._before) & ~self._touched)
+        where = voxels_of((mask != self._before) & ~self._touched)
         if len(where[0]):
             self._writing = True
             try:

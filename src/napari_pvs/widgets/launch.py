@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ from napari_pvs.errors import InputError
 from napari_pvs.files import write_text
 from napari_pvs.training import runs
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.folder import CONFIG, EVENTS, LOG, RUNS, SPLIT, is_running
+from napari_pvs.training.folder import CONFIG, EVENTS, LOG, RUNS, SPLIT, busy, is_running
 
 _children: dict[Path, "subprocess.Popen[bytes]"] = {}
 """Runs that this napari has started: only their parent learns how they ended."""
 _KILLED = -9
+_LOCK = ".start.lock"
+_NICE = 10
+_STARTING_S = 5.0
 _SAME_S = 3.0  # two times of one process lie no further apart
 
 
@@ -34,17 +38,19 @@ def start(config: TrainingConfig) -> Path:
         The study is being trained already, or cannot be written.
     """
     study = config.study.absolute()
+    refuse_second(study)  # before anything is written
+    with _alone(study):
+        return _begin(config, study)
+
+
+def _begin(config: TrainingConfig, study: Path) -> Path:
     refuse_second(study)
     stamp = f"{datetime.now():%Y%m%d-%H%M%S}"
     run = study / RUNS / f"{stamp}-{config.method}"
     try:
         write_text(run / CONFIG, config.model_dump_json(indent=2) + "\n")
     except (InputError, OSError) as error:
-        reason = str(error.__cause__ or error)
-        raise InputError(
-            f"the study {study} cannot be written ({reason}); allow writing there, or copy it to "
-            "a folder of yours."
-        ) from error
+        raise _unwritable(study, error) from error
     try:
         _launch(run, [str(run)])
     except InputError:
@@ -69,11 +75,16 @@ def resume(run: Path, epochs: int | None = None) -> None:
         A run of the study is going on, or the folder cannot be written.
     """
     run = run.absolute()
-    if run.parent.parts[-len(RUNS.parts) :] == RUNS.parts:
-        refuse_second(run.parents[len(RUNS.parts)])
     begun = (run / SPLIT).is_file()  # else it died before it had read the study
     longer = [] if epochs is None else ["--epochs", str(epochs)]
-    _launch(run, ["--resume", str(run), *longer] if begun else [str(run)])
+    command = ["--resume", str(run), *longer] if begun else [str(run)]
+    if run.parent.parts[-len(RUNS.parts) :] != RUNS.parts:  # of no study
+        _launch(run, command)
+        return
+    study = run.parents[len(RUNS.parts)]
+    with _alone(study):
+        refuse_second(study)
+        _launch(run, command)
 
 
 def refuse_second(study: Path) -> None:
@@ -86,9 +97,7 @@ def refuse_second(study: Path) -> None:
     """
     for run in runs.runs(study):
         if alive(run):
-            raise InputError(
-                f"{run} is being trained by another process; stop it first, or wait for its end."
-            )
+            raise busy(run)
 
 
 def alive(run: Path) -> bool:
@@ -184,6 +193,29 @@ def explain(run: Path, why: str = "") -> str:
     return text[0].upper() + text[1:]
 
 
+@contextlib.contextmanager
+def _alone(study: Path) -> Iterator[None]:
+    """Let no other napari start a run of a study at the same moment."""
+    from filelock import FileLock
+
+    lock = FileLock(study / RUNS / _LOCK, timeout=_STARTING_S)
+    try:
+        (study / RUNS).mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise _unwritable(study, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _unwritable(study: Path, error: Exception) -> InputError:
+    why = getattr(error, "strerror", None) or error.__cause__ or error
+    remedy = "allow writing there, or copy it to a folder of yours."
+    return InputError(f"the study {study} cannot be written ({why}); {remedy}")
+
+
 def _launch(run: Path, arguments: list[str]) -> None:
     log = log_of(run) if began(run) else _early_log(run)
     command = [sys.executable, "-P", "-m", "napari_pvs", "train", *arguments]
@@ -202,10 +234,20 @@ def _launch(run: Path, arguments: list[str]) -> None:
                 command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, **detached
             )
         _children[run] = child
+        _step_back(child.pid)
         record = f"{now} {child.pid} {_create_time(child.pid)} {platform.node()}"
         _record(run).write_text(record, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{run} cannot be trained ({error}); make room, or allow it.") from error
+
+
+def _step_back(pid: int) -> None:
+    """Let a process give way: it computes for hours, and whoever corrects meanwhile waits."""
+    import psutil
+
+    windows = sys.platform == "win32"
+    with contextlib.suppress(psutil.Error):
+        psutil.Process(pid).nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if windows else _NICE)
 
 
 def _early_log(run: Path) -> Path:

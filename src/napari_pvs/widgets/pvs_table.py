@@ -9,6 +9,7 @@ from qtpy.QtCore import QModelIndex, QTimer, Signal
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_pvs.inference.catalogue import Catalogue
+from napari_pvs.scans.masks import voxels_of
 from napari_pvs.widgets.layers import to_display
 from napari_pvs.widgets.parts import show_voxel
 from napari_pvs.widgets.session import Session
@@ -89,9 +90,7 @@ class PvsTable(QWidget):
         if now.shape != self._mask.shape:
             self._start()
             return
-        # of one axis: of three, it takes ten times as long
-        flat = np.flatnonzero((now != self._mask).ravel())
-        changed = np.unravel_index(flat, now.shape)
+        changed = voxels_of(now != self._mask)
         if len(changed[0]):
             gone, new = self._catalogue.update(now, changed)
             self._mask = now

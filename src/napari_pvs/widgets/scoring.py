@@ -1,5 +1,6 @@
 """Agreement of two masks, quick enough to follow every stroke, and where they disagree."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from napari_pvs.evaluation.detection import Rates
 from napari_pvs.evaluation.overlap import Overlap, overlap
-from napari_pvs.scans.masks import bounding_box
+from napari_pvs.scans.masks import Box, Voxels, box_of, voxels_of
 
 Index = tuple[int, int, int]
 
@@ -55,35 +56,46 @@ def agreement(
     region
         Only voxels inside count.
     """
-    either = (prediction > 0) | (reference > 0)
-    box = bounding_box(either) if either.any() else (slice(0, 1),) * 3
-    masks = [part[box] > 0 for part in (prediction, reference)]
-    if region is not None:
-        masks = [mask & region[box] for mask in masks]
-    corner = np.array([part.start for part in box])
-    predicted, true = (_Parts(mask, corner) for mask in masks)
+    where = [_inside(part, region) for part in (prediction, reference)]
+    box = _box_of(where)
+    predicted, true = (_Parts(points, box) for points in where)
     false, missed = predicted.apart_from(true), true.apart_from(predicted)
     return Agreement(
-        voxels=overlap(masks[0], masks[1], voxel_volume),
+        voxels=overlap(predicted.mask, true.mask, voxel_volume),
         pvs=Rates(true.n, true.n - len(missed), predicted.n, predicted.n - len(false)),
         missed=true.spots(missed, voxel_volume),
         false=predicted.spots(false, voxel_volume),
     )
 
 
-class _Parts:
-    """The 26-connected parts of a mask."""
+def _inside(mask: NDArray[Any], region: NDArray[np.bool_] | None) -> Voxels:
+    """Where a mask is: of all voxels of a brain, one in a thousand."""
+    x, y, z = where = voxels_of(mask > 0)
+    if region is None:
+        return where
+    inside = region[where]
+    return x[inside], y[inside], z[inside]
 
-    def __init__(self, mask: NDArray[np.bool_], corner: NDArray[np.int64]) -> None:
+
+def _box_of(where: Iterable[Voxels]) -> Box:
+    """Return the smallest box around all of the points; an empty one where there are none."""
+    joined = [np.concatenate(axes) for axes in zip(*where, strict=True)]
+    if not len(joined[0]):
+        return box_of((0, 0, 0), (0, 0, 0))
+    return box_of(*([int(end(axis)) for axis in joined] for end in (np.min, lambda x: x.max() + 1)))
+
+
+class _Parts:
+    """The 26-connected parts of a mask, given by its points, in a box."""
+
+    def __init__(self, points: Voxels, box: Box) -> None:
         import cc3d
 
-        self._corner, self._shape = corner, mask.shape
-        # where it is, once: of all voxels of a brain, one in a thousand
-        self.where = np.flatnonzero(mask)
-        label, self.n = cc3d.connected_components(
-            np.ascontiguousarray(mask), connectivity=26, return_N=True
-        )
-        self._label = np.asarray(label).ravel()
+        self._corner = np.array([side.start for side in box])
+        self.mask = np.zeros([side.stop - side.start for side in box], bool)
+        self.where = tuple(axis - start for axis, start in zip(points, self._corner, strict=True))
+        self.mask[self.where] = True
+        self._label, self.n = cc3d.connected_components(self.mask, connectivity=26, return_N=True)
         self._ids = self._label[self.where]
 
     def apart_from(self, other: "_Parts") -> NDArray[np.int64]:
@@ -99,7 +111,7 @@ class _Parts:
         wanted[numbers] = True
         chosen = wanted[self._ids]
         ids = self._ids[chosen]
-        points = np.stack(np.unravel_index(self.where[chosen], self._shape), 1)
+        points = np.stack([axis[chosen] for axis in self.where], 1)
         sizes = np.bincount(ids, minlength=self.n + 1)
         with np.errstate(invalid="ignore"):
             centres = np.stack(

@@ -22,6 +22,7 @@ from napari_pvs.widgets.canvas import make_current
 from napari_pvs.widgets.edits import Edits, Known
 from napari_pvs.widgets.kept import EDITED, UNCHANGED, Kept
 from napari_pvs.widgets.layers import (
+    from_display,
     layer_array,
     made_by,
     mask_layer,
@@ -240,7 +241,9 @@ class Session(QObject):
             What the layer list shows.
         """
         scan = self._known_scan()
-        mask = np.zeros(scan.grid.shape, bool) if labels is None else labels
+        # in the layer's own order, so that zeros are not copied
+        empty = from_display(np.zeros(scan.grid.shape[::-1], np.uint8))
+        mask = empty if labels is None else labels
         data, meta, _ = mask_layer(mask, scan, name, "labels")
         layer = self.viewer.add_labels(data, **meta)
         self.set_labels(layer)
