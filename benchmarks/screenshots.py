@@ -112,7 +112,7 @@ def drive(viewer: napari.Viewer, study: Path, out: Path, alone: Path | None) -> 
         metrics.open_reference(subject.label)
         wait(lambda: not metrics.busy)
     wait(lambda: metrics.agreement is not None)
-    metrics.missed.selectRow(0)
+    metrics.measures.missed.selectRow(0)
     picture("Metrics")
 
     viewer.reset_view()

@@ -42,7 +42,7 @@ def expected(dock, labels, reference):
 
 
 def shown(dock, name):
-    return dock.values[name].text().removeprefix("<b>").removesuffix("</b>")
+    return dock.measures.values[name].text().removeprefix("<b>").removesuffix("</b>")
 
 
 def test_every_stroke_is_measured(dock, qtbot, head):
@@ -60,7 +60,7 @@ def test_every_stroke_is_measured(dock, qtbot, head):
     assert dock.hint.isHidden()
     assert (shown(dock, "DSC"), shown(dock, "Precision")) == ("0.000", "–")
     n = expected(dock, labels, reference).count_reference
-    assert dock.tabs.tabText(0) == f"Missed ({n})"
+    assert dock.measures.tabs.tabText(0) == f"Missed ({n})"
 
     voxels = np.argwhere(reference.data > 0)
     half = voxels[: len(voxels) // 2]
@@ -99,7 +99,7 @@ def test_moving_to_a_row_shows_the_place(dock, qtbot, head):
     settle(qtbot, dock)
     with qtbot.waitExposed(dock):
         dock.show()
-    table = dock.missed
+    table = dock.measures.missed
     spot = table.shown()[1]
     at = table.visualRect(table.model().index(1, 0)).center()
     qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=at)

@@ -12,8 +12,7 @@ pytest.importorskip("napari")
 if sys.platform == "linux" and not os.environ.get("DISPLAY"):
     pytest.skip("no display; run under xvfb-run", allow_module_level=True)
 
-from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit, QPlainTextEdit
+from qtpy.QtCore import Qt
 
 from napari_pvs.scans.scan import load_scan
 from napari_pvs.study.bids import subjects
@@ -24,7 +23,6 @@ from napari_pvs.training.folder import BEST, CHECKPOINT, is_running
 from napari_pvs.widgets import launch
 from napari_pvs.widgets import train as module
 from napari_pvs.widgets.layers import scan_layers
-from napari_pvs.widgets.parts import WIDTH, Button
 
 LONG = 600_000
 SMALL = {"epochs": 2000, "steps": 2, "batch": 2, "patch": (8,), "warmup": 1, "refresh": 50}
@@ -453,49 +451,3 @@ def make_run(study, name):
     log = EventLog(run / "events.jsonl")
     log.write("hello", step=0, of=5000)
     return log
-
-
-@pytest.mark.parametrize("theme", ["dark", "light"])
-def test_it_fits_a_narrow_column(add_dock, make_study, qtbot, theme):
-    from napari._qt.qt_resources import get_stylesheet
-
-    study = make_study(2)
-    name = "20260101-120000-supervised-multi-with-a-long-name"
-    log = make_run(study, name)
-    for epoch in range(1, 30):
-        log.write("step", step=50 * epoch, of=5000, loss=1 / epoch)
-        log.write("epoch", epoch=epoch, of=100, loss=1 / epoch)
-    run = study / "derivatives" / "runs" / name
-    (run / "train.log").write_text("a line that is much longer than the dock is wide " * 9)
-    viewer, dock = add_dock()
-    viewer.theme = theme
-    dock.open_study(study)
-    dock.form.more.open()
-    dock.new.open()
-    dock.notice.error("/a/long/path/without/a/space" * 9 + " is gone; look for it.")
-    dock._stop_planning()
-    dock.setParent(None)
-    dock.setStyleSheet(get_stylesheet(theme))
-    dock.resize(WIDTH, 900)
-    qtbot.addWidget(dock, before_close_func=lambda dock: dock.stop())
-    with qtbot.waitExposed(dock, timeout=LONG):
-        dock.show()
-    kinds = (QAbstractButton, QComboBox, QLabel, QLineEdit, QPlainTextEdit)
-    for child in (child for kind in kinds for child in dock.findChildren(kind)):
-        if child.isVisible():
-            right = child.mapTo(dock, QPoint(child.width(), 0)).x()
-            assert right <= WIDTH, (type(child).__name__, child.objectName(), right)
-        if isinstance(child, Button):
-            assert child.toolTip()
-    assert dock.view.why.kind == "error"
-    # by keys alone: from the study to the start, and to the run
-    order, at = [], dock.open
-    for _ in range(200):
-        order.append(at)
-        at = at.nextInFocusChain()
-    wanted = (
-        *(dock.open, dock.new.head, dock.form.fields["recipe"], dock.form.more.head),
-        *(dock.form.fields["seed"], dock.start, dock.view.choice, dock.view.pause, dock.view.log),
-    )
-    places = [order.index(widget) for widget in wanted]
-    assert places == sorted(places)

@@ -8,11 +8,8 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
-    QGridLayout,
     QHBoxLayout,
-    QLabel,
     QSizePolicy,
-    QTabWidget,
 )
 
 from napari_pvs.errors import InputError
@@ -20,42 +17,18 @@ from napari_pvs.widgets import exchange
 from napari_pvs.widgets.edits import version
 from napari_pvs.widgets.layers import mask_layer, to_display
 from napari_pvs.widgets.load import FILES
+from napari_pvs.widgets.measures import Measures
 from napari_pvs.widgets.parts import Button, Dock, LayerBox, Notice, show_voxel
 from napari_pvs.widgets.progress import JobBar
 from napari_pvs.widgets.run_table import RunTable
 from napari_pvs.widgets.scoring import Agreement, Spot, agreement
 from napari_pvs.widgets.shown import shown_subject
 from napari_pvs.widgets.study_scores import StudyScores, ask_where, write
-from napari_pvs.widgets.tables import Column, Table
 from napari_pvs.widgets.worker import Job, Result, store
 
 ZOOM = 12.0
 """Pixels per mm at which a PVS is well seen."""
 _AFTER_MS = 60  # a stroke is measured when no other has followed for so long
-
-_MEASURES = (
-    ("DSC", "Dice: 1 is full agreement.", lambda a: a.voxels.dsc, "{:.3f}"),
-    ("AVD", "Difference of the volumes, in % of the reference's.",
-     lambda a: a.voxels.avd_percent, "{:.1f} %"),
-    ("Recall", "Share of the reference's voxels that are found.",
-     lambda a: a.voxels.recall, "{:.3f}"),
-    ("Precision", "Share of the voxels that are right.",
-     lambda a: a.voxels.precision, "{:.3f}"),
-    ("PVS recall", "Share of the reference's PVS of which a voxel is found.",
-     lambda a: a.pvs.recall, "{:.3f}"),
-    ("PVS prec.", "Share of the PVS that touch the reference.",
-     lambda a: a.pvs.precision, "{:.3f}"),
-    ("PVS", "Number of connected PVS / of the reference's.",
-     lambda a: (a.pvs.n_predicted, a.pvs.n_reference), "{0[0]} / {0[1]}"),
-    ("mm³", "Volume of the PVS / of the reference's.",
-     lambda a: (a.voxels.volume_predicted_mm3, a.voxels.volume_reference_mm3),
-     "{0[0]:,.0f} / {0[1]:,.0f}"),
-)  # fmt: skip
-_NARROW = 6  # of the measures stand side by side; the others have two numbers
-_SPOTS = (
-    Column("At (slice, row, column)", lambda spot: "{}, {}, {}".format(*spot.index)),
-    Column("mm³", lambda spot: spot.volume_mm3, "{:.1f}", "Its volume."),
-)
 
 
 class Metrics(Dock):
@@ -87,35 +60,17 @@ class Metrics(Dock):
         form.addRow("Measure", self.what)
         form.addRow("Reference", row)
         self.inside = QCheckBox("only inside the brain")
+        self.inside.setToolTip(
+            "Leave out what lies outside the brain mask that was loaded or found."
+        )
         self.inside.setChecked(True)
         form.addRow(self.inside)
         form.addRow(self.hint)
 
-        self.values: dict[str, QLabel] = {}
-        grid = QGridLayout()
-        grid.setHorizontalSpacing(6)
-        for at, (name, tip, _, _) in enumerate(_MEASURES):
-            value = self.values[name] = QLabel("–")
-            wide = at >= _NARROW
-            row, column = (at - _NARROW // 2, 0) if wide else (at // 2, 2 * (at % 2))
-            title = QLabel(name)
-            for label in (title, value):
-                label.setToolTip(tip)
-            grid.addWidget(title, row, column)
-            grid.addWidget(value, row, column + 1, 1, 3 if wide else 1)
-        grid.setColumnStretch(1, 1)
-        grid.setColumnStretch(3, 1)
+        self.measures = Measures()
+        self.measures.selected.connect(self._jump)
         agree = self.group("Agreement")
-        agree.addRow(grid)
-        self.missed, self.false = (
-            Table(_SPOTS, "Move to a row, and the viewer jumps there.", lambda spot: spot.index)
-            for _ in range(2)
-        )
-        self.tabs = QTabWidget()
-        for table in (self.missed, self.false):
-            table.selected.connect(self._jump)
-            self.tabs.addTab(table, "")
-        agree.addRow(self.tabs)
+        agree.addRow(self.measures)
         self.tsv = Button("Export TSV…", "All measures of this scan, as a table.", self._save_tsv)
         self.png = Button("Export PNG…", "A picture of what is shown here.", self._save_png)
         row = QHBoxLayout()
@@ -217,15 +172,7 @@ class Metrics(Dock):
 
     def _show(self, found: Agreement | None) -> None:
         self.agreement = found
-        for name, _, value, style in _MEASURES:
-            number = None if found is None else value(found)
-            self.values[name].setText("–" if number is None else f"<b>{style.format(number)}</b>")
-        missed, false = ((), ()) if found is None else (found.missed, found.false)
-        for at, (table, spots, title) in enumerate(
-            ((self.missed, missed, "Missed"), (self.false, false, "False"))
-        ):
-            table.set_rows(spots)
-            self.tabs.setTabText(at, f"{title} ({len(spots)})")
+        self.measures.show_agreement(found)
         if found is not None:
             self.hint.clear()
         elif self.session.reference is None:
@@ -291,5 +238,5 @@ class Metrics(Dock):
 
     def _save_png(self) -> None:
         path = ask_where(self, "measures.png", "Picture (*.png)")
-        if path and not self.tabs.parentWidget().grab().save(str(path)):
+        if path and not self.measures.grab().save(str(path)):
             self.notice.error(f"{path} cannot be written; choose another folder.")

@@ -25,6 +25,7 @@ class JobBar(QWidget):
         self._jobs: dict[Job, str] = {}  # and what each is at
         self.text = Notice()
         self.bar = QProgressBar()
+        self.bar.setToolTip("How much is done.")
         self.bar.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.cancel = Button("Cancel", "Stop; what was there before stays.", self._on_cancel)
         row = QHBoxLayout()

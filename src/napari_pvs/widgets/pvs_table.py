@@ -33,7 +33,7 @@ class Row:
 COLUMNS = (
     Column("PVS", lambda row: row.id, "{:d}", "A number that it keeps while it is edited."),
     Column("mm³", lambda row: row.volume_mm3, "{:.1f}", "Its volume."),
-    Column("Voxels", lambda row: row.voxels, "{:d}"),
+    Column("Voxels", lambda row: row.voxels, "{:d}", "Number of its voxels."),
     Column(
         "Prob.",
         lambda row: row.probability,

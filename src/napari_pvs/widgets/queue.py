@@ -62,6 +62,7 @@ class QueuePanel(QWidget):
         self._thread = Background(self)
         self.left = QLabel()
         self.done = QProgressBar()
+        self.done.setToolTip("How much of the review is decided.")
         self.done.setTextVisible(False)
         self.done.setMaximumHeight(6)
         self.why = Notice()

@@ -13,7 +13,7 @@ from napari_pvs.widgets.train_job import TrainJob
 from napari_pvs.widgets.worker import Result
 
 _COLUMNS = (
-    Column("Run", lambda row: row["name"]),
+    Column("Run", lambda row: row["name"], tip="Its folder: when it began, and its method."),
     Column("DSC", lambda row: _number(row["cells"][6]), "{:.3f}", "Best on validation."),
     Column("AVD %", lambda row: _number(row["cells"][7]), "{:.1f}", "At the best DSC."),
     Column("Recall", lambda row: _number(row["cells"][8]), "{:.3f}", "At the best DSC."),

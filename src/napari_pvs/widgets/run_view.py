@@ -76,6 +76,7 @@ class RunView(QWidget):
         self.extend.asked.connect(self._launch)
         self.curves: Curves | None = None  # made with the first run: a study may have none
         self.log = QPlainTextEdit()
+        self.log.setToolTip("The last lines of the run's log; its folder holds all.")
         self.log.setReadOnly(True)
         self.log.setTabChangesFocus(True)
         self.log.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)

@@ -13,10 +13,20 @@ from napari_pvs.widgets.tables import Column, Table
 from napari_pvs.widgets.worker import Job, Result
 
 _COLUMNS = (
-    Column("Subject", lambda row: row["subject"]),
-    Column("DSC", lambda row: row["dsc"], "{:.2f}"),
-    Column("AVD %", lambda row: row["avd_percent"], "{:.0f}"),
-    Column("Recall", lambda row: row["recall"], "{:.2f}"),
+    Column("Subject", lambda row: row["subject"], tip="And its session, if it has one."),
+    Column("DSC", lambda row: row["dsc"], "{:.2f}", "Dice: 1 is full agreement."),
+    Column(
+        "AVD %",
+        lambda row: row["avd_percent"],
+        "{:.0f}",
+        "Difference of the volumes, in % of the reference's.",
+    ),
+    Column(
+        "Recall",
+        lambda row: row["recall"],
+        "{:.2f}",
+        "Share of the reference's voxels that are found.",
+    ),
     Column("PVS", lambda row: row["lenient_recall"], "{:.2f}", "Share of the PVS that are found."),
 )
 

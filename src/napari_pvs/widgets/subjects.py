@@ -24,7 +24,7 @@ class Row:
 
 
 COLUMNS = (
-    Column("Subject", lambda row: row.subject.name),
+    Column("Subject", lambda row: row.subject.name, tip="And its session, if it has one."),
     Column(
         "State",
         lambda row: row.subject.state,
