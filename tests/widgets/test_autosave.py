@@ -16,6 +16,7 @@ import pytest
 
 pytest.importorskip("napari")
 
+from napari_pvs import files
 from napari_pvs.errors import InputError
 from napari_pvs.scans.scan import load_scan
 from napari_pvs.study.bids import subjects
@@ -308,6 +309,29 @@ def test_a_full_disk_is_told_and_tried_again(saving, qtbot, tubes, own_folders, 
     assert session.kept.state == "edited"
     own_folders.unlink()
     qtbot.waitUntil(lambda: bool(told_of(told, "info")), timeout=LONG)
+    np.testing.assert_array_equal(Place(pvs_scan).pending().labels, session.array(session.labels))
+
+
+def test_a_disk_that_fills_up_while_a_draft_is_written(saving, qtbot, tubes, pvs_scan, monkeypatch):
+    session, autosave, told, _ = saving()
+    session.new_labels()
+    edit(session, tubes["sure"])
+    qtbot.waitUntil(lambda: session.kept.state == "draft", timeout=LONG)
+    first = session.array(session.labels).copy()
+
+    def no_room(_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", no_room)
+        edit(session, tubes["doubtful"])
+        qtbot.waitUntil(lambda: bool(told_of(told, "error")), timeout=LONG)
+        assert "(No space left on device); make room" in told_of(told, "error")[0]
+        assert autosave.dirty
+        # the draft before is whole, and nothing half written lies beside it
+        np.testing.assert_array_equal(Place(pvs_scan).pending().labels, first)
+        assert list(recovery_folder().rglob(".tmp-*")) == []
+    qtbot.waitUntil(lambda: session.kept.state == "draft", timeout=LONG)
     np.testing.assert_array_equal(Place(pvs_scan).pending().labels, session.array(session.labels))
 
 

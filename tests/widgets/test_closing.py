@@ -1,5 +1,6 @@
 """Closing a window whose edits are in no file."""
 
+import contextlib
 import os
 import sys
 
@@ -62,6 +63,33 @@ def test_the_user_can_give_them_up(edited, monkeypatch):
     monkeypatch.setattr(closing, "lose", lambda window, names: True)
     assert viewer.window._qt_window.close()
     assert Place(session.scan).pending() is None
+
+
+def test_what_computes_for_a_window_ends_with_it(make_napari_viewer, open_scan, qtbot):
+    import psutil
+
+    def helpers():
+        found = []
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                found += [one for one in child.cmdline() if one.endswith("service")]
+        return sorted(found)
+
+    viewer = make_napari_viewer()
+    session = open_scan(viewer)
+    segment, correct = (
+        viewer.window.add_plugin_dock_widget("napari-pvs", name)[1]
+        for name in ("Segment", "Correct")
+    )
+    session.new_labels()
+    segment.start.click()
+    correct.modes["add"].click()  # a network of its own, to be ready for a click
+    both = ["napari_pvs.widgets.local_service", "napari_pvs.widgets.service"]
+    qtbot.waitUntil(lambda: helpers() == both, timeout=60_000)
+    correct.clicker.click("add", (5, 5, 5))  # waits for it
+    viewer.close()
+    qtbot.waitUntil(lambda: helpers() == [], timeout=60_000)
+    assert not segment.busy
 
 
 def test_the_question_names_the_labels_and_its_safe_answer_is_the_default(qtbot, monkeypatch):

@@ -50,6 +50,30 @@ def test_open_docks_follow_napari_s_dialog_for_as_long_as_they_live(make_dock, q
     chosen.device = "auto"
 
 
+def test_they_are_changed_in_napari_s_own_dialog(qtbot, make_dock):
+    dialogs = pytest.importorskip("napari._qt.dialogs.preferences_dialog")
+    import napari.settings
+    from qtpy.QtCore import Qt
+    from qtpy.QtWidgets import QComboBox, QDoubleSpinBox
+
+    if not hasattr(napari.settings, "get_plugin_settings"):
+        pytest.skip("this napari's dialog knows no plugins")
+    preferences()  # finds the plugins
+    dock = make_dock(Segment)
+    dialog = dialogs.PreferencesDialog()
+    qtbot.addWidget(dialog)
+    (item,) = dialog._list.findItems("napari-pvs", Qt.MatchFlag.MatchContains)
+    page = dialog._stack.widget(dialog._list.row(item))
+    boxes = [box for box in page.findChildren(QComboBox) if box.findText("paper") >= 0]
+    boxes[0].setCurrentText("paper")
+    numbers = [box for box in page.findChildren(QDoubleSpinBox) if box.value() == 1.0]
+    numbers[0].setValue(2.0)
+    dialog.accept()
+    assert preferences().segment.windows == "paper"
+    assert dock.config().windows == "paper"
+    assert 2.0 in (preferences().segment.min_volume, *vars(preferences().correct).values())
+
+
 def test_an_older_napari_has_the_same_defaults(monkeypatch):
     new = preferences()
     monkeypatch.delattr("napari.settings.get_plugin_settings")

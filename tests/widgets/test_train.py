@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 pytest.importorskip("napari")
@@ -142,6 +143,32 @@ def test_a_run_from_its_plan_to_its_end(add_dock, make_study, qtbot, monkeypatch
     # everything is known to the last run by now
     wait(qtbot, lambda: dock.use.text().startswith("Learns from 3 labelled scans (none new or"))
     assert dock.start.isEnabled()
+    viewer.close()
+
+
+def test_a_correction_is_folded_into_the_run_that_goes_on(add_dock, make_study, qtbot):
+    study = make_study(3, labelled=2)
+    viewer, dock = add_dock()
+    load, correct = (
+        viewer.window.add_plugin_dock_widget("napari-pvs", name)[1] for name in ("Load", "Correct")
+    )
+    with qtbot.waitSignal(load.subjects.listed, timeout=LONG):
+        load.open_study(study)
+    wait(qtbot, lambda: dock.study == study)
+    fill(dock)
+    wait(qtbot, dock.start.isEnabled)
+    click(qtbot, dock.start)
+    last = subjects(study)[-1]
+    load.load_subject(last)
+    wait(qtbot, lambda: load.session.subject is not None and not load.busy)
+    click(qtbot, correct.new)
+    voxels = tuple(np.array([10, 10, 10, at]) for at in (8, 12, 9))
+    load.session.labels.data_setitem(tuple(np.stack(voxels)), 1)
+    wait(qtbot, lambda: dock.view.watch.course.loss)  # it goes on
+    click(qtbot, correct.saving.save)
+    wait(qtbot, lambda: dock.view.news.text() == f"New labels were folded in: {last.name}.")
+    click(qtbot, dock.view.stop_run)
+    wait(qtbot, lambda: not dock.view.live)
     viewer.close()
 
 
