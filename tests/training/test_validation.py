@@ -11,7 +11,8 @@ from napari_pvs.network.weights import starter_path
 from napari_pvs.study.bids import subjects
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data import load
-from napari_pvs.training.validation import Validation, card, start, validate
+from napari_pvs.training.validation import THRESHOLDS, Validation, card, start, validate
+from napari_pvs.training.wholescan import reader
 
 CPU = torch.device("cpu")
 
@@ -83,3 +84,27 @@ def test_start(tiny_weights, tmp_path):
         start(TrainingConfig(study="x", weights="starter", method="semi-mono"))
     with pytest.raises(InputError, match=r"none.safetensors do not exist"):
         start(TrainingConfig(study="x", weights=tmp_path / "none.safetensors"))
+
+
+def test_the_threshold_is_one_that_is_likely_for_the_unlabelled_scans(make_study, tiny_model):
+    first, *others = (load(s) for s in subjects(make_study(3, labelled=1)))
+    alone = validate(tiny_model, [first], CPU)
+
+    def shares(threshold):
+        found = [reader(tiny_model, CPU)(one) for one in others]
+        return np.mean(
+            [(f >= threshold).sum() / one.brain.sum() for f, one in zip(found, others, strict=True)]
+        )
+
+    at = shares(alone.threshold)
+    same = validate(tiny_model, [first], CPU, unlabelled=others, burden=(0.9 * at, 1.1 * at))
+    assert same == alone
+    unasked = validate(tiny_model, [first], CPU, unlabelled=others)
+    assert unasked == alone
+    fewer = validate(tiny_model, [first], CPU, unlabelled=others, burden=(0, 0.3 * at))
+    assert fewer.threshold > alone.threshold
+    assert shares(fewer.threshold) <= 0.3 * at
+    assert fewer.dsc < alone.dsc
+    # none is likely: the nearest
+    none = validate(tiny_model, [first], CPU, unlabelled=others, burden=(2, 3))
+    assert none.threshold == THRESHOLDS[0]

@@ -128,8 +128,8 @@ class TrainingConfig(BaseModel):
     align: bool = Field(
         True,
         description="Pseudo-label as large a share of the unlabelled brains PVS as the labels do "
-        "of the labelled ones, as far as so many labels tell it: the network finds less, or too "
-        "much, in scans of another scanner.",
+        "of the labelled ones, as far as so many labels tell it, and choose the threshold so: the "
+        "network finds less, or too much, in scans of another scanner.",
     )
     validation: tuple[str, ...] = Field(
         (), description="Subjects to validate on; 1 in 10 labelled persons where none is named."

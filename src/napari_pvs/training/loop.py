@@ -101,16 +101,22 @@ class Run:
             if pseudo.subjects or pseudo.reopen(epoch, scans):
                 return
             log.warning("The pseudo-labels are gone, or of other scans, and are made anew.")
-        from napari_pvs.training.pseudo import burden
-
         self.events.write("phase", name="pseudo-labels", epoch=epoch)
         state = self.state
         threshold = state.progress.threshold
-        labelled = [*self.cohort.train, *self.cohort.validation]
-        wanted = burden(labelled) if config.align else None
-        pseudo.refresh(epoch, scans, state.mean, threshold, state.device, self._alive, wanted)
+        pseudo.refresh(
+            epoch, scans, state.mean, threshold, state.device, self._alive, self._burden()
+        )
         voxels = sum(len(s.foreground) for s in pseudo.subjects)
         self.events.write("pseudo_labels", scans=len(pseudo.subjects), pvs_voxels=voxels)
+
+    def _burden(self) -> tuple[float, float] | None:
+        """Return how much of the unlabelled brains is likely PVS, where that is to count."""
+        from napari_pvs.training.pseudo import burden
+
+        if not (self.config.semi_supervised and self.config.align):
+            return None
+        return burden([*self.cohort.train, *self.cohort.validation])
 
     def _steps(self, epoch: int) -> Literal["epoch", "reload", "stop"]:
         """Take the steps that are left of an epoch, or those until a command."""
@@ -214,7 +220,10 @@ class Run:
         state = self.state
         where = state.device, self._alive, self.world, state.config.precision
         more = self.cohort.train[: max(0, state.config.threshold_scans - len(subjects))]
-        result: Validation = validate(state.mean, subjects, *where, more)
+        unlabelled = self.pseudo.drawn(epoch, self.cohort.unlabelled)
+        result: Validation = validate(
+            state.mean, subjects, *where, more, unlabelled, self._burden()
+        )
         progress.threshold = result.threshold
         self.events.write(
             "validation",

@@ -83,7 +83,7 @@ class PseudoLabels:
             where it would be less or more, the threshold moves: distribution alignment (Berthelot
             et al., ReMixMatch, ICLR 2020), as far as so few labels tell the distribution.
         """
-        drawn = self._drawn(epoch, subjects)
+        drawn = self.drawn(epoch, subjects)
         probability = reader(mean, device, alive, self.config.precision)
 
         def make(subject: Loaded) -> NDArray[np.float64]:
@@ -111,7 +111,7 @@ class PseudoLabels:
 
     def _reopened(self, epoch: int, subjects: Sequence[Loaded]) -> bool:
         begun = epoch - (epoch - self.config.warmup) % self.config.refresh
-        drawn = self._drawn(begun, subjects)
+        drawn = self.drawn(begun, subjects)
         expected = {"epoch": begun, "subjects": [s.name for s in drawn]}
         try:
             about = json.loads((self.folder / "about.json").read_text(encoding="utf-8"))
@@ -126,7 +126,8 @@ class PseudoLabels:
         with atomic(self.folder / f"{subject.name}.npy") as temporary:
             np.save(temporary, probability.astype(np.float16))
 
-    def _drawn(self, epoch: int, subjects: Sequence[Loaded]) -> list[Loaded]:
+    def drawn(self, epoch: int, subjects: Sequence[Loaded]) -> list[Loaded]:
+        """Return the scans of an epoch (from 0), at most as many as get pseudo-labels."""
         rng = np.random.default_rng([self.config.seed, 3, epoch])
         count = min(self.config.refresh_scans, len(subjects))
         chosen = rng.choice(len(subjects), size=count, replace=False)
