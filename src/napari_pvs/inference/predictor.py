@@ -246,12 +246,11 @@ def _average(
     done, wanted = 0, sum(len(pairs) for pairs in plan)
     for pairs in plan:
         parts = [images[(slice(None), *window)] for window, _ in pairs]
-        # one is the rule, and whole: then it is not copied
-        stack = np.stack(parts) if len(parts) > 1 else np.ascontiguousarray(parts[0])[None]
+        stack = np.stack(parts) if len(parts) > 1 else parts[0][None]  # one is the rule: no copy
         found = backend.probability(stack, _inside(*pairs[0]))
         for (_, tile), one in zip(pairs, found, strict=True):
             if weight is None:
-                total[tile] = one
+                np.multiply(one, brain[tile], out=total[tile])
             else:
                 total[tile] += one * trust
                 weight[tile] += trust
@@ -260,7 +259,7 @@ def _average(
             progress(done, wanted)
     if weight is not None:
         total /= np.maximum(weight, np.float32(1e-12))
-    total *= brain
+        total *= brain
     return total
 
 

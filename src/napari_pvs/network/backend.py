@@ -70,7 +70,8 @@ class Backend(Protocol):
 
         Returns
         -------
-        float32 (N, x, y, z), of the size of ``keep``.
+        float32 (N, x, y, z), of the size of ``keep``; to be read before the next call, which may
+        write there.
 
         Raises
         ------

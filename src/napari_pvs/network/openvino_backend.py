@@ -72,9 +72,10 @@ class OpenVinoBackend:
         if keep is not None and _size(images.shape) <= self.small:
             return self.probability(images)[(slice(None), *keep)]
         request = self._request(images.shape, keep)
-        request.infer([np.ascontiguousarray(images, np.float32)], share_inputs=True)
-        # a copy: the tensor is overwritten by the next window
-        return np.array(request.get_output_tensor(0).data[:, 0])
+        request.get_input_tensor(0).data[...] = images  # its own memory, which is there already
+        request.infer()
+        found: NDArray[np.float32] = request.get_output_tensor(0).data[:, 0]
+        return found
 
     def on_cpu(self) -> "OpenVinoBackend":
         """Return itself."""

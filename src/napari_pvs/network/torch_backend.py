@@ -41,7 +41,7 @@ def send(array: NDArray[Any], device: "torch.device") -> "torch.Tensor":
     """Bring an array to a device; to CUDA from pinned memory, while this process goes on."""
     import torch
 
-    tensor = torch.from_numpy(array)
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
