@@ -1,27 +1,23 @@
 """How fast correcting is at full size: clicks, threshold, table, metrics, review and autosave.
 
-    QT_QPA_PLATFORM=offscreen python benchmarks/correct_speed.py [--json FILE]
+    QT_QPA_PLATFORM=offscreen python benchmarks/correct_speed.py
 
 A made-up brain of 176x192x240 voxels of 0.8 mm with 2,000 tubes. The real parts of the Correct dock
 are driven, without a window: a click lasts from the call to the changed layer, with the network in
 its own process as in napari. Beside them stand the plain scikit-image and SciPy calls that do the
 same. Medians of repeats, milliseconds; spread is the smallest and the largest. CPU is the time that
 the processors worked for it (all threads, and the network's process), which a busy machine does not
-stretch; the ratio is plain CPU time over ours.
+stretch; the ratio is plain CPU time over ours. Kept in `results/correct-speed.json`.
 """
 
 import argparse
 import contextlib
-import json
 import os
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -29,6 +25,7 @@ os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp()  # drafts are not the user's
 
 import numpy as np
 import psutil
+import records
 from napari.components import ViewerModel
 from qtpy.QtCore import QEventLoop, QObject, QTimer
 from qtpy.QtWidgets import QApplication
@@ -40,13 +37,14 @@ from napari_pvs.inference.candidates import candidates
 from napari_pvs.widgets.autosave import autosave_of
 from napari_pvs.widgets.clicker import Clicker
 from napari_pvs.widgets.layers import scan_layers, to_display
+from napari_pvs.widgets.metrics import Metrics
 from napari_pvs.widgets.prediction import Prediction, add_layer
 from napari_pvs.widgets.pvs_table import PvsTable
 from napari_pvs.widgets.session import session_of
 
 AIMS = {
     "click, network": 300, "click, map": 300, "threshold": 100, "table, 2,000 PVS": 1000,
-    "all metrics": 200,
+    "all metrics": 200, "numbers after a stroke": 200,
 }  # fmt: skip
 
 
@@ -56,7 +54,6 @@ def main() -> None:
     )
     arguments.add_argument("--pvs", type=int, default=2000)
     arguments.add_argument("--repeats", type=int, default=15)
-    arguments.add_argument("--json", type=Path)
     given = arguments.parse_args()
     application = QApplication([])
     rows = measure_all(given.pvs, given.repeats)
@@ -72,11 +69,7 @@ def main() -> None:
         else:
             text += " " * 22
         print(text + f"{AIMS.get(row['what'], ''):>6}")
-    if given.json:
-        about = {"machine": platform.platform(), "cpus": os.cpu_count(), "load": os.getloadavg()}
-        about["versions"] = {n: version(n) for n in ("napari", "numpy", "scikit-image", "torch")}
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+    print(records.keep("correct-speed", {"pvs": given.pvs, "rows": rows}))
     application.quit()
 
 
@@ -131,6 +124,8 @@ def measure_all(count: int, repeats: int) -> list[dict[str, Any]]:
     measures = partial(score, mask, moved, sizes, subject="", probability=shown)
     rows.append(timed("all metrics", measures, repeats))
 
+    rows.append(timed("numbers after a stroke", strokes(session, layer, there), repeats))
+
     autosave = autosave_of(session)
     told: list[str] = []
     autosave.told.connect(lambda kind, text: told.append(text))
@@ -165,6 +160,21 @@ def clicks(clicker: Clicker, mode: Any, points: list[Any]) -> Callable[[], None]
             wait_for(lambda: bool(ended))
         clicker.done.disconnect(done)
         clicker.failed.disconnect(failed)
+
+    return one
+
+
+def strokes(session: Any, reference: Any, points: list[Any]) -> Callable[[], None]:
+    """Return a function that sets a voxel and waits until the Metrics dock shows the numbers."""
+    session.set_reference(reference)
+    dock = Metrics(session.viewer)
+    following = iter(points * 9)
+
+    def one() -> None:
+        before, point = dock.agreement, next(following)
+        value = 1 - int(session.labels.data[point] > 0)
+        session.labels.data_setitem(tuple(np.array([i]) for i in point), value)
+        wait_for(lambda: dock.agreement is not before)
 
     return one
 

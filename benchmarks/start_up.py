@@ -1,13 +1,13 @@
 """How long one waits for the first sign: ``napari-pvs --help``, and the docks in napari.
 
-    xvfb-run -a python benchmarks/start_up.py [--repeats 9] [--json]
+    xvfb-run -a python benchmarks/start_up.py [--repeats 9]
 
 ``--help`` and its like are whole processes, from the call to their end, beside an empty Python. The
 docks are opened one after the other in a napari that is up and shown, each with its imports, until
 Qt has nothing left to do; none may import PyTorch. What a dock's imports share counts for the first
 that needs it; what napari takes for as many empty docks stands beside. Each repeat is a process of
 its own, after one that fills the disk's cache. Median, range, and seconds of the processor, which
-other work on the machine does not stretch.
+other work on the machine does not stretch; kept in `results/start-up.json`.
 """
 
 import argparse
@@ -41,7 +41,6 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     arguments.add_argument("--repeats", type=int, default=9)
-    arguments.add_argument("--json", action="store_true", help="keep it in results/")
     arguments.add_argument("--docks", choices=(OURS, EMPTY), help=argparse.SUPPRESS)
     given = arguments.parse_args()
     if given.docks:
@@ -64,8 +63,7 @@ def main() -> None:
         span = f"{one['low']:.2f}-{one['high']:.2f}"
         numbers = f"{one['seconds']:.2f}\t{span}\t{one['cpu']:.2f}"
         print(name, numbers, AIMS.get(name, ""), sep="\t")
-    if given.json:
-        print(records.keep("start-up", rows))
+    print(records.keep("start-up", rows))
 
 
 def row(runs: list[tuple[float, float]]) -> dict[str, float]:
