@@ -202,6 +202,29 @@ def test_in_a_study_drafts_and_final_are_revisions(saving, qtbot, study_scan):
     np.testing.assert_array_equal(scan.to_source(session.array(session.labels)), saved)
 
 
+def test_two_windows_on_one_subject_keep_what_either_saves(saving, qtbot, study_scan):
+    root, subject, _ = study_scan
+    windows = []
+    for cube in (slice(5, 7), slice(9, 12)):
+        files_of_it = subject.t1, subject.t2, subject.brain
+        session, autosave, told, _ = saving(scan=load_scan(*files_of_it))
+        session.set_study(root, subject)
+        session.new_labels()
+        edit(session, (cube,) * 3)
+        windows.append((session, autosave, told))
+    store = LabelStore(root, subject.name)
+    qtbot.waitUntil(lambda: len(store.revisions()) == 2, timeout=LONG)
+    for session, autosave, told in windows:  # the later one is current, the other is kept
+        autosave.save_final()
+        qtbot.waitUntil(lambda told=told: "Saved as" in told[-1][1], timeout=LONG)
+        saved = store.load(store.current()).data
+        np.testing.assert_array_equal(
+            saved, session.scan.to_source(session.array(session.labels).astype(np.int32))
+        )
+    states = sorted((one.number, one.state, one.voxels) for one in store.revisions())
+    assert states == [(1, "draft", 8), (2, "draft", 27), (3, "final", 8), (4, "final", 27)]
+
+
 def test_a_scan_from_elsewhere_is_not_saved_into_the_open_study(saving, qtbot, study_scan, tubes):
     root, subject, _ = study_scan
     session, autosave, told, _ = saving()  # in memory, such as the sample
