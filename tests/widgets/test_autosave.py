@@ -214,9 +214,11 @@ def test_two_windows_on_one_subject_keep_what_either_saves(saving, qtbot, study_
         windows.append((session, autosave, told))
     store = LabelStore(root, subject.name)
     qtbot.waitUntil(lambda: len(store.revisions()) == 2, timeout=LONG)
-    for session, autosave, told in windows:  # the later one is current, the other is kept
+    # the later one is current, the other is kept
+    for number, (session, autosave, told) in enumerate(windows, start=3):
         autosave.save_final()
-        qtbot.waitUntil(lambda told=told: "Saved as" in told[-1][1], timeout=LONG)
+        final = f"Saved as revision {number}."
+        qtbot.waitUntil(lambda told=told, text=final: ("info", text) in told, timeout=LONG)
         saved = store.load(store.current()).data
         np.testing.assert_array_equal(
             saved, session.scan.to_source(session.array(session.labels).astype(np.int32))
