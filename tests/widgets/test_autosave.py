@@ -223,8 +223,10 @@ def test_two_windows_on_one_subject_keep_what_either_saves(saving, qtbot, study_
         np.testing.assert_array_equal(
             saved, session.scan.to_source(session.array(session.labels).astype(np.int32))
         )
-    states = sorted((one.number, one.state, one.voxels) for one in store.revisions())
-    assert states == [(1, "draft", 8), (2, "draft", 27), (3, "final", 8), (4, "final", 27)]
+    kept = sorted(store.revisions(), key=lambda one: one.number)
+    assert [one.state for one in kept] == ["draft", "draft", "final", "final"]
+    assert {one.voxels for one in kept[:2]} == {8, 27}  # whichever came first
+    assert [one.voxels for one in kept[2:]] == [8, 27]
 
 
 def test_a_scan_from_elsewhere_is_not_saved_into_the_open_study(saving, qtbot, study_scan, tubes):
