@@ -51,7 +51,7 @@ def test_proposes_a_batch_that_fits(free):
     free(100)
     require_memory(config(batch=64), CPU)
     free(3)
-    with pytest.raises(InputError, match=r"needs about .* GB.*cpu has 3.0 GB left; try --batch"):
+    with pytest.raises(InputError, match=r"needs about .* GB.*cpu has 3.0 GB left; try a batch of"):
         require_memory(config(batch=64), CPU)
     try:
         require_memory(config(batch=64), CPU)

@@ -103,7 +103,9 @@ def read(path: Path) -> tuple[dict[str, NDArray[Any]], ModelCard]:
 
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"weights {path} do not exist; check the path or leave --weights out.")
+        raise InputError(
+            f"weights {path} do not exist; check the path, or take the starter weights."
+        )
     try:
         with safe_open(path, framework="numpy") as file:
             card = _card(path, file.metadata() or {})

@@ -55,7 +55,7 @@ def brain_mask(
     if mask is None:
         mask = deepbet_mask(image if t1 is not None else t1_like(image), device)
     if not VOLUME_ML[0] <= _millilitres(mask, grid) <= VOLUME_ML[1]:
-        raise InputError(f"no brain was found in {name}; give its mask with --brain-mask.")
+        raise InputError(f"no brain was found in {name}; give its brain mask (--brain-mask).")
     return mask
 
 

@@ -70,7 +70,7 @@ def require_memory(config: TrainingConfig, device: torch.device, world: World = 
     batch = config.batch - 1
     while batch >= least and not forecast(_with(config, batch), device, world).fits:
         batch -= 1
-    remedy = f"try --batch {batch}" if batch >= least else "choose a smaller --patch"
+    remedy = f"try a batch of {batch} (--batch)" if batch >= least else "choose a smaller --patch"
     raise InputError(
         f"a step needs about {whole.needed / 2**30:.1f} GB of memory and {device} has "
         f"{whole.free / 2**30:.1f} GB left; {remedy}."

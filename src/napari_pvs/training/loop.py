@@ -290,5 +290,7 @@ def _explained(out: Path, events: EventLog) -> Iterator[None]:
         events.write("error", message=str(error))
         raise
     except MemoryError:
-        events.write("error", message="the memory ran out; resume with a smaller --batch")
+        events.write(
+            "error", message="the memory ran out; resume it with a smaller batch in its config.json"
+        )
         raise

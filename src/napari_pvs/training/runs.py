@@ -286,7 +286,7 @@ def _last_words(run: Path) -> str:
         return f"it crashed: {lines[-1]} (see {run / LOG})"
     return (
         "it ended without a word: the system killed it, probably for memory, or the machine was "
-        "switched off; go on with --resume, where need be with a smaller batch"
+        "switched off; go on with --resume, where need be with a smaller batch in its config.json"
     )
 
 
