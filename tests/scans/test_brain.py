@@ -64,7 +64,9 @@ def test_the_t1_is_used_if_there_is_one(monkeypatch):
 @pytest.mark.parametrize("radius", [0, 40, 90])
 def test_no_brain(monkeypatch, radius):
     monkeypatch.setattr(brain, "deepbet_mask", lambda image, device: ball(radius))
-    with pytest.raises(InputError, match=r"^no brain was found in a\.nii; .*--brain-mask\.$"):
+    with pytest.raises(
+        InputError, match=r"^no brain was found in a\.nii; .*brain mask \(--brain-mask\)\.$"
+    ):
         brain_mask(scan(ball(95)), None, GRID, name="a.nii")
 
 
