@@ -1,8 +1,8 @@
-from types import re
+import re
+from types import SimpleNamespace
 
 import psutil
 import pytest
-import SimpleNamespace
 import torch
 
 from napari_pvs.errors import InputError
