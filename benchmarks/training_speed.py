@@ -5,7 +5,9 @@
 Ours: a step of ``supervised-multi`` as a run takes it, drawing, augmentation, running mean of the
 weights and all. MONAI: CacheDataset (scans in memory), RandCropByPosNegLabeld, flips, intensity and
 noise augmentation, DataLoader, the same network, DiceFocalLoss, AdamW. Both on 8 patches of 32³ a
-step, in alternating turns. Prints median, spread and ratio. Needs ``pip install monai``.
+step, in alternating turns, in one precision: all float32, then (where the processor computes in it)
+convolutions in bfloat16, MONAI's by autocast. Prints median, spread and ratio, and keeps them in
+``results/``. Needs ``pip install monai``.
 """
 
 import argparse
@@ -13,12 +15,14 @@ import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import records
 import torch
 from small import cohort, short
 
+from napari_pvs.network.device import bfloat16_runs, pick
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.study.bids import subjects
 from napari_pvs.training.config import TrainingConfig
@@ -42,7 +46,23 @@ def main() -> None:
     study = cohort(given.work / "study", 33, 12, 0, ("A",))
     loaded = [load(s, study / CACHE) for s in subjects(study) if s.label is not None]
     config = short(study, patch=(EDGE,), batch=BATCH, warmup=0, device=given.device)
-    loops = {"napari-pvs": ours(loaded, config), "MONAI": monai(loaded, config)}
+    kept = {}
+    for precision in ("full", "auto"):
+        same = config.model_copy(update={"precision": precision})
+        half = bfloat16_runs(pick(same.device), same.precision)
+        said = "bfloat16" if half else "float32"
+        if said in kept:  # the processor does not compute in it
+            continue
+        print(f"{said}:", flush=True)
+        kept[said] = compared(loaded, same, half, given)
+    print(records.keep("training-speed", kept))
+
+
+def compared(
+    loaded: list[Loaded], config: TrainingConfig, half: bool, given: argparse.Namespace
+) -> dict[str, Any]:
+    """Let both take turns."""
+    loops = {"napari-pvs": ours(loaded, config), "MONAI": monai(loaded, config, half)}
     rates: dict[str, list[float]] = {name: [] for name in loops}
     for loop in loops.values():
         for _ in range(5):  # warm-up
@@ -59,13 +79,11 @@ def main() -> None:
     for name, values in rates.items():
         print(f"{name}: median {medians[name]:.1f} ({min(values):.1f} to {max(values):.1f})")
     print(f"ratio {ratio:.2f}")
-    print(records.keep("training-speed", {"patches_per_second": rates, "ratio": ratio}))
+    return {"patches_per_second": rates, "ratio": ratio}
 
 
 def ours(loaded: list[Loaded], config: TrainingConfig) -> Iterator[None]:
     """Steps of a run."""
-    from napari_pvs.network.device import pick
-
     state = State(config, pick(config.device))
 
     def drawn(step: int):
@@ -80,7 +98,7 @@ def ours(loaded: list[Loaded], config: TrainingConfig) -> Iterator[None]:
         yield
 
 
-def monai(loaded: list[Loaded], config: TrainingConfig) -> Iterator[None]:
+def monai(loaded: list[Loaded], config: TrainingConfig, half: bool) -> Iterator[None]:
     """Steps of a training loop as MONAI's tutorials have it."""
     from monai.data import CacheDataset, DataLoader
     from monai.losses import DiceFocalLoss
@@ -93,8 +111,6 @@ def monai(loaded: list[Loaded], config: TrainingConfig) -> Iterator[None]:
         RandScaleIntensityd,
         RandShiftIntensityd,
     )
-
-    from napari_pvs.network.device import pick
 
     device = pick(config.device)
     keys = ["image", "label"]
@@ -119,7 +135,8 @@ def monai(loaded: list[Loaded], config: TrainingConfig) -> Iterator[None]:
     while True:
         for batch in loader:
             optimiser.zero_grad()
-            answer = model(batch["image"].to(device))
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                answer = model(batch["image"].to(device)).float()
             loss(answer, batch["label"].to(device)).backward()
             optimiser.step()
             yield
