@@ -124,7 +124,11 @@ def measure_all(count: int, repeats: int) -> list[dict[str, Any]]:
     measures = partial(score, mask, moved, sizes, subject="", probability=shown)
     rows.append(timed("all metrics", measures, repeats))
 
-    rows.append(timed("numbers after a stroke", strokes(session, layer, there), repeats))
+    session.set_reference(layer)
+    dock = Metrics(viewer)
+    rows.append(timed("numbers after a stroke", strokes(session, dock, there), repeats))
+    dock.stop()
+    dock.deleteLater()
 
     autosave = autosave_of(session)
     told: list[str] = []
@@ -164,10 +168,8 @@ def clicks(clicker: Clicker, mode: Any, points: list[Any]) -> Callable[[], None]
     return one
 
 
-def strokes(session: Any, reference: Any, points: list[Any]) -> Callable[[], None]:
+def strokes(session: Any, dock: Metrics, points: list[Any]) -> Callable[[], None]:
     """Return a function that sets a voxel and waits until the Metrics dock shows the numbers."""
-    session.set_reference(reference)
-    dock = Metrics(session.viewer)
     following = iter(points * 9)
 
     def one() -> None:

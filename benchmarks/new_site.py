@@ -3,8 +3,8 @@
     python benchmarks/new_site.py --work WORK [--seeds 3]
 
 A site outside all that the starter weights saw, whose rater outlines PVS generously. Starter
-weights against those same weights trained on with 3 corrected whole scans of that site, tested on 8
-others.
+weights against those same weights trained on (``--recipe adapt``) with 3 corrected whole scans of
+that site, tested on 8 others.
 """
 
 import argparse
@@ -74,15 +74,10 @@ def corrected(work: Path, seeds: int, epochs: int) -> dict[str, Any]:
     configs = [
         TrainingConfig(
             study=work / "study",
-            weights=Path("starter"),
+            recipe="adapt",
             seed=seed,
             epochs=epochs,
-            steps=50,
-            warmup=0,
             validation=("sub-03",),
-            validate_every=5,
-            average=0.99,
-            learning_rate=1e-3,
         )
         for seed in range(seeds)
     ]

@@ -73,7 +73,7 @@ class OpenVinoBackend:
             return self.probability(images)[(slice(None), *keep)]
         request = self._request(images.shape, keep)
         request.get_input_tensor(0).data[...] = images  # its own memory, which is there already
-        request.infer()
+        request.infer(share_outputs=True)
         found: NDArray[np.float32] = request.get_output_tensor(0).data[:, 0]
         return found
 

@@ -11,7 +11,7 @@ from napari_pvs.network.device import Device, Precision
 PatchEdge = Annotated[int, Field(ge=8, le=128)]
 Method = Literal["supervised-mono", "supervised-multi", "semi-mono", "m2ss"]
 METHODS: tuple[Method, ...] = get_args(Method)
-Recipe = Literal["default", "paper"]
+Recipe = Literal["default", "paper", "adapt"]
 
 PAPER: dict[str, Any] = {
     "patch": (32,),
@@ -33,6 +33,16 @@ PAPER: dict[str, Any] = {
     "align": False,
 }
 """What ``recipe="paper"`` sets where nothing else is said; the paper leaves the rest open."""
+ADAPT: dict[str, Any] = {
+    "weights": Path("starter"),
+    "epochs": 20,
+    "warmup": 0,
+    "learning_rate": 1e-3,
+    "average": 0.99,
+    "validate_every": 5,
+}
+"""What ``recipe="adapt"`` sets: minutes from weights that exist, on a few corrected scans."""
+_RECIPES: dict[Any, dict[str, Any]] = {"paper": PAPER, "adapt": ADAPT}
 
 
 class TrainingConfig(BaseModel):
@@ -47,7 +57,9 @@ class TrainingConfig(BaseModel):
         "ones too (semi-mono, m2ss).",
     )
     recipe: Recipe = Field(
-        "default", description="The literal method of the paper, or the best built on its idea."
+        "default",
+        description="The best built on the paper's idea; its literal method; or (adapt) minutes "
+        "from the starter weights, or others, on a few corrected scans.",
     )
     seed: int = Field(0, ge=0, description="Of the weights, the split and the sampling.")
     epochs: int = Field(100, ge=1, description="Epochs.")
@@ -174,8 +186,8 @@ class TrainingConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _recipe(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("recipe") == "paper":
-            return PAPER | values
+        if isinstance(values, dict):
+            return _RECIPES.get(values.get("recipe"), {}) | values
         return values
 
     @model_validator(mode="after")

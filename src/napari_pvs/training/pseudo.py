@@ -72,7 +72,7 @@ class PseudoLabels:
         mean
             The teacher.
         threshold
-            Its best one on the validation subjects. Networks trained with focal and Dice loss are
+            Its own, as it was validated with. Networks trained with focal and Dice loss are
             not calibrated: what is at this probability is as likely PVS as not. So it becomes 0.5.
         device
             Where to compute.
@@ -127,7 +127,7 @@ class PseudoLabels:
             np.save(temporary, probability.astype(np.float16))
 
     def drawn(self, epoch: int, subjects: Sequence[Loaded]) -> list[Loaded]:
-        """Return the scans of an epoch (from 0), at most as many as get pseudo-labels."""
+        """Return the scans of the epoch that begins, at most as many as get pseudo-labels."""
         rng = np.random.default_rng([self.config.seed, 3, epoch])
         count = min(self.config.refresh_scans, len(subjects))
         chosen = rng.choice(len(subjects), size=count, replace=False)

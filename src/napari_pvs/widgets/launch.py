@@ -24,8 +24,7 @@ _children: dict[Path, "subprocess.Popen[bytes]"] = {}
 """Runs that this napari has started: only their parent learns how they ended."""
 _KILLED = -9
 _LOCK = ".start.lock"
-_NICE = 10
-_STARTING_S = 5.0
+_STARTING_S = 1.0
 _SAME_S = 3.0  # two times of one process lie no further apart
 
 
@@ -104,7 +103,7 @@ def alive(run: Path) -> bool:
     """Tell whether a run is going on, be it that it still reads its scans."""
     run = run.absolute()
     # the lock is asked last: to ask takes it for a moment, in which a run could not start
-    return _child_lives(run) or _recorded_lives(run) or is_running(run)
+    return _child_lives(run) or _recorded(run) is not None or is_running(run)
 
 
 def began(run: Path) -> bool:
@@ -196,12 +195,16 @@ def explain(run: Path, why: str = "") -> str:
 @contextlib.contextmanager
 def _alone(study: Path) -> Iterator[None]:
     """Let no other napari start a run of a study at the same moment."""
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
     lock = FileLock(study / RUNS / _LOCK, timeout=_STARTING_S)
     try:
         (study / RUNS).mkdir(parents=True, exist_ok=True)
         lock.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"another napari starts a run of {study} right now; try again in a moment."
+        ) from error
     except OSError as error:
         raise _unwritable(study, error) from error
     try:
@@ -245,9 +248,10 @@ def _step_back(pid: int) -> None:
     """Let a process give way: it computes for hours, and whoever corrects meanwhile waits."""
     import psutil
 
-    windows = sys.platform == "win32"
     with contextlib.suppress(psutil.Error):
-        psutil.Process(pid).nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if windows else _NICE)
+        process, windows = psutil.Process(pid), sys.platform == "win32"
+        lower = psutil.BELOW_NORMAL_PRIORITY_CLASS if windows else min(19, process.nice() + 10)
+        process.nice(lower)
 
 
 def _early_log(run: Path) -> Path:
@@ -293,7 +297,3 @@ def _recorded(run: Path) -> Any:
 def _child_lives(run: Path) -> bool:
     child = _children.get(run)
     return child is not None and child.poll() is None
-
-
-def _recorded_lives(run: Path) -> bool:
-    return _recorded(run) is not None

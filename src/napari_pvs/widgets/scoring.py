@@ -78,10 +78,10 @@ def _inside(mask: NDArray[Any], region: NDArray[np.bool_] | None) -> Voxels:
 
 
 def _box_of(where: Iterable[Voxels]) -> Box:
-    """Return the smallest box around all of the points; an empty one where there are none."""
+    """Return the smallest box around all of the points; one voxel where there are none."""
     joined = [np.concatenate(axes) for axes in zip(*where, strict=True)]
     if not len(joined[0]):
-        return box_of((0, 0, 0), (0, 0, 0))
+        return box_of((0, 0, 0), (1, 1, 1))
     return box_of(*([int(end(axis)) for axis in joined] for end in (np.min, lambda x: x.max() + 1)))
 
 
