@@ -30,3 +30,11 @@ def test_round_trip():
 def test_refuses(wrong):
     with pytest.raises(ValidationError):
         TrainingConfig(study="x", **wrong)
+
+
+def test_a_recipe_sets_what_is_not_said():
+    adapt = TrainingConfig(study="x", recipe="adapt")
+    assert (str(adapt.weights), adapt.epochs, adapt.warmup) == ("starter", 20, 0)
+    other = TrainingConfig(study="x", recipe="adapt", weights="mine.safetensors", epochs=45)
+    assert (str(other.weights), other.epochs) == ("mine.safetensors", 45)
+    assert other.learning_rate == adapt.learning_rate < TrainingConfig(study="x").learning_rate

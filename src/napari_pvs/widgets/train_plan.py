@@ -148,11 +148,15 @@ def _seconds(
     if config.semi_supervised:
         epochs += (config.epochs - warm) * config.unlabelled_batch / config.batch
     scan = _voxels(found) * _INSIDE
-    validated = (config.epochs / config.validate_every + 1) * len(roles.validation)
-    predicted = validated * scan
-    if config.semi_supervised and config.teacher == "mean":
-        scans = min(config.refresh_scans, len(roles.unlabelled))
-        predicted += (config.epochs - warm) / config.refresh * scans * scan
+    validations = config.epochs / config.validate_every + 1
+    judged = len(roles.validation)
+    more = max(0, config.threshold_scans - judged)  # for the threshold alone
+    predicted = validations * (judged + min(more, len(roles.train))) * scan
+    if config.semi_supervised:
+        unlabelled = min(config.refresh_scans, len(roles.unlabelled)) * scan
+        predicted += validations * unlabelled * config.align
+        if config.teacher == "mean":
+            predicted += (config.epochs - warm) / config.refresh * unlabelled
     learn, predict = _pace(config, device)
     return epochs * config.steps * labelled * learn + predicted * predict
 
