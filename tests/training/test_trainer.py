@@ -10,7 +10,7 @@ from napari_pvs.errors import InputError
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.weights import load
 from napari_pvs.study.bids import subjects
-from napari_pvs.training import loop
+from napari_pvs.training import loop, validation
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.events import read
 from napari_pvs.training.state import State
@@ -218,6 +218,28 @@ def test_semi_supervised(make_study, tmp_path, method, recipe):
     made = [e for e in events if e["type"] == "pseudo_labels"]
     assert [e["scans"] for e in made] == ([2, 2] if recipe == "default" else [])
     assert (out / "pseudo").exists() == (recipe == "default")
+
+
+@pytest.mark.parametrize(
+    ("method", "align"), [("m2ss", True), ("m2ss", False), ("supervised-multi", True)]
+)
+def test_the_threshold_regards_unlabelled_scans_where_they_count(
+    make_study, tmp_path, monkeypatch, method, align
+):
+    asked, real = [], validation.validate
+
+    def validate(*arguments):
+        asked.append(arguments[-2:])
+        return real(*arguments)
+
+    monkeypatch.setattr(validation, "validate", validate)
+    train(config(make_study(5, labelled=3), method=method, align=align), tmp_path / "run")
+    assert len(asked) == 2
+    for unlabelled, burden in asked:
+        assert (burden is not None) == (align and method == "m2ss")
+        assert [one.name for one in unlabelled] == (
+            ["sub-04", "sub-05"] if method == "m2ss" else []
+        )
 
 
 def test_semi_supervised_wants_unlabelled_scans(make_study, tmp_path):
