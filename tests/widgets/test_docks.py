@@ -28,7 +28,7 @@ from qtpy.QtWidgets import (
 from napari_pvs.study.bids import subjects
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.events import EventLog
-from napari_pvs.widgets.parts import WIDTH
+from napari_pvs.widgets.parts import WIDTH, Button
 from napari_pvs.widgets.tables import Table
 
 NAMES = ("Load", "Segment", "Correct", "Train", "Metrics")
@@ -125,6 +125,9 @@ def test_filled_docks_are_narrow_and_every_control_explains_itself(docks, qtbot,
             if isinstance(child, CONTROLS) and not tip_of(child, dock):
                 mute.append((name, type(child).__name__, getattr(child, "text", str)()))
         dock.hide()
+    assert docks["Train"].view.why.kind == "error"
+    buttons = [button for dock in docks.values() for button in dock.findChildren(Button)]
+    assert all(button.toolTip() for button in buttons)  # those that are not seen, too
     tables = [table for dock in docks.values() for table in dock.findChildren(Table)]
     assert len(tables) > 4
     silent = [one.title for table in tables for one in table.model_.columns if not one.tip]

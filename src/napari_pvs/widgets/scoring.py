@@ -82,7 +82,8 @@ def _box_of(where: Iterable[Voxels]) -> Box:
     joined = [np.concatenate(axes) for axes in zip(*where, strict=True)]
     if not len(joined[0]):
         return box_of((0, 0, 0), (1, 1, 1))
-    return box_of(*([int(end(axis)) for axis in joined] for end in (np.min, lambda x: x.max() + 1)))
+    low = [int(axis.min()) for axis in joined]
+    return box_of(low, [int(axis.max()) + 1 for axis in joined])
 
 
 class _Parts:

@@ -241,10 +241,9 @@ class Session(QObject):
             What the layer list shows.
         """
         scan = self._known_scan()
-        # in the layer's own order, so that zeros are not copied
-        empty = from_display(np.zeros(scan.grid.shape[::-1], np.uint8))
-        mask = empty if labels is None else labels
-        data, meta, _ = mask_layer(mask, scan, name, "labels")
+        if labels is None:  # in the layer's own order, so that zeros are not copied
+            labels = from_display(np.zeros(scan.grid.shape[::-1], np.uint8))
+        data, meta, _ = mask_layer(labels, scan, name, "labels")
         layer = self.viewer.add_labels(data, **meta)
         self.set_labels(layer)
         return layer
