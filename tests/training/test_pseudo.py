@@ -5,7 +5,7 @@ import torch
 from napari_pvs.study.bids import subjects
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data import load
-from napari_pvs.training.pseudo import PseudoLabels, burden, shifted
+from napari_pvs.training.pseudo import PseudoLabels, shifted
 
 CPU = torch.device("cpu")
 
@@ -75,15 +75,34 @@ def test_the_threshold_moves_only_as_far_as_labels_tell(tmp_path, scans, tiny_mo
     assert share((own / 3, own / 2)) == pytest.approx(own / 2, rel=0.25)
 
 
-def test_burden(make_study):
-    people = [load(s) for s in subjects(make_study(6, labelled=5))]
-    shares = [s.label.sum() / s.brain.sum() for s in people[:5]]
-    least, most = burden(people)
-    assert np.sqrt(least * most) == pytest.approx(np.mean(shares))
-    few_least, few_most = burden(people[:2])
-    assert few_most / few_least > most / least > 1  # fewer labels tell less
-    one = burden(people[:1])
-    assert one[0] < np.mean(shares[:1]) < one[1]
+def test_scans_are_looked_at_once_for_threshold_and_pseudo_labels(tmp_path, scans, tiny_model):
+    def make(labels, epoch, people, before=True):
+        looks = []
+        if before:
+            labels.predict(epoch, people, tiny_model, CPU)
+        labels.refresh(epoch, people, tiny_model, 0.4, CPU, lambda: looks.append(1), (0.01, 0.02))
+        return len(looks), {s.name: np.array(labels.probability(s)) for s in people}
+
+    anew, expected = make(PseudoLabels(tmp_path / "anew", config()), 2, scans, before=False)
+    labels = PseudoLabels(tmp_path / "once", config())
+    again, found = make(labels, 2, scans)
+    assert (anew, again) == (len(scans), 0)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
+    assert not list((tmp_path / "once" / "plain").iterdir())
+    assert make(labels, 5, scans, before=False)[0] == len(scans)  # the teacher has learnt since
+    # one has got its label since
+    labels.predict(8, scans, tiny_model, CPU)
+    looks = []
+    labels.refresh(8, scans[1:], tiny_model, 0.4, CPU, lambda: looks.append(1))
+    assert len(looks) == len(scans) - 1
+    # no new pseudo-labels begin here, and those that are in use stay
+    before = np.array(labels.probability(scans[1]))
+    shares = labels.predict(9, scans[1:], tiny_model, CPU)
+    assert shares[0] > shares[100] >= 0
+    np.testing.assert_array_equal(labels.probability(scans[1]), before)
+    assert labels.reopen(9, scans[1:])
+    assert labels.predict(9, [], tiny_model, CPU) is None
 
 
 def test_a_resumed_run_finds_them_again(tmp_path, scans, tiny_model):

@@ -13,6 +13,7 @@ from napari_pvs.study.bids import subjects
 from napari_pvs.training import loop, validation
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.events import read
+from napari_pvs.training.pseudo import PseudoLabels
 from napari_pvs.training.state import State
 from napari_pvs.training.trainer import resume, train
 
@@ -226,20 +227,27 @@ def test_semi_supervised(make_study, tmp_path, method, recipe):
 def test_the_threshold_regards_unlabelled_scans_where_they_count(
     make_study, tmp_path, monkeypatch, method, align
 ):
-    asked, real = [], validation.validate
+    asked, real, seen = [], validation.validate, []
 
     def validate(*arguments):
-        asked.append(arguments[-2:])
+        asked.append(arguments[-1])
         return real(*arguments)
 
+    def predict(self, epoch, scans, *arguments):
+        seen.append([one.name for one in scans])
+        return look(self, epoch, scans, *arguments)
+
+    look = PseudoLabels.predict
     monkeypatch.setattr(validation, "validate", validate)
+    monkeypatch.setattr(PseudoLabels, "predict", predict)
     train(config(make_study(5, labelled=3), method=method, align=align), tmp_path / "run")
     assert len(asked) == 2
-    for unlabelled, burden in asked:
-        assert (burden is not None) == (align and method == "m2ss")
-        assert [one.name for one in unlabelled] == (
-            ["sub-04", "sub-05"] if method == "m2ss" else []
-        )
+    counts = align and method == "m2ss"
+    assert all((likely is not None) == counts for likely in asked)
+    assert not counts or all(0 < likely.sum() < len(likely) for likely in asked)
+    # after each of two epochs for the threshold; the pseudo-labels need no look of their own
+    looks = 0 if method != "m2ss" else 2 if align else 1
+    assert seen == [["sub-04", "sub-05"]] * looks
 
 
 def test_semi_supervised_wants_unlabelled_scans(make_study, tmp_path):

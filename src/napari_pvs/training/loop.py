@@ -112,7 +112,7 @@ class Run:
 
     def _burden(self) -> tuple[float, float] | None:
         """Return how much of the unlabelled brains is likely PVS, where that is to count."""
-        from napari_pvs.training.pseudo import burden
+        from napari_pvs.training.alignment import burden
 
         if not (self.config.semi_supervised and self.config.align):
             return None
@@ -213,17 +213,20 @@ class Run:
 
     def _validate(self, epoch: int) -> None:
         """Measure the running mean; publish its weights where they are the best."""
-        from napari_pvs.training.validation import validate
+        from napari_pvs.training.alignment import likely
+        from napari_pvs.training.validation import THRESHOLDS, validate
 
         progress, subjects = self.state.progress, self.cohort.validation
         self.events.write("phase", name="validation", epoch=epoch)
         state = self.state
         where = state.device, self._alive, self.world, state.config.precision
         more = self.cohort.train[: max(0, state.config.threshold_scans - len(subjects))]
-        unlabelled = self.pseudo.drawn(epoch, self.cohort.unlabelled)
-        result: Validation = validate(
-            state.mean, subjects, *where, more, unlabelled, self._burden()
-        )
+        wanted, allowed = self._burden(), None
+        if wanted is not None:
+            scans = self.cohort.unlabelled
+            shares = self.pseudo.predict(epoch, scans, state.mean, state.device, self._alive)
+            allowed = None if shares is None else likely(THRESHOLDS, shares, wanted)
+        result: Validation = validate(state.mean, subjects, *where, more, allowed)
         progress.threshold = result.threshold
         self.events.write(
             "validation",

@@ -12,16 +12,13 @@ from numpy.typing import NDArray
 
 from napari_pvs.files import atomic, write_text
 from napari_pvs.network.m2ss import M2SS
+from napari_pvs.training.alignment import above, aligned
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data import Loaded
 from napari_pvs.training.distributed import ALONE, World
 from napari_pvs.training.wholescan import reader
 
 log = logging.getLogger(__name__)
-
-_BINS = np.linspace(0, 1, 201)
-_ALLOWED = 0.02, 0.98
-_SPREAD = 0.6  # SD of the logarithm of PVS volume between persons: volumes vary by 50 to 65 %
 
 
 class PseudoLabels:
@@ -41,6 +38,8 @@ class PseudoLabels:
         self.folder, self.config, self._world = Path(folder), config, world
         self.subjects: list[Loaded] = []
         self._maps: dict[str, NDArray[np.float16]] = {}
+        self._shares: NDArray[np.float64] | None = None
+        self._predicted: tuple[int, list[str]] | None = None
 
     def probability(self, subject: Loaded) -> NDArray[np.float16] | None:
         """Return the teacher's probability of PVS, shape of the subject; None where it has none."""
@@ -51,17 +50,17 @@ class PseudoLabels:
         since = epoch - self.config.warmup
         return since >= 0 and since % self.config.refresh == 0
 
-    def refresh(
+    def predict(
         self,
         epoch: int,
         subjects: Sequence[Loaded],
         mean: M2SS,
-        threshold: float,
         device: torch.device,
-        alive: Callable[[], None],
-        burden: tuple[float, float] | None = None,
-    ) -> None:
-        """Make pseudo-labels anew.
+        alive: Callable[[], None] = lambda: None,
+    ) -> NDArray[np.float64] | None:
+        """Have the teacher look at the scans of an epoch, once.
+
+        What it says is kept for `refresh` where the epoch begins with new pseudo-labels.
 
         Parameters
         ----------
@@ -71,36 +70,70 @@ class PseudoLabels:
             All unlabelled ones.
         mean
             The teacher.
-        threshold
-            Its own, as it was validated with. Networks trained with focal and Dice loss are
-            not calibrated: what is at this probability is as likely PVS as not. So it becomes 0.5.
         device
             Where to compute.
         alive
             Called after every window.
-        burden
-            Least and most of the brain, mean share over the scans, that may be above the threshold;
-            where it would be less or more, the threshold moves: distribution alignment (Berthelot
-            et al., ReMixMatch, ICLR 2020), as far as so few labels tell the distribution.
+
+        Returns
+        -------
+        What share of their brains is PVS at each threshold, as `alignment.above`, mean over the
+        scans; None without scans.
         """
         drawn = self.drawn(epoch, subjects)
         probability = reader(mean, device, alive, self.config.precision)
+        keep = self.config.teacher == "mean" and self.due(epoch)
 
-        def make(subject: Loaded) -> NDArray[np.float64]:
+        def look(subject: Loaded) -> NDArray[np.float64]:
             found = probability(subject)
-            self._save(subject, found)
-            counts, _ = np.histogram(found[found > 0], _BINS)
-            return np.asarray(counts / max(1, subject.brain.sum()), np.float64)
+            if keep:
+                self._save(self._plain(subject), found)
+            return above(found, subject.brain)
 
-        shares = self._world.spread(make, drawn)
-        if burden is not None and shares:  # the last unlabelled scan may have got its label
-            threshold = _aligned(threshold, np.mean(shares, 0), burden)
+        shares = self._world.spread(look, drawn)
+        self._shares = np.mean(shares, 0) if shares else None
+        self._predicted = (epoch, [s.name for s in drawn]) if keep else None
+        return self._shares
+
+    def refresh(
+        self,
+        epoch: int,
+        subjects: Sequence[Loaded],
+        mean: M2SS,
+        threshold: float,
+        device: torch.device,
+        alive: Callable[[], None] = lambda: None,
+        burden: tuple[float, float] | None = None,
+    ) -> None:
+        """Make pseudo-labels anew.
+
+        Parameters
+        ----------
+        epoch, subjects, mean, device, alive
+            As in `predict`, which is not done again for the same scans.
+        threshold
+            The teacher's own, as it was validated with. Networks trained with focal and Dice loss
+            are not calibrated: what is at this probability is as likely PVS as not. So it becomes
+            0.5.
+        burden
+            Least and most of the brain, mean share over the scans, that may be above the threshold;
+            where it would be less or more, the threshold moves.
+        """
+        drawn = self.drawn(epoch, subjects)
+        if self._predicted != (epoch, [s.name for s in drawn]):
+            self.predict(epoch, subjects, mean, device, alive)
+        if burden is not None and self._shares is not None:
+            # there are none where the last unlabelled scan has got its label
+            threshold = aligned(threshold, self._shares, burden)
 
         def shift(subject: Loaded) -> None:
-            found = np.load(self.folder / f"{subject.name}.npy").astype(np.float32)
-            self._save(subject, shifted(found, threshold))
+            plain = self._plain(subject)
+            found = np.load(plain).astype(np.float32)
+            self._save(self._path(subject), shifted(found, threshold))
+            plain.unlink()
 
         self._world.spread(shift, drawn)
+        self._predicted = None
         about = json.dumps({"epoch": epoch, "subjects": [s.name for s in drawn]})
         self._world.lead(lambda: write_text(self.folder / "about.json", about + "\n"))
         self._world.together(lambda: self._open(drawn))
@@ -122,8 +155,15 @@ class PseudoLabels:
             return False
         return True
 
-    def _save(self, subject: Loaded, probability: NDArray[np.float32]) -> None:
-        with atomic(self.folder / f"{subject.name}.npy") as temporary:
+    def _path(self, subject: Loaded) -> Path:
+        return self.folder / f"{subject.name}.npy"
+
+    def _plain(self, subject: Loaded) -> Path:
+        """Return where the teacher's own probability is, until it is shifted."""
+        return self.folder / "plain" / f"{subject.name}.npy"
+
+    def _save(self, path: Path, probability: NDArray[np.float32]) -> None:
+        with atomic(path) as temporary:
             np.save(temporary, probability.astype(np.float16))
 
     def drawn(self, epoch: int, subjects: Sequence[Loaded]) -> list[Loaded]:
@@ -136,45 +176,13 @@ class PseudoLabels:
     def _open(self, drawn: Sequence[Loaded]) -> None:
         maps, ready = {}, []
         for subject in drawn:
-            values = np.load(self.folder / f"{subject.name}.npy", mmap_mode="r")
+            values = np.load(self._path(subject), mmap_mode="r")
             if values.shape != subject.brain.shape:
                 raise ValueError(f"the pseudo-label of {subject.name} has another shape")
             maps[subject.name] = values
             voxels = np.argwhere(values > self.config.confidence_pvs).astype(np.int16)
             ready.append(replace(subject, foreground=voxels))
         self._maps, self.subjects = maps, ready
-
-
-def burden(subjects: Sequence[Loaded]) -> tuple[float, float]:
-    """Return between what shares of the brain the PVS of a mean person lie, by the labels.
-
-    That is the standard error on either side of the mean over the labelled subjects, on a
-    logarithmic scale. The spread between persons is a constant: two labels do not tell it.
-    """
-    shares = [s.label.sum() / max(1, s.brain.sum()) for s in subjects if s.label is not None]
-    mean, factor = float(np.mean(shares)), float(np.exp(_SPREAD / np.sqrt(len(shares))))
-    return mean / factor, mean * factor
-
-
-def _aligned(threshold: float, shares: NDArray[np.float64], burden: tuple[float, float]) -> float:
-    """Return the threshold nearest to the given one above which lies an allowed share of the brain.
-
-    Parameters
-    ----------
-    threshold
-        It stays where it is allowed.
-    shares
-        Share of the brain in each of ``_BINS``.
-    burden
-        Least and most that may lie above.
-    """
-    above = shares[::-1].cumsum()[::-1]  # from the lower edge of each bin upwards
-    share = float(np.interp(threshold, _BINS[:-1], above))
-    wanted = float(np.clip(share, *burden))
-    if wanted == share:
-        return threshold
-    closest = int(np.abs(above - wanted).argmin())
-    return float(np.clip(_BINS[closest], *_ALLOWED))
 
 
 def shifted(probability: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:

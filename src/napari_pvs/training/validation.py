@@ -63,8 +63,7 @@ def validate(
     world: World = ALONE,
     precision: Precision = "auto",
     more: Sequence[Loaded] = (),
-    unlabelled: Sequence[Loaded] = (),
-    burden: tuple[float, float] | None = None,
+    likely: NDArray[np.bool_] | None = None,
 ) -> Validation:
     """Predict labelled subjects and find the best threshold.
 
@@ -87,12 +86,9 @@ def validate(
         As in `Predictor`.
     more
         Labelled subjects that the threshold is chosen on beside those that are validated.
-    unlabelled
-        Scans of whoever the weights are for; on another scanner than that of the labels, another
-        threshold is right.
-    burden
-        Between what shares of the brain, mean over ``unlabelled``, a threshold may find PVS; the
-        best such one is chosen, or the one that comes nearest.
+    likely
+        Of ``THRESHOLDS``, those that may be chosen: on another scanner than that of the labels,
+        another threshold is right.
     """
     probability = reader(network, device, alive, precision)
 
@@ -104,11 +100,8 @@ def validate(
 
     rows = world.spread(row, [*subjects, *more])
     dsc = np.array([[one.dsc for one in row] for row in rows])
-    likely = np.ones(len(THRESHOLDS), bool)
-    if burden is not None and unlabelled:
-        shares = world.spread(lambda one: _shares(probability(one), one), unlabelled)
-        likely = _nearest(np.mean(shares, 0), burden)
-    best = int(np.where(likely, dsc.mean(0), -1).argmax())
+    allowed = np.ones(len(THRESHOLDS), bool) if likely is None else likely
+    best = int(np.where(allowed, dsc.mean(0), -1).argmax())
     rows, dsc = rows[: len(subjects)], dsc[: len(subjects)]
     chosen = [row[best] for row in rows]
     return Validation(
@@ -118,18 +111,6 @@ def validate(
         recall=_mean([one.recall for one in chosen]),
         subjects={s.name: round(float(d), 4) for s, d in zip(subjects, dsc[:, best], strict=True)},
     )
-
-
-def _shares(found: NDArray[np.float32], subject: Loaded) -> list[float]:
-    """What share of a brain each threshold calls PVS."""
-    brain = max(1, int(np.count_nonzero(subject.brain)))
-    return [np.count_nonzero(found >= t) / brain for t in THRESHOLDS]
-
-
-def _nearest(shares: NDArray[np.float64], burden: tuple[float, float]) -> NDArray[np.bool_]:
-    """Tell which shares lie in the range or, where none does, nearest to it."""
-    away = np.maximum(burden[0] - shares, shares - burden[1]).clip(0)
-    return np.asarray(away == away.min())
 
 
 def card(

@@ -148,15 +148,17 @@ def _seconds(
     if config.semi_supervised:
         epochs += (config.epochs - warm) * config.unlabelled_batch / config.batch
     scan = _voxels(found) * _INSIDE
-    validations = config.epochs / config.validate_every + 1
+    ends = range(1, config.epochs + 1)
+    last = (config.warmup, config.epochs)
+    validated = {e for e in ends if e % config.validate_every == 0 or e in last}
     judged = len(roles.validation)
     more = max(0, config.threshold_scans - judged)  # for the threshold alone
-    predicted = validations * (judged + min(more, len(roles.train))) * scan
+    predicted = len(validated) * (judged + min(more, len(roles.train))) * scan
     if config.semi_supervised:
-        unlabelled = min(config.refresh_scans, len(roles.unlabelled)) * scan
-        predicted += validations * unlabelled * config.align
+        seen = validated if config.align else set()  # once for the threshold and pseudo-labels
         if config.teacher == "mean":
-            predicted += (config.epochs - warm) / config.refresh * unlabelled
+            seen = seen | set(range(config.warmup, config.epochs, config.refresh))
+        predicted += len(seen) * min(config.refresh_scans, len(roles.unlabelled)) * scan
     learn, predict = _pace(config, device)
     return epochs * config.steps * labelled * learn + predicted * predict
 
