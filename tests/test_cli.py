@@ -389,3 +389,21 @@ def test_no_verb_shows_the_help(run):
 def test_version_ends_well(run):
     code, out, _ = run("--version")
     assert (code, out.strip()) == (0, napari_pvs.__version__)
+
+
+def test_a_path_that_is_refused_is_one_sentence(tmp_path, capsys):
+    too_long = tmp_path / ("x" * 300)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["runs", "list", str(too_long)])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"napari-pvs: {too_long} cannot be used (File name too long)")
+    assert said.count("\n") == 1
+
+
+def test_results_of_evaluate_do_not_replace_a_folder(tmp_path, capsys):
+    for name in ("--json", "--tsv"):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["evaluate", "a.nii.gz", "b.nii.gz", name, str(tmp_path), "--overwrite"])
+        assert ended.value.code == 2
+        assert capsys.readouterr().err == f"napari-pvs: {tmp_path} is a folder; name a file.\n"

@@ -193,12 +193,10 @@ def test_out_is_a_file(tmp_path):
 
 
 def test_unwritable_folder(tmp_path, monkeypatch):
-    from pathlib import Path
-
-    def refuse(self, *_, **__):
+    def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "touch", refuse)  # a superuser may write anywhere
+    monkeypatch.setattr(outputs.tempfile, "TemporaryFile", refuse)  # a superuser may write anywhere
     with pytest.raises(InputError, match=r"cannot be written \(Permission denied\)"):
         outputs.check_folder(tmp_path, overwrite=False)
 
@@ -206,3 +204,10 @@ def test_unwritable_folder(tmp_path, monkeypatch):
 def test_checking_leaves_nothing(tmp_path):
     outputs.check_folder(tmp_path / "a" / "b" / "c", overwrite=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_checking_makes_nothing_that_another_job_could_stumble_over(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(outputs.Path, "mkdir", lambda self, **_: made.append(self))
+    outputs.check_folder(tmp_path / "results" / "sub-01", overwrite=False)
+    assert made == []

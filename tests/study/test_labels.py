@@ -394,3 +394,13 @@ for writer in range(25):
     assert begun > len(revisions) or list(folder.parent.rglob(".tmp-*"))  # some died on the way
     assert store.import_outside() is None
     assert plain.read_bytes() == store.path(revisions[-1]).read_bytes()
+
+
+def test_a_plain_file_with_the_content_of_a_draft_is_another_tools(store, save, plain):
+    save(0, state="final")
+    draft = save(1, state="draft")
+    plain.write_bytes(store.path(draft).read_bytes())  # exported from the viewer, say
+    assert store.outside() == plain
+    save(2, state="final")
+    kept = [one.sha256 for one in store.revisions() if one.state == "final"]
+    assert draft.sha256 in kept  # imported before it was replaced

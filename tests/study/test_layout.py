@@ -1,7 +1,7 @@
 import pytest
 
 from napari_pvs.errors import InputError
-from napari_pvs.study.layout import label_folder, one
+from napari_pvs.study.layout import LABEL, label_folder, one
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,15 @@ def test_two(tmp_path, touch):
         InputError, match=r"sub-01_T1w.nii.gz and sub-01_T1w.mgz; keep one of them\.$"
     ):
         one(tmp_path, "*_T1w")
+
+
+def test_a_label_on_a_templates_grid_is_not_the_subjects(tmp_path, touch):
+    touch(tmp_path, "sub-01_space-MNI152_desc-pvs_mask.nii.gz")
+    assert one(tmp_path, LABEL) is None
+    touch(tmp_path, "sub-01_space-T1w_desc-pvs_mask.nii.gz")
+    assert one(tmp_path, LABEL).name == "sub-01_space-T1w_desc-pvs_mask.nii.gz"
+    touch(tmp_path, "sub-01_desc-pvs_mask.nii.gz")
+    assert one(tmp_path, LABEL).name == "sub-01_desc-pvs_mask.nii.gz"
+    # a scan of which there is nothing else is taken, whatever its space is called
+    touch(tmp_path, "sub-01_space-MNI152_T1w.nii.gz")
+    assert one(tmp_path, "*_T1w").name == "sub-01_space-MNI152_T1w.nii.gz"

@@ -41,9 +41,9 @@ def test_many_revisions_are_in_order(tmp_path):
 def test_content_is_known_by_its_whole_digest(tmp_path):
     store = Revisions(tmp_path)
     saved = store.commit(b"ours", **ABOUT)
-    assert store.has(saved.sha256)
-    assert not store.has(saved.sha256[:8] + "0" * 56)
-    assert not store.has("0" * 64)
+    assert store.published(saved.sha256)
+    assert not store.published(saved.sha256[:8] + "0" * 56)
+    assert not store.published("0" * 64)
 
 
 def test_digest(tmp_path):

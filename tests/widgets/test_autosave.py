@@ -518,3 +518,146 @@ def test_after_sigkill_the_last_edit_is_offered(saving, qtbot, head_files, own_f
     assert painted[10, 12, 9] == 1
     assert 4 <= painted.sum() <= 30
     assert Path(names[0]).is_file()
+
+
+@pytest.fixture
+def tilted(tmp_path, make_head):
+    """A scan whose file is rotated by 15 degrees, and that file."""
+    head, angle = make_head(tubes=0), np.radians(15)
+    affine = np.eye(4)
+    affine[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    affine[:3, :3] *= 0.8
+    affine[:3, 3] = -10, -20, 5
+    paths = tmp_path / "T1w.nii.gz", tmp_path / "brain.nii.gz"
+    for path, array in zip(paths, (head.t1.astype(np.float32), head.brain), strict=True):
+        nib.save(nib.Nifti1Image(np.asarray(array, np.float32), affine), path)
+    return load_scan(paths[0], None, paths[1]), paths[0]
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_a_layer_of_the_users_own_is_exported_in_the_geometry_of_the_scan(
+    saving, qtbot, tilted, tmp_path, scaled
+):
+    scan, path = tilted
+    session, autosave, told, _ = saving(scan=scan)
+    like = {"scale": session.t1.scale, "translate": session.t1.translate} if scaled else {}
+    layer = session.viewer.add_labels(np.zeros(session.t1.data.shape, np.uint8), **like)
+    session.set_labels(layer)
+    edit(session, (slice(5, 7), slice(8, 10), slice(3, 6)))
+    autosave.export(tmp_path / "mine.nii.gz")
+    qtbot.waitUntil(lambda: any("mine.nii.gz" in text for _, text in told), timeout=LONG)
+    written = nib.load(tmp_path / "mine.nii.gz")
+    np.testing.assert_allclose(written.affine, nib.load(path).affine, atol=1e-4)
+    expected = np.zeros(scan.grid.shape, bool)
+    expected[5:7, 8:10, 3:6] = True
+    np.testing.assert_array_equal(np.asarray(written.dataobj) > 0, scan.to_source(expected))
+
+
+def test_what_is_edited_while_another_layer_is_corrected_is_not_forgotten(
+    saving, qtbot, study_scan
+):
+    root, subject, scan = study_scan
+    session, _, _, _ = saving(scan=scan)
+    session.set_study(root, subject)
+    first = session.new_labels()
+    edit(session, (slice(5, 7),) * 3)
+    qtbot.waitUntil(lambda: session.kept.state == "draft", timeout=LONG)
+    session.new_labels(name="second")
+    assert session.unsaved() == []
+    first.data_setitem(tuple(np.array([[12, 13, 14], [12, 12, 12], [12, 12, 12]])), 1)
+    assert session.unsaved() == [first]
+    session.set_labels(first)
+    assert session.kept.state == "edited"
+    qtbot.waitUntil(lambda: session.kept.state == "draft", timeout=LONG)
+    newest = max(LabelStore(root, subject.name).revisions(), key=lambda one: one.number)
+    assert newest.voxels == np.count_nonzero(first.data) == 11
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), ValueError("a bug")])
+def test_whatever_stops_a_draft_is_said_and_tried_again(
+    saving, qtbot, study_scan, monkeypatch, error
+):
+    root, subject, scan = study_scan
+    session, _, told, _ = saving(scan=scan)
+    session.set_study(root, subject)
+    session.new_labels()
+    save, tries = LabelStore.save, []
+
+    def fail_once(self, *arguments, **values):
+        tries.append(1)
+        if len(tries) == 1:
+            raise error
+        return save(self, *arguments, **values)
+
+    monkeypatch.setattr(LabelStore, "save", fail_once)
+    with qtbot.captureExceptions() as caught:
+        edit(session, (slice(5, 7),) * 3)
+        qtbot.waitUntil(lambda: bool(told_of(told, "info")), timeout=LONG)
+    assert caught[0][0] is type(error)  # its traceback is not lost
+    assert str(error) in told_of(told, "error")[0]
+    assert "still in the viewer" in told_of(told, "error")[0]
+    assert session.kept.state == "draft"
+
+
+def test_numbers_that_no_label_file_holds_are_refused(saving, qtbot, study_scan):
+    root, subject, scan = study_scan
+    session, _, told, _ = saving(scan=scan)
+    session.set_study(root, subject)
+    session.set_labels(session.viewer.add_labels(np.zeros(session.t1.data.shape, np.int64)))
+    edit(session, (slice(5, 7),) * 3, 2**40)
+    qtbot.waitUntil(lambda: bool(told_of(told, "error")), timeout=LONG)
+    assert "above 2147483647" in told_of(told, "error")[0]
+
+
+def test_what_is_restored_keeps_the_weights_it_came_from(saving, qtbot, study_scan):
+    root, subject, scan = study_scan
+    mask = np.zeros(scan.grid.shape, np.uint8)
+    mask[5:8, 5:8, 5:8] = 1
+    Place(scan, root, subject.name).draft(mask, Made("AB", "corrected", "w" * 12))
+    session, autosave, _, offers = saving(scan=scan)
+    session.set_study(root, subject)
+    autosave.look()
+    qtbot.waitUntil(lambda: bool(offers and offers[-1]), timeout=LONG)
+    autosave.restore()
+    autosave.save_final()
+    qtbot.waitUntil(lambda: session.kept.state == "saved", timeout=LONG)
+    saved = LabelStore(root, subject.name).current()
+    assert (saved.origin, saved.weights_id) == ("corrected", "w" * 12)
+
+
+def test_a_copied_prediction_is_remembered_when_its_layer_is_gone(
+    saving, qtbot, study_scan, predict
+):
+    root, subject, scan = study_scan
+    session, autosave, _, _ = saving(scan=scan)
+    session.set_study(root, subject)
+    found = np.full(scan.grid.shape, 0.01, np.float32)
+    found[5:9, 5:9, 5:9] = 0.9
+    prediction = predict(session, labels=True, found=found)
+    session.viewer.layers.remove(prediction.layer)
+    edit(session, (slice(9, 10),) * 3)
+    autosave.save_final()
+    qtbot.waitUntil(lambda: session.kept.state == "saved", timeout=LONG)
+    saved = LabelStore(root, subject.name).current()
+    assert (saved.origin, saved.weights_id) == ("corrected", prediction.weights_id)
+
+
+def test_decisions_are_known_where_an_earlier_draft_is_damaged(saving, qtbot, study_scan):
+    from napari_pvs.inference.review import Decision, Review
+
+    root, subject, scan = study_scan
+    place = Place(scan, root, subject.name)
+    one = Decision(point=(1, 1, 1), kind="found", verdict="reject", time=datetime.now(UTC))
+    place.save_review(Review(decisions=(one,)))
+    mask = np.zeros(scan.grid.shape, np.uint8)
+    mask[5:8, 5:8, 5:8] = 1
+    draft = place.draft(mask, Made("AB", "drawn")).revision
+    LabelStore(root, subject.name).path(draft).write_bytes(b"")
+    session, autosave, told, _ = saving(scan=scan)
+    session.set_study(root, subject)
+    reviews = []
+    autosave.reviewed.connect(reviews.append)
+    autosave.look()
+    qtbot.waitUntil(lambda: bool(told_of(told, "warning")), timeout=LONG)
+    assert "was altered" in told_of(told, "warning")[0]
+    assert reviews[-1].decisions == (one,)

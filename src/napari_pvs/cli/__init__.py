@@ -12,6 +12,10 @@ from napari_pvs.errors import InputError, InputWarning
 __all__ = ["app", "cohorts", "crossvalidation", "main", "segmentation", "training"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_REFUSED = (
+    *(errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR),
+    *(errno.ENAMETOOLONG, errno.EIO, errno.ESTALE),
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -25,6 +29,10 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"napari-pvs: {error}", file=sys.stderr)
             raise SystemExit(2) from None
         except OSError as error:
+            if error.errno in _REFUSED and error.filename:
+                print(f"napari-pvs: {error.filename} cannot be used ({error.strerror}); name "
+                      "another, or allow access to it.", file=sys.stderr)  # fmt: skip
+                raise SystemExit(2) from None
             if error.errno not in _FULL:
                 raise
             where = error.filename or "the folder of the results"

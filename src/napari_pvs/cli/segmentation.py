@@ -57,6 +57,8 @@ def evaluate(
     from napari_pvs.files import write_text
 
     for path in (json_file, tsv_file):
+        if path is not None and path.is_dir():
+            raise InputError(f"{path} is a folder; name a file.")
         if path is not None and path.exists() and not overwrite:
             raise InputError(f"{path} exists; add --overwrite to replace it.")
     if prediction.is_dir() != reference.is_dir():

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, fields
@@ -42,14 +43,10 @@ def check_folder(out: Path, overwrite: bool) -> None:
     there = [name for name in FILES if (out / name).exists()]
     if there and not overwrite:
         raise InputError(f"{out / there[0]} exists; add --overwrite to replace it.")
-    created = [folder for folder in (out, *out.parents) if not folder.exists()]
-    with_probe = out / ".tmp-probe"
+    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with_probe.touch()
-        with_probe.unlink()
-        for folder in created:
-            folder.rmdir()
+        with tempfile.TemporaryFile(dir=nearest):  # nothing that another process could see
+            pass
     except OSError as error:
         raise InputError(
             f"{out} cannot be written ({error.strerror}); name another folder with --out."

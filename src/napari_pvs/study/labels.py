@@ -116,7 +116,7 @@ class LabelStore:
         path = one(self._anat, LABEL)
         if path is None or not self._saved.folder.is_dir():
             return path
-        return None if self._saved.has(digest(path)) else path
+        return None if self._saved.published(digest(path)) else path
 
     def stamped(self, known: str) -> Path | None:
         """Return where a label is that had a `stamp`: an imported one has moved to a revision.

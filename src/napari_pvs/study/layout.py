@@ -7,6 +7,7 @@ from napari_pvs.errors import InputError
 
 _SUFFIXES = (".nii.gz", ".nii", ".mgz")
 LABEL = "*_desc-pvs_mask"
+_NATIVE = re.compile(r"_space-(T1w|T2w|orig|individual|native)_")
 
 
 def require(root: Path) -> None:
@@ -48,8 +49,10 @@ def one(folder: Path, stem: str) -> Path | None:
     candidates = [path for suffix in _SUFFIXES for path in sorted(folder.glob(stem + suffix))]
     # hidden: what a killed writer left, and macOS's doubles on foreign disks
     candidates = [path for path in candidates if not path.name.startswith(".")]
-    # fMRIPrep writes each mask on a template's grid too
-    candidates = [path for path in candidates if "_space-" not in path.name] or candidates
+    # fMRIPrep writes each mask on a template's grid too; no label of a template is a subject's
+    own = [path for path in candidates if "_space-" not in path.name]
+    native = [path for path in candidates if _NATIVE.search(path.name)]
+    candidates = own or (native if stem == LABEL else candidates)
     # runs of one protocol: the first counts
     runs = [re.sub(r"_run-\d+", "", path.name) for path in candidates]
     if len(set(runs)) > 1:

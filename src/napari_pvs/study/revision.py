@@ -67,8 +67,8 @@ class Revisions:
             if (revision := self._read(number)) is not None:
                 yield revision
 
-    def has(self, sha256: str) -> bool:
-        """Tell whether a file with this content is a revision.
+    def published(self, sha256: str) -> bool:
+        """Tell whether a file with this content is a final revision; a draft is nobody's label.
 
         Raises
         ------
@@ -76,7 +76,7 @@ class Revisions:
             A sidecar is damaged.
         """
         found = (self._read(n) for n in self._numbers(rf"_{sha256[:8]}\.nii\.gz"))
-        return any(revision is not None and revision.sha256 == sha256 for revision in found)
+        return any(r is not None and (r.state, r.sha256) == ("final", sha256) for r in found)
 
     def path(self, revision: Revision) -> Path:
         """Path of the image of a revision."""

@@ -5,6 +5,7 @@ import getpass
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from napari_pvs.scans.masks import voxels_of
 from napari_pvs.widgets import kept
 from napari_pvs.widgets.background import Background
 from napari_pvs.widgets.kept import Offer, Saved, Work
-from napari_pvs.widgets.layers import from_display, to_display
+from napari_pvs.widgets.layers import KEY, from_display, note_origin, to_display
 from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.recovery import Place
 from napari_pvs.widgets.session import Session
@@ -167,6 +168,7 @@ class Autosave(QObject):
         if labels.max(initial=0) > np.iinfo(layer.data.dtype).max:
             labels = labels > 0
         where = voxels_of(layer.data != labels)
+        note_origin(layer, offer.revision.weights_id)
         if len(where[0]):
             layer.data_setitem(where, labels[where].astype(layer.data.dtype))
         self.decline()
@@ -193,6 +195,8 @@ class Autosave(QObject):
     def _finish(self, work: Work, path: Path | None) -> None:
         self._moment.stop()
         data, meta, _ = work.layer.as_layer_data_tuple()
+        # a layer that another plugin made knows nothing of the scan's file
+        meta["metadata"] = {KEY: {"source": work.place.scan.source}}
         labels, origin, edits = data.copy(), made(self._session, self.rater), work.edits
         copy = path is not None and work.place.in_study
 
@@ -277,20 +281,20 @@ class Autosave(QObject):
         if place is None:
             return
 
-        def show(found: tuple[Offer | None, Review]) -> None:
-            if place is not self._place:
-                return
-            self.reviewed.emit(found[1])
-            # else what is found is this session's own
-            if not self.dirty and (self._work is None or self._work.saved is None):
-                self._offer = found[0]
-                self.offered.emit(found[0])
+        def review(found: Review) -> None:
+            if place is self._place:
+                self.reviewed.emit(found)
 
-        self._thread.submit(
-            lambda: (place.pending(), place.review()),
-            show,
-            lambda text: self.told.emit("warning", text),
-        )
+        def offer(found: Offer | None) -> None:
+            # else what is found is this session's own
+            fresh = not self.dirty and (self._work is None or self._work.saved is None)
+            if place is self._place and fresh:
+                self._offer = found
+                self.offered.emit(found)
+
+        warn = partial(self.told.emit, "warning")
+        self._thread.submit(place.review, review, warn)
+        self._thread.submit(place.pending, offer, warn)
 
     def _timer(self, milliseconds: int, call: Callable[[], None]) -> QTimer:
         return QTimer(self, singleShot=True, interval=milliseconds, timeout=call)

@@ -43,7 +43,7 @@ class Background(QObject):
             Gets what it returns.
         bad
             Gets the sentence of an `InputError`, or of the system where a file or folder is gone
-            or refuses. Other exceptions are raised in the viewer's thread.
+            or refuses. Other exceptions are told too, and raised in the viewer's thread.
         """
 
         def run() -> None:
@@ -77,9 +77,14 @@ class Background(QObject):
 
 
 def _told(error: Exception, bad: Callable[[str], None] | None) -> None:
-    if bad is None or not isinstance(error, (InputError, OSError)):
+    if bad is None:
         raise error
-    text = str(error)
-    if isinstance(error, OSError):
+    if isinstance(error, InputError):
+        text = str(error)
+    elif isinstance(error, OSError):
         text = f"{error.filename or 'a file'}: {error.strerror or error}."
+    else:
+        text = f"{type(error).__name__}: {error or 'no more is known'}."
     bad(text[0].upper() + text[1:])
+    if not isinstance(error, (InputError, OSError)):  # a bug keeps its traceback
+        raise error

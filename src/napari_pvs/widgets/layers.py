@@ -151,6 +151,17 @@ def made_by(layer: Any) -> str | None:
     return weights
 
 
+def note_origin(layer: Any, weights_id: str | None) -> None:
+    """Note on a user's labels that a prediction of these weights went into them."""
+    layer.metadata.setdefault(KEY, {})["corrected_from"] = weights_id
+
+
+def corrected_from(layer: Any) -> str | None:
+    """Tell the weights whose prediction last went into labels, by their id."""
+    weights: str | None = layer.metadata.get(KEY, {}).get("corrected_from")
+    return weights or made_by(layer)
+
+
 def display_index(index: tuple[int, int, int], scan: Scan) -> tuple[int, int, int]:
     """Turn a voxel (x, y, z) of the scan's grid into one of its layers' data."""
     x, y, z = index

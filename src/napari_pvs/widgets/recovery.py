@@ -18,13 +18,13 @@ import platformdirs
 from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError
-from napari_pvs.files import write_text
 from napari_pvs.inference.review import Decision, Review
 from napari_pvs.scans.grid import Grid, to_ras
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.study.layout import label_folder, require
 from napari_pvs.study.revision import Revision, State
+from napari_pvs.widgets import decided
 from napari_pvs.widgets.kept import Made, Offer, Saved
 from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.pruning import prune, prune_unfinished
@@ -47,6 +47,7 @@ class Place:
         self.scan = scan
         self.study, self.subject = study, subject
         self._parents: dict[Path, int] = {}
+        self._decided: set[Decision] = set()
         self._days: float = preferences().correct.keep_drafts_days
         self._pruned: set[Path] = set()
 
@@ -166,30 +167,26 @@ class Place:
         for root, subject in self._roots:
             path = _review_path(root, subject)
             try:
-                text = path.read_text(encoding="utf-8")
-                found += Review.model_validate_json(text).decisions
-            except FileNotFoundError:
-                continue
-            except (OSError, ValueError) as error:  # pydantic's and Unicode's errors are the latter
+                found += decided.read(path)
+            except (OSError, ValueError) as error:
                 log.warning("%s cannot be read: %s", path, error)
-        found.sort(key=lambda one: one.time)
-        last = {one.point: one for one in found}
-        return Review(decisions=tuple(one for one in found if last[one.point] is one))
+        self._decided |= set(found)
+        return decided.latest(found)
 
     def save_review(self, review: Review) -> None:
-        """Keep what was decided about single PVS.
+        """Keep what was decided about single PVS; what others decided since stays.
 
         Raises
         ------
         InputError
             It cannot be written.
         """
-        text = review.model_dump_json(indent=1) + "\n"
+        self._decided |= set(review.decisions)
         refused: list[InputError] = []
         for root, subject in self._roots:
             try:
                 self._ready(root)
-                write_text(_review_path(root, subject), text)
+                decided.keep(_review_path(root, subject), review, self._decided)
                 return
             except (InputError, OSError) as error:
                 refused.append(explained(error))
@@ -220,9 +217,10 @@ class Place:
         if parent is None:
             before = store.current()
             parent = before.number if before else None
-        if labels.min(initial=0) < 0:
+        if labels.min(initial=0) < 0 or labels.max(initial=0) > np.iinfo(np.int32).max:
             raise InputError(
-                "the labels hold numbers below 0, which no label file can; set them to 0 or more."
+                "the labels hold numbers below 0 or above 2147483647, which no label file of ours "
+                "can; give them others."
             )
         revision = store.save(
             self.scan.to_source(labels),

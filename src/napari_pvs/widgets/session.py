@@ -26,6 +26,7 @@ from napari_pvs.widgets.layers import (
     layer_array,
     made_by,
     mask_layer,
+    note_origin,
     require_grid,
 )
 from napari_pvs.widgets.prediction import Prediction
@@ -178,7 +179,14 @@ class Session(QObject):
         """Return the labels of which edits are in the viewer alone."""
         viewer = self._viewer()
         there = () if viewer is None else viewer.layers
-        return [one for one, kept in self._kept.items() if kept == EDITED and one in there]
+        edited = [one for one, kept in self._kept.items() if kept == EDITED]
+        edited += [one for one in self._set_by_user if one not in edited and self._aside(one)]
+        return [one for one in edited if one in there]
+
+    def _aside(self, layer: Labels) -> bool:
+        """Tell whether a layer was edited while another was corrected."""
+        known = None if layer is self.labels else self._set_by_user.get(layer)
+        return known is not None and not np.array_equal(known[0], layer.data > 0)
 
     def add_prediction(self, prediction: Prediction) -> None:
         """Keep a prediction as the newest; its layer must be in the viewer."""
@@ -207,6 +215,8 @@ class Session(QObject):
             require_grid(layer, self.scan)
         if self._edits is not None:
             self._set_by_user[self.labels] = self._edits.close()
+        if layer is not None and self._aside(layer):
+            self.set_kept(layer, EDITED)
         self.labels, self._edits = layer, None
         if layer is not None:
             known = self._set_by_user.get(layer)
@@ -263,6 +273,7 @@ class Session(QObject):
             raise RuntimeError("there is no prediction to copy")
         if self.labels is None:
             self.new_labels()
+        note_origin(self.labels, prediction.weights_id)
         return self._edits.write(prediction.layer.data > 0)
 
     def array(self, layer: Labels) -> NDArray[Any]:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from napari_pvs.study.bids import StudySubject
 from napari_pvs.widgets.kept import Made
-from napari_pvs.widgets.layers import made_by
+from napari_pvs.widgets.layers import corrected_from
 
 if TYPE_CHECKING:  # a session imports what asks this
     from napari_pvs.widgets.session import Session
@@ -21,7 +21,7 @@ def shown_subject(session: "Session") -> StudySubject | None:
 def made(session: "Session", rater: str) -> Made:
     """Tell who edits the labels that are shown, and from what."""
     prediction, subject = session.prediction, shown_subject(session)
-    weights = None if session.labels is None else made_by(session.labels)
+    weights = None if session.labels is None else corrected_from(session.labels)
     weights = weights if prediction is None else prediction.weights_id
     corrected = weights is not None or (subject is not None and subject.label is not None)
     return Made(rater, "corrected" if corrected else "drawn", weights)
