@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Layer
+from napari.layers import Image, Labels, Layer
 
 from napari_pvs.errors import InputError
 from napari_pvs.widgets import collection
@@ -23,14 +23,18 @@ def adopt(session: "Session", layer: Layer) -> None:
     """Take a layer that says what it is: a scan opened as sample data, a duplicate not."""
     role = role_of(layer)
     scan = layer.metadata.get(KEY, {}).get("scan")
-    if role in ("T1", "T2") and scan is not None:
+    if role in ("T1", "T2") and scan is not None and isinstance(layer, Image):
         if scan is not session.scan:
+            if session.scan is not None and session.left.get(id(scan)) is scan:  # an old copy
+                return
             session.set_scan(scan)
         slot = role.lower()
         if getattr(session, slot) is None:
             setattr(session, slot, layer)
             _link(session)
             session.scan_changed.emit()
+    elif not isinstance(layer, Labels):  # a copy that was made an image
+        return
     elif role == "reference" and session.reference is None and _fits(session, layer):
         session.set_reference(layer)
     elif role == "labels" and session.labels is None and _fits(session, layer):

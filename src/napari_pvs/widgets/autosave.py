@@ -17,6 +17,7 @@ from napari_pvs.inference.review import Review
 from napari_pvs.scans.masks import voxels_of
 from napari_pvs.widgets import kept
 from napari_pvs.widgets.background import Background
+from napari_pvs.widgets.edits import put
 from napari_pvs.widgets.kept import Offer, Saved, Work
 from napari_pvs.widgets.layers import KEY, from_display, note_origin, to_display
 from napari_pvs.widgets.preferences import preferences
@@ -170,7 +171,7 @@ class Autosave(QObject):
         where = voxels_of(layer.data != labels)
         note_origin(layer, offer.revision.weights_id)
         if len(where[0]):
-            layer.data_setitem(where, labels[where].astype(layer.data.dtype))
+            put(layer, where, labels[where].astype(layer.data.dtype))
         self.decline()
 
     def decline(self) -> None:
@@ -286,9 +287,8 @@ class Autosave(QObject):
                 self.reviewed.emit(found)
 
         def offer(found: Offer | None) -> None:
-            # else what is found is this session's own
-            fresh = not self.dirty and (self._work is None or self._work.saved is None)
-            if place is self._place and fresh:
+            fresh = self._work is None or self._work.saved is None  # else this session's own
+            if place is self._place and fresh and not self.dirty:
                 self._offer = found
                 self.offered.emit(found)
 

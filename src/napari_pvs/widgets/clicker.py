@@ -20,6 +20,7 @@ from napari_pvs.inference.click import (
 )
 from napari_pvs.inference.evidence import Evidence, from_intensities, from_map
 from napari_pvs.inference.nearby import Point, snap
+from napari_pvs.widgets.edits import put
 from napari_pvs.widgets.layers import grid_index, to_display
 from napari_pvs.widgets.local_pass import LocalPass
 from napari_pvs.widgets.session import Session
@@ -139,7 +140,7 @@ class Clicker(QObject):
     def _apply(self, mode: Mode, point: Point, change: Change) -> None:
         layer = self._session.labels
         value = (layer.selected_label or 1) if change.value else 0
-        layer.data_setitem(change.indices, value)
+        put(layer, change.indices, value)
         count = len(change.indices[0])
         volume = f"{count} voxels, {count * float(np.prod(self._size())):.1f} mm³"
         followed = _FOLLOWED.get(change.source)

@@ -217,6 +217,7 @@ class Correct(Dock):
         self.set_mode(None)
         if layer is not None and not self._stopped:
             self._set_brush(layer)  # napari's own is as wide as a ventricle
+            layer.n_edit_dimensions = 3 if self.in_3d.isChecked() else 2
             self._binding = Binding(layer, self._keys(), self._on_click)
             layer.events.mode.connect(self._on_layer_mode)
 

@@ -74,7 +74,7 @@ class Edits(QObject):
         if len(where[0]):
             self._writing = True
             try:
-                self._layer.data_setitem(where, mask[where].astype(self._layer.data.dtype))
+                put(self._layer, where, mask[where].astype(self._layer.data.dtype))
             finally:
                 self._writing = False
             self._settle(by_user=False)
@@ -105,6 +105,15 @@ class Edits(QObject):
         elif by_user:
             self._touched |= now != self._before
         self._before = now
+
+
+def put(layer: Labels, where: tuple[NDArray[Any], ...], values: Any) -> None:
+    """Set voxels of a layer as one undo step, and show what is changed.
+
+    napari's `data_setitem` raises for a hidden layer, when the voxels are set already.
+    """
+    layer.visible = True
+    layer.data_setitem(where, values)
 
 
 def version(layer: Any) -> tuple[int, ...]:

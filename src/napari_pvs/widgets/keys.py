@@ -82,8 +82,13 @@ def voxel_under(layer: Any, event: Any, choose: Callable[[np.ndarray], int | Non
         index = np.rint(layer.world_to_data(event.position)).astype(int)[-3:]
         inside = ((index >= 0) & (index < layer.data.shape)).all()
         return (int(index[0]), int(index[1]), int(index[2])) if inside else None
+    # the viewer has more axes where another layer has
+    more = len(event.position) - layer.ndim
     near, far = layer.get_ray_intersections(
-        event.position, event.view_direction, event.dims_displayed, world=True
+        event.position[more:],
+        event.view_direction[more:],
+        [axis - more for axis in event.dims_displayed],
+        world=True,
     )
     if near is None or far is None:
         return None

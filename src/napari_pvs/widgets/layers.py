@@ -238,9 +238,13 @@ def require_grid(layer: Any, scan: Scan) -> None:
     Raises
     ------
     InputError
-        Its shape differs, or its file lies elsewhere.
+        Its shape differs, its file lies elsewhere, or it is not held in memory.
     """
     layer_array(layer.data, scan, layer.name)
+    if not isinstance(layer.data, np.ndarray):
+        raise InputError(
+            f"the layer {layer.name!r} is read piece by piece; save it as NIfTI and open that file."
+        )
     source: Geometry | None = layer.metadata.get(KEY, {}).get("source")
     if source is None:
         return

@@ -39,13 +39,17 @@ class Marker:
         viewer = self._session.viewer
         self._marked = layer, point
         if self._layer in viewer.layers:
+            self._layer.scale, self._layer.translate = layer.scale, layer.translate
+            self._layer.size = WIDTH_MM / min(layer.scale)
             self._layer.data = self._places()
             return
         active = viewer.layers.selection.active
         self._layer = viewer.add_points(
             self._places(),
             name="under review",
-            size=WIDTH_MM,
+            scale=layer.scale,  # another would change the slider's steps
+            translate=layer.translate,
+            size=WIDTH_MM / min(layer.scale),
             face_color="transparent",
             border_color=COLOUR,
             border_width=0.05,
@@ -73,9 +77,11 @@ class Marker:
             axis = next(axis for axis in dims.not_displayed[::-1] if axis >= first) - first
             steps = range(-_SLICES, _SLICES + 1)
             places = [np.add(point, k * np.eye(3)[axis]) for k in steps]
-        return np.array([layer.data_to_world(place) for place in places])
+        inside = np.array(layer.data.shape) - 1
+        return np.array([place for place in places if (np.clip(place, 0, inside) == place).all()])
 
     def _turn(self, _: Any = None) -> None:
         """Follow another view: other slices are beside the voxel."""
         if self._layer in self._session.viewer.layers:
             self._layer.data = self._places()
+            self._layer.editable = False

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -177,7 +178,10 @@ class QueuePanel(QWidget):
             self.move_on()
             return
         before = queue.pending
-        at = next((n for n, one in enumerate(before) if one is item), 0)
+        at = next((n for n, one in enumerate(before) if one is item), None)
+        if at is None:  # a click has decided it: from its place among all items
+            passed = {id(one) for one in takewhile(lambda one: one is not item, queue.items)}
+            at = next((n for n, one in enumerate(before) if id(one) not in passed), 0) - 1
         layer = self._session.labels
         wanted = {"accept": True, "reject": False}.get(verdict)
         if wanted is not None and bool(layer.data[item.point]) != wanted:

@@ -33,6 +33,7 @@ class RunTable(QWidget):
         super().__init__()
         self._dock = dock
         self._header: list[str] = []
+        self._study: Path | None = None
         self.compare = Button("Compare runs", "Read the training runs of the study.", self.run)
         self.tsv = Button("Export TSV…", "The table, with state, epochs and loss.", self._save_tsv)
         self.png = Button("Export PNG…", "A picture of the curves.", self._save_png)
@@ -56,9 +57,12 @@ class RunTable(QWidget):
         """Read all runs of the study."""
         rows: list[dict[str, Any]] = []
         self._header = []
-        job = TrainJob({"verb": "histories", "study": str(self._dock.session.opened)}, self._dock)
+        study = self._dock.session.opened
+        job = TrainJob({"verb": "histories", "study": str(study)}, self._dock)
 
         def on_done(result: Result) -> None:
+            if study != self._study:
+                return
             self._header = result.answer["header"]
             self.table.set_rows(rows)
             if rows:
@@ -74,7 +78,11 @@ class RunTable(QWidget):
         self.check()
 
     def check(self) -> None:
-        """Enable what can be done now."""
+        """Enable what can be done now; the runs of another study go."""
+        if self._study != self._dock.session.opened:
+            self._study, self._header = self._dock.session.opened, []
+            self.table.set_rows([])
+            self._draw()
         reason = "something is being measured." if self._dock.busy else None
         if self._dock.session.opened is None:
             reason = "open a study first (the Load dock)."

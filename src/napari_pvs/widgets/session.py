@@ -113,6 +113,7 @@ class Session(QObject):
         self.subject: StudySubject | None = None
         self.opened: Path | None = None
         self.weights: Path | None = None
+        self.left: weakref.WeakValueDictionary[int, Scan] = weakref.WeakValueDictionary()
         self._kept: weakref.WeakKeyDictionary[Labels, Kept] = weakref.WeakKeyDictionary()
         self._edits: Edits | None = None
         self._set_by_user: weakref.WeakKeyDictionary[Labels, Known] = weakref.WeakKeyDictionary()
@@ -153,6 +154,8 @@ class Session(QObject):
 
     def set_scan(self, scan: Scan | None) -> None:
         """Work on another scan; nothing known of the old one is kept, its layers stay."""
+        if self.scan is not None:
+            self.left[id(self.scan)] = self.scan
         self.scan, self.t1, self.t2 = scan, None, None
         had = bool(self.predictions)
         self.predictions.clear()

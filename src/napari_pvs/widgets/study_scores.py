@@ -44,6 +44,7 @@ class StudyScores(QWidget):
         super().__init__()
         self._dock = dock
         self._tsv = ""
+        self._study: Path | None = None
         tip = "Compare the newest prediction of each subject with its label."
         self.score = Button("Score the study", tip, self.run)
         self.export = Button("Export TSV…", "All measures of all subjects.", self._save)
@@ -62,13 +63,17 @@ class StudyScores(QWidget):
         rows: list[dict[str, Any]] = []
         self._tsv = ""
         self.table.set_rows(rows)
-        job = Job({"verb": "scores", "study": str(self._dock.session.opened)}, self._dock)
+        study = self._dock.session.opened
+        job = Job({"verb": "scores", "study": str(study)}, self._dock)
 
         def on_row(row: dict[str, Any]) -> None:
             rows.append(row)
-            self.table.set_rows(rows)
+            if study == self._study:
+                self.table.set_rows(rows)
 
         def on_done(result: Result) -> None:
+            if study != self._study:
+                return
             self._tsv = result.answer["tsv"]
             if not rows:
                 self._dock.notice.warn(
@@ -83,7 +88,10 @@ class StudyScores(QWidget):
         self.check()
 
     def check(self) -> None:
-        """Enable what can be done now."""
+        """Enable what can be done now; the scores of another study go."""
+        if self._study != self._dock.session.opened:
+            self._study, self._tsv = self._dock.session.opened, ""
+            self.table.set_rows([])
         reason = "it is being measured." if self._dock.busy else None
         if self._dock.session.opened is None:
             reason = "open a study first (the Load dock)."
