@@ -126,9 +126,18 @@ def test_labels_that_come_or_change_wait_for_the_next_one(make_study, tmp_path):
         plan(*given)
 
 
+def test_scans_without_labels_are_asked_for_before_anything_is_trained(make_study, tmp_path):
+    study = make_study(4, labelled=4)
+    with pytest.raises(InputError, match=r"every scan of .* is labelled"):
+        plan(config(study), tmp_path / "cv", folds=4)
+    assert len(plan(config(study), tmp_path / "cv", ("supervised-multi",), folds=4)) == 12
+
+
 def test_refuses(make_study, tmp_path):
     study = make_study(4, labelled=3)
-    with pytest.raises(InputError, match=r"4 folds need as many labelled persons.* has 3"):
+    with pytest.raises(
+        InputError, match=r"4 folds need as many labelled persons.* has 3: .*take as many folds"
+    ):
         plan(config(study), tmp_path / "cv", folds=4)
     with pytest.raises(InputError, match=r"two beside those of a fold.* has 3: label more"):
         plan(config(study), tmp_path / "cv", folds=2)
@@ -178,7 +187,7 @@ def test_differences_are_paired_and_bootstrapped():
 
 
 def test_damaged_scores_are_named(make_study, tmp_path):
-    jobs = plan(config(make_study(3)), tmp_path / "cv", ("m2ss",), 3, 1)
+    jobs = plan(config(make_study(3)), tmp_path / "cv", ("supervised-multi",), 3, 1)
     jobs[0].out.mkdir(parents=True)
     (jobs[0].out / "scores.json").write_text("[{")
     with pytest.raises(InputError, match=r"scores.json is damaged.*remove it"):
@@ -193,7 +202,7 @@ def test_tsv():
 
 
 def test_not_under_torchrun(make_study, tmp_path, monkeypatch):
-    jobs = plan(config(make_study(3)), tmp_path / "cv", ("m2ss",), 3, 1)
+    jobs = plan(config(make_study(3)), tmp_path / "cv", ("supervised-multi",), 3, 1)
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="start it without torchrun"):

@@ -58,6 +58,10 @@ def test_proposes_a_batch_that_fits(free):
     batch = int(re.search(said, str(refused.value))[1])
     assert 1 <= batch < 64
     require_memory(config(batch=batch), CPU)
+    with pytest.raises(InputError, match=said):
+        require_memory(config(batch=batch + 1), CPU)
+    with pytest.raises(InputError, match=rf"try a batch of {batch} "):
+        require_memory(config(batch=100_000), CPU)  # at once
     free(0.5)
     with pytest.raises(InputError, match="choose a smaller --patch"):
         require_memory(config(batch=64), CPU)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napari_pvs.network.device import BackendName, Device, Precision
 
@@ -42,3 +42,9 @@ class SegmentConfig(BaseModel):
     windows: Literal["fast", "paper"] = Field(
         "fast", description="Few large windows, or the paper's 32³ patches at stride 16."
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> "SegmentConfig":
+        if self.weights is not None and self.method != "network":
+            raise ValueError(f"method {self.method} has no weights; leave out weights or method")
+        return self

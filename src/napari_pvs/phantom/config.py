@@ -15,7 +15,9 @@ class PhantomConfig(BaseModel):
 
     subjects: int = Field(33, ge=1, description="Number of subjects.")
     labelled: int = Field(
-        12, ge=0, description="How many of them carry a label for training; all, where fewer."
+        12,
+        ge=0,
+        description="How many of them carry a label for training; not more than there are.",
     )
     seed: int = Field(0, ge=0, description="Same seed, same bytes.")
     anatomy: tuple[Path, ...] = Field(

@@ -1,6 +1,7 @@
 """Who takes part in a run, as labels come and change while it goes on."""
 
 import logging
+from collections.abc import Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -107,11 +108,8 @@ class Cohort:
             raise InputError(f"no labelled subject of {self.study} is left to train on.")
         if not any(len(s.foreground) for s in self.train):
             raise InputError(f"no label of {self.study} holds a PVS voxel; draw some first.")
-        if self._want_unlabelled and not self.unlabelled and not resumed:
-            raise InputError(
-                f"every scan of {self.study} is labelled; add scans without a label, or choose "
-                "a supervised method."
-            )
+        if self._want_unlabelled and not resumed:
+            require_unlabelled(self.study, self.unlabelled)
         empty = [s.name for s in self.train if not len(s.foreground)]
         if empty:
             log.warning("%d labels hold no PVS: %s", len(empty), ", ".join(empty))
@@ -207,3 +205,18 @@ class Cohort:
 def _content(digest: str) -> str:
     """Hash of a label without its place: importing a file moves it."""
     return digest.rpartition("@")[2]
+
+
+def require_unlabelled(study: Path, scans: Sized) -> None:
+    """Refuse to train a semi-supervised method on labelled scans alone.
+
+    Raises
+    ------
+    InputError
+        There are no unlabelled ``scans``.
+    """
+    if not len(scans):
+        raise InputError(
+            f"every scan of {study} is labelled; add scans without a label, or choose a supervised "
+            "method."
+        )

@@ -16,6 +16,7 @@ from napari_pvs.study.labels import LabelStore
 from napari_pvs.study.layout import one, truth_folder
 from napari_pvs.study.revision import stamp
 from napari_pvs.study.split import Split
+from napari_pvs.training.cohort import require_unlabelled
 from napari_pvs.training.config import METHODS, Method, TrainingConfig
 from napari_pvs.training.data import CACHE, Loaded, load
 
@@ -110,12 +111,14 @@ def plan(
             raise InputError(f"{gone[0]} is no longer in {config.study}; put its scans back.")
         for name, was in stamps.items():
             _label(config.study, name, was)
+    if any(config.model_copy(update={"method": name}).semi_supervised for name in methods):
+        require_unlabelled(config.study, unlabelled)
     persons = sorted({person_of(name) for name in stamps})
     tested = -(-len(persons) // folds)  # in the largest fold; two more learn and validate
     if folds < 2 or len(persons) < max(folds, tested + 2):
         raise InputError(
             f"{folds} folds need as many labelled persons, and two beside those of a fold; "
-            f"{config.study} has {len(persons)}: label more, or choose more folds."
+            f"{config.study} has {len(persons)}: label more or, from three on, take as many folds."
         )
     np.random.default_rng([config.seed, 5]).shuffle(persons)
     jobs = []
@@ -129,10 +132,8 @@ def plan(
                 folder = Path(out) / method / f"fold-{fold + 1}_seed-{seed}"
                 jobs.append(Job(own, roles, fold + 1, folder, stamps))
     if begun is None:
-        write_text(
-            Path(out) / PLAN,
-            json.dumps(about | {"labels": stamps, "unlabelled": unlabelled}, indent=2) + "\n",
-        )
+        whole = about | {"labels": stamps, "unlabelled": unlabelled}
+        write_text(Path(out) / PLAN, json.dumps(whole, indent=2) + "\n")
     return jobs
 
 
@@ -228,8 +229,7 @@ def _begun(out: Path, about: dict[str, object]) -> dict[str, Any] | None:
     if path.is_file():
         try:
             held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            same = {key: held[key] for key in held if key not in _KEPT} == about
-            same = same and all(key in held for key in _KEPT)
+            same = {*_KEPT} <= {*held} and {k: held[k] for k in held if k not in _KEPT} == about
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{path} is damaged ({error}); name a new folder.") from error
         if not same:

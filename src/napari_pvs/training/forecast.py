@@ -1,6 +1,7 @@
 """How much memory a run will need, before it starts."""
 
 import logging
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import torch
@@ -67,9 +68,11 @@ def require_memory(config: TrainingConfig, device: torch.device, world: World = 
     if whole.fits or whole.free is None:
         return whole
     least = 2 if min(config.patch) <= 8 else 1  # for batch norm, as the configuration checks
-    batch = config.batch - 1
-    while batch >= least and not forecast(_with(config, batch), device, world).fits:
-        batch -= 1
+
+    def exceeds(batch: int) -> bool:
+        return not forecast(_with(config, batch), device, world).fits
+
+    batch = least - 1 + bisect_left(range(least, config.batch), True, key=exceeds)
     remedy = f"try a batch of {batch} (--batch)" if batch >= least else "choose a smaller --patch"
     raise InputError(
         f"a step needs about {whole.needed / 2**30:.1f} GB of memory and {device} has "
