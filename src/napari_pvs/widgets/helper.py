@@ -6,29 +6,20 @@ those that do one thing and end, `local_pass` the one that stays and answers.
 
 import contextlib
 import json
-import shutil
 import sys
 import tempfile
 import threading
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QCoreApplication, QObject, QProcess, Signal
 
+from napari_pvs.widgets.scratch import Folder
 from napari_pvs.widgets.service import REQUEST
 
 Prepare = Callable[[Path, dict[str, Any]], None]
 _TAIL = 4000  # characters of stderr that are kept
-
-
-class Folder:
-    """A temporary folder that goes with the object, or with the interpreter."""
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="napari-pvs-"))
-        weakref.finalize(self, _remove, self.path)
 
 
 class Helper(QObject):
@@ -164,17 +155,6 @@ class Helper(QObject):
         if not self._over:
             crashed = status == QProcess.ExitStatus.CrashExit
             self._on_death(explain_death(code, crashed, self._errors))
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder; what takes long, and volumes do, in a thread."""
-    if not threading.main_thread().is_alive():  # Python ends, and waits for no thread
-        shutil.rmtree(folder, ignore_errors=True)
-        return
-    gone = folder.with_name(f"{folder.name}-gone")
-    with contextlib.suppress(OSError):
-        folder = folder.rename(gone)
-    threading.Thread(target=shutil.rmtree, args=(folder, True)).start()
 
 
 def explain_death(code: int, crashed: bool, errors: str) -> str:
