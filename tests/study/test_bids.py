@@ -2,7 +2,7 @@ import pytest
 
 from napari_pvs.errors import InputError
 from napari_pvs.scans.nifti import write_like
-from napari_pvs.study.bids import fingerprint, subjects
+from napari_pvs.study.bids import fingerprint, stray_labels, subjects
 from napari_pvs.study.labels import LabelStore
 
 
@@ -167,3 +167,20 @@ def test_a_damaged_revision_is_named(study, save):
     sidecar.write_text("{")
     with pytest.raises(InputError, match=r"r0001\.json is no readable revision"):
         subjects(study)
+
+
+def test_labels_that_nobody_has_are_stray(make_study):
+    root = make_study(4, labelled=4)
+    assert stray_labels(root, subjects(root)) == []
+    labels = root / "derivatives" / "labels"
+    for scan in (root / "sub-01" / "anat").iterdir():
+        scan.unlink()
+    misspelt = labels / "sub-02" / "anat" / "sub-02_desc-PVS_mask.nii.gz"
+    (labels / "sub-02" / "anat" / "sub-02_desc-pvs_mask.nii.gz").rename(misspelt)
+    lost = labels / "sub-01" / "anat" / "sub-01_desc-pvs_mask.nii.gz"
+    assert stray_labels(root, subjects(root)) == [lost, misspelt]
+    # one whose label is all revisions
+    revisions = labels / "sub-01" / "anat" / "revisions"
+    revisions.mkdir()
+    lost = lost.rename(revisions / "r0001_00000000.nii.gz")
+    assert stray_labels(root, subjects(root)) == [lost, misspelt]

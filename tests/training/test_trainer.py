@@ -278,3 +278,13 @@ def test_empty_labels_are_counted(make_study, make_head, write_image, tmp_path, 
     held_out = (subjects(study)[3].name,)
     train(config(study, epochs=1, steps=1, validation=held_out), tmp_path / "run")
     assert "1 labels hold no PVS: sub-01" in caplog.text
+
+
+def test_labels_that_cannot_be_learnt_from_are_named(make_study, tmp_path, caplog):
+    study = make_study(4)
+    for scan in (study / "sub-01" / "anat").iterdir():
+        scan.unlink()
+    train(config(study, method="supervised-multi"), tmp_path / "run")
+    said = [r.getMessage() for r in caplog.records if "not learnt from" in r.getMessage()]
+    assert len(said) == 1
+    assert "sub-01_desc-pvs_mask.nii.gz" in said[0]

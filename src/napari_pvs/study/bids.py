@@ -7,7 +7,7 @@ from typing import Literal
 
 from napari_pvs.errors import InputError
 from napari_pvs.study.labels import LabelStore
-from napari_pvs.study.layout import one, require
+from napari_pvs.study.layout import is_image, one, require
 from napari_pvs.study.revision import Revision, digest
 
 SubjectState = Literal["new", "segmented", "corrected", "reference"]
@@ -98,6 +98,24 @@ def subjects(root: Path) -> list[StudySubject]:
             "(napari-pvs phantom makes one)."
         )
     return there
+
+
+def stray_labels(root: Path, found: Iterable[StudySubject]) -> list[Path]:
+    """Return labels, one of each subject, that nobody has who was ``found``.
+
+    There is no scan beside them, or their names are not those of labels.
+    """
+    scanned = {one.name: one for one in found}
+    folder = Path(root) / "derivatives" / "labels"
+    stray = []
+    for anat in sorted(folder.glob("sub-*/**/anat")):
+        name = "_".join(anat.relative_to(folder).parts[:-1])
+        if name in scanned and scanned[name].label is not None:
+            continue
+        places = [anat] if name in scanned else [anat, anat / "revisions"]
+        images = [p for place in places for p in sorted(place.glob("[!.]*")) if is_image(p)]
+        stray += images[:1]
+    return stray
 
 
 def subject(root: Path, name: str) -> StudySubject:

@@ -10,6 +10,11 @@ LABEL = "*_desc-pvs_mask"
 _NATIVE = re.compile(r"_space-(T1w|T2w|orig|individual|native)_")
 
 
+def is_image(path: Path) -> bool:
+    """Tell whether a file is named like an image that is read here."""
+    return path.name.endswith(_SUFFIXES)
+
+
 def require(root: Path) -> None:
     """Refuse a study that was moved: writing would make empty folders in its place.
 

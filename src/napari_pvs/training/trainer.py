@@ -1,6 +1,7 @@
 """One training run: config in, run folder out; it can be stopped, killed and resumed."""
 
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from shutil import copyfile
@@ -8,7 +9,7 @@ from shutil import copyfile
 from napari_pvs.errors import InputError
 from napari_pvs.files import atomic, write_text
 from napari_pvs.network.device import pick
-from napari_pvs.study.bids import StudySubject, subjects
+from napari_pvs.study.bids import StudySubject, stray_labels, subjects
 from napari_pvs.study.roles import assign
 from napari_pvs.study.roles import read as read_roles
 from napari_pvs.study.split import Split, split
@@ -25,6 +26,8 @@ from napari_pvs.training.folder import (
     read_split,
 )
 from napari_pvs.training.loop import Run
+
+log = logging.getLogger(__name__)
 
 
 def train(
@@ -154,6 +157,12 @@ def _open(
 
     def plan() -> tuple[list[StudySubject], Split]:
         everybody = subjects(config.study)
+        for path in stray_labels(config.study, everybody):
+            log.warning(
+                "%s is not learnt from: it lies beside no *_T1w or *_T2w scan, or is not named "
+                "*_desc-pvs_mask.",
+                path,
+            )
         return everybody, roles or split(everybody, *named, read_roles(config.study))
 
     everybody, planned = world.lead(plan)
