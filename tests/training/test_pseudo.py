@@ -105,6 +105,14 @@ def test_scans_are_looked_at_once_for_threshold_and_pseudo_labels(tmp_path, scan
     assert labels.predict(9, [], tiny_model, CPU) is None
 
 
+def test_lost_ones_are_made_anew_in_the_middle_of_a_cycle(tmp_path, scans, tiny_model):
+    labels = PseudoLabels(tmp_path, config())
+    assert not labels.due(4)
+    labels.refresh(4, scans, tiny_model, 0.4, CPU)
+    assert all(labels.probability(scan) is not None for scan in scans)
+    assert not list((tmp_path / "plain").iterdir())
+
+
 def test_a_resumed_run_finds_them_again(tmp_path, scans, tiny_model):
     first = PseudoLabels(tmp_path, config())
     first.refresh(5, scans, tiny_model, 0.4, CPU, lambda: None)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -312,3 +313,14 @@ def test_a_config_of_before_is_understood(make_study, tmp_path):
     (run / "config.json").write_text(json.dumps(old | {"patch": 8}))
     resume(run, epochs=2)
     assert kinds(run)[-1] == "done"
+
+
+def test_a_run_that_lost_its_pseudo_labels_goes_on(make_study, tmp_path, monkeypatch):
+    given = config(make_study(5, labelled=2), method="m2ss", refresh=5, warmup=1, epochs=6)
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stopped_after(patch, run, 8)  # pseudo-labels are new at epochs 1 and 6
+        train(given, run)
+    shutil.rmtree(run / "pseudo")
+    resume(run)
+    assert read(run / "events.jsonl")[-1]["type"] == "done"

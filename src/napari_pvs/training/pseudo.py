@@ -80,9 +80,20 @@ class PseudoLabels:
         What share of their brains is PVS at each threshold, as `alignment.above`, mean over the
         scans; None without scans.
         """
+        keep = self.config.teacher == "mean" and self.due(epoch)
+        return self._look(epoch, subjects, mean, device, alive, keep)
+
+    def _look(
+        self,
+        epoch: int,
+        subjects: Sequence[Loaded],
+        mean: M2SS,
+        device: torch.device,
+        alive: Callable[[], None],
+        keep: bool,
+    ) -> NDArray[np.float64] | None:
         drawn = self.drawn(epoch, subjects)
         probability = reader(mean, device, alive, self.config.precision)
-        keep = self.config.teacher == "mean" and self.due(epoch)
 
         def look(subject: Loaded) -> NDArray[np.float64]:
             found = probability(subject)
@@ -121,7 +132,8 @@ class PseudoLabels:
         """
         drawn = self.drawn(epoch, subjects)
         if self._predicted != (epoch, [s.name for s in drawn]):
-            self.predict(epoch, subjects, mean, device, alive)
+            # in the middle of a cycle too, where a resumed run has lost them
+            self._look(epoch, subjects, mean, device, alive, keep=True)
         if burden is not None and self._shares is not None:
             # there are none where the last unlabelled scan has got its label
             threshold = aligned(threshold, self._shares, burden)
