@@ -407,3 +407,10 @@ def test_results_of_evaluate_do_not_replace_a_folder(tmp_path, capsys):
             cli.main(["evaluate", "a.nii.gz", "b.nii.gz", name, str(tmp_path), "--overwrite"])
         assert ended.value.code == 2
         assert capsys.readouterr().err == f"napari-pvs: {tmp_path} is a folder; name a file.\n"
+
+
+def test_curves_do_not_replace_a_folder(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["runs", "compare", "run", "--out", str(tmp_path), "--overwrite"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"napari-pvs: {tmp_path} is a folder; name a file.\n"

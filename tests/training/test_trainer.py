@@ -233,13 +233,13 @@ def test_the_threshold_regards_unlabelled_scans_where_they_count(
         asked.append(arguments[-1])
         return real(*arguments)
 
-    def looks_at(self, epoch, scans, *arguments, **values):
+    def predict(self, epoch, scans, *arguments, **values):
         seen.append([one.name for one in scans])
         return look(self, epoch, scans, *arguments, **values)
 
-    look = PseudoLabels._look
+    look = PseudoLabels.predict
     monkeypatch.setattr(validation, "validate", validate)
-    monkeypatch.setattr(PseudoLabels, "_look", looks_at)
+    monkeypatch.setattr(PseudoLabels, "predict", predict)
     train(config(make_study(5, labelled=3), method=method, align=align), tmp_path / "run")
     assert len(asked) == 2
     counts = align and method == "m2ss"

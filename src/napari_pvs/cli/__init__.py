@@ -29,15 +29,10 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"napari-pvs: {error}", file=sys.stderr)
             raise SystemExit(2) from None
         except OSError as error:
-            if error.errno in _REFUSED and error.filename:
-                print(f"napari-pvs: {error.filename} cannot be used ({error.strerror}); name "
-                      "another, or allow access to it.", file=sys.stderr)  # fmt: skip
-                raise SystemExit(2) from None
-            if error.errno not in _FULL:
+            said = _refusal(error)
+            if said is None:
                 raise
-            where = error.filename or "the folder of the results"
-            print(f"napari-pvs: {where} cannot be written ({error.strerror}); make room, or "
-                  "choose another folder.", file=sys.stderr)  # fmt: skip
+            print(f"napari-pvs: {said}", file=sys.stderr)
             raise SystemExit(2) from None
         except Exception as error:
             # click's own class, which some versions of typer carry under another name
@@ -47,6 +42,19 @@ def main(arguments: list[str] | None = None) -> None:
                 print(f"napari-pvs: {_sentence(error)}", file=sys.stderr)
             raise SystemExit(2) from None
     raise SystemExit(ended if isinstance(ended, int) else 0)
+
+
+def _refusal(error: OSError) -> str | None:
+    """Say in one sentence what the system refuses; None where it is no matter of a path."""
+    if error.errno in _REFUSED and error.filename:
+        return (
+            f"{error.filename} cannot be used ({error.strerror}); name another, or allow access to "
+            "it."
+        )
+    if error.errno in _FULL:
+        where = error.filename or "the folder of the results"
+        return f"{where} cannot be written ({error.strerror}); make room, or choose another folder."
+    return None
 
 
 def _sentence(error: Any) -> str:

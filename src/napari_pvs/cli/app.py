@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import napari_pvs
+from napari_pvs.errors import InputError
 
 app = typer.Typer(
     name="napari-pvs",
@@ -46,6 +47,20 @@ def progress(title: str) -> Iterator[Any]:
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
         task = bars.add_task(title, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def require_new(path: Path | None, overwrite: bool) -> None:
+    """Refuse a file to write, where one is named, before any work.
+
+    Raises
+    ------
+    InputError
+        It is a folder, or exists and is not to be replaced.
+    """
+    if path is not None and path.is_dir():
+        raise InputError(f"{path} is a folder; name a file.")
+    if path is not None and path.exists() and not overwrite:
+        raise InputError(f"{path} exists; add --overwrite to replace it.")
 
 
 def log_to_stderr() -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from napari_pvs.cli.app import Out, Overwrite, app, progress
+from napari_pvs.cli.app import Out, Overwrite, app, progress, require_new
 from napari_pvs.cli.options import with_options
 from napari_pvs.errors import InputError
 from napari_pvs.inference.config import SegmentConfig
@@ -57,10 +57,7 @@ def evaluate(
     from napari_pvs.files import write_text
 
     for path in (json_file, tsv_file):
-        if path is not None and path.is_dir():
-            raise InputError(f"{path} is a folder; name a file.")
-        if path is not None and path.exists() and not overwrite:
-            raise InputError(f"{path} exists; add --overwrite to replace it.")
+        require_new(path, overwrite)
     if prediction.is_dir() != reference.is_dir():
         raise InputError(
             f"{prediction} and {reference} are a file and a folder; give two of a kind."

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_pvs.cli.app import Overwrite, app, log_to_stderr
+from napari_pvs.cli.app import Overwrite, app, log_to_stderr, require_new
 from napari_pvs.cli.options import with_options
 from napari_pvs.errors import InputError
 from napari_pvs.training.config import TrainingConfig
@@ -132,8 +132,7 @@ def compare(
     """Compare runs: a table, and their curves as a picture or a page."""
     from napari_pvs.training import curves
 
-    if out is not None and out.exists() and not overwrite:
-        raise InputError(f"{out} exists; add --overwrite to replace it.")
+    require_new(out, overwrite)
     _print_table(curves.HEADER, curves.rows(run))
     if out is not None:
         curves.draw(run, out)

@@ -25,7 +25,7 @@ class StudySubject:
         Scans; at least one is there.
     label
         PVS mask on the grid of the first scan, if labelled: the image of the current final
-        revision, or a plain file that is of no revision.
+        revision, or a plain file that is of no final one.
     brain
         Brain mask, if there is one.
     current
@@ -108,7 +108,7 @@ def stray_labels(root: Path, found: Iterable[StudySubject]) -> list[Path]:
     scanned = {one.name: one for one in found}
     folder = Path(root) / "derivatives" / "labels"
     stray = []
-    for anat in sorted(folder.glob("sub-*/**/anat")):
+    for anat in sorted([*folder.glob("sub-*/anat"), *folder.glob("sub-*/ses-*/anat")]):
         name = "_".join(anat.relative_to(folder).parts[:-1])
         if name in scanned and scanned[name].label is not None:
             continue

@@ -106,7 +106,7 @@ class LabelStore:
         self._saved.delete(revision)
 
     def outside(self) -> Path | None:
-        """Return the plain label file if it is of no revision: another tool wrote it.
+        """Return the plain label file if it is of no final revision: another tool wrote it.
 
         Raises
         ------

@@ -1,15 +1,17 @@
 """How much memory a run will need, before it starts."""
 
 import logging
-from bisect import bisect_left
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
 from napari_pvs.errors import InputError
+from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.distributed import ALONE, World
+from napari_pvs.training.sampling import patches_of
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,10 @@ def forecast(config: TrainingConfig, device: torch.device, world: World = ALONE)
     The network is walked through on torch's ``meta`` device, which knows shapes and computes
     nothing; what it would keep for the backward pass is added up.
     """
-    labelled = max(_activations(config, edge, config.batch) for edge in config.patch)
+    labelled = max(
+        patches_of(config, step, config.batch) * _of_a_patch(config.network, edge)
+        for step, edge in enumerate(config.patch)
+    )
     extra = config.unlabelled_batch if config.semi_supervised else 0
     both = labelled * (config.batch + extra) / config.batch
     patches = config.batch + extra
@@ -68,11 +73,9 @@ def require_memory(config: TrainingConfig, device: torch.device, world: World = 
     if whole.fits or whole.free is None:
         return whole
     least = 2 if min(config.patch) <= 8 else 1  # for batch norm, as the configuration checks
-
-    def exceeds(batch: int) -> bool:
-        return not forecast(_with(config, batch), device, world).fits
-
-    batch = least - 1 + bisect_left(range(least, config.batch), True, key=exceeds)
+    batch = config.batch - 1
+    while batch >= least and not forecast(_with(config, batch), device, world).fits:
+        batch -= 1
     remedy = f"try a batch of {batch} (--batch)" if batch >= least else "choose a smaller --patch"
     raise InputError(
         f"a step needs about {whole.needed / 2**30:.1f} GB of memory and {device} has "
@@ -84,9 +87,9 @@ def _with(config: TrainingConfig, batch: int) -> TrainingConfig:
     return config.model_copy(update={"batch": batch})
 
 
-def _activations(config: TrainingConfig, edge: int, batch: int) -> float:
-    """Bytes of all layers' outputs for one step's patches of an edge."""
-    count = max(1, round(batch * (min(config.patch) / edge) ** 3))
+@cache  # of every batch that is tried
+def _of_a_patch(network: NetworkConfig, edge: int) -> float:
+    """Bytes of all layers' outputs for one patch of an edge."""
     total = 0
 
     def add(_module: torch.nn.Module, _inputs: object, output: object) -> None:
@@ -95,9 +98,9 @@ def _activations(config: TrainingConfig, edge: int, batch: int) -> float:
             total += output.numel() * _BYTES
 
     with torch.device("meta"):
-        model = M2SS(config.network)
+        model = M2SS(network).eval()  # batch norm learns nothing from one voxel
         hooks = [m.register_forward_hook(add) for m in model.modules() if not list(m.children())]
-        model(torch.empty(count, 2, edge, edge, edge))
+        model(torch.empty(1, 2, edge, edge, edge))
     for hook in hooks:
         hook.remove()
     return float(total)

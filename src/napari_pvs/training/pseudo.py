@@ -57,10 +57,9 @@ class PseudoLabels:
         mean: M2SS,
         device: torch.device,
         alive: Callable[[], None] = lambda: None,
+        keep: bool | None = None,
     ) -> NDArray[np.float64] | None:
         """Have the teacher look at the scans of an epoch, once.
-
-        What it says is kept for `refresh` where the epoch begins with new pseudo-labels.
 
         Parameters
         ----------
@@ -74,24 +73,17 @@ class PseudoLabels:
             Where to compute.
         alive
             Called after every window.
+        keep
+            Whether what it says is kept for `refresh`; where None, if the epoch begins with new
+            pseudo-labels of the running mean.
 
         Returns
         -------
         What share of their brains is PVS at each threshold, as `alignment.above`, mean over the
         scans; None without scans.
         """
-        keep = self.config.teacher == "mean" and self.due(epoch)
-        return self._look(epoch, subjects, mean, device, alive, keep)
-
-    def _look(
-        self,
-        epoch: int,
-        subjects: Sequence[Loaded],
-        mean: M2SS,
-        device: torch.device,
-        alive: Callable[[], None],
-        keep: bool,
-    ) -> NDArray[np.float64] | None:
+        if keep is None:
+            keep = self.config.teacher == "mean" and self.due(epoch)
         drawn = self.drawn(epoch, subjects)
         probability = reader(mean, device, alive, self.config.precision)
 
@@ -133,7 +125,7 @@ class PseudoLabels:
         drawn = self.drawn(epoch, subjects)
         if self._predicted != (epoch, [s.name for s in drawn]):
             # in the middle of a cycle too, where a resumed run has lost them
-            self._look(epoch, subjects, mean, device, alive, keep=True)
+            self.predict(epoch, subjects, mean, device, alive, keep=True)
         if burden is not None and self._shares is not None:
             # there are none where the last unlabelled scan has got its label
             threshold = aligned(threshold, self._shares, burden)

@@ -196,8 +196,6 @@ class Autosave(QObject):
     def _finish(self, work: Work, path: Path | None) -> None:
         self._moment.stop()
         data, meta, _ = work.layer.as_layer_data_tuple()
-        # a layer that another plugin made knows nothing of the scan's file
-        meta["metadata"] = {KEY: {"source": work.place.scan.source}}
         labels, origin, edits = data.copy(), made(self._session, self.rater), work.edits
         copy = path is not None and work.place.in_study
 
@@ -205,6 +203,8 @@ class Autosave(QObject):
             if path is not None:
                 from napari_pvs.widgets.writer import write_labels
 
+                # a layer that another plugin made knows nothing of the scan's file
+                meta["metadata"] = {KEY: {"source": work.place.scan.source}}
                 write_labels(str(path), labels, meta)
             if copy:  # the revisions of the study are what counts
                 return None

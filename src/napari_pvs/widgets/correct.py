@@ -123,7 +123,7 @@ class Correct(Dock):
         """Take the brush, as wide as a PVS."""
         layer = self.session.labels
         self.set_mode(None)
-        layer.n_edit_dimensions = 3 if self.in_3d.isChecked() else 2
+        self._set_dimensions()
         preferences().correct.brush_mm = float(width_mm)
         self._set_brush(layer)
         if layer.selected_label == 0:
@@ -135,7 +135,7 @@ class Correct(Dock):
         """Take the eraser, as wide as the brush."""
         layer = self.session.labels
         self.set_mode(None)
-        layer.n_edit_dimensions = 3 if self.in_3d.isChecked() else 2
+        self._set_dimensions()
         self.session.viewer.layers.selection.active = layer
         layer.mode = "erase"
 
@@ -217,7 +217,7 @@ class Correct(Dock):
         self.set_mode(None)
         if layer is not None and not self._stopped:
             self._set_brush(layer)  # napari's own is as wide as a ventricle
-            layer.n_edit_dimensions = 3 if self.in_3d.isChecked() else 2
+            self._set_dimensions()
             self._binding = Binding(layer, self._keys(), self._on_click)
             layer.events.mode.connect(self._on_layer_mode)
 
@@ -271,8 +271,11 @@ class Correct(Dock):
 
     def _on_3d(self, on: bool) -> None:
         preferences().correct.brush_3d = on
+        self._set_dimensions()
+
+    def _set_dimensions(self) -> None:
         if self.session.labels is not None:
-            self.session.labels.n_edit_dimensions = 3 if on else 2
+            self.session.labels.n_edit_dimensions = 3 if self.in_3d.isChecked() else 2
 
 
 def _in_row(*buttons: Button) -> QHBoxLayout:

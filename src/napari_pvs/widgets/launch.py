@@ -19,13 +19,13 @@ from napari_pvs.files import write_text
 from napari_pvs.training import runs
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.folder import CONFIG, EVENTS, LOG, RUNS, SPLIT, busy, is_running
+from napari_pvs.widgets.processes import living
 
 _children: dict[Path, "subprocess.Popen[bytes]"] = {}
 """Runs that this napari has started: only their parent learns how they ended."""
 _KILLED = -9
 _LOCK = ".start.lock"
 _STARTING_S = 1.0
-_SAME_S = 3.0  # two times of one process lie no further apart
 
 
 def start(config: TrainingConfig) -> Path:
@@ -280,18 +280,13 @@ def _recorded(run: Path) -> Any:
         _, number, created, node = _record(run).read_text(encoding="utf-8").split(" ", 3)
         if node != platform.node():
             return None
-        process = psutil.Process(int(number))
-        # numbers of processes are given again
-        same = abs(process.create_time() - float(created)) < _SAME_S
-        lives = same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        lives = False
+        process = living(int(number), float(created))
     except (OSError, ValueError, psutil.Error):
         return None
-    if not lives:
+    if process is None:
         with contextlib.suppress(OSError):
             _record(run).unlink()
-    return process if lives else None
+    return process
 
 
 def _child_lives(run: Path) -> bool:

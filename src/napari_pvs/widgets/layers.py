@@ -26,7 +26,8 @@ AXES = ("superior", "posterior", "right")
 KEY = "napari_pvs"
 """Where a layer's metadata hold ``{"source": Geometry}``, the file that it is to be saved like,
 and what the layer is to the plugin: ``"role"`` and, for T1 and T2, the ``"scan"`` they show.
-Labels that were loaded as a prediction have its ``"weights_id"``."""
+Labels that were loaded as a prediction have its ``"weights_id"``, those that one was copied into
+``"corrected_from"``, the same of that one."""
 
 Kind = Literal["image", "labels"]
 Role = Literal["T1", "T2", "prediction", "labels", "reference"]

@@ -11,9 +11,7 @@ import weakref
 from functools import cache
 from pathlib import Path
 
-import psutil
-
-_SAME_S = 2.0  # what the time of a process's start is known to
+from napari_pvs.widgets.processes import living
 
 
 class Folder:
@@ -23,6 +21,8 @@ class Folder:
     """
 
     def __init__(self) -> None:
+        import psutil
+
         _sweep()
         own = psutil.Process()
         prefix = f"{_prefix()}{own.pid}-{own.create_time():.0f}-"
@@ -38,21 +38,15 @@ def _prefix() -> str:
 @cache
 def _sweep() -> None:
     """Remove the folders of this user whose interpreter is gone."""
+    import psutil
+
     ours = re.compile(re.escape(_prefix()) + r"(\d+)-(\d+)-.+")
     for path in Path(tempfile.gettempdir()).glob(f"{_prefix()}*"):
         named = ours.fullmatch(path.name)
         with contextlib.suppress(OSError, psutil.Error):
             mine = not hasattr(os, "getuid") or path.stat().st_uid == os.getuid()
-            if named and mine and not _lives(int(named[1]), float(named[2])):
+            if named and mine and living(int(named[1]), float(named[2])) is None:
                 _remove(path)
-
-
-def _lives(number: int, begun: float) -> bool:
-    try:
-        process = psutil.Process(number)
-    except psutil.NoSuchProcess:
-        return False
-    return abs(process.create_time() - begun) < _SAME_S
 
 
 def _remove(folder: Path) -> None:
