@@ -17,6 +17,7 @@ from small import cohort, short
 
 from napari_pvs.training import crossval, table1
 from napari_pvs.training.config import METHODS
+from napari_pvs.training.job import Job
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def main() -> None:
     jobs = crossval.plan(config, out, given.methods, given.folds, given.seeds)
     begun = time.monotonic()
 
-    def said(job: crossval.Job) -> None:
+    def said(job: Job) -> None:
         minutes = (time.monotonic() - begun) / 60
         print(f"{minutes:5.1f} min: {job.config.method} {job.out.name}", flush=True)
 

@@ -14,7 +14,9 @@ from pathlib import Path
 from napari_pvs.errors import InputError
 
 _READING_UMASK = threading.Lock()  # it can only be read by setting it
-_OURS = re.compile(r"\.tmp-[a-z0-9_]{8}-.+")
+TEMPORARY = ".tmp-"
+"""How the name of a file begins that is still being written."""
+_OURS = re.compile(re.escape(TEMPORARY) + "[a-z0-9_]{8}-.+")
 _STALE_S = 24 * 3600.0  # no write takes so long, nor do clocks of two machines differ so much
 _swept: set[Path] = set()
 
@@ -38,7 +40,7 @@ def atomic(path: Path) -> Iterator[Path]:
         if path.parent not in _swept:
             _swept.add(path.parent)
             _sweep(path.parent)
-        handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=f"-{path.name}", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=f"-{path.name}", dir=path.parent)
     except OSError as error:
         raise InputError(
             f"{path.parent} cannot be written ({error.strerror}); choose another folder."

@@ -46,6 +46,21 @@ def test_a_lost_worker_costs_a_retry(make_study, tmp_path):
     assert all(job.done for job in jobs)
 
 
+@pytest.mark.filterwarnings("default")
+def test_a_worker_that_would_mix_runs_is_refused(make_study, tmp_path):
+    from distributed import LocalCluster
+
+    jobs = jobs_of(make_study(3), tmp_path / "cv", epochs=1)
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=2, dashboard_address=None, host="127.0.0.1"
+        ) as local,
+        pytest.raises(InputError, match=r"worker tcp.* has 2 threads .*\(--nthreads 1\)"),
+    ):
+        cluster.run(jobs, local)
+    assert not any(job.out.exists() for job in jobs)
+
+
 def test_nobody_answers(make_study, tmp_path, monkeypatch):
     import dask
 

@@ -76,7 +76,7 @@ def test_a_label_that_cannot_be_read_yet_waits(study, make_head, write_image, ca
     path.parent.mkdir(parents=True)
     path.write_bytes(whole[: len(whole) // 2])
     assert one.update() == {"added": [], "changed": [], "removed": []}
-    assert "wait for the next epoch" in caplog.text
+    assert "waits for the next epoch" in caplog.text
     assert "sub-04_desc-pvs_mask" in caplog.text
     assert names(one.train) == ["sub-01", "sub-02"]
     path.write_bytes(whole)

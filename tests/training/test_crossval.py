@@ -11,8 +11,9 @@ from napari_pvs.study.bids import subjects
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.training import crossval, table1
 from napari_pvs.training.config import METHODS, TrainingConfig
-from napari_pvs.training.crossval import plan, run, run_job
+from napari_pvs.training.crossval import plan, run
 from napari_pvs.training.events import read
+from napari_pvs.training.job import run_job
 
 
 @pytest.fixture(autouse=True)
@@ -131,6 +132,17 @@ def test_scans_without_labels_are_asked_for_before_anything_is_trained(make_stud
     with pytest.raises(InputError, match=r"every scan of .* is labelled"):
         plan(config(study), tmp_path / "cv", folds=4)
     assert len(plan(config(study), tmp_path / "cv", ("supervised-multi",), folds=4)) == 12
+
+
+def test_a_plan_of_before_is_understood(make_study, tmp_path, monkeypatch):
+    study, out = make_study(4, labelled=3), tmp_path / "cv"
+    first = plan(config(study), out, folds=3)
+    held = json.loads((out / "crossval.json").read_text())
+    del held["config"]["threshold_scans"]  # it came later
+    held["config"] |= {"patch": held["config"]["patch"][0], "study": "study"}
+    (out / "crossval.json").write_text(json.dumps(held))
+    monkeypatch.chdir(tmp_path)
+    assert plan(config("study"), out, folds=3) == first
 
 
 def test_refuses(make_study, tmp_path):

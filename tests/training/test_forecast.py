@@ -74,8 +74,21 @@ def test_several_processes_share_a_step_and_the_memory_of_their_machine(free):
     two = World()
     two.size = two.here = 2
     free(8)
-    one = forecast(config(batch=5), CPU)
-    each = forecast(config(batch=5), CPU, two)
+    one = forecast(config(batch=5, patch=(32,)), CPU)
+    each = forecast(config(batch=5, patch=(32,)), CPU, two)
     base = 2.5 * each.needed - 1.5 * one.needed  # 3 of 5 patches each
     assert base == pytest.approx(520 * 2**20, rel=0.01)
     assert each.free == one.free // 2
+
+
+def test_a_process_has_at_least_one_whole_patch():
+    many = World()
+    many.size = 16
+    alone = forecast(config(batch=8, patch=(32, 64)), CPU)  # 8 patches of 32, or one of 64
+    assert forecast(config(batch=8, patch=(32, 64)), CPU, many) == alone
+
+
+@pytest.mark.parametrize("method", ["supervised-multi", "m2ss"])
+def test_a_larger_batch_needs_no_less(method):
+    sizes = [needed(method=method, batch=n, patch=(32, 48, 64)) for n in range(1, 40)]
+    assert sizes == sorted(sizes)

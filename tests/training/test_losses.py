@@ -29,9 +29,10 @@ def test_focal_by_hand():
     assert focal(logits, target).item() == pytest.approx((one + other) / 2, rel=1e-5)
 
 
-def test_focal_of_extreme_logits_is_finite():
+@pytest.mark.parametrize("gamma", [0, 0.5, 1, 2])
+def test_focal_of_extreme_logits_is_finite(gamma):
     logits = torch.tensor([100.0, -100.0, 100.0, -100.0], requires_grad=True)
-    loss = focal(logits, torch.tensor([1.0, 0.0, 0.0, 1.0]))
+    loss = focal(logits, torch.tensor([1.0, 0.0, 0.0, 1.0]), gamma)
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad).all()

@@ -12,11 +12,14 @@ import time
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from napari_pvs.errors import InputError
 from napari_pvs.network.config import NetworkConfig
+from napari_pvs.network.weights import load
 from napari_pvs.study.bids import subjects
+from napari_pvs.study.roles import assign
 from napari_pvs.training import loop
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.control import tell
@@ -48,6 +51,11 @@ def kinds(run):
 
 def end_state(run):
     return load_file(run / CHECKPOINT)
+
+
+def end_progress(run):
+    with safe_open(run / CHECKPOINT, framework="pt") as file:
+        return json.loads(file.metadata()["progress"])
 
 
 def same(one, two):
@@ -324,3 +332,88 @@ def test_a_run_that_lost_its_pseudo_labels_goes_on(make_study, tmp_path, monkeyp
     shutil.rmtree(run / "pseudo")
     resume(run)
     assert read(run / "events.jsonl")[-1]["type"] == "done"
+
+
+@pytest.mark.parametrize("step", [8, 10])  # before and after the label is folded in
+def test_resumed_after_a_label_came_is_as_never_stopped(
+    make_study, make_head, write_image, tmp_path, monkeypatch, step
+):
+    given = config(make_study(6, labelled=2), method="m2ss", refresh=4, refresh_scans=3, epochs=6)
+    study = given.study
+    come = loop.Run._look_for_labels
+
+    def comes(self):
+        if self.state.progress.step == 9:  # in the middle of a cycle, of epochs 1 to 4
+            name = sorted(s.name for s in self.pseudo.subjects)[0]
+            path = study / f"derivatives/labels/{name}/anat/{name}_desc-pvs_mask.nii.gz"
+            write_image(path, make_head(seed=3).label)
+        come(self)
+
+    monkeypatch.setattr(loop.Run, "_look_for_labels", comes)
+    backup = tmp_path / "backup"
+    shutil.copytree(study, backup)
+    train(given, tmp_path / "whole")
+    shutil.rmtree(study)
+    shutil.copytree(backup, study)
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stopped_after(patch, run, step)
+        train(given, run)
+    assert (events(run)[-1]["type"], events(run)[-1]["step"]) == ("stopped", step)
+    resume(run)
+    assert "data_added" in kinds(run)
+    assert same(run, tmp_path / "whole")
+
+
+def test_the_last_label_of_a_running_run_may_go(make_study, tmp_path, caplog):
+    study, run = make_study(3), tmp_path / "run"
+    path = subjects(study)[0].label
+    finish = in_thread(train, config(study, epochs=500, validation=("sub-02", "sub-03")), run)
+    try:
+        wait_for(lambda: "epoch" in kinds(run))
+        path.unlink()
+        wait_for(lambda: "waits for the next epoch" in caplog.text)
+        epochs = kinds(run).count("epoch")
+        wait_for(lambda: kinds(run).count("epoch") > epochs + 1)
+    finally:
+        tell(run, "stop")
+        finish()
+    assert "no labelled subject of" in caplog.text
+    assert kinds(run)[-1] == "stopped"
+    with pytest.raises(InputError, match=r"no labelled subject of .* is left to train on"):
+        resume(run)
+
+
+def test_killed_before_its_first_checkpoint_it_learns_from_nobody_held_out_since(
+    make_study, make_head, write_image, tmp_path, monkeypatch
+):
+    study, run = make_study(5, labelled=3), tmp_path / "run"
+    given = config(study, validation=("sub-03",))
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Run, "_steps", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(given, run)
+    for name in ("sub-04", "sub-05"):
+        path = study / f"derivatives/labels/{name}/anat/{name}_desc-pvs_mask.nii.gz"
+        write_image(path, make_head(seed=3).label)
+    assign(subjects(study), ("sub-03",), ("sub-05",), root=study)
+    resume(run)
+    (again,) = [e for e in events(run) if e["type"] == "resumed"]
+    assert again["train"] == 3
+    kept = load(run / "last.safetensors")[1]
+    assert kept.accuracy["validation"]["subjects"] == 1
+    assert "sub-05" not in end_progress(run)["labels"]
+    assert "sub-04" in end_progress(run)["labels"]
+
+
+def test_a_scan_that_is_gone_is_not_called_a_full_disk(make_study, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    gone = tmp_path / "study" / "images.npy"
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Run, "_steps", lambda *_: gone.open())
+        said = rf"{gone} cannot be used any more \(No such file or directory\); put it back"
+        with pytest.raises(InputError, match=said):
+            train(config(make_study(2)), run)
+    assert kinds(run)[-1] == "error"
+    resume(run)
+    assert kinds(run)[-1] == "done"

@@ -111,3 +111,11 @@ def test_a_save_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]
     assert load_file(path)
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing():
+    one, two = walk(state(), 3), walk(state(), 3)
+    weight = one.model.head.weight
+    assert not one.update((weight - weight.detach()).abs().sqrt().sum())  # 0, and infinitely steep
+    assert one.progress.step == 3
+    assert equal(one, two)

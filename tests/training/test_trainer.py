@@ -8,11 +8,12 @@ import torch
 
 from napari_pvs.errors import InputError
 from napari_pvs.network.config import NetworkConfig
-from napari_pvs.network.weights import load
+from napari_pvs.network.weights import load, save
 from napari_pvs.study.bids import subjects
 from napari_pvs.training import loop, validation
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.events import read
+from napari_pvs.training.folder import read_config
 from napari_pvs.training.pseudo import PseudoLabels
 from napari_pvs.training.state import State
 from napari_pvs.training.trainer import resume, train
@@ -20,12 +21,13 @@ from napari_pvs.training.trainer import resume, train
 SMALL = {"epochs": 2, "steps": 3, "batch": 2, "patch": (8,), "warmup": 1, "validate_every": 1}
 
 
+TINY = NetworkConfig(widths=(4, 8), scale_width=2)
+
+
 @pytest.fixture(autouse=True)
 def small_network(monkeypatch):
     def tiny(self):
-        return NetworkConfig(
-            widths=(4, 8), scale_width=2, multiscale=not self.method.endswith("mono")
-        )
+        return TINY.model_copy(update={"multiscale": not self.method.endswith("mono")})
 
     monkeypatch.setattr(TrainingConfig, "network", property(tiny))
 
@@ -144,6 +146,67 @@ def test_a_folder_with_its_config_is_a_new_run(make_study, tmp_path):
         train(given, out)
 
 
+def test_what_a_run_has_left_that_was_killed_at_its_beginning_is_no_run(make_study, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    given = config(make_study(2), epochs=1, steps=1)
+    for name in ("config.json", "start.safetensors", "run.lock", ".tmp-abcdefgh-split.json"):
+        (out / name).write_text(given.model_dump_json() if name == "config.json" else "")
+    train(given, out)
+    assert kinds(out)[-1] == "done"
+
+
+def test_a_run_knows_its_study_from_any_folder(make_study, tmp_path, tiny_weights, monkeypatch):
+    make_study(2)
+    copyfile(tiny_weights, tmp_path / "origin.safetensors")
+    monkeypatch.chdir(tmp_path)
+    train(config("study", epochs=1, steps=1, weights="origin.safetensors"), "run")
+    kept = read_config(tmp_path / "run")
+    assert (kept.study, kept.weights) == (tmp_path / "study", tmp_path / "origin.safetensors")
+    monkeypatch.chdir("/")
+    resume(tmp_path / "run", epochs=2)
+    assert kinds(tmp_path / "run")[-1] == "done"
+    assert str(config("x", weights="starter").absolute().weights) == "starter"
+
+
+def test_weights_that_change_while_scans_are_read(make_study, tmp_path, tiny_weights, monkeypatch):
+    origin, out = tmp_path / "origin.safetensors", tmp_path / "run"
+    copyfile(tiny_weights, origin)
+    network, card = load(tiny_weights)
+    with torch.no_grad():
+        network.head.bias += 1
+    opened = loop.Cohort.open
+
+    def changed(self, *known, **more):
+        opened(self, *known, **more)
+        save(origin, network, card)
+
+    monkeypatch.setattr(loop.Cohort, "open", changed)
+    given = config(make_study(2), weights=origin, epochs=1, steps=1, learning_rate=1e-12)
+    train(given, out)
+    begun, last = load(out / "start.safetensors")[0], load(out / "last.safetensors")[0]
+    torch.testing.assert_close(last.head.bias, begun.head.bias, rtol=0, atol=1e-6)
+
+
+def test_first_pseudo_labels_are_made_at_the_threshold_of_the_weights(
+    make_study, tmp_path, tiny_weights, monkeypatch
+):
+    given = config(
+        make_study(3, labelled=2), weights=tiny_weights, method="m2ss", warmup=0, align=False
+    )
+    thresholds = []
+
+    def note(_self, _epoch, _subjects, _mean, threshold, *_):
+        thresholds.append(threshold)
+        raise InputError("enough")
+
+    monkeypatch.setattr(PseudoLabels, "refresh", note)
+    with pytest.raises(InputError, match="enough"):
+        train(given, tmp_path / "run")
+    assert thresholds == [load(tiny_weights)[1].threshold]
+    assert thresholds != [0.5]
+
+
 def test_refuses_a_study_without_labels(make_study, tmp_path):
     with pytest.raises(InputError, match="no subject has a label"):
         train(config(make_study(2, labelled=0)), tmp_path / "run")
@@ -188,6 +251,21 @@ def test_nan_stops_the_run_and_names_the_patch(make_study, tmp_path, monkeypatch
     state.load(out / "checkpoint.safetensors")
     assert state.progress.step == 3
     assert all(torch.isfinite(t).all() for t in state.model.state_dict().values())
+
+
+def test_an_infinite_gradient_stops_the_run(make_study, tmp_path, monkeypatch):
+    updated = State.update
+    monkeypatch.setattr(
+        State, "update", lambda s, loss: updated(s, loss * (np.inf if s.progress.step == 4 else 1))
+    )
+    out = tmp_path / "run"
+    said = r"the gradient of the loss became infinite or undefined at step 4; resume .*run from"
+    with pytest.raises(InputError, match=said):
+        train(config(make_study(2)), out)
+    monkeypatch.undo()
+    monkeypatch.setattr(TrainingConfig, "network", property(lambda _: TINY))
+    resume(out)
+    assert kinds(out)[-1] == "done"
 
 
 def test_modality_dropout_is_survived_by_a_study_of_t2_alone(make_study, tmp_path):

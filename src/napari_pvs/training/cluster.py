@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from napari_pvs.errors import InputError
-from napari_pvs.training.crossval import Job, run_job
+from napari_pvs.training.job import Job, run_job
 
 log = logging.getLogger(__name__)
 _RETRIES = 3
@@ -41,8 +42,20 @@ def run(jobs: Sequence[Job], scheduler: Any) -> None:
         ) from error
     with client:
         left = [job for job in jobs if not job.done]
-        # a run needs a worker to itself: its arithmetic fills the cores
-        futures = client.map(run_job, left, retries=_RETRIES, pure=False)
+        futures = client.map(_alone, left, retries=_RETRIES, pure=False)
         done: Any
         for done in distributed.as_completed(futures):  # type: ignore[no-untyped-call]
             log.info("%s", done.result())
+
+
+def _alone(job: Job) -> Path:
+    """Do a job in a process that does no other: the random numbers of two would mix."""
+    from distributed import get_worker
+
+    worker: Any = get_worker()
+    if worker.state.nthreads > 1:
+        raise InputError(
+            f"the dask worker {worker.address} has {worker.state.nthreads} threads and would train "
+            "several runs in one process; start workers with one (--nthreads 1)."
+        )
+    return run_job(job)

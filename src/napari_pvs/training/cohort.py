@@ -86,6 +86,9 @@ class Cohort:
         found = self._world.lead(self._find)
         self._world.in_turn(lambda: self._open(found, recorded or {}, resumed))
         self._world.same(self.labels, "labels")
+        if resumed:  # killed before its first checkpoint, it meets labels that came since
+            known = self._freeze(_People(self.train, self.unlabelled, self.labels))
+            self._take(self._with_labels(known))
 
     def _open(
         self, found: dict[str, StudySubject], recorded: dict[str, str], resumed: bool
@@ -103,9 +106,7 @@ class Cohort:
                 f"{self.study}; put it back."
             )
         self.validation = [self._load(found[n]) for n in self.roles.validation]
-        self._take(self._arranged(found))
-        if not self.train:
-            raise InputError(f"no labelled subject of {self.study} is left to train on.")
+        self._take(self._with_labels(self._arranged(found)))
         if not any(len(s.foreground) for s in self.train):
             raise InputError(f"no label of {self.study} holds a PVS voxel; draw some first.")
         if self._want_unlabelled and not resumed:
@@ -127,10 +128,10 @@ class Cohort:
             found = self._world.lead(self._find)
             people = self._world.in_turn(lambda: self._arranged(found))
             self._world.same(people.labels, "labels")
-            self._take(self._freeze(people))
+            self._take(self._with_labels(self._freeze(people)))
         except (InputError, OSError) as error:
             # somebody may be writing it; what is known serves until it can be read
-            log.warning("New labels wait for the next epoch: %s", error)
+            log.warning("What changed in the study waits for the next epoch: %s", error)
         after = self.labels
         same = {n for n in after if n in before and _content(after[n]) == _content(before[n])}
         return {
@@ -159,6 +160,12 @@ class Cohort:
             names = ", ".join(sorted(refused))
             log.warning("%s: held out by another run of the study, so not learnt from", names)
         return people.without(refused)
+
+    def _with_labels(self, people: _People) -> _People:
+        """Refuse to go on with nobody to learn from."""
+        if not people.train:
+            raise InputError(f"no labelled subject of {self.study} is left to train on.")
+        return people
 
     def _take(self, people: _People) -> None:
         self.train, self.unlabelled, self.labels = people.train, people.unlabelled, people.labels

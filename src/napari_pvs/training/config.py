@@ -183,6 +183,13 @@ class TrainingConfig(BaseModel):
         """Whether the method learns from unlabelled scans too."""
         return not self.method.startswith("supervised")
 
+    def absolute(self) -> "TrainingConfig":
+        """Return the same with absolute paths: a run may be resumed from any folder."""
+        weights = self.weights
+        if weights is not None and str(weights) != "starter":
+            weights = weights.absolute()
+        return self.model_copy(update={"study": self.study.absolute(), "weights": weights})
+
     @model_validator(mode="before")
     @classmethod
     def _recipe(cls, values: Any) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError
+from napari_pvs.files import TEMPORARY
 from napari_pvs.scans.grid import Grid, to_ras
 from napari_pvs.scans.masks import bounding_box
 from napari_pvs.scans.nifti import read_labels
@@ -158,7 +159,7 @@ def _key(subject: StudySubject) -> str:
 def _write(folder: Path, prepared: _Prepared) -> None:
     """Write into a temporary folder and rename it: a reader finds a whole one or none."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=folder.parent))
     try:
         np.save(temporary / "images.npy", prepared.images)
         np.save(temporary / "brain.npy", prepared.brain)

@@ -1,13 +1,18 @@
 """What a run says: one JSON line per event, appended to ``events.jsonl``."""
 
+import errno
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from napari_pvs.errors import InputError
+
 VERSION = 1
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class EventLog:
@@ -35,6 +40,55 @@ class EventLog:
         with open(self._path, "a", encoding="utf-8", opener=_opener(create)) as file:
             file.write(json.dumps(event) + "\n")
         self._sequence += 1
+
+
+class Silence(EventLog):
+    """What the processes beside the first have to say."""
+
+    def __init__(self) -> None:
+        pass
+
+    def write(self, kind: str, **values: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def explained(out: Path, events: EventLog) -> Iterator[None]:
+    """Turn a full disk, or a file that is gone, into one sentence; the events get the last word.
+
+    Parameters
+    ----------
+    out
+        The run's folder.
+    events
+        Of the run; a full disk takes none.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read or written.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        path, number = getattr(error, "filename", None), getattr(error, "errno", None)
+        reason = getattr(error, "strerror", None) or error
+        then = f"then go on with napari-pvs train --resume {out}."
+        if path is None or number in _FULL or Path(path).is_relative_to(out):
+            raise InputError(f"{out} cannot be written ({reason}); make room, {then}") from error
+        words = f"{path} cannot be used any more ({reason}); put it back, {then}"
+        events.write("error", message=words)
+        raise InputError(words) from error
+    except InputError as error:
+        events.write("error", message=str(error))
+        raise
+    except MemoryError:
+        events.write(
+            "error", message="the memory ran out; resume it with a smaller batch in its config.json"
+        )
+        raise
 
 
 def _opener(create: int) -> Callable[[str, int], int]:

@@ -1,7 +1,8 @@
 """How much memory a run will need, before it starts."""
 
 import logging
-from dataclasses import dataclass
+from bisect import bisect
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -47,18 +48,16 @@ def forecast(config: TrainingConfig, device: torch.device, world: World = ALONE)
     The network is walked through on torch's ``meta`` device, which knows shapes and computes
     nothing; what it would keep for the backward pass is added up.
     """
-    labelled = max(
-        patches_of(config, step, config.batch) * _of_a_patch(config.network, edge)
-        for step, edge in enumerate(config.patch)
-    )
-    extra = config.unlabelled_batch if config.semi_supervised else 0
-    both = labelled * (config.batch + extra) / config.batch
-    patches = config.batch + extra
-    largest = -(-patches // world.size) / patches
+    counts = [config.batch, *([config.unlabelled_batch] if config.semi_supervised else [])]
+    kept = 0.0
+    for step, edge in enumerate(config.patch):
+        patches = sum(patches_of(config, step, count) for count in counts)
+        of_this_process = -(-patches // world.size)
+        kept = max(kept, of_this_process * _of_a_patch(config.network, edge))
     free = _free(device)
     if free is not None and device.type == "cpu":
         free //= world.here
-    return Forecast(int(_BASE + _KEPT * both * largest), free)
+    return Forecast(int(_BASE + _KEPT * kept), free)
 
 
 def require_memory(config: TrainingConfig, device: torch.device, world: World = ALONE) -> Forecast:
@@ -73,18 +72,18 @@ def require_memory(config: TrainingConfig, device: torch.device, world: World = 
     if whole.fits or whole.free is None:
         return whole
     least = 2 if min(config.patch) <= 8 else 1  # for batch norm, as the configuration checks
-    batch = config.batch - 1
-    while batch >= least and not forecast(_with(config, batch), device, world).fits:
-        batch -= 1
-    remedy = f"try a batch of {batch} (--batch)" if batch >= least else "choose a smaller --patch"
+
+    def too_much(batch: int) -> bool:
+        smaller = config.model_copy(update={"batch": batch})
+        return not replace(forecast(smaller, device, world), free=whole.free).fits
+
+    fitting = bisect(range(least, config.batch), False, key=too_much)
+    batch = least + fitting - 1
+    remedy = f"try a batch of {batch} (--batch)" if fitting else "choose a smaller --patch"
     raise InputError(
         f"a step needs about {whole.needed / 2**30:.1f} GB of memory and {device} has "
         f"{whole.free / 2**30:.1f} GB left; {remedy}."
     )
-
-
-def _with(config: TrainingConfig, batch: int) -> TrainingConfig:
-    return config.model_copy(update={"batch": batch})
 
 
 @cache  # of every batch that is tried

@@ -2,8 +2,6 @@
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
@@ -12,7 +10,7 @@ import numpy as np
 from napari_pvs.errors import InputError
 from napari_pvs.training.cohort import Cohort
 from napari_pvs.training.control import Command, Control
-from napari_pvs.training.events import EventLog
+from napari_pvs.training.events import EventLog, Silence, explained
 from napari_pvs.training.folder import BEST, CHECKPOINT, EVENTS, LAST, PSEUDO
 from napari_pvs.training.sampling import Patches, ahead, draw, patches_of
 
@@ -43,7 +41,7 @@ class Run:
 
         self.config, self.out, self.cohort, self.state = state.config, out, cohort, state
         self.world = state.world
-        self.events = _Silence() if self.world.rank else EventLog(out / EVENTS)
+        self.events = Silence() if self.world.rank else EventLog(out / EVENTS)
         self.control = Control(out, self.world)
         self.pseudo = PseudoLabels(out / PSEUDO, self.config, self.world)
         self.spoke = 0.0
@@ -52,7 +50,7 @@ class Run:
     def go(self, greeting: str, **more: object) -> Path:
         """Train to the end, or to a stop; return the path of the best weights."""
         config, progress = self.config, self.state.progress
-        with _explained(self.out, self.events), self.control.stopped_by_signals():
+        with explained(self.out, self.events), self.control.stopped_by_signals():
             self.events.write(
                 greeting,
                 device=str(self.state.device),
@@ -100,7 +98,7 @@ class Run:
         if not (new and pseudo.due(epoch)):
             if pseudo.subjects or pseudo.reopen(epoch, scans):
                 return
-            log.warning("The pseudo-labels are gone, or of other scans, and are made anew.")
+            log.warning("The pseudo-labels are gone and are made anew.")
         self.events.write("phase", name="pseudo-labels", epoch=epoch)
         state = self.state
         threshold = state.progress.threshold
@@ -187,18 +185,23 @@ class Run:
         step = self.state.progress.step
         loss, said = compute(self.state, labelled, unlabelled)
         if not np.isfinite(said["loss"]):
-            words = (
-                f"the loss became {said['loss']} at step {step}"
-                f"{said['where']}; look at that scan, or resume {self.out} from its last "
-                "checkpoint with a lower learning_rate in its config.json."
-            )
-            self.world.lead(lambda: _refuse(words))
-        self.state.update(loss)
+            self._diverged(f"the loss became {said['loss']}", said["where"])
+        if not self.state.update(loss):
+            self._diverged("the gradient of the loss became infinite or undefined")
         self.losses.append(said["loss"])
         if time.monotonic() - self.spoke > _STEP_EVENTS:
             self.spoke = time.monotonic()
             total = self.config.epochs * self.config.steps
             self.events.write("step", step=step, of=total, **said)
+
+    def _diverged(self, what: str, where: str = "") -> None:
+        """End the run, the last checkpoint whole."""
+        words = (
+            f"{what} at step {self.state.progress.step}{where}; "
+            f"{'look at that scan, or ' if where else ''}resume {self.out} from its last "
+            "checkpoint with a lower learning_rate in its config.json."
+        )
+        self.world.lead(lambda: _refuse(words))
 
     def _end_epoch(self, epoch: int) -> None:
         """Say how it went, validate where it is time, and save."""
@@ -262,38 +265,5 @@ class Run:
             self.events.write("heartbeat")
 
 
-class _Silence(EventLog):
-    """What the processes beside the first have to say."""
-
-    def __init__(self) -> None:
-        pass
-
-    def write(self, kind: str, **values: object) -> None:
-        """Say nothing."""
-
-
 def _refuse(words: str) -> NoReturn:
     raise InputError(words)
-
-
-@contextmanager
-def _explained(out: Path, events: EventLog) -> Iterator[None]:
-    """Turn a full disk into one sentence, and leave the last word in the events."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"{out} cannot be written ({reason}); make room, then go on with "
-            f"napari-pvs train --resume {out}."
-        ) from error
-    except InputError as error:
-        events.write("error", message=str(error))
-        raise
-    except MemoryError:
-        events.write(
-            "error", message="the memory ran out; resume it with a smaller batch in its config.json"
-        )
-        raise

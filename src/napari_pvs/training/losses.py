@@ -36,7 +36,10 @@ def focal(
     cross_entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     true = torch.exp(-cross_entropy)  # probability of the true class
     weight = alpha * target + (1 - alpha) * (1 - target)
-    loss = weight * (1 - true) ** gamma * cross_entropy
+    wrong = 1 - true
+    if gamma < 1:  # the slope of such a power is infinite at 0
+        wrong = wrong.clamp_min(1e-6)
+    loss = weight * wrong**gamma * cross_entropy
     return world.mean(loss if counted is None else loss * counted)
 
 

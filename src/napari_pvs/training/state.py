@@ -83,8 +83,13 @@ class State:
         """Context in which the network runs; what comes out may be bfloat16."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._half)
 
-    def update(self, loss: Tensor) -> None:
-        """Take one step down the loss, and move the running mean."""
+    def update(self, loss: Tensor) -> bool:
+        """Take one step down the loss, and move the running mean.
+
+        Returns
+        -------
+        Whether it could: nothing has changed where the gradient is not finite.
+        """
         config, step = self.config, self.progress.step
         rate = learning_rate(step, config.epochs * config.steps, config.learning_rate)
         for group in self.optimiser.param_groups:
@@ -92,7 +97,8 @@ class State:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.world.average(self.model.parameters())
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        if not torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0).isfinite():
+            return False
         self.optimiser.step()
         # a mean over the whole past would keep the first, random weights for long
         decay = min(config.average, (1 + step) / (10 + step))
@@ -105,6 +111,7 @@ class State:
                 else:
                     kept.copy_(new)
         self.progress.step += 1
+        return True
 
     def save(self, path: Path) -> None:
         """Write everything that the next step depends on, atomically."""

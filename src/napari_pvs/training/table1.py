@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_pvs.errors import InputError
 from napari_pvs.evaluation.agreement import concordance
-from napari_pvs.training.crossval import SCORES, Job
+from napari_pvs.training.job import SCORES, Job
 
 MEASURES = ("dsc", "avd_percent", "recall", "precision", "lenient_f1")
 CEILING = "ceiling_dsc"

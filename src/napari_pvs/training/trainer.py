@@ -5,9 +5,10 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 from shutil import copyfile
+from typing import TYPE_CHECKING
 
 from napari_pvs.errors import InputError
-from napari_pvs.files import atomic, write_text
+from napari_pvs.files import TEMPORARY, atomic, write_text
 from napari_pvs.network.device import pick
 from napari_pvs.study.bids import StudySubject, stray_labels, subjects
 from napari_pvs.study.roles import assign
@@ -20,12 +21,18 @@ from napari_pvs.training.distributed import World, joined
 from napari_pvs.training.folder import (
     CHECKPOINT,
     CONFIG,
+    LOCK,
     SPLIT,
     START,
     read_config,
     read_split,
 )
 from napari_pvs.training.loop import Run
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_pvs.training.state import State
 
 log = logging.getLogger(__name__)
 
@@ -64,19 +71,19 @@ def train(
         NaN or infinite.
     """
     from napari_pvs.training.forecast import require_memory
-    from napari_pvs.training.state import State
     from napari_pvs.training.validation import start
 
+    config = config.absolute()
     device = pick(config.device)
     with joined(device) as world:
         out = world.lead(lambda: _unused(Path(out)))  # one folder, though names may hold the time
-        network = world.in_turn(lambda: start(config))
+        world.in_turn(lambda: start(config))
         memory = world.lead(lambda: require_memory(config, device, world))
         cohort = _open(config, roles, labels, world)
         # wrong input leaves no folder behind
         with world.holding(taken_over(out)):
             world.lead(lambda: _describe(out, config, cohort.roles))
-            state = State(config, device, network, world)
+            state = _at_start(config, out, device, world)
             return Run(out, cohort, state).go("hello", memory_forecast=memory.needed)
 
 
@@ -101,15 +108,12 @@ def resume(out: Path, epochs: int | None = None, labels: dict[str, str] | None =
     InputError
         No run, one that is still going on, a damaged one, or as `train`.
     """
-    from napari_pvs.training.state import State
-    from napari_pvs.training.validation import start
-
     out = Path(out)
     config = read_config(out)
     device = pick(config.device)
     with joined(device) as world, world.holding(taken_over(out)):
         config = world.lead(lambda: _of_length(out, config, epochs))
-        state = State(config, device, world.in_turn(lambda: start(config, out)), world)
+        state = _at_start(config, out, device, world)
         if world.lead((out / CHECKPOINT).is_file):
             world.in_turn(lambda: state.load(out / CHECKPOINT))
         world.same(state.digest(), "checkpoint")
@@ -120,11 +124,16 @@ def resume(out: Path, epochs: int | None = None, labels: dict[str, str] | None =
 
 
 def _unused(out: Path) -> Path:
-    if out.exists() and (not out.is_dir() or any(p.name != CONFIG for p in out.iterdir())):
+    if out.exists() and (not out.is_dir() or not all(map(_of_a_beginning, out.iterdir()))):
         raise InputError(
             f"{out} exists and is not an empty folder; name a new one, or go on with --resume."
         )
     return out
+
+
+def _of_a_beginning(path: Path) -> bool:
+    """Whether a run that was killed before it had its roles may have left this file."""
+    return path.name in (CONFIG, LOCK, START) or path.name.startswith(TEMPORARY)
 
 
 def _describe(out: Path, config: TrainingConfig, roles: Split) -> None:
@@ -138,6 +147,20 @@ def _describe(out: Path, config: TrainingConfig, roles: Split) -> None:
             copyfile(origin, temporary)
     write_text(out / CONFIG, config.model_dump_json(indent=2) + "\n")
     write_text(out / SPLIT, json.dumps(asdict(roles), indent=2) + "\n")
+
+
+def _at_start(config: TrainingConfig, out: Path, device: "torch.device", world: World) -> "State":
+    """Return a state before its first step, from the run's own copy of the weights.
+
+    The original may have changed since it was looked at.
+    """
+    from napari_pvs.training.state import State
+    from napari_pvs.training.validation import start
+
+    network, threshold = world.in_turn(lambda: start(config, out))
+    state = State(config, device, network, world)
+    state.progress.threshold = threshold
+    return state
 
 
 def _of_length(out: Path, config: TrainingConfig, epochs: int | None) -> TrainingConfig:

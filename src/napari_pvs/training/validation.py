@@ -153,8 +153,12 @@ def start_path(config: TrainingConfig, run: Path | None = None) -> Path | None:
     return starter_path() if str(config.weights) == "starter" else config.weights
 
 
-def start(config: TrainingConfig, run: Path | None = None) -> M2SS | None:
+def start(config: TrainingConfig, run: Path | None = None) -> tuple[M2SS | None, float]:
     """Load the weights to start from, if the configuration names any; `run` as in `start_path`.
+
+    Returns
+    -------
+    The network, None where the run starts from random weights, and its threshold.
 
     Raises
     ------
@@ -163,14 +167,14 @@ def start(config: TrainingConfig, run: Path | None = None) -> M2SS | None:
     """
     path = start_path(config, run)
     if path is None:
-        return None
-    network = load(path)[0]
+        return None, 0.5
+    network, about = load(path)
     if network.config.multiscale != config.network.multiscale:
         raise InputError(
             f"weights {config.weights} are of another network than method {config.method}; "
             "choose the method they were trained with."
         )
-    return network
+    return network, about.threshold
 
 
 def _mean(values: list[float | None]) -> float | None:
