@@ -75,9 +75,11 @@ def test_card(make_study):
 
 
 def test_start(tiny_weights, tmp_path):
-    assert start(TrainingConfig(study="x")) is None
-    starter = start(TrainingConfig(study="x", weights="starter"))
-    expected = load_weights(starter_path())[0]
+    assert start(TrainingConfig(study="x")) == (None, 0.5)
+    starter, threshold = start(TrainingConfig(study="x", weights="starter"))
+    expected, card = load_weights(starter_path())
+    assert threshold == card.threshold
+    assert starter is not None
     assert torch.equal(starter.head.weight, expected.head.weight)
     with pytest.raises(InputError, match="of another network than method semi-mono"):
         start(TrainingConfig(study="x", weights="starter", method="semi-mono"))
