@@ -76,7 +76,7 @@ def explained(out: Path, events: EventLog) -> Iterator[None]:
         path, number = getattr(error, "filename", None), getattr(error, "errno", None)
         reason = getattr(error, "strerror", None) or error
         then = f"then go on with napari-pvs train --resume {out}."
-        if path is None or number in _FULL or Path(path).is_relative_to(out):
+        if path is None or number in _FULL or Path(str(path)).is_relative_to(out):
             raise InputError(f"{out} cannot be written ({reason}); make room, {then}") from error
         words = f"{path} cannot be used any more ({reason}); put it back, {then}"
         events.write("error", message=words)
