@@ -123,8 +123,8 @@ def test_doubtful_input_is_one_line_and_goes_on(run, scans, head_files, tmp_path
 @pytest.mark.parametrize(
     ("extra", "parts"),
     [
-        (["--threshold", "1.5"], ["--threshold: input should be less than 1", "--help"]),
-        (["--min-volume", "-1"], ["--min-volume: "]),
+        (["--threshold", "1.5"], ["--threshold must be below 1", "--help"]),
+        (["--min-volume", "-1"], ["--min-volume must be at least 0"]),
         (["--t2", "absent.nii"], ["absent.nii does not exist"]),
         (["--weights", "absent.safetensors"], ["absent.safetensors do not exist"]),
         (["--t1", "scan.dcm"], ["scan.dcm does not"]),
@@ -312,7 +312,7 @@ def test_train_refuses(run, make_study, tmp_path, tiny_training):
     one_sentence(error, "absent is not a folder")
     code, _, error = run("train", study, "--learning-rate", 0)
     assert code == 2
-    one_sentence(error, "--learning-rate: ")
+    one_sentence(error, "--learning-rate must be above 0")
 
 
 # ---- demo

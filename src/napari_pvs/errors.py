@@ -1,4 +1,9 @@
-"""The one exception for wrong input, and the warning for doubtful input."""
+"""The one exception for wrong input, the warning for doubtful input, and their words."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 
 class InputError(Exception):
@@ -11,3 +16,58 @@ class InputError(Exception):
 
 class InputWarning(UserWarning):
     """Input that is used but looks wrong (swapped channels, coarse voxels)."""
+
+
+def command(*words: str | Path) -> str:
+    """Return a command of ours as a user can paste it, whatever is in its paths.
+
+    Examples
+    --------
+    >>> command("train", "--resume", Path("my runs/a"))
+    "napari-pvs train --resume 'my runs/a'"
+    """
+    return shlex.join(["napari-pvs", *map(str, words)])
+
+
+def words_of(problem: Mapping[str, Any], name: str) -> str:
+    """Say what does not fit, of the problems that a pydantic ``ValidationError`` lists.
+
+    Parameters
+    ----------
+    problem
+        One of its ``errors()``.
+    name
+        What does not fit, as the user calls it; empty where it is the whole.
+
+    Examples
+    --------
+    >>> words_of({"type": "greater_than", "ctx": {"gt": 0}, "msg": "Input should …"}, "--batch")
+    '--batch must be above 0'
+    """
+    said = _WORDS.get(problem["type"])
+    if said is not None:
+        return f"{name} {said.format(**problem.get('ctx', {}))}"
+    message: str = problem["msg"].removeprefix("Value error, ")
+    return f"{name}: {message}" if name else f"{message[:1].lower()}{message[1:]}"
+
+
+_WORDS = {
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be below {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "literal_error": "must be {expected}",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "path_type": "must be a path",
+    "string_type": "must be text",
+    "too_short": "needs at least {min_length}",
+    "missing": "is missing",
+    "extra_forbidden": "is not known to this version",
+}

@@ -4,7 +4,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from napari_pvs.errors import InputError
+from napari_pvs.errors import InputError, words_of
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -21,6 +21,5 @@ def build(model: type[Config], values: dict[str, Any]) -> Config:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        option = "--" + str(first["loc"][0]).replace("_", "-") + ": " if first["loc"] else ""
-        message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{option}{message[0].lower()}{message[1:]}; see --help.") from error
+        option = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else ""
+        raise InputError(f"{words_of(first, option)}; see --help.") from error

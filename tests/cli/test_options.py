@@ -78,9 +78,9 @@ def test_every_kind_of_option(call):
 
 
 def test_wrong_value_names_the_option(call):
-    with pytest.raises(InputError, match=r"^--learning-rate: input .*greater than 0; see --help"):
+    with pytest.raises(InputError, match=r"^--learning-rate must be above 0; see --help\.$"):
         call("data", "--learning-rate", "0")
-    with pytest.raises(InputError, match=r"^--limit: "):
+    with pytest.raises(InputError, match=r"^--limit must be at least "):
         call("data", "--limit", "0")
     with pytest.raises(InputError, match=r"^the span is reversed; see --help\.$"):
         call("data", "--span", "3", "1")

@@ -175,3 +175,14 @@ def test_a_label_that_came_after_the_checkpoint_waits_for_update(study, make_hea
     assert again.labels == one.labels
     assert names(again.unlabelled) == ["sub-04", "sub-05"]
     assert again.update()["added"] == ["sub-04"]
+
+
+def test_who_learns_is_said(study):
+    one = cohort(study)
+    one.open()
+    assert str(one) == (
+        "Learning from sub-01, sub-02, validating on sub-03; without a label: sub-04, sub-05."
+    )
+    one.unlabelled = []
+    one.train = one.train * 4
+    assert str(one) == "Learning from 8 scans, validating on sub-03; without a label: none."

@@ -49,6 +49,16 @@ def progress(title: str) -> Iterator[Any]:
         yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
+def show(table: Any) -> None:
+    """Print a table of rich on stdout: whole, where that is a file or a pipe."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=1000)  # rich takes 80, and cuts what is wider
+    console.print(table)
+
+
 def require_new(path: Path | None, overwrite: bool) -> None:
     """Refuse a file to write, where one is named, before any work.
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from napari_pvs.cli.app import Out, Overwrite, app, progress, require_new
+from napari_pvs.cli.app import Out, Overwrite, app, progress, require_new, show
 from napari_pvs.cli.options import with_options
 from napari_pvs.errors import InputError
 from napari_pvs.inference.config import SegmentConfig
@@ -49,8 +49,6 @@ def evaluate(
     overwrite: Overwrite = False,
 ) -> None:
     """Measure masks against references: DSC, AVD, recall, and detection per PVS."""
-    from rich.console import Console
-
     from napari_pvs.evaluation import tables
     from napari_pvs.evaluation.compare import Comparison, compare_files, compare_folders
     from napari_pvs.evaluation.summary import summarise
@@ -66,9 +64,8 @@ def evaluate(
         comparison = compare_folders(prediction, reference, region, probability)
     else:
         comparison = Comparison((compare_files(prediction, reference, region, probability),))
-    console = Console()
-    console.print(tables.table(comparison))
-    console.print(tables.size_table(summarise(comparison.scores)))
+    show(tables.table(comparison))
+    show(tables.size_table(summarise(comparison.scores)))
     for side, names in (
         ("prediction", comparison.only_predicted),
         ("reference", comparison.only_reference),

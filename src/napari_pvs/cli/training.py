@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_pvs.cli.app import Overwrite, app, log_to_stderr, require_new
+from napari_pvs.cli.app import Overwrite, app, log_to_stderr, require_new, show
 from napari_pvs.cli.options import with_options
 from napari_pvs.errors import InputError
+from napari_pvs.errors import command as shell
 from napari_pvs.training.config import TrainingConfig
 
 
@@ -47,7 +48,7 @@ def train(
         if best.exists():
             print(f"Best weights: {best}")
         if runs.status(best.parent).state == "stopped":
-            print(f"Stopped; go on with napari-pvs train --resume {best.parent}")
+            print(f"Stopped; go on with {shell('train', '--resume', best.parent)}")
 
 
 runs_app = typer.Typer(help="Training runs: list, follow, control, compare.", no_args_is_help=True)
@@ -61,6 +62,7 @@ def list_runs(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """List the runs of a study: state, epochs, loss, best DSC."""
+    from napari_pvs.study.bids import subjects
     from napari_pvs.training import curves, runs
 
     found = runs.runs(study)
@@ -69,7 +71,8 @@ def list_runs(
             print(runs.as_json(runs.status(path)))
         return
     if not found:
-        print(f"{study} has no runs yet; start one with napari-pvs train {study}")
+        subjects(study)  # refuses what is no study
+        print(f"{study} has no runs yet; start one with {shell('train', study)}")
         return
     _print_table(curves.HEADER, curves.rows(found))
     for path in found:
@@ -118,8 +121,9 @@ def tell(
     if command not in get_args(control.Command):
         known = ", ".join(get_args(control.Command))
         raise InputError(f"{command} is no command; choose from {known}.")
+    folder.read_config(run)
     if not folder.is_running(run):
-        raise InputError(f"{run} is not running; go on with napari-pvs train --resume {run}.")
+        raise InputError(f"{run} is not running; go on with {shell('train', '--resume', run)}.")
     control.tell(run, cast("control.Command", command))
 
 
@@ -140,13 +144,14 @@ def compare(
 
 
 def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    table = Table(*header)
+    table = Table()
+    for title in header:
+        table.add_column(title, overflow="fold")  # a name that is cut is of no use
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    show(table)
 
 
 def _sentence(event: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from napari_pvs.evaluation.detection import Rates, detection
 from napari_pvs.evaluation.overlap import average_precision, overlap, surface_dice
 from napari_pvs.scans.grid import Grid, from_ras, to_ras
 from napari_pvs.scans.nifti import Volume, read_labels, read_volume
+from napari_pvs.scans.pvs import read_pvs
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def compare_files(
         A file cannot be read, is no mask, or lies on another grid than the reference; the region
         is empty; a probability lies outside 0 to 1.
     """
-    true = read_labels(reference)
+    true = read_pvs(reference)
     inside = None if region is None else _onto(read_labels(region), true)
     if inside is not None and not (inside > 0).any():
         raise InputError(f"{region} is empty; give a mask that is non-zero where to measure.")
@@ -145,7 +146,7 @@ def compare_files(
     if soft is not None and not (soft.min() > -0.01 and soft.max() < 1.01):  # int16 may overshoot
         raise InputError(f"{probability} holds values outside 0 to 1; give a probability map.")
     return score(
-        _onto(read_labels(prediction), true),
+        _onto(read_pvs(prediction), true),
         true.data,
         Grid(true.shape, true.affine).voxel_size,
         subject=matching.subject_of(reference.absolute()) or reference.name.partition(".")[0],

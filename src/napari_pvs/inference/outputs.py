@@ -39,7 +39,7 @@ def check_folder(out: Path, overwrite: bool) -> None:
     """
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file, not a folder; name another folder with --out.")
+        raise InputError(f"{out} is a file, not a folder; name another folder.")
     there = [name for name in FILES if (out / name).exists()]
     if there and not overwrite:
         raise InputError(f"{out / there[0]} exists; add --overwrite to replace it.")
@@ -49,7 +49,7 @@ def check_folder(out: Path, overwrite: bool) -> None:
             pass
     except OSError as error:
         raise InputError(
-            f"{out} cannot be written ({error.strerror}); name another folder with --out."
+            f"{out} cannot be written ({error.strerror}); name another folder."
         ) from error
 
 

@@ -102,6 +102,10 @@ def read(path: Path) -> tuple[dict[str, NDArray[Any]], ModelCard]:
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
+    if path.is_dir():
+        raise InputError(
+            f"{path} is a folder; name the file of the weights in it, such as best.safetensors."
+        )
     if not path.is_file():
         raise InputError(
             f"weights {path} do not exist; check the path, or take the starter weights."

@@ -192,11 +192,12 @@ def _build(images: list[Placed | None], source: Geometry, device: str) -> Scan:
     if brain is None:
         brain = find_brain(one, two, grid, device, name=first.name)
     notes: list[str] = []
-    t1, t2, _ = fields
+    t1, t2, mask = fields
     for image in (t1, t2):
         if image:
             brain, lost = checks.covered(brain, grid, image)
             notes += lost + checks.doubts_of_grid(image)
+    notes += checks.doubts_of_brain(brain, grid, mask.name if mask else None)
     values1 = (t1.name, one[brain]) if t1 and one is not None else None
     values2 = (t2.name, two[brain]) if t2 and two is not None else None
     for named in (values1, values2):

@@ -16,6 +16,7 @@ from napari_pvs.training.data import CACHE, Loaded, load
 from napari_pvs.training.distributed import ALONE, World
 
 log = logging.getLogger(__name__)
+_FEW = 6  # scans that are called by their names
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ class Cohort:
         self.unlabelled: list[Loaded] = []
         self.labels: dict[str, str] = {}
         self._digests: dict[tuple[Path, int, int], str] = {}
+
+    def __str__(self) -> str:
+        """Who learns from whom, in a sentence."""
+        said = f"Learning from {_named(self.train)}, validating on {_named(self.validation)}"
+        return f"{said}; without a label: {_named(self.unlabelled) if self.unlabelled else 'none'}."
 
     def open(self, recorded: dict[str, str] | None = None, resumed: bool = False) -> None:
         """Load everybody.
@@ -207,6 +213,12 @@ class Cohort:
 
     def _load(self, subject: StudySubject) -> Loaded:
         return load(subject, self.study / CACHE)
+
+
+def _named(scans: list[Loaded]) -> str:
+    if len(scans) > _FEW:
+        return f"{len(scans)} scans"
+    return ", ".join(scan.name for scan in scans)
 
 
 def _content(digest: str) -> str:

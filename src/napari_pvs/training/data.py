@@ -16,7 +16,7 @@ from napari_pvs.errors import InputError
 from napari_pvs.files import TEMPORARY
 from napari_pvs.scans.grid import Grid, to_ras
 from napari_pvs.scans.masks import bounding_box
-from napari_pvs.scans.nifti import read_labels
+from napari_pvs.scans.pvs import read_pvs
 from napari_pvs.scans.scan import Scan, load_scan
 from napari_pvs.study.bids import StudySubject
 
@@ -135,7 +135,7 @@ def _prepare(subject: StudySubject) -> _Prepared:
 
 
 def _label(path: Path, grid: Grid, name: str) -> NDArray[np.bool_]:
-    volume = read_labels(path)
+    volume = read_pvs(path)
     label, affine = to_ras(volume.data, volume.affine)
     if not Grid(label.shape, affine).same_as(grid, tolerance=1e-2):
         raise InputError(

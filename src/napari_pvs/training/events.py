@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from napari_pvs.errors import InputError
+from napari_pvs.errors import InputError, command
 
 VERSION = 1
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -75,7 +75,7 @@ def explained(out: Path, events: EventLog) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         path, number = getattr(error, "filename", None), getattr(error, "errno", None)
         reason = getattr(error, "strerror", None) or error
-        then = f"then go on with napari-pvs train --resume {out}."
+        then = f"then go on with {command('train', '--resume', out)}."
         if path is None or number in _FULL or Path(str(path)).is_relative_to(out):
             raise InputError(f"{out} cannot be written ({reason}); make room, {then}") from error
         words = f"{path} cannot be used any more ({reason}); put it back, {then}"

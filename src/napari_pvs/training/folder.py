@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from napari_pvs.errors import InputError
+from napari_pvs.errors import InputError, words_of
 from napari_pvs.study.split import Split
 from napari_pvs.training.config import TrainingConfig
 
@@ -59,7 +59,7 @@ def read_config(run: Path) -> TrainingConfig:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(
-            f"{path}: {where}: {first['msg']}; mend it, or start a new run."
+            f"{path}: {words_of(first, where)}; mend it, or start a new run."
         ) from error
 
 

@@ -63,6 +63,7 @@ class Run:
                 unlabelled=len(self.cohort.unlabelled),
                 **more,
             )
+            log.info("%s", self.cohort)
             progress.labels = dict(self.cohort.labels)
             # a cohort that goes on from a checkpoint was opened with the labels of that time
             look = progress.step > 0 and progress.step % config.steps == 0

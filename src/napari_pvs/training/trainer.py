@@ -112,10 +112,10 @@ def resume(out: Path, epochs: int | None = None, labels: dict[str, str] | None =
     config = read_config(out)
     device = pick(config.device)
     with joined(device) as world, world.holding(taken_over(out)):
-        config = world.lead(lambda: _of_length(out, config, epochs))
         state = _at_start(config, out, device, world)
         if world.lead((out / CHECKPOINT).is_file):
             world.in_turn(lambda: state.load(out / CHECKPOINT))
+        state.config = world.lead(lambda: _of_length(out, state, epochs))
         world.same(state.digest(), "checkpoint")
         roles = world.lead(lambda: read_split(out))
         cohort = Cohort(config.study, roles, config.semi_supervised, world)
@@ -163,10 +163,17 @@ def _at_start(config: TrainingConfig, out: Path, device: "torch.device", world: 
     return state
 
 
-def _of_length(out: Path, config: TrainingConfig, epochs: int | None) -> TrainingConfig:
+def _of_length(out: Path, state: "State", epochs: int | None) -> TrainingConfig:
     """Return the configuration with another length, and keep it."""
+    config = state.config
     if epochs is None or epochs == config.epochs:
         return config
+    done = state.progress.step / config.steps
+    if epochs <= done:
+        raise InputError(
+            f"{out} has done {done:.4g} of {config.epochs} epochs; give more with --epochs, or "
+            "leave it out."
+        )
     config = config.model_copy(update={"epochs": epochs})
     write_text(out / CONFIG, config.model_dump_json(indent=2) + "\n")
     return config

@@ -1,0 +1,79 @@
+"""The verbs train and runs, as a user reads them."""
+
+import io
+import sys
+
+import pytest
+
+from napari_pvs import cli
+from napari_pvs.network.config import NetworkConfig
+from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.trainer import train
+
+SMALL = {"epochs": 1, "steps": 1, "batch": 2, "patch": (8,), "device": "cpu"}
+
+
+@pytest.fixture(autouse=True)
+def small_network(monkeypatch):
+    tiny = property(lambda self: NetworkConfig(widths=(4, 8), scale_width=2))
+    monkeypatch.setattr(TrainingConfig, "network", tiny)
+
+
+@pytest.fixture
+def refused(capsys):
+    """Run what is refused, and return the sentence."""
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(a) for a in arguments])
+        assert ended.value.code == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        return said
+
+    return call
+
+
+def test_a_table_in_a_pipe_is_whole(make_study, monkeypatch):
+    study = make_study(2)
+    name = "a-run-with-a-name-that-is-longer-than-any-terminal-is-wide-" + "x" * 60
+    train(TrainingConfig(study=study, **SMALL), study / "derivatives" / "runs" / name)
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    with pytest.raises(SystemExit):
+        cli.main(["runs", "list", str(study)])
+    assert name in out.getvalue()
+    assert "at epoch" in out.getvalue()
+
+
+def test_runs_of_what_is_no_study(make_study, tmp_path, capsys, refused):
+    assert "holds no sub-*/anat" in refused("runs", "list", tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["runs", "list", str(make_study(2))])
+    assert ended.value.code == 0
+    assert "has no runs yet; start one with napari-pvs train " in capsys.readouterr().out
+
+
+def test_tell_wants_a_run(make_study, tmp_path, refused):
+    study = make_study(2)
+    assert "holds no config.json; name the folder of a run" in refused(
+        "runs", "tell", study, "stop"
+    )
+    run = tmp_path / "my runs" / "a"
+    train(TrainingConfig(study=study, **SMALL), run)
+    said = refused("runs", "tell", run, "stop")
+    assert f"is not running; go on with napari-pvs train --resume '{run}'." in said
+
+
+def test_a_run_goes_on_by_more_epochs_only(make_study, tmp_path, refused):
+    run = tmp_path / "run"
+    train(TrainingConfig(study=make_study(2), **(SMALL | {"epochs": 3})), run)
+    kept = (run / "config.json").read_text()
+    said = refused("train", "--resume", run, "--epochs", 2)
+    assert "run has done 3 of 3 epochs; give more with --epochs" in said
+    assert (run / "config.json").read_text() == kept
+
+
+def test_weights_that_are_a_folder(make_study, tmp_path, refused):
+    said = refused("train", make_study(2), "--weights", tmp_path)
+    assert f"{tmp_path} is a folder; name the file of the weights in it" in said
