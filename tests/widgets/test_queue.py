@@ -11,7 +11,8 @@ from napari_pvs.errors import InputError
 from napari_pvs.widgets import queue as module
 from napari_pvs.widgets.autosave import autosave_of
 from napari_pvs.widgets.clicker import Clicker
-from napari_pvs.widgets.layers import display_index, from_display, grid_index, role_of
+from napari_pvs.widgets.layers import display_index, from_display, grid_index
+from napari_pvs.widgets.notes import role_of
 from napari_pvs.widgets.queue import QueuePanel
 from napari_pvs.widgets.recovery import Place
 

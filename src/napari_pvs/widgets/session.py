@@ -24,11 +24,10 @@ from napari_pvs.widgets.kept import EDITED, UNCHANGED, Kept
 from napari_pvs.widgets.layers import (
     from_display,
     layer_array,
-    made_by,
     mask_layer,
-    note_origin,
     require_grid,
 )
+from napari_pvs.widgets.notes import forget, made_by, note_origin
 from napari_pvs.widgets.prediction import Prediction
 
 _sessions: "weakref.WeakKeyDictionary[Any, Session]" = weakref.WeakKeyDictionary()
@@ -151,6 +150,7 @@ class Session(QObject):
         """Know nothing of a layer that is filled with another subject's labels."""
         self._kept.pop(layer, None)
         self._set_by_user.pop(layer, None)
+        forget(layer)
 
     def set_scan(self, scan: Scan | None) -> None:
         """Work on another scan; nothing known of the old one is kept, its layers stay."""

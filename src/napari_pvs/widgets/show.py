@@ -15,10 +15,11 @@ from napari.layers import Image, Labels
 from napari.utils.colormaps import DirectLabelColormap
 from pydantic import TypeAdapter
 
-from napari_pvs.study.bids import StudySubject
+from napari_pvs.study.bids import StudySubject, label_of
 from napari_pvs.widgets import exchange
 from napari_pvs.widgets.adoption import adopt
-from napari_pvs.widgets.layers import KEY, LayerData, mask_layer, role_of, scan_layers
+from napari_pvs.widgets.layers import LayerData, mask_layer, scan_layers
+from napari_pvs.widgets.notes import KEY, role_of
 from napari_pvs.widgets.sample import result_layers
 from napari_pvs.widgets.session import Session
 from napari_pvs.widgets.turns import Steps
@@ -45,14 +46,15 @@ def show(session: Session, result: Result, study: Path | None = None) -> Steps:
     """
     scan = load_stored(result)
     layers = scan_layers(scan, exchange.load_limits(result.path))
+    subject, origin = None, {}
+    if study is not None:
+        subject = TypeAdapter(StudySubject).validate_python(result.answer["subject"])
+        origin = _origin(study, subject)
     for role, name in _NAMES.items():
         if (result.path / f"{role}.npy").is_file():
             layer = mask_layer(exchange.load_array(result.path, role), scan, name, role)
-            layer[1]["metadata"][KEY]["weights_id"] = result.answer.get("weights_id")
+            layer[1]["metadata"][KEY] |= origin
             layers.append(layer)
-    subject = None
-    if study is not None:
-        subject = TypeAdapter(StudySubject).validate_python(result.answer["subject"])
     kept = yield from _replace(session, layers, study, subject)
     return [*result.answer["notes"], *kept]
 
@@ -60,6 +62,14 @@ def show(session: Session, result: Result, study: Path | None = None) -> Steps:
 def show_sample(session: Session, result: Result) -> Steps:
     """Show the synthetic subject of the service's ``sample``, as `show`."""
     return (yield from _replace(session, result_layers(result), None, None))
+
+
+def _origin(study: Path, subject: StudySubject) -> dict[str, Any]:
+    """Return what is noted on the labels of a subject: of what they are a revision."""
+    made = label_of(study, subject)[1]
+    weights = made.weights_id if made is not None and made.origin == "predicted" else None
+    loaded = {} if made is None else {study: made.number}
+    return {"weights_id": weights, "corrected_from": weights, "loaded": loaded}
 
 
 def _replace(

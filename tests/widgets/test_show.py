@@ -1,0 +1,67 @@
+"""What comes with a subject that is shown, and what becomes of the one before."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+
+from napari_pvs.study.bids import subjects
+from napari_pvs.study.labels import LabelStore
+from napari_pvs.widgets.load import Load
+
+LONG = 300_000
+
+
+@pytest.fixture
+def shown(make_dock, make_study, wait):
+    """The Load dock with a subject whose label is revision 1, its store, and who saves another."""
+    root = make_study(subjects=2, labelled=0)
+    dock = make_dock(Load)
+    dock.subjects.study = root
+    first, dock.other = subjects(root)
+    store = LabelStore(root, first.name)
+    dock.load_subject(first)
+    wait(dock)
+    scan = dock.session.scan
+
+    def save(author, at):
+        label = np.zeros(scan.grid.shape, bool)
+        label[at] = True
+        return store.save(scan.to_source(label), scan.source, author=author, origin="drawn")
+
+    save("AB", (9, 9, 9))
+    dock.load_subject(first)
+    wait(dock)
+    return dock, store, save
+
+
+def test_a_label_is_made_from_the_revision_that_was_loaded(shown, qtbot):
+    dock, store, save = shown
+    save("CD", (9, 9, 12))  # another rater, while this one looks
+    dock.session.labels.paint((9, 9, 9), 1)
+    dock.autosave.save_final()
+    qtbot.waitUntil(lambda: dock.session.kept.state == "saved", timeout=LONG)
+    mine = store.current()
+    assert (mine.number, mine.parent, mine.origin) == (3, 1, "corrected")
+    # and the next one from that, whoever saves in between
+    save("CD", (9, 9, 13))
+    dock.session.labels.paint((9, 9, 10), 1)
+    dock.autosave.save_final()
+    qtbot.waitUntil(lambda: store.current().number == 5, timeout=LONG)
+    assert store.current().parent == 3
+
+
+def test_new_labels_and_those_of_another_subject_are_made_from_no_revision(shown, qtbot, wait):
+    dock, store, _ = shown
+    dock.session.new_labels()
+    dock.session.labels.paint((9, 9, 9), 1)
+    dock.autosave.save_final()
+    qtbot.waitUntil(lambda: dock.session.kept.state == "saved", timeout=LONG)
+    assert (store.current().parent, store.current().origin) == (None, "drawn")
+    dock.load_subject(dock.other)
+    wait(dock)
+    dock.session.new_labels()
+    dock.session.labels.paint((9, 9, 9), 1)
+    dock.autosave.save_final()
+    qtbot.waitUntil(lambda: dock.session.kept.state == "saved", timeout=LONG)
+    assert LabelStore(dock.subjects.study, dock.other.name).current().parent is None
