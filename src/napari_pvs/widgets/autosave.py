@@ -194,7 +194,7 @@ class Autosave(QObject):
             if path is not None:
                 from napari_pvs.widgets.writer import write_labels
 
-                # a layer that another plugin made knows nothing of the scan's file
+                # the labels may come from a file with other axes
                 meta["metadata"] = {KEY: {"source": work.place.scan.source}}
                 write_labels(str(path), labels, meta)
             if copy:  # the revisions of the study are what counts

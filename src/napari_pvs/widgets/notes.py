@@ -35,6 +35,12 @@ def source_of(layer: Any) -> Geometry | None:
     return source
 
 
+def note_source(layer: Any, source: Geometry) -> None:
+    """Note the scan's file on a layer that another made on its voxels; one of a file keeps that."""
+    if source_of(layer) is None:
+        _note(layer, source=source)
+
+
 def made_by(layer: Any) -> str | None:
     """Tell which weights have made labels that were loaded as a prediction, by their id."""
     weights: str | None = _notes(layer).get("weights_id")
