@@ -5,9 +5,11 @@ import pytest
 
 pytest.importorskip("napari")
 
+from napari_pvs.errors import InputError
 from napari_pvs.study.bids import subjects
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.widgets.load import Load
+from napari_pvs.widgets.recovery import Place
 
 LONG = 300_000
 
@@ -65,3 +67,42 @@ def test_new_labels_and_those_of_another_subject_are_made_from_no_revision(shown
     dock.autosave.save_final()
     qtbot.waitUntil(lambda: dock.session.kept.state == "saved", timeout=LONG)
     assert LabelStore(dock.subjects.study, dock.other.name).current().parent is None
+
+
+def edited_at_the_last_moment(dock, qtbot):
+    """Load the other subject, and edit when it has been read; return the labels' layer."""
+    labels = dock.session.labels
+    labels.brush_size = 1
+    dock.load_subject(dock.other)
+    with qtbot.waitSignal(dock._job.finished, timeout=LONG):
+        pass
+    labels.paint((9, 9, 9), 1)
+    assert dock.session.kept.state == "edited"
+    with qtbot.waitSignal(dock._job.ended, timeout=LONG):
+        pass
+    return labels
+
+
+def test_an_edit_in_the_last_moment_gets_its_draft_and_the_layer_goes(shown, qtbot):
+    dock, store, _ = shown
+    labels = edited_at_the_last_moment(dock, qtbot)
+    assert store.pending().voxels == 2
+    assert labels not in dock.viewer.layers
+    assert dock.session.subject.name == dock.other.name
+    assert dock.notice.kind == "info"
+    assert len(dock.viewer.layers) == 2
+
+
+def test_where_it_gets_none_the_layer_stays_and_that_is_said(shown, qtbot, monkeypatch):
+    dock, store, _ = shown
+
+    def refuse(*_, **__):
+        raise InputError("the disk is full; make room.")
+
+    monkeypatch.setattr(Place, "draft", refuse)
+    labels = edited_at_the_last_moment(dock, qtbot)
+    assert store.pending() is None
+    assert labels in dock.viewer.layers
+    assert labels.data.sum() == 2
+    assert not labels.visible
+    assert "is in no file yet, so it stays, hidden" in dock.notice.text()

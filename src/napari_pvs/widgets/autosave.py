@@ -94,6 +94,12 @@ class Autosave(QObject):
         return self._work is not None and self._work.dirty
 
     @property
+    def drafting(self) -> bool:
+        """Whether edits are on their way into a draft, or will be; not while saving fails."""
+        waits = self._work is not None and self._session.kept.state == "edited"
+        return waits and not self._retry.isActive()
+
+    @property
     def in_study(self) -> bool:
         """Whether the scan that is shown belongs to a study."""
         return self._place is not None and self._place.in_study

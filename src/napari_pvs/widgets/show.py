@@ -6,6 +6,7 @@ the scan before are filled anew wherever they fit.
 
 import contextlib
 import gc
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pydantic import TypeAdapter
 from napari_pvs.study.bids import StudySubject, label_of
 from napari_pvs.widgets import exchange
 from napari_pvs.widgets.adoption import adopt
+from napari_pvs.widgets.autosave import autosave_of
 from napari_pvs.widgets.layers import LayerData, mask_layer, scan_layers
 from napari_pvs.widgets.notes import KEY, role_of
 from napari_pvs.widgets.sample import result_layers
@@ -76,6 +78,7 @@ def _replace(
     session: Session, layers: list[LayerData], study: Path | None, subject: StudySubject | None
 ) -> Steps:
     """Show layers in place of those of the session's scan; return what the user should know."""
+    yield from _drafted(session)
     there: Any = session.viewer.layers
     gone, notes = _own(session)
     shown = list(gone)
@@ -90,6 +93,16 @@ def _replace(
         session.set_study(None, None)
         raise
     return notes
+
+
+def _drafted(session: Session) -> Steps:
+    """Wait for the draft of what was edited to the last, so that its layer can go."""
+    autosave = autosave_of(session)
+    autosave.flush()
+    while autosave.drafting:
+        autosave.flush()
+        time.sleep(0.005)  # else the turns would take the processor from what is waited for
+        yield
 
 
 def _exchange(
