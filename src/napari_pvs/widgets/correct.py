@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QSizePolicy
 from napari_pvs.errors import InputError
 from napari_pvs.inference.evidence import SEEN
 from napari_pvs.widgets.clicker import Clicker, Mode
-from napari_pvs.widgets.keys import Binding, Key, voxel_under
+from napari_pvs.widgets.keys import Binding, Key, listed, voxel_under
 from napari_pvs.widgets.layers import to_display
 from napari_pvs.widgets.parts import Button, Dock, LayerBox, Notice, allow
 from napari_pvs.widgets.preferences import preferences
@@ -28,13 +28,6 @@ MODES: dict[Mode, tuple[str, str, str]] = {
     "more": ("Grow", "G", "Click a PVS to make it a third larger."),
     "less": ("Shrink", "H", "Click a PVS to make it a third smaller."),
 }
-NAPARI_KEYS = (
-    ("P", "brush"),
-    ("E", "eraser"),
-    ("Z", "move and zoom"),
-    ("Ctrl+Z", "undo"),
-    ("Ctrl+Shift+Z", "redo"),
-)
 
 
 class Correct(Dock):
@@ -68,7 +61,7 @@ class Correct(Dock):
         self.keys.setWordWrap(True)
         self.group("Keys, while the labels are selected").addRow(self.keys)
         self.body.addStretch()
-        self._list_keys()
+        self.keys.setText(listed(self._keys()))
         self.clicker.said.connect(self.notice.say)
         self.clicker.failed.connect(self.notice.error)
         self.clicker.done.connect(lambda _, point: self.table.select(point))
@@ -87,6 +80,7 @@ class Correct(Dock):
         self.session.labels_changed.connect(self._soon.start)
         self._bind()
         self.session.labels_changed.connect(self._bind)
+        self.session.viewer.layers.selection.events.active.connect(self._show_mode)
         self.autosave.look()
         self.check()
 
@@ -114,8 +108,7 @@ class Correct(Dock):
             self.session.viewer.layers.selection.active = layer
             if mode in ("add", "more", "less"):
                 self.clicker.warm()
-        for name, button in self.modes.items():
-            button.setChecked(name == mode)
+        self._show_mode()
         if mode is not None:
             self.notice.say(MODES[mode][2])
 
@@ -201,14 +194,6 @@ class Correct(Dock):
             Key("J", "Next without a decision", self.queue.move_on),
         ]
 
-    def _list_keys(self) -> None:
-        rows = [(key.key, key.title) for key in self._keys()]
-        cells = "".join(
-            f"<tr><td><b>{key}</b>&nbsp;</td><td>{title}</td></tr>"
-            for key, title in (*rows, *NAPARI_KEYS)
-        )
-        self.keys.setText(f"<table>{cells}</table>")
-
     def _bind(self) -> None:
         if self._binding is not None:
             self._binding.layer.events.mode.disconnect(self._on_layer_mode)
@@ -218,15 +203,28 @@ class Correct(Dock):
         if layer is not None and not self._stopped:
             self._set_brush(layer)  # napari's own is as wide as a ventricle
             self._set_dimensions()
-            self._binding = Binding(layer, self._keys(), self._on_click)
+            self._binding = Binding(
+                layer, self._keys(), self._on_click, self.session.viewer, lambda: self._in_hand
+            )
             layer.events.mode.connect(self._on_layer_mode)
 
     def _set_brush(self, layer: Any) -> None:
         size = min(self.session.scan.grid.voxel_size) if self.session.scan else 1.0
         layer.brush_size = max(1, round(preferences().correct.brush_mm / size))
 
+    @property
+    def _in_hand(self) -> bool:
+        """Whether a click carries the tool out: napari tells the layer that is selected alone."""
+        labels = self.session.labels
+        return self.mode is not None and self.session.viewer.layers.selection.active is labels
+
+    def _show_mode(self, _: Any = None) -> None:
+        if not self._stopped:
+            for name, button in self.modes.items():
+                button.setChecked(name == self.mode and self._in_hand)
+
     def _toggle(self, mode: Mode) -> None:
-        self.set_mode(None if self.mode == mode else mode)
+        self.set_mode(None if self.mode == mode and self._in_hand else mode)
 
     def _on_layer_mode(self, event: Any = None) -> None:
         """Another tool was taken, by napari's own buttons or keys."""
