@@ -338,3 +338,19 @@ def test_blinking_by_its_key(correcting, qtbot, probability):
     for shown in (True, False):
         qtbot.keyClick(canvas(viewer), Qt.Key.Key_T, Qt.KeyboardModifier.ShiftModifier)
         assert (first.layer.visible, layer.visible) == (shown, not shown)
+
+
+def test_the_network_is_made_ready_before_the_first_click(opened, qtbot, monkeypatch):
+    dock, session, _ = opened
+    warmed = []
+    monkeypatch.setattr(dock.clicker, "warm", lambda: warmed.append(session.labels))
+    dock._ahead.setInterval(0)
+    qtbot.wait(50)
+    assert warmed == []  # nobody has begun to correct
+    labels = session.new_labels()
+    qtbot.waitUntil(lambda: warmed == [labels], timeout=LONG)
+    # not for a dock that lies behind others
+    dock.hide()
+    session.new_labels()
+    qtbot.wait(50)
+    assert warmed == [labels]

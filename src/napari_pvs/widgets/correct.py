@@ -21,6 +21,8 @@ from napari_pvs.widgets.saving import OfferPanel, SavingPanel
 
 BRUSHES_MM = (1, 2, 3)
 """Widths of PVS."""
+AHEAD_MS = 2000
+"""How long labels are there before clicks are prepared for; leafing through subjects is quicker."""
 MODES: dict[Mode, tuple[str, str, str]] = {
     "add": ("Add", "A", "Click a PVS to add it, grown in 3D."),
     "remove": ("Remove", "R", "Click a PVS to take it away."),
@@ -78,10 +80,13 @@ class Correct(Dock):
         self._soon.setInterval(0)
         self._soon.timeout.connect(self.check)
         self.session.labels_changed.connect(self._soon.start)
+        self._ahead = QTimer(self, singleShot=True, interval=AHEAD_MS, timeout=self._warm)
         self._bind()
         self.session.labels_changed.connect(self._bind)
+        self.session.labels_changed.connect(self._ahead.start)
         self.session.viewer.layers.selection.events.active.connect(self._show_mode)
         self.autosave.look()
+        self._ahead.start()
         self.check()
 
     def check(self) -> None:
@@ -136,6 +141,7 @@ class Correct(Dock):
         """End what the dock has started, and save what is dirty."""
         super().stop()
         self._stopped = True
+        self._ahead.stop()
         self.clicker.stop()
         self.queue.stop()
         self.autosave.flush()
@@ -207,6 +213,11 @@ class Correct(Dock):
                 layer, self._keys(), self._on_click, self.session.viewer, lambda: self._in_hand
             )
             layer.events.mode.connect(self._on_layer_mode)
+
+    def _warm(self) -> None:
+        """Make the network ready before the first click, for who has begun to correct."""
+        if self.isVisible() and self.clicker.reason is None:
+            self.clicker.warm()
 
     def _set_brush(self, layer: Any) -> None:
         size = min(self.session.scan.grid.voxel_size) if self.session.scan else 1.0
