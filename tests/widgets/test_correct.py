@@ -287,7 +287,7 @@ def test_another_layer_is_corrected_and_the_old_one_is_let_go(correcting, qtbot)
     assert session.labels is old
     viewer.layers.remove(old)
     assert not dock.modes["add"].isEnabled()
-    assert "there are no labels yet" in dock.modes["add"].toolTip()
+    assert "make labels first" in dock.modes["add"].toolTip()
 
 
 def test_a_layer_of_other_voxels_is_refused_in_words(correcting):

@@ -78,7 +78,7 @@ class Clicker(QObject):
         if self._session.scan is None:
             return "load a scan first."
         if self._session.labels is None:
-            return "there are no labels yet; make some first."
+            return "make labels first (the Correct dock)."
         return None
 
     def warm(self) -> None:

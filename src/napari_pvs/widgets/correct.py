@@ -21,6 +21,7 @@ from napari_pvs.widgets.saving import OfferPanel, SavingPanel
 
 BRUSHES_MM = (1, 2, 3)
 """Widths of PVS."""
+_NO_LABELS = "make labels first: New, or From prediction."
 AHEAD_MS = 2000
 """How long labels are there before clicks are prepared for; leafing through subjects is quicker."""
 MODES: dict[Mode, tuple[str, str, str]] = {
@@ -93,7 +94,7 @@ class Correct(Dock):
         """Enable what can be done now."""
         scan, layer = self.session.scan, self.session.labels
         no_scan = "load a scan first (the Load dock)." if scan is None else None
-        no_labels = no_scan or ("there are no labels yet." if layer is None else None)
+        no_labels = no_scan or (_NO_LABELS if layer is None else None)
         self.choice.choose(layer)
         allow(self.choice, "The layer that is corrected.", no_scan)
         self.new.allow_if(no_scan)

@@ -42,11 +42,11 @@ class RunTable(QWidget):
         self.legend = Notice()
         self.curves: Curves | None = None  # made when there are some: a study may have no runs
         row = QHBoxLayout()
-        row.setSpacing(3)
-        for button in (self.compare, self.tsv, self.png):
+        for button in (self.tsv, self.png):
             row.addWidget(button)
         self._column = column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.compare)
         column.addLayout(row)
         column.addWidget(self.table)
         column.addWidget(self.legend)
