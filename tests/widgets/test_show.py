@@ -69,6 +69,19 @@ def test_new_labels_and_those_of_another_subject_are_made_from_no_revision(shown
     assert LabelStore(dock.subjects.study, dock.other.name).current().parent is None
 
 
+def test_labels_that_were_put_aside_do_not_lie_on_the_next_subject(shown, wait):
+    dock, _, _ = shown
+    aside = dock.session.labels
+    dock.session.new_labels()
+    for said in (True, False):  # once is enough
+        dock.load_subject(dock.other)
+        wait(dock)
+        assert aside in dock.viewer.layers
+        assert not aside.visible
+        assert (f"{aside.name!r} is of the scan before" in dock.notice.text()) == said
+    assert dock.session.labels is not aside
+
+
 def edited_at_the_last_moment(dock, qtbot):
     """Load the other subject, and edit when it has been read; return the labels' layer."""
     labels = dock.session.labels

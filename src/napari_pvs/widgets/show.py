@@ -150,7 +150,7 @@ def _exchange(
 
 
 def _own(session: Session) -> tuple[list[Any], list[str]]:
-    """Return the layers of the session's scan, but not labels that no file holds, and a note."""
+    """Return the layers of the session's scan, but not labels that no file holds, and notes."""
     notes = []
     own = [session.t1, session.t2, *(one.layer for one in session.predictions.values())]
     for layer in (session.reference, session.labels):
@@ -165,6 +165,10 @@ def _own(session: Session) -> tuple[list[Any], list[str]]:
         else:
             own.append(layer)
     there = session.viewer.layers
+    for layer in there:  # labels that were put aside, or copied
+        if role_of(layer) in _NAMES and layer.visible and layer not in own:
+            layer.visible = False
+            notes.append(f"The layer {layer.name!r} is of the scan before; it stays, hidden.")
     return [layer for layer in own if layer is not None and layer in there], notes
 
 
