@@ -152,8 +152,10 @@ def test_the_button_tells_whether_a_click_does_it(correcting, qtbot, tubes):
     button = dock.modes["remove"]
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
     assert button.isChecked()
+    assert dock.notice.text() == "Click a PVS to take it away."
     viewer.layers.selection.active = session.t1
     assert not button.isChecked()
+    assert dock.notice.text() == ""
     click(qtbot, viewer)
     assert mask(session)[tubes["sure"]].all()
     # back on the labels the tool is in the hand again

@@ -76,10 +76,7 @@ class Correct(Dock):
         ):
             changed.connect(self.check)
         # a new layer becomes the labels before the list of layers shows it
-        self._soon = QTimer(self)
-        self._soon.setSingleShot(True)
-        self._soon.setInterval(0)
-        self._soon.timeout.connect(self.check)
+        self._soon = QTimer(self, singleShot=True, interval=0, timeout=self.check)
         self.session.labels_changed.connect(self._soon.start)
         self._ahead = QTimer(self, singleShot=True, interval=AHEAD_MS, timeout=self._warm)
         self._bind()
@@ -234,6 +231,8 @@ class Correct(Dock):
         if not self._stopped:
             for name, button in self.modes.items():
                 button.setChecked(name == self.mode and self._in_hand)
+            if not self._in_hand and self.notice.text() in [tip for _, _, tip in MODES.values()]:
+                self.notice.clear()
 
     def _toggle(self, mode: Mode) -> None:
         self.set_mode(None if self.mode == mode and self._in_hand else mode)
