@@ -120,6 +120,20 @@ def test_each_mode_by_its_key(correcting, qtbot, tubes, key, mode):
                                               "4 PVS" if mode == "split" else "3 PVS")  # fmt: skip
 
 
+def test_a_prediction_that_is_copied_is_taken_back_by_its_key(opened, predict, qtbot, tubes):
+    dock, session, viewer = opened
+    prediction = predict(session, labels=False)
+    viewer.layers.selection.active = prediction.layer
+    qtbot.mouseClick(dock.copy, Qt.MouseButton.LeftButton)
+    assert mask(session)[tubes["sure"]].all()
+    assert "Ctrl+Z takes it back" in dock.notice.text()
+    assert not prediction.layer.visible  # it would lie under its copy
+    qtbot.mouseClick(dock.copy, Qt.MouseButton.LeftButton)
+    assert "Ctrl+Z" not in dock.notice.text()
+    qtbot.keyClick(canvas(viewer), Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not mask(session).any()
+
+
 def camera(viewer):
     camera = camera_of(viewer)
     return camera.zoom, tuple(camera.center)

@@ -14,6 +14,7 @@ from napari_pvs.widgets.clicker import Clicker, Mode
 from napari_pvs.widgets.keys import Binding, Key, listed, voxel_under
 from napari_pvs.widgets.layers import to_display
 from napari_pvs.widgets.parts import Button, Dock, LayerBox, Notice, allow
+from napari_pvs.widgets.prediction import copy_to_labels
 from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.pvs_table import PvsTable
 from napari_pvs.widgets.queue import QueuePanel
@@ -275,8 +276,7 @@ class Correct(Dock):
         self.session.new_labels()
 
     def _copy(self) -> None:
-        changed = self.session.copy_prediction()
-        self.notice.say(f"{changed} voxels changed; Ctrl+Z takes it back.")
+        self.notice.say(copy_to_labels(self.session))
 
     def _on_3d(self, on: bool) -> None:
         preferences().correct.brush_3d = on

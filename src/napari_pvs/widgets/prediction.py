@@ -114,6 +114,16 @@ def add_layer(viewer: Any, scan: Scan, name: str, mask: NDArray[np.uint8] | None
     return layer
 
 
+def copy_to_labels(session: Any) -> str:
+    """Bring the newest prediction into the labels, and go on with these; return what was done."""
+    changed = session.copy_prediction()
+    session.prediction.layer.visible = False  # it would lie under its copy
+    session.viewer.layers.selection.active = session.labels  # which keys, and Ctrl+Z, work on
+    if not changed:
+        return "Your labels hold all of it already, apart from what you have changed."
+    return f"{changed} voxels of {session.labels.name!r} changed; Ctrl+Z takes it back."
+
+
 def request_for(session: Any, config: SegmentConfig) -> dict[str, Any]:
     """Return the service's ``segment`` request for the session's scan."""
     request = {"verb": "segment", "config": config.model_dump(mode="json")}
