@@ -159,7 +159,11 @@ def showing(session: Any, scan: Scan, config: SegmentConfig, result: Any) -> Ste
         yield
         if session.scan is not scan:
             return None
-        layer = session.viewer.add_layer(layer)
+        selection = session.viewer.layers.selection
+        active = selection.active
+        session.viewer.add_layer(layer)
+        if active is not None and active is session.labels:
+            selection.active = active  # who corrects goes on, with the same keys and tool
     else:
         layer = before.layer
         layer.data[...] = to_display(mask)
