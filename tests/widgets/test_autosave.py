@@ -23,8 +23,11 @@ from napari_pvs.study.bids import subjects
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.widgets import autosave as module
 from napari_pvs.widgets.autosave import autosave_of
+from napari_pvs.widgets.clicker import Clicker
+from napari_pvs.widgets.layers import display_index
 from napari_pvs.widgets.recovery import Made, Place, recovery_folder
 from napari_pvs.widgets.segment import Segment
+from napari_pvs.widgets.writer import write_labels
 
 LONG = 120_000
 
@@ -134,6 +137,23 @@ def test_what_was_corrected_names_its_weights(saving, predict, qtbot, tubes, pvs
     predict(session)
     edit(session, tubes["missed"])
     qtbot.waitUntil(lambda: bool(told), timeout=LONG)
+    revision = Place(pvs_scan).pending().revision
+    assert (revision.origin, revision.weights_id) == ("corrected", "aaaabbbbcccc")
+
+
+def test_a_prediction_that_is_only_shown_has_not_been_corrected(
+    saving, predict, qtbot, tubes, pvs_scan
+):
+    session, _, told, _ = saving()
+    session.new_labels()
+    predict(session, labels=False)
+    edit(session, tubes["sure"])
+    qtbot.waitUntil(lambda: bool(told), timeout=LONG)
+    revision = Place(pvs_scan).pending().revision
+    assert (revision.origin, revision.weights_id) == ("drawn", None)
+    # a click that follows its map brings it in
+    Clicker(session, session).click("add", display_index((16, 18, 10), session.scan))
+    qtbot.waitUntil(lambda: len(told) == 2, timeout=LONG)
     revision = Place(pvs_scan).pending().revision
     assert (revision.origin, revision.weights_id) == ("corrected", "aaaabbbbcccc")
 
@@ -535,7 +555,7 @@ def tilted(tmp_path, make_head):
 
 
 @pytest.mark.parametrize("scaled", [True, False])
-def test_a_layer_of_the_users_own_is_exported_in_the_geometry_of_the_scan(
+def test_a_layer_of_the_users_own_is_saved_in_the_geometry_of_the_scan(
     saving, qtbot, tilted, tmp_path, scaled
 ):
     scan, path = tilted
@@ -546,11 +566,14 @@ def test_a_layer_of_the_users_own_is_exported_in_the_geometry_of_the_scan(
     edit(session, (slice(5, 7), slice(8, 10), slice(3, 6)))
     autosave.export(tmp_path / "mine.nii.gz")
     qtbot.waitUntil(lambda: any("mine.nii.gz" in text for _, text in told), timeout=LONG)
-    written = nib.load(tmp_path / "mine.nii.gz")
-    np.testing.assert_allclose(written.affine, nib.load(path).affine, atol=1e-4)
+    data, meta, _ = layer.as_layer_data_tuple()
+    write_labels(str(tmp_path / "by_napari.nii.gz"), data, meta)
     expected = np.zeros(scan.grid.shape, bool)
     expected[5:7, 8:10, 3:6] = True
-    np.testing.assert_array_equal(np.asarray(written.dataobj) > 0, scan.to_source(expected))
+    for name in ("mine", "by_napari"):
+        written = nib.load(tmp_path / f"{name}.nii.gz")
+        np.testing.assert_allclose(written.affine, nib.load(path).affine, atol=1e-4)
+        np.testing.assert_array_equal(np.asarray(written.dataobj) > 0, scan.to_source(expected))
 
 
 def test_what_is_edited_while_another_layer_is_corrected_is_not_forgotten(

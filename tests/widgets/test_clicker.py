@@ -122,7 +122,7 @@ def test_without_scan_or_labels_clicks_say_what_is_missing(open_scan, parent, qa
     failed = []
     clicker.failed.connect(failed.append)
     clicker.click("add", (1, 1, 1))
-    assert failed[-1] == "Nothing was changed: there are no labels yet; make some first."
+    assert failed[-1] == "Nothing was changed: make labels first (the Correct dock)."
     session.viewer.layers.clear()
     clicker.click("add", (1, 1, 1))
     assert failed[-1] == "Nothing was changed: load a scan first."

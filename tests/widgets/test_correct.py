@@ -14,6 +14,7 @@ from qtpy.QtCore import QPoint, Qt
 
 from napari_pvs.widgets import autosave as autosave_module
 from napari_pvs.widgets import queue as queue_module
+from napari_pvs.widgets.canvas import camera_of
 from napari_pvs.widgets.correct import BRUSHES_MM, MODES, Correct
 from napari_pvs.widgets.layers import display_index, from_display
 from napari_pvs.widgets.parts import WIDTH, show_voxel
@@ -117,6 +118,71 @@ def test_each_mode_by_its_key(correcting, qtbot, tubes, key, mode):
     # the table has followed, and shows the PVS that was clicked
     assert dock.table.total.text().startswith("2 PVS" if mode == "remove" else
                                               "4 PVS" if mode == "split" else "3 PVS")  # fmt: skip
+
+
+def test_a_prediction_that_is_copied_is_taken_back_by_its_key(opened, predict, qtbot, tubes):
+    dock, session, viewer = opened
+    prediction = predict(session, labels=False)
+    viewer.layers.selection.active = prediction.layer
+    qtbot.mouseClick(dock.copy, Qt.MouseButton.LeftButton)
+    assert mask(session)[tubes["sure"]].all()
+    assert "Ctrl+Z takes it back" in dock.notice.text()
+    assert not prediction.layer.visible  # it would lie under its copy
+    qtbot.mouseClick(dock.copy, Qt.MouseButton.LeftButton)
+    assert "Ctrl+Z" not in dock.notice.text()
+    qtbot.keyClick(canvas(viewer), Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not mask(session).any()
+
+
+def camera(viewer):
+    camera = camera_of(viewer)
+    return camera.zoom, tuple(camera.center)
+
+
+@pytest.mark.parametrize("ndisplay", [2, 3])
+def test_a_quick_second_click_is_a_click_and_does_not_zoom(correcting, qtbot, tubes, ndisplay):
+    dock, session, viewer = correcting
+    viewer.dims.ndisplay = ndisplay
+    look_at(viewer, session, (6, 6, 8))
+    qtbot.wait(50)
+    dock.set_mode("less")
+    before, place = mask(session).sum(), camera(viewer)
+    click(qtbot, viewer)
+    once = mask(session).sum()
+    widget = canvas(viewer)
+    qtbot.mouseDClick(widget, Qt.MouseButton.LeftButton, pos=widget.rect().center())
+    assert mask(session).sum() < once < before
+    assert len(session.labels._undo_history) >= 2
+    assert camera(viewer) == place
+    # without a tool it is napari's
+    dock.set_mode(None)
+    qtbot.mouseDClick(widget, Qt.MouseButton.LeftButton, pos=widget.rect().center())
+    assert camera(viewer)[0] > place[0]
+
+
+def test_the_button_tells_whether_a_click_does_it(correcting, qtbot, tubes):
+    dock, session, viewer = correcting
+    look_at(viewer, session, (6, 6, 8))
+    button = dock.modes["remove"]
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    assert button.isChecked()
+    assert dock.notice.text() == "Click a PVS to take it away."
+    viewer.layers.selection.active = session.t1
+    assert not button.isChecked()
+    assert dock.notice.text() == ""
+    click(qtbot, viewer)
+    assert mask(session)[tubes["sure"]].all()
+    # back on the labels the tool is in the hand again
+    viewer.layers.selection.active = session.labels
+    assert button.isChecked()
+    viewer.layers.selection.active = session.t1
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    assert button.isChecked()
+    assert viewer.layers.selection.active is session.labels
+    click(qtbot, viewer)
+    assert not mask(session)[tubes["sure"]].any()
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+    assert not button.isChecked()
 
 
 def test_a_drag_moves_the_view_and_changes_no_label(correcting, qtbot):
@@ -237,7 +303,7 @@ def test_another_layer_is_corrected_and_the_old_one_is_let_go(correcting, qtbot)
     assert session.labels is old
     viewer.layers.remove(old)
     assert not dock.modes["add"].isEnabled()
-    assert "there are no labels yet" in dock.modes["add"].toolTip()
+    assert "make labels first" in dock.modes["add"].toolTip()
 
 
 def test_a_layer_of_other_voxels_is_refused_in_words(correcting):
@@ -288,3 +354,19 @@ def test_blinking_by_its_key(correcting, qtbot, probability):
     for shown in (True, False):
         qtbot.keyClick(canvas(viewer), Qt.Key.Key_T, Qt.KeyboardModifier.ShiftModifier)
         assert (first.layer.visible, layer.visible) == (shown, not shown)
+
+
+def test_the_network_is_made_ready_before_the_first_click(opened, qtbot, monkeypatch):
+    dock, session, _ = opened
+    warmed = []
+    monkeypatch.setattr(dock.clicker, "warm", lambda: warmed.append(session.labels))
+    dock._ahead.setInterval(0)
+    qtbot.wait(50)
+    assert warmed == []  # nobody has begun to correct
+    labels = session.new_labels()
+    qtbot.waitUntil(lambda: warmed == [labels], timeout=LONG)
+    # not for a dock that lies behind others
+    dock.hide()
+    session.new_labels()
+    qtbot.wait(50)
+    assert warmed == [labels]

@@ -14,7 +14,6 @@ from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets.contrast import brain_limits
 from napari_pvs.widgets.layers import (
     AXES,
-    KEY,
     display_index,
     from_display,
     grid_index,
@@ -22,10 +21,10 @@ from napari_pvs.widgets.layers import (
     layer_array,
     layer_volume,
     mask_layer,
-    role_of,
     scan_layers,
     volume_layer,
 )
+from napari_pvs.widgets.notes import KEY, role_of
 
 SHAPE = (4, 5, 6)
 TILT = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.1, 0.2, -0.15))

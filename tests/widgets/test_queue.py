@@ -11,7 +11,8 @@ from napari_pvs.errors import InputError
 from napari_pvs.widgets import queue as module
 from napari_pvs.widgets.autosave import autosave_of
 from napari_pvs.widgets.clicker import Clicker
-from napari_pvs.widgets.layers import display_index, from_display, grid_index, role_of
+from napari_pvs.widgets.layers import display_index, from_display, grid_index
+from napari_pvs.widgets.notes import role_of
 from napari_pvs.widgets.queue import QueuePanel
 from napari_pvs.widgets.recovery import Place
 
@@ -218,7 +219,7 @@ def test_without_labels_it_waits_and_without_a_prediction_it_goes_by_size(
     session = open_scan()
     panel = panel_of(session, ready=False)
     assert panel.left.text() == "Nothing to review."
-    assert "there are no labels yet" in panel.next.toolTip()
+    assert "make labels first" in panel.next.toolTip()
     labels = np.zeros(session.scan.grid.shape, bool)
     labels[tubes["sure"]] = labels[tubes["doubtful"]] = True
     session.new_labels(labels)
@@ -286,3 +287,26 @@ def test_the_mark_goes_when_the_last_one_is_decided(reviewing):
     while panel.item is not None:
         panel.yes()
     assert not marks(session)
+
+
+def test_when_most_came_later_all_are_ordered_anew(
+    open_scan, predict, panel_of, qtbot, pvs_scan, tubes, monkeypatch
+):
+    monkeypatch.setattr(module, "EDIT_PAUSE_MS", 10)
+    session = open_scan()
+    labels = np.zeros(pvs_scan.grid.shape, np.uint8)
+    labels[tubes["sure"]] = 1
+    session.new_labels(labels)
+    predict(session, labels=False)
+    panel = panel_of(session)
+    qtbot.waitUntil(lambda: not panel._making, timeout=LONG)
+
+    def shares():
+        return sum(item.volume_share for item in panel.queue.items if item.kind == "found")
+
+    assert shares() == pytest.approx(1)
+    session.copy_prediction()
+    qtbot.waitUntil(lambda: len(panel.queue.pending) == 4, timeout=LONG)
+    qtbot.waitUntil(lambda: shares() == pytest.approx(1), timeout=5000)
+    order = [item.priority for item in panel.queue.items]
+    assert order == sorted(order, reverse=True)

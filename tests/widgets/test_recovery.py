@@ -79,7 +79,7 @@ def test_in_a_study_it_is_a_revision_of_the_subject(pvs_scan, labels, own_folder
     store = LabelStore(study, "sub-01")
     assert store.pending() == draft
     assert not recovery_folder().exists()
-    final = place.final(labels, Made("AB", "corrected", "0123abcd"))
+    final = place.final(labels, Made("AB", "corrected", "0123abcd", ME.parents))
     assert final.notes == ()
     assert store.current() == final.revision
     assert final.revision.parent == draft.number

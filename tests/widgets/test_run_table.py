@@ -80,3 +80,23 @@ def test_a_study_without_runs(dock, qtbot, tmp_path):
     run(qtbot, dock.runs)
     assert "no runs yet; start one in the Train dock" in dock.notice.text()
     assert not dock.runs.tsv.isEnabled()
+
+
+def test_runs_and_scores_go_when_another_study_is_opened(dock, study, qtbot, tmp_path):
+    dock.session.open_study(study)
+    run(qtbot, dock.runs)
+    dock.study.table.set_rows([{"subject": "sub-01"}])
+    dock.study._tsv = "subject\n"
+    (tmp_path / "other").mkdir()
+    dock.session.open_study(tmp_path / "other")
+    assert dock.runs.table.rows == dock.study.table.rows == []
+    assert not dock.runs.curves.isVisibleTo(dock)
+    assert not dock.runs.tsv.isEnabled()
+    assert not dock.study.export.isEnabled()
+    # what is still read of the one before does not come
+    dock.session.open_study(study)
+    qtbot.mouseClick(dock.runs.compare, Qt.MouseButton.LeftButton)
+    dock.session.open_study(tmp_path / "other")
+    with qtbot.waitSignal(dock._job.ended, timeout=LONG):
+        pass
+    assert dock.runs.table.rows == []

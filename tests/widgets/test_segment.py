@@ -89,6 +89,7 @@ def test_from_the_first_mask_to_a_second_opinion(
     click(dock.start)
     wait(dock)
     assert len(session.predictions) == 2
+    assert dock.viewer.layers.selection.active is labels  # who corrects goes on
     first, second = (one.layer for one in session.predictions.values())
     assert (first.visible, second.visible) == (False, True)
     click(dock.blink)

@@ -95,6 +95,7 @@ def test_a_run_from_its_plan_to_its_end(add_dock, make_study, qtbot, monkeypatch
     for opened in (None, study):
         click(qtbot, dock.open)
         assert dock.study == opened
+    assert dock.use.text() == ""  # what was said of no study, or of another, is not true of it
     fill(dock)
     wait(qtbot, lambda: dock.use.text().startswith("Learns"))
     assert dock.use.text() == (

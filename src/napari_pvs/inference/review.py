@@ -115,6 +115,7 @@ class Queue:
 
     def __init__(self, items: Sequence[Item], review: Review, mask: NDArray[Any]) -> None:
         self.items = list(items)
+        self._first = self._found()
         self._decisions = {decision.point: decision for decision in review.decisions}
         self.look(mask)
 
@@ -124,6 +125,11 @@ class Queue:
         return Review(decisions=tuple(self._decisions.values()))
 
     @property
+    def outgrown(self) -> bool:
+        """Whether there are more than twice the PVS that the items of the start are shares of."""
+        return self._found() > 2 * self._first
+
+    @property
     def pending(self) -> list[Item]:
         """What is left; what was skipped comes last."""
         verdicts = [self.verdict(item) for item in self.items]
@@ -131,6 +137,9 @@ class Queue:
         skipped = [item for item, one in zip(self.items, verdicts, strict=True) if one == "skip"]
         turn = {point: n for n, point in enumerate(self._decisions)}
         return left + sorted(skipped, key=lambda item: turn[item.point])
+
+    def _found(self) -> int:
+        return sum(item.kind == "found" for item in self.items)
 
     def add(self, items: Sequence[Item], mask: NDArray[Any]) -> None:
         """Put what came into the mask among the items, by its priority; they keep their order."""

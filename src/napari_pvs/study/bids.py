@@ -151,13 +151,12 @@ def _subject(root: Path, session: Path) -> StudySubject | None:
     return StudySubject(name, t1, t2, label, brain, current, pending)
 
 
-def label_of(root: Path, subject: StudySubject) -> tuple[Path | None, str | None]:
+def label_of(root: Path, subject: StudySubject) -> tuple[Path | None, Revision | None]:
     """Return what there is of a subject's PVS: its label or, before there is one, its prediction.
 
     Returns
     -------
-    The file, and the id of the weights that predicted it; None where there is nothing, or where a
-    rater made or corrected it.
+    The file, and the revision that it is; None where there is nothing, or a plain file.
     """
     made = subject.current
     if subject.label is not None:
@@ -167,7 +166,7 @@ def label_of(root: Path, subject: StudySubject) -> tuple[Path | None, str | None
         if made is None or made.origin != "predicted":
             return None, None
         path = LabelStore(root, subject.name).path(made)
-    return path, made.weights_id if made is not None and made.origin == "predicted" else None
+    return path, made
 
 
 def fingerprint(subjects: Iterable[StudySubject]) -> dict[str, tuple[int | None, str]]:

@@ -6,7 +6,8 @@ from napari.layers import Image, Labels, Layer
 
 from napari_pvs.errors import InputError
 from napari_pvs.widgets import collection
-from napari_pvs.widgets.layers import KEY, require_grid, role_of
+from napari_pvs.widgets.layers import require_grid
+from napari_pvs.widgets.notes import KEY, role_of
 
 if TYPE_CHECKING:  # a session imports this
     from napari_pvs.widgets.session import Session

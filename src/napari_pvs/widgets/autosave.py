@@ -14,14 +14,14 @@ from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
 from napari_pvs.errors import InputError
 from napari_pvs.inference.review import Review
-from napari_pvs.scans.masks import voxels_of
 from napari_pvs.widgets import kept
 from napari_pvs.widgets.background import Background
-from napari_pvs.widgets.edits import put
 from napari_pvs.widgets.kept import Offer, Saved, Work
-from napari_pvs.widgets.layers import KEY, from_display, note_origin, to_display
+from napari_pvs.widgets.layers import from_display
+from napari_pvs.widgets.notes import KEY
 from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.recovery import Place
+from napari_pvs.widgets.restore import restore
 from napari_pvs.widgets.session import Session
 from napari_pvs.widgets.shown import made, shown_subject
 
@@ -94,6 +94,12 @@ class Autosave(QObject):
         return self._work is not None and self._work.dirty
 
     @property
+    def drafting(self) -> bool:
+        """Whether edits are on their way into a draft, or will be; not while saving fails."""
+        waits = self._work is not None and self._session.kept.state == "edited"
+        return waits and not self._retry.isActive()
+
+    @property
     def in_study(self) -> bool:
         """Whether the scan that is shown belongs to a study."""
         return self._place is not None and self._place.in_study
@@ -161,18 +167,9 @@ class Autosave(QObject):
 
     def restore(self) -> None:
         """Bring the edits that were offered back, as one step that can be undone."""
-        offer = self._offer
-        if offer is None:
-            return
-        layer = self._session.labels or self._session.new_labels()
-        labels = np.ascontiguousarray(to_display(offer.labels))
-        if labels.max(initial=0) > np.iinfo(layer.data.dtype).max:
-            labels = labels > 0
-        where = voxels_of(layer.data != labels)
-        note_origin(layer, offer.revision.weights_id)
-        if len(where[0]):
-            put(layer, where, labels[where].astype(layer.data.dtype))
-        self.decline()
+        if self._offer is not None:
+            restore(self._session, self._offer)
+            self.decline()
 
     def decline(self) -> None:
         """Take the offer back; its edits stay on disk, and newer ones will be offered instead."""
@@ -203,7 +200,7 @@ class Autosave(QObject):
             if path is not None:
                 from napari_pvs.widgets.writer import write_labels
 
-                # a layer that another plugin made knows nothing of the scan's file
+                # the labels may come from a file with other axes
                 meta["metadata"] = {KEY: {"source": work.place.scan.source}}
                 write_labels(str(path), labels, meta)
             if copy:  # the revisions of the study are what counts

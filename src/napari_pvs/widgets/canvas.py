@@ -1,7 +1,12 @@
-"""Keeps the removal of layers from crashing napari."""
+"""The canvas and camera of a viewer, where napari's versions differ or would crash."""
 
 import weakref
 from typing import Any
+
+
+def camera_of(viewer: Any) -> Any:
+    """Return the camera of a viewer."""
+    return getattr(viewer, "scene", viewer).camera  # its place since napari 0.9
 
 
 def make_current(viewer: "weakref.ref[Any]", _: Any = None) -> None:

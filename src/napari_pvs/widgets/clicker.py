@@ -23,6 +23,7 @@ from napari_pvs.inference.nearby import Point, snap
 from napari_pvs.widgets.edits import put
 from napari_pvs.widgets.layers import grid_index, to_display
 from napari_pvs.widgets.local_pass import LocalPass
+from napari_pvs.widgets.notes import note_origin
 from napari_pvs.widgets.session import Session
 
 _Waiting = tuple[Point, Callable[[Evidence], None]]
@@ -77,7 +78,7 @@ class Clicker(QObject):
         if self._session.scan is None:
             return "load a scan first."
         if self._session.labels is None:
-            return "there are no labels yet; make some first."
+            return "make labels first (the Correct dock)."
         return None
 
     def warm(self) -> None:
@@ -140,6 +141,8 @@ class Clicker(QObject):
     def _apply(self, mode: Mode, point: Point, change: Change) -> None:
         layer = self._session.labels
         value = (layer.selected_label or 1) if change.value else 0
+        if change.source == "probability":  # only now has the prediction gone into the labels
+            note_origin(layer, self._session.prediction.weights_id)
         put(layer, change.indices, value)
         count = len(change.indices[0])
         volume = f"{count} voxels, {count * float(np.prod(self._size())):.1f} mm³"

@@ -11,9 +11,10 @@ from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QSizePolicy
 from napari_pvs.errors import InputError
 from napari_pvs.inference.evidence import SEEN
 from napari_pvs.widgets.clicker import Clicker, Mode
-from napari_pvs.widgets.keys import Binding, Key, voxel_under
+from napari_pvs.widgets.keys import Binding, Key, listed, voxel_under
 from napari_pvs.widgets.layers import to_display
 from napari_pvs.widgets.parts import Button, Dock, LayerBox, Notice, allow
+from napari_pvs.widgets.prediction import copy_to_labels
 from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.pvs_table import PvsTable
 from napari_pvs.widgets.queue import QueuePanel
@@ -21,6 +22,9 @@ from napari_pvs.widgets.saving import OfferPanel, SavingPanel
 
 BRUSHES_MM = (1, 2, 3)
 """Widths of PVS."""
+_NO_LABELS = "make labels first: New, or From prediction."
+AHEAD_MS = 2000
+"""How long labels are there before clicks are prepared for; leafing through subjects is quicker."""
 MODES: dict[Mode, tuple[str, str, str]] = {
     "add": ("Add", "A", "Click a PVS to add it, grown in 3D."),
     "remove": ("Remove", "R", "Click a PVS to take it away."),
@@ -28,13 +32,6 @@ MODES: dict[Mode, tuple[str, str, str]] = {
     "more": ("Grow", "G", "Click a PVS to make it a third larger."),
     "less": ("Shrink", "H", "Click a PVS to make it a third smaller."),
 }
-NAPARI_KEYS = (
-    ("P", "brush"),
-    ("E", "eraser"),
-    ("Z", "move and zoom"),
-    ("Ctrl+Z", "undo"),
-    ("Ctrl+Shift+Z", "redo"),
-)
 
 
 class Correct(Dock):
@@ -68,7 +65,7 @@ class Correct(Dock):
         self.keys.setWordWrap(True)
         self.group("Keys, while the labels are selected").addRow(self.keys)
         self.body.addStretch()
-        self._list_keys()
+        self.keys.setText(listed(self._keys()))
         self.clicker.said.connect(self.notice.say)
         self.clicker.failed.connect(self.notice.error)
         self.clicker.done.connect(lambda _, point: self.table.select(point))
@@ -80,21 +77,22 @@ class Correct(Dock):
         ):
             changed.connect(self.check)
         # a new layer becomes the labels before the list of layers shows it
-        self._soon = QTimer(self)
-        self._soon.setSingleShot(True)
-        self._soon.setInterval(0)
-        self._soon.timeout.connect(self.check)
+        self._soon = QTimer(self, singleShot=True, interval=0, timeout=self.check)
         self.session.labels_changed.connect(self._soon.start)
+        self._ahead = QTimer(self, singleShot=True, interval=AHEAD_MS, timeout=self._warm)
         self._bind()
         self.session.labels_changed.connect(self._bind)
+        self.session.labels_changed.connect(self._ahead.start)
+        self.session.viewer.layers.selection.events.active.connect(self._show_mode)
         self.autosave.look()
+        self._ahead.start()
         self.check()
 
     def check(self) -> None:
         """Enable what can be done now."""
         scan, layer = self.session.scan, self.session.labels
         no_scan = "load a scan first (the Load dock)." if scan is None else None
-        no_labels = no_scan or ("there are no labels yet." if layer is None else None)
+        no_labels = no_scan or (_NO_LABELS if layer is None else None)
         self.choice.choose(layer)
         allow(self.choice, "The layer that is corrected.", no_scan)
         self.new.allow_if(no_scan)
@@ -114,8 +112,7 @@ class Correct(Dock):
             self.session.viewer.layers.selection.active = layer
             if mode in ("add", "more", "less"):
                 self.clicker.warm()
-        for name, button in self.modes.items():
-            button.setChecked(name == mode)
+        self._show_mode()
         if mode is not None:
             self.notice.say(MODES[mode][2])
 
@@ -143,6 +140,7 @@ class Correct(Dock):
         """End what the dock has started, and save what is dirty."""
         super().stop()
         self._stopped = True
+        self._ahead.stop()
         self.clicker.stop()
         self.queue.stop()
         self.autosave.flush()
@@ -201,14 +199,6 @@ class Correct(Dock):
             Key("J", "Next without a decision", self.queue.move_on),
         ]
 
-    def _list_keys(self) -> None:
-        rows = [(key.key, key.title) for key in self._keys()]
-        cells = "".join(
-            f"<tr><td><b>{key}</b>&nbsp;</td><td>{title}</td></tr>"
-            for key, title in (*rows, *NAPARI_KEYS)
-        )
-        self.keys.setText(f"<table>{cells}</table>")
-
     def _bind(self) -> None:
         if self._binding is not None:
             self._binding.layer.events.mode.disconnect(self._on_layer_mode)
@@ -218,15 +208,35 @@ class Correct(Dock):
         if layer is not None and not self._stopped:
             self._set_brush(layer)  # napari's own is as wide as a ventricle
             self._set_dimensions()
-            self._binding = Binding(layer, self._keys(), self._on_click)
+            self._binding = Binding(
+                layer, self._keys(), self._on_click, self.session.viewer, lambda: self._in_hand
+            )
             layer.events.mode.connect(self._on_layer_mode)
+
+    def _warm(self) -> None:
+        """Make the network ready before the first click, for who has begun to correct."""
+        if self.isVisible() and self.clicker.reason is None:
+            self.clicker.warm()
 
     def _set_brush(self, layer: Any) -> None:
         size = min(self.session.scan.grid.voxel_size) if self.session.scan else 1.0
         layer.brush_size = max(1, round(preferences().correct.brush_mm / size))
 
+    @property
+    def _in_hand(self) -> bool:
+        """Whether a click carries the tool out: napari tells the layer that is selected alone."""
+        labels = self.session.labels
+        return self.mode is not None and self.session.viewer.layers.selection.active is labels
+
+    def _show_mode(self, _: Any = None) -> None:
+        if not self._stopped:
+            for name, button in self.modes.items():
+                button.setChecked(name == self.mode and self._in_hand)
+            if not self._in_hand and self.notice.text() in [tip for _, _, tip in MODES.values()]:
+                self.notice.clear()
+
     def _toggle(self, mode: Mode) -> None:
-        self.set_mode(None if self.mode == mode else mode)
+        self.set_mode(None if self.mode == mode and self._in_hand else mode)
 
     def _on_layer_mode(self, event: Any = None) -> None:
         """Another tool was taken, by napari's own buttons or keys."""
@@ -266,8 +276,7 @@ class Correct(Dock):
         self.session.new_labels()
 
     def _copy(self) -> None:
-        changed = self.session.copy_prediction()
-        self.notice.say(f"{changed} voxels changed; Ctrl+Z takes it back.")
+        self.notice.say(copy_to_labels(self.session))
 
     def _on_3d(self, on: bool) -> None:
         preferences().correct.brush_3d = on

@@ -43,7 +43,7 @@ class Edits(QObject):
         self._version = version(layer)
         self._before, self._touched = layer.data > 0, np.zeros(layer.data.shape, bool)
         if known is not None and known[0].shape == self._before.shape:
-            self._touched |= known[1] | (self._before != known[0])
+            self._touched |= known[1] | since(known, layer)
         elif by_user:
             self._touched |= self._before
         self._writing = False
@@ -105,6 +105,12 @@ class Edits(QObject):
         elif by_user:
             self._touched |= now != self._before
         self._before = now
+
+
+def since(known: Known, layer: Any) -> NDArray[np.bool_]:
+    """Tell which voxels changed while a layer was not followed; all, where it has another shape."""
+    now = layer.data > 0
+    return now != known[0] if now.shape == known[0].shape else np.ones(now.shape, bool)
 
 
 def put(layer: Labels, where: tuple[NDArray[Any], ...], values: Any) -> None:

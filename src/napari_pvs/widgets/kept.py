@@ -3,14 +3,16 @@
 And what autosave and the files beside it tell each other of labels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.study.revision import Origin, Revision
+from napari_pvs.widgets.notes import Parents
 
 if TYPE_CHECKING:
     from napari_pvs.widgets.recovery import Place
@@ -63,10 +65,13 @@ class Offer:
         The newest draft.
     labels
         (X, Y, Z) on the scan's grid.
+    root
+        Study, or folder of drafts, that it is a revision of.
     """
 
     revision: Revision
     labels: NDArray[np.int32]
+    root: Path
 
     @property
     def text(self) -> str:
@@ -90,11 +95,14 @@ class Made:
         ``drawn``, or ``corrected`` from something.
     weights
         Id of the weights of the prediction they were corrected from.
+    parents
+        Of which revisions they were made. Whoever saves one notes it here, for the next.
     """
 
     author: str
     origin: Origin
     weights: str | None = None
+    parents: Parents = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from napari_pvs.widgets.canvas import camera_of
+
 Point = tuple[int, int, int]
 
+_NAPARI_KEYS = (
+    ("P", "brush"),
+    ("E", "eraser"),
+    ("Z", "move and zoom"),
+    ("Ctrl+Z", "undo"),
+    ("Ctrl+Shift+Z", "redo"),
+)
 _STILL = 4  # pixels that the mouse may move between press and release of a click
 
 
@@ -33,27 +42,58 @@ class Binding:
         To be bound; they win over napari's own.
     on_click
         Gets the layer and the mouse event of a press and release of the left button in one place.
+    viewer
+        Of the layer.
+    quick
+        Tells whether a quick second click is one more; else it is napari's, which zooms.
     """
 
     def __init__(
-        self, layer: Any, keys: Iterable[Key], on_click: Callable[[Any, Any], None]
+        self,
+        layer: Any,
+        keys: Iterable[Key],
+        on_click: Callable[[Any, Any], None],
+        viewer: Any,
+        quick: Callable[[], bool],
     ) -> None:
         self.layer = layer
         self._keys = tuple(keys)
-        self._on_click = on_click
+        self._on_click, self._quick = on_click, quick
+        self._viewer = viewer
+        self._view: tuple[Any, ...] = ()
         for key in self._keys:
             layer.bind_key(key.key, lambda _, call=key.call: call(), overwrite=True)
         layer.mouse_drag_callbacks.append(self._on_drag)
+        layer.mouse_double_click_callbacks.append(self._on_second)
+        viewer.mouse_double_click_callbacks.insert(0, self._before_second)  # then comes napari's
 
     def release(self) -> None:
         """Leave the layer as it was."""
         for key in self._keys:
             self.layer.bind_key(key.key, None)
-        if self._on_drag in self.layer.mouse_drag_callbacks:
-            self.layer.mouse_drag_callbacks.remove(self._on_drag)
+        for calls, call in (
+            (self.layer.mouse_drag_callbacks, self._on_drag),
+            (self.layer.mouse_double_click_callbacks, self._on_second),
+            (self._viewer.mouse_double_click_callbacks, self._before_second),
+        ):
+            if call in calls:
+                calls.remove(call)
+
+    def _before_second(self, viewer: Any, _: Any) -> None:
+        camera = camera_of(viewer)
+        self._view = camera.zoom, camera.center
+
+    def _on_second(self, layer: Any, event: Any) -> None:
+        if self._plain(event) and self._quick():
+            camera = camera_of(self._viewer)
+            camera.zoom, camera.center = self._view
+            self._on_click(layer, event)
+
+    def _plain(self, event: Any) -> bool:
+        return event.button == 1 and not event.modifiers and self.layer.mode == "pan_zoom"
 
     def _on_drag(self, layer: Any, event: Any) -> Any:
-        if event.button != 1 or event.modifiers or layer.mode != "pan_zoom":
+        if not self._plain(event):
             return
         start = np.array(event.pos)
         yield
@@ -63,6 +103,16 @@ class Binding:
             yield
         if still:
             self._on_click(layer, event)
+
+
+def listed(keys: Iterable[Key]) -> str:
+    """Return keys, and napari's own that help, as a table of rich text."""
+    rows = [(key.key, key.title) for key in keys]
+    cells = "".join(
+        f"<tr><td><b>{key}</b>&nbsp;</td><td>{title}</td></tr>"
+        for key, title in (*rows, *_NAPARI_KEYS)
+    )
+    return f"<table>{cells}</table>"
 
 
 def voxel_under(layer: Any, event: Any, choose: Callable[[np.ndarray], int | None]) -> Point | None:

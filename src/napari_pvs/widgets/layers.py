@@ -21,16 +21,10 @@ from napari_pvs.scans.grid import Grid, from_ras, to_ras
 from napari_pvs.scans.nifti import Geometry, Volume
 from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets.contrast import Limits, brain_limits, contrast_limits
+from napari_pvs.widgets.notes import KEY, Role, source_of
 
 AXES = ("superior", "posterior", "right")
-KEY = "napari_pvs"
-"""Where a layer's metadata hold ``{"source": Geometry}``, the file that it is to be saved like,
-and what the layer is to the plugin: ``"role"`` and, for T1 and T2, the ``"scan"`` they show.
-Labels that were loaded as a prediction have its ``"weights_id"``, those that one was copied into
-``"corrected_from"``, the same of that one."""
-
 Kind = Literal["image", "labels"]
-Role = Literal["T1", "T2", "prediction", "labels", "reference"]
 COLOURS: dict[str, str] = {"prediction": "#ffb000", "labels": "#00c8ff", "reference": "#3ddc64"}
 """Of label layers by role; told apart also by people who do not see red and green apart."""
 LayerData = tuple[NDArray[Any], dict[str, Any], str]
@@ -140,29 +134,6 @@ def mask_layer(labels: NDArray[Any], scan: Scan, name: str, role: Role) -> Layer
     return data, meta, kind
 
 
-def role_of(layer: Any) -> Role | None:
-    """Tell what a layer is to the plugin, None for a layer of the user's own."""
-    role: Role | None = layer.metadata.get(KEY, {}).get("role")
-    return role
-
-
-def made_by(layer: Any) -> str | None:
-    """Tell which weights have made labels that were loaded as a prediction, by their id."""
-    weights: str | None = layer.metadata.get(KEY, {}).get("weights_id")
-    return weights
-
-
-def note_origin(layer: Any, weights_id: str | None) -> None:
-    """Note on a user's labels that a prediction of these weights went into them."""
-    layer.metadata.setdefault(KEY, {})["corrected_from"] = weights_id
-
-
-def corrected_from(layer: Any) -> str | None:
-    """Tell the weights whose prediction last went into labels, by their id."""
-    weights: str | None = layer.metadata.get(KEY, {}).get("corrected_from")
-    return weights or made_by(layer)
-
-
 def display_index(index: tuple[int, int, int], scan: Scan) -> tuple[int, int, int]:
     """Turn a voxel (x, y, z) of the scan's grid into one of its layers' data."""
     x, y, z = index
@@ -246,7 +217,7 @@ def require_grid(layer: Any, scan: Scan) -> None:
         raise InputError(
             f"the layer {layer.name!r} is read piece by piece; save it as NIfTI and open that file."
         )
-    source: Geometry | None = layer.metadata.get(KEY, {}).get("source")
+    source = source_of(layer)
     if source is None:
         return
     shown, affine = to_ras(np.broadcast_to(0, source.shape), source.affine)

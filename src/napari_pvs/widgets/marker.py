@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from napari_pvs.inference.nearby import Point
-from napari_pvs.widgets.layers import KEY
+from napari_pvs.widgets.notes import KEY
 from napari_pvs.widgets.session import Session
 
 COLOUR = "#ff5fd2"  # none of the label layers'

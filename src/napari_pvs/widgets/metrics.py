@@ -98,7 +98,7 @@ class Metrics(Dock):
         session.scan_changed.connect(self._again)
         session.prediction_changed.connect(self._again)
         session.reference_changed.connect(self._on_reference)
-        session.study_opened.connect(self.check)
+        session.study_opened.connect(self._on_study)
         self._on_reference()
         self.update_numbers()
 
@@ -198,6 +198,11 @@ class Metrics(Dock):
         for one in layers:
             one.events.set_data.connect(self._on_layer)
             one.events.paint.connect(self._on_layer)
+
+    def _on_study(self) -> None:
+        self.study.clear()
+        self.runs.clear()
+        self.check()
 
     def _on_layer(self, _: Any) -> None:
         self._soon.start()

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_pvs.widgets import closing, collection
 from napari_pvs.widgets.autosave import autosave_of
+from napari_pvs.widgets.canvas import camera_of
 from napari_pvs.widgets.layers import display_index
 from napari_pvs.widgets.session import Session, session_of, unwrapped
 from napari_pvs.widgets.turns import Steps
@@ -264,7 +265,7 @@ def show_voxel(
 ) -> None:
     """Show a voxel of a layer's data in the middle of the view; `zoom` as in `jump`."""
     dims = viewer.dims
-    camera = getattr(viewer, "scene", viewer).camera  # its place since napari 0.9
+    camera = camera_of(viewer)
     world = layer.data_to_world(index)
     first = dims.ndim - len(world)
     dims.set_point(list(range(first, dims.ndim)), list(world))

@@ -114,6 +114,16 @@ def add_layer(viewer: Any, scan: Scan, name: str, mask: NDArray[np.uint8] | None
     return layer
 
 
+def copy_to_labels(session: Any) -> str:
+    """Bring the newest prediction into the labels, and go on with these; return what was done."""
+    changed = session.copy_prediction()
+    session.prediction.layer.visible = False  # it would lie under its copy
+    session.viewer.layers.selection.active = session.labels  # which keys, and Ctrl+Z, work on
+    if not changed:
+        return "Your labels hold all of it already, apart from what you have changed."
+    return f"{changed} voxels of {session.labels.name!r} changed; Ctrl+Z takes it back."
+
+
 def request_for(session: Any, config: SegmentConfig) -> dict[str, Any]:
     """Return the service's ``segment`` request for the session's scan."""
     request = {"verb": "segment", "config": config.model_dump(mode="json")}
@@ -149,7 +159,11 @@ def showing(session: Any, scan: Scan, config: SegmentConfig, result: Any) -> Ste
         yield
         if session.scan is not scan:
             return None
-        layer = session.viewer.add_layer(layer)
+        selection = session.viewer.layers.selection
+        active = selection.active
+        session.viewer.add_layer(layer)
+        if active is not None and active is session.labels:
+            selection.active = active  # who corrects goes on, with the same keys and tool
     else:
         layer = before.layer
         layer.data[...] = to_display(mask)

@@ -134,8 +134,7 @@ class QueuePanel(QWidget):
         score = None if prediction is None else to_display(prediction.probability)
         threshold = prediction.threshold if prediction else _THRESHOLD
         mask = layer.data > 0
-        self._turn += 1
-        turn = self._turn
+        turn = self._turn = self._turn + 1
 
         def take(items: list[Item]) -> None:
             if turn == self._turn and self._session.labels is layer:
@@ -219,15 +218,14 @@ class QueuePanel(QWidget):
         pending = self.queue.pending if self.queue else []
         reason = None
         if self._session.labels is None:
-            reason = "there are no labels yet."
+            reason = "make labels first (above)."
         elif not pending:
             reason = "nothing is left." if items else "there is nothing to review."
-        for button in (self.accept, self.reject, self.skip, self.next):
-            button.allow_if(reason)
+        start = None if self.item is not None else "start the review first."
+        for button in (self.accept, self.reject, self.skip):
+            button.allow_if(reason or start)
+        self.next.allow_if(reason)
         self.next.setText("Next" if self.item is not None else "Start")
-        if reason is None and self.item is None:
-            for button in (self.accept, self.reject, self.skip):
-                button.allow_if("start the review first.")
         self.done.setRange(0, max(len(items), 1))
         self.done.setValue(len(items) - len(pending))
         self.left.setText(f"{len(pending)} of {len(items)} left" if items else "Nothing to review.")
@@ -270,6 +268,8 @@ class QueuePanel(QWidget):
         if new:
             self.queue.add(new, self._session.labels.data)
             self._tell()
+            if self.queue.outgrown:
+                self.make()
 
     def _on_click(self, mode: str, point: Point) -> None:
         """Take what a click adds for accepted: it was looked at."""

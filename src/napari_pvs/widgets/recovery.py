@@ -46,7 +46,6 @@ class Place:
     def __init__(self, scan: Scan, study: Path | None = None, subject: str | None = None) -> None:
         self.scan = scan
         self.study, self.subject = study, subject
-        self._parents: dict[Path, int] = {}
         self._decided: set[Decision] = set()
         self._days: float = preferences().correct.keep_drafts_days
         self._pruned: set[Path] = set()
@@ -138,15 +137,15 @@ class Place:
             They are there, but damaged or of another scan.
         """
         drafts = []
-        for root in self._roots:
-            store = LabelStore(*root)
+        for place in self._roots:
+            store = LabelStore(*place)
             # a prediction that nobody touched is no edit, and hides none
             draft = next((d for d in store.drafts() if d.origin != "predicted"), None)
             if draft is not None:
-                drafts.append((draft, store))
+                drafts.append((draft, store, place[0]))
         if not drafts:
             return None
-        draft, store = max(drafts, key=lambda pair: pair[0].time)
+        draft, store, root = max(drafts, key=lambda one: one[0].time)
         final = LabelStore(*self._roots[0]).current()
         if final is not None and final.time > draft.time:
             return None
@@ -156,7 +155,7 @@ class Place:
             raise InputError(
                 f"{store.path(draft)} does not lie on this scan's voxels; was the scan replaced?"
             )
-        return Offer(draft, data)
+        return Offer(draft, data, root)
 
     def review(self) -> Review:
         """Read what was decided about single PVS; nothing where a file is damaged.
@@ -213,10 +212,6 @@ class Place:
     ) -> Revision:
         self._ready(root[0])
         store = LabelStore(*root)
-        parent = self._parents.get(root[0])
-        if parent is None:
-            before = store.current()
-            parent = before.number if before else None
         if labels.min(initial=0) < 0 or labels.max(initial=0) > np.iinfo(np.int32).max:
             raise InputError(
                 "the labels hold numbers below 0 or above 2147483647, which no label file of ours "
@@ -229,9 +224,9 @@ class Place:
             origin=made.origin,
             state=state,
             weights_id=made.weights,
-            parent=parent,
+            parent=made.parents.get(root[0]),
         )
-        self._parents[root[0]] = revision.number
+        made.parents[root[0]] = revision.number
         return revision
 
 

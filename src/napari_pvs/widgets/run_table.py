@@ -33,7 +33,6 @@ class RunTable(QWidget):
         super().__init__()
         self._dock = dock
         self._header: list[str] = []
-        self._study: Path | None = None
         self.compare = Button("Compare runs", "Read the training runs of the study.", self.run)
         self.tsv = Button("Export TSV…", "The table, with state, epochs and loss.", self._save_tsv)
         self.png = Button("Export PNG…", "A picture of the curves.", self._save_png)
@@ -43,11 +42,11 @@ class RunTable(QWidget):
         self.legend = Notice()
         self.curves: Curves | None = None  # made when there are some: a study may have no runs
         row = QHBoxLayout()
-        row.setSpacing(3)
-        for button in (self.compare, self.tsv, self.png):
+        for button in (self.tsv, self.png):
             row.addWidget(button)
         self._column = column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.compare)
         column.addLayout(row)
         column.addWidget(self.table)
         column.addWidget(self.legend)
@@ -61,7 +60,7 @@ class RunTable(QWidget):
         job = TrainJob({"verb": "histories", "study": str(study)}, self._dock)
 
         def on_done(result: Result) -> None:
-            if study != self._study:
+            if study != self._dock.session.opened:
                 return
             self._header = result.answer["header"]
             self.table.set_rows(rows)
@@ -77,12 +76,14 @@ class RunTable(QWidget):
         self._dock.run(self._dock.bar.follow(job, "Reading the runs …"))
         self.check()
 
+    def clear(self) -> None:
+        """Let the runs go: they are another study's."""
+        self._header = []
+        self.table.set_rows([])
+        self._draw()
+
     def check(self) -> None:
-        """Enable what can be done now; the runs of another study go."""
-        if self._study != self._dock.session.opened:
-            self._study, self._header = self._dock.session.opened, []
-            self.table.set_rows([])
-            self._draw()
+        """Enable what can be done now."""
         reason = "something is being measured." if self._dock.busy else None
         if self._dock.session.opened is None:
             reason = "open a study first (the Load dock)."

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from napari_pvs.errors import InputError
 from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets.contrast import Limits
-from napari_pvs.widgets.layers import KEY, LayerData, grid_layer, scan_layers
+from napari_pvs.widgets.layers import LayerData, grid_layer, scan_layers
+from napari_pvs.widgets.notes import KEY
 
 FEATURES = ("id", "region", "length_mm", "diameter_mm", "volume_mm3")
 """What is shown of a PVS of the synthetic subject."""

@@ -116,8 +116,8 @@ class SavingPanel(QWidget):
         self.state.say("none" if none else self._session.kept.text)
 
     def _on_told(self, kind: str, text: str) -> None:
-        notice = self.notice
-        if text.startswith("Draft saved at") and self._session.kept.state == "draft":
+        notice, kept = self.notice, self._session.kept
+        if text == kept.text or (text.startswith("Draft saved at") and kept.state == "draft"):
             notice.clear()  # the line above says it
             return
         {"error": notice.error, "warning": notice.warn, "info": notice.say}[kind](text)

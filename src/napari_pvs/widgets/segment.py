@@ -19,7 +19,7 @@ from napari_pvs.widgets.parts import (
     allow,
     blink_predictions,
 )
-from napari_pvs.widgets.prediction import Prediction, request_for, showing
+from napari_pvs.widgets.prediction import Prediction, copy_to_labels, request_for, showing
 from napari_pvs.widgets.preferences import follow, preferences
 from napari_pvs.widgets.progress import JobBar
 from napari_pvs.widgets.service import LOWEST
@@ -139,13 +139,7 @@ class Segment(Dock):
 
     def copy_it(self) -> None:
         """Bring the prediction into the labels that are corrected."""
-        changed = self.session.copy_prediction()
-        self.session.prediction.layer.visible = False  # it would lie under its copy
-        self.notice.say(
-            f"{changed} voxels of {self.session.labels.name!r} changed; Ctrl+Z takes it back."
-            if changed
-            else "Your labels hold all of it already, apart from what you have changed."
-        )
+        self.notice.say(copy_to_labels(self.session))
 
     def check(self) -> None:
         """Enable what can be done now."""

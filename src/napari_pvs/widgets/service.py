@@ -259,15 +259,12 @@ def _of_study(study: Path, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     from napari_pvs.study.bids import StudySubject, label_of, subject
 
     found = subject(study, name)
-    label, weights_id = label_of(study, found)
+    label, _ = label_of(study, found)
     role = "reference" if found.state == "reference" else "labels"
     files = {"t1": found.t1, "t2": found.t2, "brain": found.brain}
     return (
         {**files, "labels": {} if label is None else {role: label}},
-        {
-            "subject": TypeAdapter(StudySubject).dump_python(found, mode="json"),
-            "weights_id": weights_id,
-        },
+        {"subject": TypeAdapter(StudySubject).dump_python(found, mode="json")},
     )
 
 

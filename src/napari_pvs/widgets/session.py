@@ -19,16 +19,15 @@ from napari_pvs.scans.scan import Scan
 from napari_pvs.study.bids import StudySubject
 from napari_pvs.widgets import adoption
 from napari_pvs.widgets.canvas import make_current
-from napari_pvs.widgets.edits import Edits, Known
+from napari_pvs.widgets.edits import Edits, Known, since
 from napari_pvs.widgets.kept import EDITED, UNCHANGED, Kept
 from napari_pvs.widgets.layers import (
     from_display,
     layer_array,
-    made_by,
     mask_layer,
-    note_origin,
     require_grid,
 )
+from napari_pvs.widgets.notes import forget, made_by, note_origin, note_source
 from napari_pvs.widgets.prediction import Prediction
 
 _sessions: "weakref.WeakKeyDictionary[Any, Session]" = weakref.WeakKeyDictionary()
@@ -151,6 +150,7 @@ class Session(QObject):
         """Know nothing of a layer that is filled with another subject's labels."""
         self._kept.pop(layer, None)
         self._set_by_user.pop(layer, None)
+        forget(layer)
 
     def set_scan(self, scan: Scan | None) -> None:
         """Work on another scan; nothing known of the old one is kept, its layers stay."""
@@ -189,7 +189,7 @@ class Session(QObject):
     def _aside(self, layer: Labels) -> bool:
         """Tell whether a layer was edited while another was corrected."""
         known = None if layer is self.labels else self._set_by_user.get(layer)
-        return known is not None and not np.array_equal(known[0], layer.data > 0)
+        return known is not None and bool(since(known, layer).any())
 
     def add_prediction(self, prediction: Prediction) -> None:
         """Keep a prediction as the newest; its layer must be in the viewer."""
@@ -216,6 +216,7 @@ class Session(QObject):
             )
         if layer is not None and self.scan is not None:
             require_grid(layer, self.scan)
+            note_source(layer, self.scan.source)
         if self._edits is not None:
             self._set_by_user[self.labels] = self._edits.close()
         if layer is not None and self._aside(layer):

@@ -6,6 +6,7 @@ the scan before are filled anew wherever they fit.
 
 import contextlib
 import gc
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from napari.layers import Image, Labels
 from napari.utils.colormaps import DirectLabelColormap
 from pydantic import TypeAdapter
 
-from napari_pvs.study.bids import StudySubject
+from napari_pvs.study.bids import StudySubject, label_of
 from napari_pvs.widgets import exchange
 from napari_pvs.widgets.adoption import adopt
-from napari_pvs.widgets.layers import KEY, LayerData, mask_layer, role_of, scan_layers
+from napari_pvs.widgets.autosave import autosave_of
+from napari_pvs.widgets.layers import LayerData, mask_layer, scan_layers
+from napari_pvs.widgets.notes import KEY, role_of
 from napari_pvs.widgets.sample import result_layers
 from napari_pvs.widgets.session import Session
 from napari_pvs.widgets.turns import Steps
@@ -45,14 +48,15 @@ def show(session: Session, result: Result, study: Path | None = None) -> Steps:
     """
     scan = load_stored(result)
     layers = scan_layers(scan, exchange.load_limits(result.path))
+    subject, origin = None, {}
+    if study is not None:
+        subject = TypeAdapter(StudySubject).validate_python(result.answer["subject"])
+        origin = _origin(study, subject)
     for role, name in _NAMES.items():
         if (result.path / f"{role}.npy").is_file():
             layer = mask_layer(exchange.load_array(result.path, role), scan, name, role)
-            layer[1]["metadata"][KEY]["weights_id"] = result.answer.get("weights_id")
+            layer[1]["metadata"][KEY] |= origin
             layers.append(layer)
-    subject = None
-    if study is not None:
-        subject = TypeAdapter(StudySubject).validate_python(result.answer["subject"])
     kept = yield from _replace(session, layers, study, subject)
     return [*result.answer["notes"], *kept]
 
@@ -62,10 +66,19 @@ def show_sample(session: Session, result: Result) -> Steps:
     return (yield from _replace(session, result_layers(result), None, None))
 
 
+def _origin(study: Path, subject: StudySubject) -> dict[str, Any]:
+    """Return what is noted on the labels of a subject: of what they are a revision."""
+    made = label_of(study, subject)[1]
+    weights = made.weights_id if made is not None and made.origin == "predicted" else None
+    loaded = {} if made is None else {study: made.number}
+    return {"weights_id": weights, "corrected_from": weights, "loaded": loaded}
+
+
 def _replace(
     session: Session, layers: list[LayerData], study: Path | None, subject: StudySubject | None
 ) -> Steps:
     """Show layers in place of those of the session's scan; return what the user should know."""
+    yield from _drafted(session)
     there: Any = session.viewer.layers
     gone, notes = _own(session)
     shown = list(gone)
@@ -80,6 +93,16 @@ def _replace(
         session.set_study(None, None)
         raise
     return notes
+
+
+def _drafted(session: Session) -> Steps:
+    """Wait for the draft of what was edited to the last, so that its layer can go."""
+    autosave = autosave_of(session)
+    autosave.flush()
+    while autosave.drafting:
+        autosave.flush()
+        time.sleep(0.005)  # else the turns would take the processor from what is waited for
+        yield
 
 
 def _exchange(
@@ -127,7 +150,7 @@ def _exchange(
 
 
 def _own(session: Session) -> tuple[list[Any], list[str]]:
-    """Return the layers of the session's scan, but not labels that no file holds, and a note."""
+    """Return the layers of the session's scan, but not labels that no file holds, and notes."""
     notes = []
     own = [session.t1, session.t2, *(one.layer for one in session.predictions.values())]
     for layer in (session.reference, session.labels):
@@ -142,6 +165,10 @@ def _own(session: Session) -> tuple[list[Any], list[str]]:
         else:
             own.append(layer)
     there = session.viewer.layers
+    for layer in there:  # labels that were put aside, or copied
+        if role_of(layer) in _NAMES and layer.visible and layer not in own:
+            layer.visible = False
+            notes.append(f"The layer {layer.name!r} is of the scan before; it stays, hidden.")
     return [layer for layer in own if layer is not None and layer in there], notes
 
 

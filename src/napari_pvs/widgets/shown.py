@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from napari_pvs.study.bids import StudySubject
 from napari_pvs.widgets.kept import Made
-from napari_pvs.widgets.layers import corrected_from
+from napari_pvs.widgets.notes import origin_of, parents_of
 
 if TYPE_CHECKING:  # a session imports what asks this
     from napari_pvs.widgets.session import Session
@@ -20,8 +20,7 @@ def shown_subject(session: "Session") -> StudySubject | None:
 
 def made(session: "Session", rater: str) -> Made:
     """Tell who edits the labels that are shown, and from what."""
-    prediction, subject = session.prediction, shown_subject(session)
-    weights = None if session.labels is None else corrected_from(session.labels)
-    weights = weights if prediction is None else prediction.weights_id
-    corrected = weights is not None or (subject is not None and subject.label is not None)
-    return Made(rater, "corrected" if corrected else "drawn", weights)
+    layer = session.labels
+    return (
+        Made(rater, "drawn") if layer is None else Made(rater, *origin_of(layer), parents_of(layer))
+    )

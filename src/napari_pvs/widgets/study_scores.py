@@ -44,7 +44,6 @@ class StudyScores(QWidget):
         super().__init__()
         self._dock = dock
         self._tsv = ""
-        self._study: Path | None = None
         tip = "Compare the newest prediction of each subject with its label."
         self.score = Button("Score the study", tip, self.run)
         self.export = Button("Export TSV…", "All measures of all subjects.", self._save)
@@ -61,18 +60,17 @@ class StudyScores(QWidget):
     def run(self) -> None:
         """Score every subject of the study that has a prediction and a label."""
         rows: list[dict[str, Any]] = []
-        self._tsv = ""
-        self.table.set_rows(rows)
+        self.clear()
         study = self._dock.session.opened
         job = Job({"verb": "scores", "study": str(study)}, self._dock)
 
         def on_row(row: dict[str, Any]) -> None:
             rows.append(row)
-            if study == self._study:
+            if study == self._dock.session.opened:
                 self.table.set_rows(rows)
 
         def on_done(result: Result) -> None:
-            if study != self._study:
+            if study != self._dock.session.opened:
                 return
             self._tsv = result.answer["tsv"]
             if not rows:
@@ -87,11 +85,13 @@ class StudyScores(QWidget):
         self._dock.run(self._dock.bar.follow(job, "Measuring …"))
         self.check()
 
+    def clear(self) -> None:
+        """Let the scores go: they are another study's."""
+        self._tsv = ""
+        self.table.set_rows([])
+
     def check(self) -> None:
-        """Enable what can be done now; the scores of another study go."""
-        if self._study != self._dock.session.opened:
-            self._study, self._tsv = self._dock.session.opened, ""
-            self.table.set_rows([])
+        """Enable what can be done now."""
         reason = "it is being measured." if self._dock.busy else None
         if self._dock.session.opened is None:
             reason = "open a study first (the Load dock)."

@@ -101,7 +101,8 @@ class Train(Dock):
         except InputError as error:
             self.notice.error(str(error))
             return
-        self.notice.clear()
+        for notice in (self.notice, self.use, self.cost):  # they are of the study before
+            notice.clear()
         self.study, self._refused = study, None
         self.name.setText(study.name)
         self.name.setToolTip(str(study))
