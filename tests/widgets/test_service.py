@@ -71,6 +71,17 @@ def test_files_become_a_scan_and_its_labels(ask, head_files, head, tmp_path, wri
     assert not (ask.folder / "reference.npy").exists()
 
 
+def test_what_is_doubtful_about_a_mask_is_told(ask, head_files, head):
+    t1, t2, brain = map(str, head_files)
+    found = ask("load", t1=t1, t2=t2, brain=brain, labels={"labels": brain})
+    (note,) = found["notes"]
+    assert note.startswith(f"{brain} marks ")
+    assert "give a mask of PVS" in note
+    np.testing.assert_array_equal(exchange.load_array(ask.folder, "labels"), head.brain)
+    exchange.save_scan(ask.folder, load_scan(*head_files))
+    assert ask("mask", scan=str(ask.folder), path=brain)["notes"] == [note]
+
+
 def test_a_process_answers_in_json_whatever_libraries_print(tmp_path, head, write_image):
     labels = {"a": str(write_image(tmp_path / "a.nii.gz", head.label)), "b": str(tmp_path / "no")}
     last, code, lines = answer(tmp_path / "ok", verb="count", labels=labels)
@@ -150,6 +161,7 @@ def test_another_mask_by_the_same_weights_is_kept_and_none_makes_a_moved_study_a
     assert not root.exists()
 
 
+@pytest.mark.filterwarnings("ignore:.* marks .* of its voxels")  # of small heads
 def test_predictions_of_a_study_are_scored_against_its_labels(ask, make_study, head, said):
     root = make_study(subjects=3, labelled=0)
     for subject, state in zip(subjects(root)[:2], ("draft", "draft"), strict=True):

@@ -4,9 +4,12 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_pvs.errors import InputWarning
+from napari_pvs.errors import InputError, InputWarning
+from napari_pvs.scans.grid import Grid, to_ras
 from napari_pvs.scans.nifti import Volume, read_labels
+from napari_pvs.scans.scan import Scan
 
 MOST = 0.1
 """A larger share of an image is no PVS: a scan without its skull, or a mask of white matter."""
@@ -27,3 +30,25 @@ def read_pvs(path: Path) -> Volume:
             stacklevel=2,
         )
     return volume
+
+
+def read_on(path: Path, scan: Scan) -> NDArray[np.integer]:
+    """Read a mask of PVS on the voxels of a scan, as `read_pvs`; nothing is interpolated.
+
+    Returns
+    -------
+    uint8 or int32 (X, Y, Z), in the scan's order.
+
+    Raises
+    ------
+    InputError
+        The file is no label image or lies on other voxels.
+    """
+    volume = read_pvs(path)
+    data, affine = to_ras(volume.data, volume.affine)
+    if not Grid((data.shape[0], data.shape[1], data.shape[2]), affine).same_as(scan.grid):
+        raise InputError(
+            f"{path} does not lie on the voxels of {scan.source.path or 'the scan'}; give a mask "
+            "that was drawn on this scan."
+        )
+    return data.astype(np.uint8 if data.min() >= 0 and data.max() < 256 else np.int32)

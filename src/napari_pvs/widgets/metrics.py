@@ -149,6 +149,8 @@ class Metrics(Dock):
             name = path.name.split(".")[0]
             data, meta, _ = mask_layer(mask, scan, name, "reference")
             self.session.set_reference(self.session.viewer.add_labels(data, **meta))
+            if result.answer["notes"]:
+                self.notice.warn("\n".join(result.answer["notes"]))
 
         job.finished.connect(on_done)
         self.run(self.bar.follow(job, "Reading …"))

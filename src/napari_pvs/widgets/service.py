@@ -63,7 +63,7 @@ def load(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
     notes = list(scan.warnings)
     for name, path in request.get("labels", {}).items():
         try:
-            exchange.save_array(folder, name, on_grid(Path(path), scan))
+            notes += _read(folder, name, Path(path), scan)
         except InputError as error:
             notes.append(str(error))
     return {"notes": notes, **of_study}
@@ -73,8 +73,7 @@ def mask(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
     """Read the label file ``path`` on the grid of the scan in the folder ``scan``."""
     say("phase", text="Reading …")
     scan = exchange.load_scan(Path(request["scan"]))
-    exchange.save_array(folder, "mask", on_grid(Path(request["path"]), scan))
-    return {}
+    return {"notes": _read(folder, "mask", Path(request["path"]), scan)}
 
 
 def sample(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
@@ -178,25 +177,14 @@ def scores(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
     return {"tsv": to_tsv(Comparison(tuple(made))) if made else ""}
 
 
-def on_grid(path: Path, scan: Any) -> NDArray[Any]:
-    """Read a label file on the voxels of a scan; nothing is interpolated.
+def _read(folder: Path, name: str, path: Path, scan: Any) -> list[str]:
+    """Keep a mask file for the docks; return what is doubtful about it."""
+    from napari_pvs.scans.pvs import read_on
 
-    Raises
-    ------
-    InputError
-        The file is no label image or lies on other voxels.
-    """
-    from napari_pvs.scans.grid import Grid, to_ras
-    from napari_pvs.scans.nifti import read_labels
-
-    volume = read_labels(path)
-    data, affine = to_ras(volume.data, volume.affine)
-    if not Grid(data.shape, affine).same_as(scan.grid):
-        raise InputError(
-            f"{path} does not lie on the voxels of {scan.source.path or 'the scan'}; give a mask "
-            "that was drawn on this scan."
-        )
-    return data.astype(np.uint8 if data.min() >= 0 and data.max() < 256 else np.int32)
+    with warnings.catch_warnings(record=True) as doubts:
+        warnings.simplefilter("always")
+        exchange.save_array(folder, name, read_on(path, scan))
+    return [str(doubt.message) for doubt in doubts]
 
 
 def likely(probability: NDArray[np.float32], threshold: float = LOWEST) -> Box:
