@@ -3,7 +3,7 @@ import pytest
 
 from napari_pvs.errors import InputError
 from napari_pvs.scans import brain
-from napari_pvs.scans.brain import brain_mask, stripped_mask
+from napari_pvs.scans.brain import brain_mask, doubts_of_mask, stripped_mask
 from napari_pvs.scans.grid import Grid
 
 GRID = Grid((64, 64, 64), np.diag([3.5, 3.5, 3.5, 1]))
@@ -84,3 +84,22 @@ def test_neither():
 
 def test_deepbet_on_nothing():
     assert not brain.deepbet_mask(np.zeros((32, 32, 32), np.float32), "cpu").any()
+
+
+@pytest.mark.parametrize(
+    ("edge", "share", "words"),
+    [
+        (128, 0.35, None),  # 2.1 L of head
+        (128, 0.01, "marks 16 mL, where an adult's brain has 900 to 1,900; give the mask of this"),
+        (160, 0.9, "marks 3686 mL"),
+        (100, 0.01, None),  # a part of a head
+    ],
+)
+def test_doubts_of_mask(edge, share, words):
+    brain = np.zeros((edge,) * 3, bool)
+    brain[: round(edge * share)] = True
+    grid = Grid(brain.shape, np.eye(4))
+    said = doubts_of_mask(brain, grid, "m.nii")
+    assert len(said) == (words is not None)
+    if words:
+        assert said[0].startswith(f"m.nii {words}")

@@ -6,7 +6,6 @@ from napari_pvs.scans.checks import (
     Placed,
     covered,
     depths,
-    doubts_of_brain,
     doubts_of_contrast,
     doubts_of_grid,
     require_contrast,
@@ -115,23 +114,3 @@ def test_covered():
 def test_doubts_of_grid(size, found):
     image = Placed.turned("a", np.zeros((5, 6, 7)), np.diag([*size, 1]))
     assert len(doubts_of_grid(image)) == found
-
-
-@pytest.mark.parametrize(
-    ("edge", "share", "words"),
-    [
-        (128, 0.35, None),  # 2.1 L of head
-        (128, 0.01, "marks 16 mL, where an adult's brain has 900 to 1,900; give the mask of this"),
-        (160, 0.9, "marks 3686 mL"),
-        (100, 0.01, None),  # a part of a head
-    ],
-)
-def test_doubts_of_brain(edge, share, words):
-    brain = np.zeros((edge,) * 3, bool)
-    brain[: round(edge * share)] = True
-    grid = Grid(brain.shape, np.eye(4))
-    said = doubts_of_brain(brain, grid, "m.nii")
-    assert len(said) == (words is not None)
-    if words:
-        assert said[0].startswith(f"m.nii {words}")
-        assert "the brain that was found has" in doubts_of_brain(brain, grid, None)[0]

@@ -11,6 +11,8 @@ from napari_pvs.scans.masks import fill_holes
 
 VOLUME_ML = (300.0, 2500.0)
 """No brain is smaller or larger; adults have 900 to 1900 mL with their ventricles."""
+WHOLE_HEAD_ML = 2000.0
+"""Fields of view that are smaller hold part of a head."""
 BACKGROUND = 0.3
 """Share of a stripped scan that is background; a brain fills about half of the box around it."""
 
@@ -110,6 +112,18 @@ def _solid(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     return fill_holes(labels == sizes.argmax())
+
+
+def doubts_of_mask(mask: NDArray[np.bool_], grid: Grid, name: str) -> list[str]:
+    """Tell whether a mask that was given for a whole head is no brain's."""
+    volume = _millilitres(mask, grid)
+    whole = grid.voxel_volume * mask.size >= WHOLE_HEAD_ML * 1000
+    if not whole or VOLUME_ML[0] <= volume <= VOLUME_ML[1]:
+        return []
+    return [
+        f"{name} marks {volume:.0f} mL, where an adult's brain has 900 to 1,900; give the mask of "
+        "this scan's brain."
+    ]
 
 
 def _millilitres(mask: NDArray[np.bool_], grid: Grid) -> float:

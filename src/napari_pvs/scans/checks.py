@@ -14,10 +14,6 @@ MIN_OVERLAP = 0.1
 """Share of the smaller field of view, or of the brain, that two images must have in common."""
 COARSE_MM = 2.0
 ANISOTROPIC = 2.0
-WHOLE_HEAD_ML = 2000
-"""Fields of view that are smaller hold part of a head."""
-BRAIN_ML = 300, 2500
-"""A mask that is smaller or larger is hardly a brain, with or without its skull."""
 T1_MOST = 0.2
 T2_LEAST = 0.0
 """A lone T1 of a higher `t2_likeness`, or a T2 of a lower one, looks like the other."""
@@ -157,25 +153,6 @@ def doubts_of_grid(image: Placed) -> list[str]:
     if max(size) > ANISOTROPIC * min(size):
         return [f"{image.name} has elongated voxels of {text} mm; tubes along them are blurred."]
     return []
-
-
-def doubts_of_brain(brain: NDArray[np.bool_], grid: Grid, name: str | None) -> list[str]:
-    """Tell whether a mask is no adult's brain, where the field of view holds a whole head.
-
-    Parameters
-    ----------
-    name
-        Of the mask; None where it was computed.
-    """
-    if grid.voxel_volume * brain.size < WHOLE_HEAD_ML * 1000:
-        return []
-    volume = grid.voxel_volume * np.count_nonzero(brain) / 1000
-    low, high = BRAIN_ML
-    if low <= volume <= high:
-        return []
-    what = f"{name} marks" if name else "the brain that was found has"
-    remedy = "give the mask of this scan's brain" if name else "give a brain mask"
-    return [f"{what} {volume:.0f} mL, where an adult's brain has 900 to 1,900; {remedy}."]
 
 
 def require_finite(data: NDArray[Any], name: str) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.scans import checks
 from napari_pvs.scans.brain import brain_mask as find_brain
+from napari_pvs.scans.brain import doubts_of_mask
 from napari_pvs.scans.checks import Placed
 from napari_pvs.scans.grid import Grid, from_ras, resample
 from napari_pvs.scans.intensity import normalise
@@ -197,7 +198,8 @@ def _build(images: list[Placed | None], source: Geometry, device: str) -> Scan:
         if image:
             brain, lost = checks.covered(brain, grid, image)
             notes += lost + checks.doubts_of_grid(image)
-    notes += checks.doubts_of_brain(brain, grid, mask.name if mask else None)
+    if mask:
+        notes += doubts_of_mask(brain, grid, mask.name)
     values1 = (t1.name, one[brain]) if t1 and one is not None else None
     values2 = (t2.name, two[brain]) if t2 and two is not None else None
     for named in (values1, values2):
