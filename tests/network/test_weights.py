@@ -89,7 +89,7 @@ def test_full_precision_is_read_too(tmp_path, stored):
 
 def test_missing(tmp_path):
     refused(tmp_path / "none.safetensors", "do not exist")
-    refused(tmp_path, "do not exist")  # a folder
+    refused(tmp_path, "is a folder; name the file of the weights in it")
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", bytes(range(256)) * 8])

@@ -405,7 +405,7 @@ def test_wrong_values_and_places_are_told_at_once(add_dock, make_study, qtbot, t
     _, dock = add_dock()
     dock.open_study(study)
     fill(dock, learning_rate=0)
-    assert dock.cost.text() == ("--learning-rate: input should be greater than 0; see its tooltip.")
+    assert dock.cost.text() == ("--learning-rate must be above 0; see its tooltip.")
     assert "--learning-rate" in dock.start.toolTip()
     dock.form.fields["learning_rate"].set(0.01)
     assert dock.start.isEnabled()

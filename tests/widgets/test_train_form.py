@@ -83,8 +83,8 @@ def test_a_recipe_sets_defaults_and_leaves_what_was_set(form, tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("patch", ("4",), "--patch: input should be greater than or equal to 8; see its tooltip."),
-        ("average", 1.0, "--average: input should be less than 1; see its tooltip."),
+        ("patch", ("4",), "--patch must be at least 8; see its tooltip."),
+        ("average", 1.0, "--average must be below 1; see its tooltip."),
         ("focal_weight", 0, None),
     ],
 )
