@@ -225,7 +225,7 @@ def test_refuses_a_label_on_another_grid(make_study, tmp_path):
     study = make_study(2)
     label = subjects(study)[1].label
     nib.save(
-        nib.Nifti1Image(np.eye(9, dtype=np.uint8)[..., None] * np.ones(9, np.uint8), np.eye(4)),
+        nib.Nifti1Image(np.pad([[[1]]], 4).astype(np.uint8), np.eye(4)),
         label,
     )
     with pytest.raises(InputError, match=r"sub-02_desc-pvs_mask.* lies on another grid"):
