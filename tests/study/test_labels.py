@@ -139,6 +139,20 @@ def test_what_is_no_label(store, like, array, message):
     assert store.revisions() == []
 
 
+def test_what_was_corrected_from_a_plain_file_is_made_from_its_revision(
+    store, plain, save, mask, like
+):
+    write_like(plain, mask(5), like)
+    drawn = save(2, origin="drawn")
+    assert (drawn.number, drawn.parent) == (2, None)
+    write_like(plain, mask(6), like)
+    predicted = save(3, origin="corrected", weights_id="0123456789ab")
+    assert (predicted.number, predicted.parent) == (4, None)
+    write_like(plain, mask(7), like)
+    corrected = save(4, origin="corrected")
+    assert (corrected.number, corrected.parent) == (6, 5)
+
+
 def test_a_plain_file_of_another_tool(store, plain, save, mask, like):
     write_like(plain, mask(5), like)
     content = plain.read_bytes()

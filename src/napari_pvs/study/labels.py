@@ -196,7 +196,9 @@ class LabelStore:
         refused = None
         if state == "final":
             try:
-                self.import_outside()
+                imported = self.import_outside()
+                if imported and parent is None and origin == "corrected" and weights_id is None:
+                    parent = imported.number  # of no revision, no prediction: of the plain file
             except (InputError, OSError) as error:
                 refused = error
         revision = self._saved.commit(
