@@ -40,6 +40,8 @@ ADAPT: dict[str, Any] = {
     "learning_rate": 1e-3,
     "average": 0.99,
     "validate_every": 5,
+    "ramp_up": 5,
+    "refresh": 5,
 }
 """What ``recipe="adapt"`` sets: minutes from weights that exist, on a few corrected scans."""
 _RECIPES: dict[Any, dict[str, Any]] = {"paper": PAPER, "adapt": ADAPT}
