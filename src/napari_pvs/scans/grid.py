@@ -118,7 +118,7 @@ def resample(
     """
     source = Grid(data.shape, source_affine)
     if source.same_as(target):
-        return data.copy()
+        return _copied(data)
     from scipy import ndimage
 
     matrix = np.linalg.inv(source.affine) @ target.affine
@@ -135,6 +135,14 @@ def resample(
     )
     out[~inside(target, source)] = 0
     return out.astype(data.dtype, copy=False)
+
+
+def _copied(data: NDArray[Any]) -> NDArray[Any]:
+    """Copy to C order; by planes, as a file's own order misses the cache at every voxel."""
+    out = np.empty(data.shape, data.dtype)
+    for y in range(data.shape[1]):
+        out[:, y] = data[:, y]
+    return out
 
 
 def inside(grid: Grid, field: Grid) -> NDArray[np.bool_]:
