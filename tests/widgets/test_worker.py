@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -126,6 +127,23 @@ def test_cancelling_ends_the_process_and_says_nothing_but_that(parent, follow, q
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+def test_a_dock_may_go_while_a_folder_is_prepared(qtbot, tmp_path):
+    ended = []
+
+    def prepare(folder, request):
+        time.sleep(0.004)
+        (folder / "scan").touch()  # the folder stays until it is written
+        ended.append(request["n"])
+
+    for n in range(40):
+        parent = QWidget()
+        Job({"verb": "sample", "n": n}, parent, prepare).start()
+        parent.deleteLater()
+        del parent
+        qtbot.wait(n % 8)
+    qtbot.waitUntil(lambda: len(ended) == 40)
+
+
 def test_a_process_ends_with_its_dock(follow, qtbot, qtlog):
     dock = QWidget()
     job = Job({"verb": "sample"}, dock)

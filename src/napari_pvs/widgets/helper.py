@@ -4,21 +4,22 @@ A thread would share Python's lock with the viewer and stall it; a process does 
 those that do one thing and end, `local_pass` the one that stays and answers.
 """
 
-import contextlib
 import json
 import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QCoreApplication, QObject, QProcess, Signal
+from qtpy.QtCore import QCoreApplication, QObject, QProcess, QTimer, Signal
 
 from napari_pvs.widgets.scratch import Folder
 from napari_pvs.widgets.service import REQUEST
 
 Prepare = Callable[[Path, dict[str, Any]], None]
+_POLL_MS = 5
 _TAIL = 4000  # characters of stderr that are kept
 
 
@@ -39,7 +40,6 @@ class Helper(QObject):
     """What `python -m` runs, with the folder as its argument."""
     failed = Signal(str)
     """It did not go well: one sentence for the user. Not sent after `stop`."""
-    _prepared = Signal(object)
 
     def __init__(
         self, request: dict[str, Any], parent: QObject, prepare: Prepare | None = None
@@ -50,7 +50,6 @@ class Helper(QObject):
         self._errors = ""
         self._pending = bytearray()
         self._over = False
-        self._prepared.connect(self._start_process)
         self._process = process = QProcess(self)
         process.readyReadStandardOutput.connect(self._read)
         process.readyReadStandardError.connect(self._read_errors)
@@ -69,7 +68,19 @@ class Helper(QObject):
         if self._prepare is None:
             self._start_process(None)
         else:
-            threading.Thread(target=self._run_prepare, daemon=True).start()
+            # a signal from a thread would crash where the dock is closed at that moment
+            done: Future[None] = Future()
+            work = self._prepare, self._folder, self._request, done
+            threading.Thread(target=_prepare, args=work, daemon=True).start()
+            look = QTimer(self, interval=_POLL_MS)
+
+            def start() -> None:
+                if done.done():
+                    look.stop()
+                    self._start_process(done.exception())
+
+            look.timeout.connect(start)
+            look.start()
 
     def stop(self) -> None:
         """End it now, without a word; it leaves nothing behind."""
@@ -105,16 +116,7 @@ class Helper(QObject):
         self._process.kill()  # nothing outside the temporary folder can be half written
         self._process.waitForFinished(5000)
 
-    def _run_prepare(self) -> None:
-        error = None
-        try:
-            self._prepare(self._folder.path, self._request)
-        except Exception as caught:
-            error = caught
-        with contextlib.suppress(RuntimeError):  # the dock is gone
-            self._prepared.emit(error)
-
-    def _start_process(self, error: Exception | None) -> None:
+    def _start_process(self, error: BaseException | None) -> None:
         if self._over:
             return
         folder = self._folder.path
@@ -155,6 +157,16 @@ class Helper(QObject):
         if not self._over:
             crashed = status == QProcess.ExitStatus.CrashExit
             self._on_death(explain_death(code, crashed, self._errors))
+
+
+def _prepare(write: Prepare, folder: Folder, request: dict[str, Any], done: "Future[None]") -> None:
+    """Write into a folder, which lives as long as that takes; touches nothing of Qt."""
+    try:
+        write(folder.path, request)
+    except Exception as error:
+        done.set_exception(error)
+    else:
+        done.set_result(None)
 
 
 def explain_death(code: int, crashed: bool, errors: str) -> str:
