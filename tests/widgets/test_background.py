@@ -68,3 +68,14 @@ def test_what_was_begun_is_finished_without_a_listener(qapp):
     background.wait()
     assert done == [1]
     parent.deleteLater()
+
+
+def test_answers_stop_when_the_parent_is_gone(qtbot):
+    parent, told = QObject(), []
+    background = Background(parent)
+    background.submit(lambda: time.sleep(0.05), told.append)
+    with qtbot.waitSignal(parent.destroyed, timeout=LONG):
+        parent.deleteLater()
+    background.wait()
+    qtbot.wait(20)
+    assert told == []

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from qtpy.QtCore import QCoreApplication, QEvent, QObject, Signal
@@ -11,7 +11,33 @@ from qtpy.QtCore import QCoreApplication, QEvent, QObject, Signal
 from napari_pvs.errors import InputError
 
 
-class Background(QObject):
+class Post(QObject):
+    """Brings calls from threads into the viewer's.
+
+    It lives as long as napari: a signal that a thread emits while its object is deleted crashes.
+    """
+
+    _sent = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sent.connect(self._call)
+
+    def send(self, call: Callable[[], None]) -> None:
+        """Have something called in the viewer's thread, in its turn."""
+        self._sent.emit(call)
+
+    def _call(self, call: Callable[[], None]) -> None:
+        call()
+
+
+@cache
+def post() -> Post:
+    """Return the only one; the viewer's thread asks first."""
+    return Post()
+
+
+class Background:
     """Does one thing after the other. What was begun is finished, even when Python ends.
 
     Parameters
@@ -20,12 +46,10 @@ class Background(QObject):
         Answers stop when it is gone.
     """
 
-    _returned = Signal(object)
-
     def __init__(self, parent: QObject) -> None:
-        super().__init__(parent)
         self._thread = ThreadPoolExecutor(1, "napari-pvs")
-        self._returned.connect(self._deliver)
+        self._post, self._over = post(), False
+        parent.destroyed.connect(self._end)
 
     def submit(
         self,
@@ -51,8 +75,7 @@ class Background(QObject):
                 answer = partial(good, call())
             except Exception as error:
                 answer = partial(_told, error, bad)
-            with contextlib.suppress(RuntimeError):  # the viewer is closed
-                self._returned.emit(answer)
+            self._post.send(partial(self._deliver, answer))
 
         self._thread.submit(run)
 
@@ -73,7 +96,11 @@ class Background(QObject):
         self._thread.shutdown()
 
     def _deliver(self, answer: Callable[[], None]) -> None:
-        answer()
+        if not self._over:
+            answer()
+
+    def _end(self, _: Any = None) -> None:
+        self._over = True
 
 
 def _told(error: Exception, bad: Callable[[str], None] | None) -> None:

@@ -9,17 +9,17 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QCoreApplication, QObject, QProcess, QTimer, Signal
+from qtpy.QtCore import QCoreApplication, QObject, QProcess, Signal
 
+from napari_pvs.widgets.background import post
 from napari_pvs.widgets.scratch import Folder
 from napari_pvs.widgets.service import REQUEST
 
 Prepare = Callable[[Path, dict[str, Any]], None]
-_POLL_MS = 5
 _TAIL = 4000  # characters of stderr that are kept
 
 
@@ -68,19 +68,13 @@ class Helper(QObject):
         if self._prepare is None:
             self._start_process(None)
         else:
-            # a signal from a thread would crash where the dock is closed at that moment
-            done: Future[None] = Future()
-            work = self._prepare, self._folder, self._request, done
+            letters, start = post(), self._start_process
+
+            def tell(error: Exception | None) -> None:
+                letters.send(partial(start, error))
+
+            work = self._prepare, self._folder, self._request, tell
             threading.Thread(target=_prepare, args=work, daemon=True).start()
-            look = QTimer(self, interval=_POLL_MS)
-
-            def start() -> None:
-                if done.done():
-                    look.stop()
-                    self._start_process(done.exception())
-
-            look.timeout.connect(start)
-            look.start()
 
     def stop(self) -> None:
         """End it now, without a word; it leaves nothing behind."""
@@ -116,7 +110,7 @@ class Helper(QObject):
         self._process.kill()  # nothing outside the temporary folder can be half written
         self._process.waitForFinished(5000)
 
-    def _start_process(self, error: BaseException | None) -> None:
+    def _start_process(self, error: Exception | None) -> None:
         if self._over:
             return
         folder = self._folder.path
@@ -159,14 +153,19 @@ class Helper(QObject):
             self._on_death(explain_death(code, crashed, self._errors))
 
 
-def _prepare(write: Prepare, folder: Folder, request: dict[str, Any], done: "Future[None]") -> None:
-    """Write into a folder, which lives as long as that takes; touches nothing of Qt."""
+def _prepare(
+    write: Prepare,
+    folder: Folder,
+    request: dict[str, Any],
+    tell: Callable[[Exception | None], None],
+) -> None:
+    """Write into a folder, which lives as long as that takes, and tell how it went."""
     try:
         write(folder.path, request)
     except Exception as error:
-        done.set_exception(error)
+        tell(error)
     else:
-        done.set_result(None)
+        tell(None)
 
 
 def explain_death(code: int, crashed: bool, errors: str) -> str:
