@@ -144,3 +144,12 @@ def test_what_an_edit_brings_is_listed_as_if_all_were_looked_at(monkeypatch):
     joined = before.copy()
     joined[40:42, 22, 20:30] = 1
     assert arriving(before, joined, p, known) == []
+
+
+@pytest.mark.parametrize("volume", [1.0, 0.99999993])
+def test_a_missed_voxel_of_the_smallest_volume_is_listed_in_an_oblique_scan(volume):
+    p = np.zeros(SHAPE, np.float32)
+    p[5, 5, 5] = 0.5
+    p[15, 15, 15] = 0.9  # above the threshold: the user has rejected it
+    found = candidates(np.zeros(SHAPE, np.uint8), p, T, volume)
+    assert [item.point for item in found] == [(5, 5, 5)]

@@ -44,6 +44,13 @@ def test_smallest_volume_is_exact_for_voxels_of_08_mm():
     assert label(score, 0.5, 2 * volume, volume).max() == 1
 
 
+@pytest.mark.parametrize("volume", [1.0, 0.99999993, 1.00000005])
+def test_smallest_volume_asks_for_as_many_voxels_in_an_oblique_scan(volume):
+    score = np.zeros((3, 3, 5), np.float32)
+    score[0, 0, 0] = 1
+    assert label(score, 0.5, 1.0, volume).max() == 1
+
+
 def test_empty():
     score = np.zeros((4, 4, 4), np.float32)
     labels = label(score, 0.5, 1, 1)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_pvs.inference.components import least_voxels
 from napari_pvs.inference.nearby import Point
 from napari_pvs.inference.review import MARGIN, Item, Kind
 from napari_pvs.scans.masks import bounding_box, voxels_of
@@ -164,9 +165,9 @@ def _missed(
     above = np.bincount(parts[probability >= view.threshold], minlength=len(sizes))
     sizes[0] = 0
     sizes[np.unique(parts[present])] = 0  # beside a PVS: that PVS's doubt
-    sizes[sizes * view.voxel_volume < min_volume_mm3] = 0
-    # was left out for its shape, or by the user
-    sizes[above * view.voxel_volume >= max(min_volume_mm3, view.voxel_volume)] = 0
+    least = least_voxels(min_volume_mm3, view.voxel_volume)
+    sizes[sizes < least] = 0
+    sizes[above >= least] = 0  # was left out for its shape, or by the user
     return _items("missed", parts, (sizes > 0)[parts], sizes, np.zeros(len(sizes)), view)
 
 

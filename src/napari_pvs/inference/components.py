@@ -1,5 +1,6 @@
 """From probabilities to single PVS: thresholding, 26-connected components, their table."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,20 @@ class Pvs:
     y_mm: float
     z_mm: float
     mean_probability: float
+
+
+def least_voxels(min_volume_mm3: float, voxel_volume: float) -> int:
+    """Return how many voxels a PVS needs for a smallest volume, at least one.
+
+    Both volumes in mm³.
+
+    Examples
+    --------
+    >>> least_voxels(1.0, 0.512), least_voxels(1.0, 0.99999994), least_voxels(0.0, 1.0)
+    (2, 1, 1)
+    """
+    # files keep affines as float32, so that a voxel of 1 mm³ in an oblique scan may have a bit less
+    return max(1, math.ceil(min_volume_mm3 / voxel_volume * (1 - 1e-6)))
 
 
 def label(
@@ -53,7 +68,7 @@ def label(
     ids = np.take(found, voxels)
     del found  # before as large an array is made of it
     sizes = np.bincount(ids, minlength=1)
-    keep = np.flatnonzero((sizes > 0) & (sizes * voxel_volume >= min_volume_mm3 - 1e-9))
+    keep = np.flatnonzero(sizes >= least_voxels(min_volume_mm3, voxel_volume))
     order = keep[np.argsort(-sizes[keep], kind="stable")]
     renumber = np.zeros(len(sizes), np.int32)
     renumber[order] = np.arange(1, len(order) + 1, dtype=np.int32)
