@@ -63,7 +63,7 @@ def main() -> None:
 def corrected(work: Path, seeds: int, epochs: int) -> dict[str, Any]:
     """Aim: a few corrected scans make the starter weights fit for a new site."""
     for name, count, seed in (("study", 3, 300), ("test", TESTED, 400)):
-        if not (work / name / "dataset_description.json").exists():
+        if not (work / name / "participants.tsv").exists():
             config = PhantomConfig(
                 subjects=count, sites=(ELSEWHERE.name,), seed=seed, label_fraction=RULE
             )

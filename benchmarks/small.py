@@ -39,7 +39,7 @@ SHORT: dict[str, Any] = {
 
 def cohort(out: Path, subjects: int, labelled: int, seed: int, sites: tuple[str, ...]) -> Path:
     """Write a cropped cohort unless it is there."""
-    if not (out / "dataset_description.json").exists():
+    if not (out / "participants.tsv").exists():
         config = PhantomConfig(
             subjects=subjects,
             labelled=labelled,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_pvs.errors import InputError
-from napari_pvs.phantom.cohort import make, subject_name, write_cohort
+from napari_pvs.phantom.cohort import make, remove_cohort, subject_name, write_cohort
 from napari_pvs.phantom.config import PhantomConfig
 from napari_pvs.scans.nifti import read_labels, read_volume
 
@@ -187,3 +187,19 @@ def test_refuses_missing_anatomies_before_any_work(
         with pytest.raises(InputError, match="is not a file"):
             write_cohort(config, out)
         assert not any(out.iterdir())
+
+
+def test_what_an_interrupted_run_leaves_can_be_removed(
+    small: PhantomConfig, tmp_path: Path
+) -> None:
+    def interrupted(subjects: Iterator[Any], total: int) -> Iterator[Any]:
+        yield next(subjects)
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        write_cohort(small, out, interrupted)
+    assert (out / "sub-01").is_dir()
+    assert not (out / "participants.tsv").exists()
+    remove_cohort(out, overwrite=True)
+    assert not out.exists()

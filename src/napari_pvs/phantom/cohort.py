@@ -94,7 +94,8 @@ def write_cohort(
 
     Scans lie in ``sub-XX/anat``, the labels of the labelled subjects in ``derivatives/labels``
     and the truth of all in ``derivatives/truth``: the mask by the label rule, one number per PVS,
-    the share of each voxel inside a PVS, the brain mask, and a table of the PVS.
+    the share of each voxel inside a PVS, the brain mask, and a table of the PVS. The table of
+    participants is written last: where it is, all is.
 
     Parameters
     ----------
@@ -119,6 +120,25 @@ def write_cohort(
     for path in config.anatomy:
         if not path.is_file():  # said now, not after an hour of other subjects
             raise InputError(f"{path} is not a file; give a FreeSurfer or SynthSeg label map.")
+    # how many processes made it changes nothing in it
+    settings = json.loads(config.model_dump_json(exclude={"jobs"}))
+    generated = {"Name": GENERATOR, "Version": napari_pvs.__version__}
+    description = {
+        "Name": "Synthetic perivascular spaces",
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "raw",
+        "GeneratedBy": [generated | {"Configuration": settings}],
+    }
+    # before the subjects, so that what a kill leaves is known for a cohort
+    write_text(out / "dataset_description.json", json.dumps(description, indent=2) + "\n")
+    for name in (TRUTH, LABELS):
+        about = description | {
+            "Name": name,
+            "DatasetType": "derivative",
+            "GeneratedBy": [generated],
+        }
+        path = out / "derivatives" / name / "dataset_description.json"
+        write_text(path, json.dumps(about, indent=2) + "\n")
     job = partial(_make_and_write, config, out)
     pool = (
         ProcessPoolExecutor(config.jobs, get_context("spawn"), initializer=_one_thread)
@@ -131,29 +151,11 @@ def write_cohort(
         rows = progress(rows, config.subjects) if progress else rows
         table = list(rows)
     write_text(out / "participants.tsv", _tsv(table, tuple(table[0])))
-    # how many processes made it changes nothing in it
-    settings = json.loads(config.model_dump_json(exclude={"jobs"}))
-    generated = {"Name": GENERATOR, "Version": napari_pvs.__version__}
-    description = {
-        "Name": "Synthetic perivascular spaces",
-        "BIDSVersion": "1.10.0",
-        "DatasetType": "raw",
-        "GeneratedBy": [generated | {"Configuration": settings}],
-    }
-    write_text(out / "dataset_description.json", json.dumps(description, indent=2) + "\n")
-    for name in (TRUTH, LABELS):
-        about = description | {
-            "Name": name,
-            "DatasetType": "derivative",
-            "GeneratedBy": [generated],
-        }
-        path = out / "derivatives" / name / "dataset_description.json"
-        write_text(path, json.dumps(about, indent=2) + "\n")
     return out
 
 
 def remove_cohort(folder: Path, overwrite: bool) -> None:
-    """Remove a cohort that `write_cohort` made.
+    """Remove a cohort that `write_cohort` made or began.
 
     Raises
     ------
