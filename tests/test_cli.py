@@ -216,6 +216,10 @@ def test_evaluate_refuses(run, masks, tmp_path):
     code, _, error = run("evaluate", found, true / "sub-01_desc-pvs_mask.nii.gz")
     assert code == 2
     one_sentence(error, "a file and a folder")
+    for pair in ((tmp_path, tmp_path / "gone"), (tmp_path / "gone", tmp_path)):
+        code, _, error = run("evaluate", *pair)
+        assert code == 2
+        one_sentence(error, "gone does not exist")
     code, _, error = run("evaluate", tmp_path / "x.nii", tmp_path / "y.nii")
     assert code == 2
     one_sentence(error, "does not exist")

@@ -97,6 +97,25 @@ def test_flipped_and_swapped_axes_are_the_same_grid(tmp_path):
     assert plain.subject == "truth"
 
 
+def test_volumes_of_a_sheared_grid(tmp_path):
+    prediction, reference = masks()
+    sheared = AFFINE @ np.array([[1, 0.3, 0, 0], [0, 1, 0.2, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    got = compare_files(
+        write(tmp_path / "a.nii", prediction, sheared),
+        write(tmp_path / "b.nii", reference, sheared),
+    )
+    assert got.volume_reference_mm3 == pytest.approx(13 * 0.64)
+    assert got.volume_predicted_mm3 == pytest.approx(12 * 0.64)
+
+
+def test_a_probability_of_zero_everywhere_is_a_map(tmp_path):
+    reference = masks()[1]
+    truth = write(tmp_path / "b.nii", reference)
+    zero = write(tmp_path / "zero.nii", np.zeros(SHAPE, np.float32))
+    got = compare_files(write(tmp_path / "a.nii", ~reference), truth, probability=zero)
+    assert got.auprc == pytest.approx(reference.mean())
+
+
 @pytest.mark.parametrize("what", ["shape", "shift", "flip"])
 def test_other_grid_is_refused(tmp_path, what):
     prediction, reference = masks()

@@ -56,6 +56,9 @@ def evaluate(
 
     for path in (json_file, tsv_file):
         require_new(path, overwrite)
+    for path in (prediction, reference):
+        if not path.exists():
+            raise InputError(f"{path} does not exist; check the path.")
     if prediction.is_dir() != reference.is_dir():
         raise InputError(
             f"{prediction} and {reference} are a file and a folder; give two of a kind."

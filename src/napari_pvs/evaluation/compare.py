@@ -58,6 +58,7 @@ def score(
     subject: str,
     region: NDArray[Any] | None = None,
     probability: NDArray[np.floating] | None = None,
+    voxel_volume: float | None = None,
 ) -> SubjectScore:
     """All measures of one subject.
 
@@ -73,13 +74,15 @@ def score(
         Only voxels where it is above 0 count.
     probability
         For the AUPRC, 0 to 1.
+    voxel_volume
+        In mm³; the product of the edges where None, which is too much for a sheared grid.
 
     Raises
     ------
     ValueError
         The shapes differ.
     """
-    volume = math.prod(voxel_size)
+    volume = math.prod(voxel_size) if voxel_volume is None else voxel_volume
     voxels = overlap(prediction, reference, volume, region)
     pvs = detection(prediction, reference, volume, region)
     return SubjectScore(
@@ -142,16 +145,18 @@ def compare_files(
     inside = None if region is None else _onto(read_labels(region), true)
     if inside is not None and not (inside > 0).any():
         raise InputError(f"{region} is empty; give a mask that is non-zero where to measure.")
-    soft = None if probability is None else _onto(read_volume(probability), true)
+    soft = None if probability is None else _onto(read_volume(probability, constant=True), true)
     if soft is not None and not (soft.min() > -0.01 and soft.max() < 1.01):  # int16 may overshoot
         raise InputError(f"{probability} holds values outside 0 to 1; give a probability map.")
+    grid = Grid(true.shape, true.affine)
     return score(
         _onto(read_pvs(prediction), true),
         true.data,
-        Grid(true.shape, true.affine).voxel_size,
+        grid.voxel_size,
         subject=matching.subject_of(reference.absolute()) or reference.name.partition(".")[0],
         region=inside,
         probability=soft,
+        voxel_volume=grid.voxel_volume,
     )
 
 

@@ -74,8 +74,15 @@ class Volume(Geometry):
         return Geometry(shape=self.shape, affine=self.affine, header=self.header, path=self.path)
 
 
-def read_volume(path: Path) -> Volume:
+def read_volume(path: Path, *, constant: bool = False) -> Volume:
     """Read a 3D image as float32.
+
+    Parameters
+    ----------
+    path
+        NIfTI or MGH.
+    constant
+        Accept one value everywhere: a probability map may be 0 throughout.
 
     Raises
     ------
@@ -84,7 +91,8 @@ def read_volume(path: Path) -> Volume:
         NaN or infinite values or one value only, or has no usable affine.
     """
     volume = _read(Path(path), np.dtype(np.float32))
-    require_variety(volume.data, str(path))
+    if not constant:
+        require_variety(volume.data, str(path))
     return volume
 
 
