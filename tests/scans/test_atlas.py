@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import affine_transform
 
+from napari_pvs.errors import InputError
 from napari_pvs.scans.atlas import Atlas, fit_atlas, register
 from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.template import load_template
@@ -116,3 +117,11 @@ def test_threads_are_given_back(atlas: Atlas, head) -> None:
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
     np.testing.assert_array_equal(found, atlas.to_mni)
+
+
+def test_specks_are_no_brain() -> None:
+    specks = np.zeros((60, 60, 60), bool)
+    specks[30:33, 30, 30] = specks[45, 20:23, 31] = True
+    image = np.arange(specks.size, dtype=np.float32).reshape(specks.shape)
+    with pytest.raises(InputError, match="--brain-mask"):
+        register(image, specks, (1.0, 1.0, 1.0))

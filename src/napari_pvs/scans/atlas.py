@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_pvs.errors import InputError
 from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.masks import bounding_box
 from napari_pvs.scans.template import load_template
@@ -57,6 +58,8 @@ def fit_atlas(t1: Volume | None, t2: Volume | None, brain: Mask, grid: Grid) -> 
 
     Raises
     ------
+    InputError
+        The brain mask is too unlike a brain.
     ValueError
         Neither image is given, or the brain mask is empty.
     """
@@ -94,6 +97,8 @@ def register(image: Volume, brain: Mask, voxel_size: VoxelSize) -> Affine:
 
     Raises
     ------
+    InputError
+        The brain mask is too unlike a brain.
     ValueError
         The brain mask is empty.
     """
@@ -163,7 +168,13 @@ def _optimise(images: tuple[Any, ...], start: Any) -> tuple[float, Any]:
     method.SetOptimizerScalesFromPhysicalShift()
     transform = sitk.AffineTransform(start)
     method.SetInitialTransform(transform, inPlace=True)
-    method.Execute(fixed, moving)
+    try:
+        method.Execute(fixed, moving)
+    except RuntimeError as error:  # specks or a few slices run away from it
+        raise InputError(
+            "the brain mask is too unlike a brain for the template to be laid over it; give the "
+            "mask of a whole brain (--brain-mask)."
+        ) from error
     return float(method.GetMetricValue()), transform
 
 
