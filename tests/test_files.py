@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 import subprocess
@@ -36,6 +37,16 @@ def test_readers_see_the_old_file_until_the_end(tmp_path):
         assert temporary.parent == path.parent  # a rename is atomic within one folder only
     assert path.read_text() == "new"
     assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_share_that_cannot_sync_folders(tmp_path, monkeypatch):
+    def fsync(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_text(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "new"
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])

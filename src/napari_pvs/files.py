@@ -86,8 +86,9 @@ def _umask() -> int:
 def _fsync_folder(folder: Path) -> None:
     # Windows cannot open folders; its rename is durable enough without.
     if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        with contextlib.suppress(OSError):  # some network shares refuse it, and the file is there
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
