@@ -10,6 +10,7 @@ from napari_pvs.inference.config import SegmentConfig
         {"threshold": 0},
         {"threshold": 1},
         {"min_volume": -1},
+        {"min_volume": float("inf")},
         {"method": "guess"},
         {"windows": "large"},
         {"device": "tpu"},

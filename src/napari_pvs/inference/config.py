@@ -25,7 +25,9 @@ class SegmentConfig(BaseModel):
     threshold: float | None = Field(
         None, gt=0, lt=1, description="Smallest probability of a PVS; the weights' own where none."
     )
-    min_volume: float = Field(1.0, ge=0, description="Smallest PVS that is kept, in mm³.")
+    min_volume: float = Field(
+        1.0, ge=0, allow_inf_nan=False, description="Smallest PVS that is kept, in mm³."
+    )
     max_width: float = Field(
         2.4,
         gt=0,
