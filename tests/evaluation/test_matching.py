@@ -73,6 +73,17 @@ def test_two_candidates_are_named(tmp_path, names):
     assert all(name in str(caught.value) for name in names)
 
 
+def test_the_name_of_a_subject_says_nothing_about_the_file(tmp_path):
+    for name in ("sub-proband01", "sub-brain01"):
+        mask, brain, probability = (
+            f"{name}_{kind}.nii.gz" for kind in ("desc-pvs_mask", "desc-brain_mask", "probseg")
+        )
+        touch(tmp_path, mask, brain, probability)
+        assert find(tmp_path, matching.MASKS)[name].name == mask
+        assert find(tmp_path, matching.REGIONS)[name].name == brain
+        assert find(tmp_path, matching.PROBABILITIES)[name].name == probability
+
+
 def test_folder_without_subjects(tmp_path):
     with pytest.raises(InputError, match="is not a folder"):
         find(tmp_path / "absent", matching.MASKS)

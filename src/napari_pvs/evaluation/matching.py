@@ -61,7 +61,7 @@ def find(folder: Path, finder: Finder) -> dict[str, Path]:
     files: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and finder[-1].search(path.name) and path.is_file():
+        if not hidden and _fits(path, finder[-1]) and path.is_file():
             subject = subject_of(path.absolute())
             if subject is not None:
                 files[subject].append(path)
@@ -109,11 +109,16 @@ def _sessions(files: dict[str, Path], subject: str) -> list[str]:
     return [key for key in files if key.partition("_")[0] == name]
 
 
+def _fits(path: Path, pattern: re.Pattern[str]) -> bool:
+    """Tell by the file name, but not by what the subject is called, such as ``sub-proband01``."""
+    return pattern.search(re.sub(r"^sub-[A-Za-z0-9]+", "", path.name)) is not None
+
+
 def _choose(subject: str, paths: list[Path], finder: Finder) -> Path:
     """The only file that fits the first pattern that any file fits; the last fits all."""
     fitting: list[Path] = []
     for pattern in finder:
-        fitting = fitting or [path for path in paths if pattern.search(path.name)]
+        fitting = fitting or [path for path in paths if _fits(path, pattern)]
     if len(fitting) > 1:
         raise InputError(
             f"{fitting[0]} and {fitting[1]} could both be meant for {subject}; "
