@@ -1,6 +1,7 @@
 """Atomic writes: a reader sees the old file or the new one, never half of one."""
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -86,9 +87,11 @@ def _umask() -> int:
 def _fsync_folder(folder: Path) -> None:
     # Windows cannot open folders; its rename is durable enough without.
     if os.name == "posix":
-        with contextlib.suppress(OSError):  # some network shares refuse it, and the file is there
-            handle = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network shares cannot
+                raise
+        finally:
+            os.close(handle)
