@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from napari_pvs.inference.overlay import overlay
 from napari_pvs.scans.scan import Scan
@@ -51,3 +51,22 @@ def test_flat_brain(make_head, tmp_path):
     head = make_head((20, 22, 12))
     pixels = picture(head, tmp_path / "o.png", head.label.astype(np.int32))
     assert pixels.std() > 10
+
+
+@pytest.mark.parametrize("tilt", [0.0, 20.0, -20.0])
+def test_heights_are_those_of_the_brains_middle(head, tmp_path, monkeypatch, tilt):
+    said = []
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw, "text", lambda self, at, text, *_, **__: said.append(text)
+    )
+    angle = np.deg2rad(tilt)
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    affine = turn @ np.diag([0.8, 0.8, 0.8, 1])
+    middle = np.argwhere(head.brain).mean(0)
+    affine[:3, 3] = -affine[:3, :3] @ middle  # the brain's middle at 0 mm
+    picture(head, tmp_path / "o.png", head.label.astype(np.int32), affine=affine)
+    heights = [float(text.split("=")[1].split()[0]) for text in said]
+    assert len(heights) == 4
+    assert min(heights) < 0 < max(heights)
+    assert abs(sum(heights) / 4) < 0.2 * (max(heights) - min(heights))

@@ -40,6 +40,7 @@ def overlay(scan: Scan, labels: NDArray[np.int32], path: Path) -> None:
     per_slice = mask.sum((0, 1)) + 1e-6 * brain.sum((0, 1))
     chosen = [int(part[per_slice[part].argmax()]) for part in _quarters(image.shape[2])]
     x, y, _ = scan.grid.voxel_size
+    middle = [(side.start + side.stop - 1) / 2 for side in box[:2]]
     panel = (_WIDTH, max(1, round(_WIDTH * image.shape[1] * y / (image.shape[0] * x))))
     rows = (_TITLE, _TITLE + panel[1] + _GAP)
     canvas = Image.new("RGB", (len(chosen) * (_WIDTH + _GAP) + _GAP, rows[1] + panel[1] + _GAP))
@@ -52,7 +53,8 @@ def overlay(scan: Scan, labels: NDArray[np.int32], path: Path) -> None:
         for top in rows:
             canvas.paste(slice_, (left, top))
         canvas.paste(_RED, (left, rows[1]), found.resize(panel, Image.Resampling.NEAREST))
-        height = scan.grid.affine[2] @ [0, 0, z + box[2].start, 1]
+        # of the brain's middle: an oblique slice is as much as centimetres higher at its corner
+        height = scan.grid.affine[2] @ [*middle, z + box[2].start, 1]
         centre = (left + _WIDTH / 2, _TITLE / 2)
         pen.text(centre, f"{name}  z = {height:.0f} mm", "white", font, anchor="mm")
     canvas.save(path, format="PNG", compress_level=4)
