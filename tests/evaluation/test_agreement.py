@@ -57,3 +57,9 @@ def test_wrong_shapes():
         icc_a1([[1], [2], [3]])
     with pytest.raises(ValueError, match="table"):
         icc_a1([1, 2, 3])
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0, 1999 * 0.512, 0.1])
+def test_equal_numbers_tell_nothing_whatever_their_rounding(value):
+    assert concordance([value] * 10, [value] * 10) is None
+    assert icc_a1([(value, value)] * 10) is None

@@ -29,12 +29,10 @@ def concordance(x: ArrayLike, y: ArrayLike) -> float | None:
         The lengths differ.
     """
     ratings = _matrix([x, y]).T
-    if len(ratings) < MINIMUM_SUBJECTS:
+    if len(ratings) < MINIMUM_SUBJECTS or not np.ptp(ratings) > 0:
         return None
     first, second = ratings.T
     spread = first.var() + second.var() + (first.mean() - second.mean()) ** 2
-    if not spread > 0:
-        return None
     covariance = np.mean((first - first.mean()) * (second - second.mean()))
     return float(2 * covariance / spread)
 
@@ -62,7 +60,7 @@ def icc_a1(ratings: ArrayLike) -> float | None:
     n, k = table.shape
     if k < 2:
         raise ValueError("an intraclass correlation needs at least two raters")
-    if n < MINIMUM_SUBJECTS:
+    if n < MINIMUM_SUBJECTS or not np.ptp(table) > 0:
         return None
     mean, subject, rater = table.mean(), table.mean(axis=1), table.mean(axis=0)
     between_subjects = k * np.sum((subject - mean) ** 2) / (n - 1)
@@ -70,8 +68,6 @@ def icc_a1(ratings: ArrayLike) -> float | None:
     residual = table - subject[:, None] - rater[None] + mean
     error = np.sum(residual**2) / ((n - 1) * (k - 1))
     spread = between_subjects + (k - 1) * error + k / n * (between_raters - error)
-    if not spread > 0:
-        return None
     return float((between_subjects - error) / spread)
 
 
