@@ -203,3 +203,11 @@ def test_what_an_interrupted_run_leaves_can_be_removed(
     assert not (out / "participants.tsv").exists()
     remove_cohort(out, overwrite=True)
     assert not out.exists()
+
+
+def test_a_wrong_anatomy_leaves_the_folder_empty(small: PhantomConfig, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.nii"
+    nib.save(nib.Nifti1Image(np.ones((40, 40, 40), np.uint8), np.eye(4)), wrong)
+    with pytest.raises(InputError, match="not a label map of a head"):
+        write_cohort(small.model_copy(update={"anatomy": (wrong,)}), tmp_path / "out")
+    assert not any((tmp_path / "out").iterdir())

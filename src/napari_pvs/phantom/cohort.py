@@ -53,11 +53,15 @@ def make(config: PhantomConfig, index: int) -> Subject:
     InputError
         An anatomy cannot be read or is no label map.
     """
-    path = config.anatomy[index % len(config.anatomy)] if config.anatomy else None
-    changed = path.stat().st_mtime_ns if path and path.exists() else 0
-    anatomy = _anatomy(path, config.head, changed)
+    anatomy = _anatomy_of(config, index)
     site = SITES[config.sites[index % len(config.sites)]]
     return make_subject(anatomy, site, config, np.random.default_rng([config.seed, index]))
+
+
+def _anatomy_of(config: PhantomConfig, index: int) -> Anatomy:
+    path = config.anatomy[index % len(config.anatomy)] if config.anatomy else None
+    changed = path.stat().st_mtime_ns if path and path.exists() else 0
+    return _anatomy(path, config.head, changed)
 
 
 @lru_cache(maxsize=16)
@@ -120,6 +124,7 @@ def write_cohort(
     for path in config.anatomy:
         if not path.is_file():  # said now, not after an hour of other subjects
             raise InputError(f"{path} is not a file; give a FreeSurfer or SynthSeg label map.")
+    _anatomy_of(config, 0)  # a wrong file leaves the folder empty, for another try
     # how many processes made it changes nothing in it
     settings = json.loads(config.model_dump_json(exclude={"jobs"}))
     generated = {"Name": GENERATOR, "Version": napari_pvs.__version__}
