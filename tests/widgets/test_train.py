@@ -66,6 +66,7 @@ def wait(qtbot, condition):
 
 
 def fill(dock, **values):
+    dock.form.unfold()
     fields = dock.form.fields
     for name, value in (SMALL | {"device": "cpu", "validate_every": 2000} | values).items():
         fields[name].set(value)
@@ -221,6 +222,7 @@ from napari_pvs.widgets.train import Train
 viewer = napari.Viewer(show=False)
 _, dock = viewer.window.add_plugin_dock_widget("napari-pvs", "Train")
 dock.open_study(Path(sys.argv[1]))
+dock.form.unfold()
 for name, value in eval(sys.argv[2]).items():
     dock.form.fields[name].set(value)
 dock.start_run()

@@ -17,6 +17,7 @@ from napari_pvs.widgets.train_form import COMMON, LEFT_OUT, ConfigForm, limits, 
 def form(qtbot):
     form = ConfigForm()
     qtbot.addWidget(form)
+    form.unfold()
     return form
 
 
@@ -31,6 +32,27 @@ def test_every_field_has_a_row_with_its_description(form):
     assert tip_of("epochs").endswith("At least 1. Default: 100.")
     folded = {name for name in form.fields if form.more.inside.isAncestorOf(form.fields[name])}
     assert folded == set(form.fields) - set(COMMON)
+
+
+def test_what_is_folded_is_made_when_it_is_opened_and_what_the_recipe_says(qtbot, tmp_path):
+    form, whole = ConfigForm(), ConfigForm()
+    whole.unfold()
+    for one in (form, whole):
+        qtbot.addWidget(one)
+        one.fields["recipe"].set("paper")
+    assert set(form.fields) == set(COMMON)
+    assert form.config(tmp_path) == whole.config(tmp_path) != TrainingConfig(study=tmp_path)
+    assert form.summary.text() == whole.summary.text()
+    form.more.open()
+    assert form.config(tmp_path) == whole.config(tmp_path)
+    assert {n: f.raw() for n, f in form.fields.items()} == {
+        n: f.raw() for n, f in whole.fields.items()
+    }
+    assert form.names["patch"].font().bold()
+    form.fields["patch"].set((16,))
+    form.more.open(False)
+    form.more.open()
+    assert form.config(tmp_path).patch == (16,)
 
 
 def test_untouched_it_is_the_default(form, tmp_path):

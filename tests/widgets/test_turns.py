@@ -1,5 +1,7 @@
 """Work in pieces, between which the event loop lives."""
 
+import time
+
 import pytest
 
 pytest.importorskip("napari")
@@ -35,6 +37,27 @@ def test_the_event_loop_lives_between_pieces(parent, qtbot):
     assert [one for one in said if isinstance(one, int)] == list(range(50))
     assert said.index("something else") < said.index("done")
     assert said[-2:] == ["done", "closed"]
+
+
+def test_what_is_due_after_a_long_piece_comes_before_the_next(parent, qtbot):
+    said = []
+
+    def work():
+        for number in range(5):
+            said.append(number)
+            time.sleep(0.02)
+            yield
+
+    timer = QTimer(parent)
+    timer.timeout.connect(lambda: said.append("due"))
+    timer.start(5)
+    with qtbot.waitSignal(Turns(work(), parent).ended):
+        pass
+    timer.stop()
+    pieces = [one for one in said if one != "due"]
+    assert pieces == list(range(5))
+    for number in range(4):
+        assert "due" in said[said.index(number) : said.index(number + 1)]
 
 
 def test_the_rest_is_left_off_without_a_signal(parent, qtbot):

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QSizePolicy
 from napari_pvs.errors import InputError
 from napari_pvs.inference.evidence import SEEN
 from napari_pvs.widgets.clicker import Clicker, Mode
+from napari_pvs.widgets.fold import Fold
 from napari_pvs.widgets.keys import Binding, Key, listed, voxel_under
 from napari_pvs.widgets.layers import to_display
 from napari_pvs.widgets.parts import Button, Dock, LayerBox, Notice, allow
@@ -60,12 +61,11 @@ class Correct(Dock):
         self.group("All PVS").addRow(self.table)
         self.saving = SavingPanel(self.session, self.autosave)
         self.group("Save").addRow(self.saving)
-        self.keys = QLabel()
+        self.keys = QLabel(listed(self._keys()))
         self.keys.setTextFormat(Qt.TextFormat.RichText)
         self.keys.setWordWrap(True)
-        self.group("Keys, while the labels are selected").addRow(self.keys)
+        self.body.addWidget(Fold("Keys, while the labels are selected", "All of them.", self.keys))
         self.body.addStretch()
-        self.keys.setText(listed(self._keys()))
         self.clicker.said.connect(self.notice.say)
         self.clicker.failed.connect(self.notice.error)
         self.clicker.done.connect(lambda _, point: self.table.select(point))

@@ -1,8 +1,11 @@
 """Curves of training runs: loss, DSC and recall, AVD, over epochs."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -114,6 +117,12 @@ class Curves(QWidget):
         self._drawing = None
 
     def _build(self) -> Steps:
+        # makes nothing of Qt's, so a thread may have it; here it would take a tenth of a second
+        importing = Thread(target=import_module, args=("pyqtgraph",))
+        importing.start()
+        while importing.is_alive():
+            time.sleep(0.005)  # else the turns would take the processor from it
+            yield
         import pyqtgraph
 
         self._graph = pyqtgraph

@@ -167,6 +167,7 @@ class Load(Dock):
         self.refresh.allow_if(None if study else "open a study first.")
         self.study.setText(study.name if study else "none")
         self.study.setToolTip(str(study) if study else "")
+        self.subjects.setVisible(study is not None)
 
     def load_rows(self) -> None:
         """Load the chosen files and layers."""

@@ -175,6 +175,7 @@ class Metrics(Dock):
     def _show(self, found: Agreement | None) -> None:
         self.agreement = found
         self.measures.show_agreement(found)
+        self.measures.setVisible(found is not None)
         if found is not None:
             self.hint.clear()
         elif self.session.reference is None:

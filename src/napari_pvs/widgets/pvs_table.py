@@ -180,6 +180,7 @@ class PvsTable(QWidget):
         volume = sum(row.volume_mm3 for row in self._rows.values())
         text = f"{len(self._rows)} PVS, {volume:.0f} mm³"
         self.total.setText(text if self._mask is not None else "No labels.")
+        self.table.setVisible(bool(self._rows))
 
     def _show(self, row: Row) -> None:
         layer = self._session.labels

@@ -59,7 +59,6 @@ class Subjects(QWidget):
         self.search.setPlaceholderText("Filter: name or state")
         self.search.setToolTip("Show only subjects whose name or state holds this text.")
         self.search.setAcceptDrops(False)  # files go to the dock
-        self.search.setClearButtonEnabled(True)
         tip = "Enter or a double click loads a subject."
         self.table = Table(COLUMNS, tip, lambda row: row.subject.name)
         self.table.setMinimumHeight(170)
@@ -106,6 +105,7 @@ class Subjects(QWidget):
         if study == self.study:
             known = {_label(row.subject): row for row in self.table.rows}
         self.study = study
+        self.search.setClearButtonEnabled(True)  # costs 3 ms, so not for an empty list
         rows = []
         for subject in subjects:
             measured = subject.current or (None if subject.label else subject.pending)

@@ -16,11 +16,12 @@ from napari_pvs.training import runs
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.folder import BEST
 from napari_pvs.widgets import launch
+from napari_pvs.widgets.fold import Fold
 from napari_pvs.widgets.parts import Button, Dock, Notice
 from napari_pvs.widgets.progress import JobBar
 from napari_pvs.widgets.run_offer import Offer
 from napari_pvs.widgets.run_view import RunView
-from napari_pvs.widgets.train_form import ConfigForm, Fold
+from napari_pvs.widgets.train_form import ConfigForm
 from napari_pvs.widgets.train_job import TrainJob
 from napari_pvs.widgets.worker import Result
 

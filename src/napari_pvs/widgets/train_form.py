@@ -6,19 +6,17 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
-from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, Signal
 from qtpy.QtWidgets import (
     QFormLayout,
     QLabel,
-    QSizePolicy,
-    QToolButton,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_pvs.errors import InputError
 from napari_pvs.options import build
 from napari_pvs.training.config import TrainingConfig
+from napari_pvs.widgets.fold import Fold
 from napari_pvs.widgets.parts import Notice
 from napari_pvs.widgets.train_fields import Choice, Entry, File, Number, Switch
 
@@ -26,45 +24,12 @@ COMMON = ("recipe", "method", "epochs", "weights", "device")
 """Fields that are always shown; the rest is folded away."""
 LEFT_OUT = ("study",)
 """Fields that the dock knows without asking."""
-
-
-class Fold(QWidget):
-    """A heading that shows and hides what is under it.
-
-    Parameters
-    ----------
-    title, tip
-        Of the heading.
-    """
-
-    def __init__(self, title: str, tip: str) -> None:
-        super().__init__()
-        self.head = QToolButton()
-        self.head.setText(title)
-        self.head.setToolTip(tip)
-        self.head.setCheckable(True)
-        self.head.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.head.setAutoRaise(True)
-        self.head.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.inside = QWidget()
-        self.head.toggled.connect(self._on_toggled)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self.head)
-        column.addWidget(self.inside)
-        self._on_toggled(False)
-
-    def open(self, on: bool = True) -> None:
-        """Show, or hide, what is under the heading."""
-        self.head.setChecked(on)
-
-    def _on_toggled(self, on: bool) -> None:
-        self.head.setArrowType(Qt.ArrowType.DownArrow if on else Qt.ArrowType.RightArrow)
-        self.inside.setVisible(on)
+FOLDED = tuple(n for n in TrainingConfig.model_fields if n not in (*COMMON, *LEFT_OUT))
+"""Fields under *More*."""
 
 
 class ConfigForm(QWidget):
-    """What a run is to do: the fields of `TrainingConfig`.
+    """What a run is to do: the fields of `TrainingConfig`, those under *More* from `unfold` on.
 
     A recipe sets defaults; what the user has set stays. Names of fields that differ from the
     configuration's own defaults are bold.
@@ -84,16 +49,24 @@ class ConfigForm(QWidget):
             self._add(shown, name)
         shown.addRow(self.summary)
         self.more = Fold("More", "All other settings; their defaults are good ones.")
+        self.more.head.toggled.connect(lambda _: self.unfold())
         shown.addRow(self.more)
-        folded = _layout(self.more.inside)
-        for name in TrainingConfig.model_fields:
-            if name not in (*COMMON, *LEFT_OUT):
-                self._add(folded, name)
         self._recipe = self.fields["recipe"].raw()
         self._plain = self._defaults = defaults(self._recipe)
         self._set(self._defaults)
-        for name, field in self.fields.items():
-            field.changed.connect(lambda name=name: self._on_changed(name))
+        self._mark()
+
+    def unfold(self) -> None:
+        """Make the fields under *More*; until then they are what the recipe says."""
+        if self.more.inside.layout() is not None:
+            return
+        form = _layout(self.more.inside)
+        before: QWidget = self.more.head
+        for name in FOLDED:
+            self._add(form, name)
+            self.setTabOrder(before, self.fields[name])
+            before = self.fields[name]
+        self._set({name: self._defaults[name] for name in FOLDED})
         self._mark()
 
     def values(self) -> dict[str, Any]:
@@ -119,6 +92,7 @@ class ConfigForm(QWidget):
 
     def show_config(self, config: TrainingConfig) -> None:
         """Show another configuration, that of a run before."""
+        self.unfold()
         self._recipe = config.recipe
         self._defaults = defaults(config.recipe)
         self._set(config.model_dump())
@@ -135,6 +109,7 @@ class ConfigForm(QWidget):
         form.addRow(title, field)
         wheeled = getattr(field, "box", field)
         wheeled.installEventFilter(_Wheel(wheeled))
+        field.changed.connect(lambda: self._on_changed(name))
 
     def _on_changed(self, name: str) -> None:
         if self._setting:
@@ -160,12 +135,14 @@ class ConfigForm(QWidget):
     def _mark(self) -> None:
         """Tell what is other than the defaults, and by whom."""
         by_recipe, by_user = [], []
-        for name, field in self.fields.items():
-            plain, default = (field.as_raw(d[name]) for d in (self._plain, self._defaults))
-            font = self.names[name].font()
-            font.setBold(field.raw() != plain)
-            self.names[name].setFont(font)
-            if field.raw() != default:
+        for name in (*COMMON, *FOLDED):
+            plain, default = self._plain[name], self._defaults[name]
+            field = self.fields.get(name)
+            if field is not None:
+                font = self.names[name].font()
+                font.setBold(field.raw() != field.as_raw(plain))
+                self.names[name].setFont(font)
+            if field is not None and field.raw() != field.as_raw(default):
                 by_user.append(title_of(name).lower())
             elif default != plain and name != "recipe":
                 by_recipe.append(f"{title_of(name).lower()} {_said(default)} ({_said(plain)})")

@@ -27,9 +27,9 @@ class Turns(QObject):
         super().__init__(parent)
         self._steps: Steps | None = steps
         self._timer = QTimer(self)
-        self._timer.setInterval(0)
+        self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._turn)
-        self._timer.start()
+        self._timer.start(0)
 
     def stop(self) -> None:
         """Leave the rest off."""
@@ -49,6 +49,10 @@ class Turns(QObject):
         except StopIteration:
             pass
         finally:
-            if not more and self._steps is not None:
+            if self._steps is None:
+                pass
+            elif more:
+                self._timer.start(0)  # from now: what has become due meanwhile comes first
+            else:
                 self.stop()
                 self.ended.emit()
