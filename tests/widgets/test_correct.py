@@ -18,7 +18,7 @@ from napari_pvs.widgets.canvas import camera_of
 from napari_pvs.widgets.correct import BRUSHES_MM, MODES, Correct
 from napari_pvs.widgets.layers import display_index, from_display
 from napari_pvs.widgets.parts import WIDTH, show_voxel
-from napari_pvs.widgets.prediction import Prediction, add_layer
+from napari_pvs.widgets.prediction import Prediction, make_layer
 
 LONG = 120_000
 
@@ -347,7 +347,7 @@ def test_naparis_own_keys_that_are_listed_do_what_is_said(correcting, qtbot):
 def test_blinking_by_its_key(correcting, qtbot, probability):
     _, session, viewer = correcting
     first = session.prediction
-    layer = add_layer(viewer, session.scan, "second")
+    layer = viewer.add_layer(make_layer(session.scan, "second"))
     grid = session.scan.grid
     session.add_prediction(Prediction("b" * 12, "b", probability, grid, layer, 0.5, 1.0, 2.8))
     first.layer.visible = False

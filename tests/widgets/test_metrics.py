@@ -19,7 +19,7 @@ from napari_pvs.study.labels import LabelStore
 from napari_pvs.widgets import study_scores
 from napari_pvs.widgets.metrics import Metrics
 from napari_pvs.widgets.parts import Notice
-from napari_pvs.widgets.prediction import Prediction, add_layer
+from napari_pvs.widgets.prediction import Prediction, make_layer
 
 LONG = 300_000
 
@@ -113,7 +113,7 @@ def test_a_prediction_is_measured_until_there_are_labels(dock, qtbot, head):
     session = dock.session
     session.set_reference(session.new_labels(head.label, "truth"))
     session.set_labels(None)
-    layer = add_layer(dock.viewer, session.scan, "p")
+    layer = dock.viewer.add_layer(make_layer(session.scan, "p"))
     found = head.label * np.float32(0.6)
     session.add_prediction(Prediction("i", "w", found, session.scan.grid, layer, 0.5, 0, 99))
     settle(qtbot, dock)

@@ -20,7 +20,7 @@ from napari_pvs.widgets.parts import (
     blink_scans,
     jump,
 )
-from napari_pvs.widgets.prediction import Prediction, add_layer
+from napari_pvs.widgets.prediction import Prediction, make_layer
 from napari_pvs.widgets.session import session_of
 
 
@@ -114,7 +114,7 @@ def test_blinking(session, viewer):
     blink_scans(session)
     assert (session.t1.visible, session.t2.visible) == (False, True)
     for key in "abc":
-        layer = add_layer(viewer, session.scan, key)
+        layer = viewer.add_layer(make_layer(session.scan, key))
         found = np.zeros(session.scan.grid.shape, np.float32)
         session.add_prediction(Prediction(key, key, found, session.scan.grid, layer, 0.5, 0, 9))
     layers = [one.layer for one in session.predictions.values()]

@@ -13,7 +13,7 @@ from napari_pvs.inference.segment import components
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.bids import StudySubject
 from napari_pvs.widgets.layers import from_display
-from napari_pvs.widgets.prediction import Prediction, add_layer, request_for
+from napari_pvs.widgets.prediction import Prediction, make_layer, request_for
 from napari_pvs.widgets.service import LOWEST
 
 
@@ -30,7 +30,7 @@ def test_the_mask_is_that_of_the_command_line(scan):
     probability = ((probability - probability.min()) / np.ptp(probability)).astype(np.float32)
     probability[:6, :, -7:] = probability[:, 20:] = 0
     viewer = ViewerModel()
-    layer = add_layer(viewer, scan, "p")
+    layer = viewer.add_layer(make_layer(scan, "p"))
     one = Prediction("id", "w", probability, scan.grid, layer, 0.6, 1, SegmentConfig().max_width)
     results = set()
     for threshold, min_volume in ((0.6, 1), (0.65, 6), (0.65, 0), (0.7, 0), (LOWEST, 2), (0.99, 0)):
@@ -45,14 +45,14 @@ def test_the_mask_is_that_of_the_command_line(scan):
 
 
 def test_nothing_found(scan):
-    layer = add_layer(ViewerModel(), scan, "p")
+    layer = ViewerModel().add_layer(make_layer(scan, "p"))
     nothing = np.zeros(scan.grid.shape, np.float32)
     one = Prediction("id", "w", nothing, scan.grid, layer, 0.5, 0, 2.8)
     assert (one.count, one.volume_mm3, layer.data.any()) == (0, 0, False)
 
 
 def test_nobody_paints_on_a_prediction(scan):
-    layer = add_layer(ViewerModel(), scan, "p")
+    layer = ViewerModel().add_layer(make_layer(scan, "p"))
     layer.mode = "paint"
     assert layer.mode == "pan_zoom"
 

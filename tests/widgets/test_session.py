@@ -17,7 +17,7 @@ from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets import kept
 from napari_pvs.widgets.edits import version
 from napari_pvs.widgets.layers import display_index, mask_layer, scan_layers
-from napari_pvs.widgets.prediction import Prediction, add_layer
+from napari_pvs.widgets.prediction import Prediction, make_layer
 from napari_pvs.widgets.session import session_of
 
 AFFINE = np.diag([0.8, 0.8, 0.8, 1])
@@ -33,7 +33,7 @@ def add_scan(viewer, scan):
 
 
 def add_prediction(session, found, key="aaaa"):
-    layer = add_layer(session.viewer, session.scan, key)
+    layer = session.viewer.add_layer(make_layer(session.scan, key))
     one = Prediction(key, key, found.astype(np.float32), session.scan.grid, layer, 0.5, 0, 99)
     session.add_prediction(one)
     return one

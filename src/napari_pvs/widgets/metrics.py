@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
 
 from napari_pvs.errors import InputError
 from napari_pvs.widgets import exchange
+from napari_pvs.widgets.adding import add
 from napari_pvs.widgets.edits import version
 from napari_pvs.widgets.layers import mask_layer, to_display
 from napari_pvs.widgets.load import FILES
@@ -148,7 +149,8 @@ class Metrics(Dock):
             mask = exchange.load_array(result.path, "mask").copy()
             name = path.name.split(".")[0]
             data, meta, _ = mask_layer(mask, scan, name, "reference")
-            self.session.set_reference(self.session.viewer.add_labels(data, **meta))
+            layer = add(self.session.viewer, Labels(data, **meta), self.session)
+            self.session.set_reference(layer)
             if result.answer["notes"]:
                 self.notice.warn("\n".join(result.answer["notes"]))
 

@@ -14,6 +14,7 @@ from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.masks import Box
 from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets import exchange
+from napari_pvs.widgets.adding import adding
 from napari_pvs.widgets.layers import from_display, mask_layer, to_display
 from napari_pvs.widgets.service import likely
 from napari_pvs.widgets.shown import shown_subject
@@ -108,12 +109,6 @@ def make_layer(scan: Scan, name: str, mask: NDArray[np.uint8] | None = None) -> 
     return layer
 
 
-def add_layer(viewer: Any, scan: Scan, name: str, mask: NDArray[np.uint8] | None = None) -> Labels:
-    """Add a layer of `make_layer` to a viewer."""
-    layer: Labels = viewer.add_layer(make_layer(scan, name, mask))
-    return layer
-
-
 def copy_to_labels(session: Any) -> str:
     """Bring the newest prediction into the labels, and go on with these; return what was done."""
     changed = session.copy_prediction()
@@ -159,11 +154,9 @@ def showing(session: Any, scan: Scan, config: SegmentConfig, result: Any) -> Ste
         yield
         if session.scan is not scan:
             return None
-        selection = session.viewer.layers.selection
-        active = selection.active
-        session.viewer.add_layer(layer)
-        if active is not None and active is session.labels:
-            selection.active = active  # who corrects goes on, with the same keys and tool
+        active = session.viewer.layers.selection.active
+        # who corrects goes on, with the same keys and tool
+        yield from adding(session.viewer, layer, active if active is session.labels else None)
     else:
         layer = before.layer
         layer.data[...] = to_display(mask)

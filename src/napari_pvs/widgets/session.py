@@ -17,7 +17,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_pvs.errors import InputError
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.bids import StudySubject
-from napari_pvs.widgets import adoption
+from napari_pvs.widgets import adding, adoption
 from napari_pvs.widgets.canvas import make_current
 from napari_pvs.widgets.edits import Edits, Known, since
 from napari_pvs.widgets.kept import EDITED, UNCHANGED, Kept
@@ -258,7 +258,7 @@ class Session(QObject):
         if labels is None:  # in the layer's own order, so that zeros are not copied
             labels = from_display(np.zeros(scan.grid.shape[::-1], np.uint8))
         data, meta, _ = mask_layer(labels, scan, name, "labels")
-        layer = self.viewer.add_labels(data, **meta)
+        layer: Labels = adding.add(self.viewer, Labels(data, **meta), self)
         self.set_labels(layer)
         return layer
 

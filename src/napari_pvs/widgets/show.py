@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from napari_pvs.study.bids import StudySubject, label_of
 from napari_pvs.widgets import exchange
+from napari_pvs.widgets.adding import adding
 from napari_pvs.widgets.adoption import adopt
 from napari_pvs.widgets.autosave import autosave_of
 from napari_pvs.widgets.layers import LayerData, mask_layer, scan_layers
@@ -144,7 +145,7 @@ def _exchange(
             layer = (Image if kind == "image" else Labels)(data, visible=not hidden, **meta)
             yield
             shown.append(layer)
-            viewer.add_layer(layer)
+            yield from adding(viewer, layer)
     yield
     _look(session, anew=bool(refilled))
 
