@@ -38,7 +38,7 @@ from napari_pvs.widgets.autosave import autosave_of
 from napari_pvs.widgets.clicker import Clicker
 from napari_pvs.widgets.layers import scan_layers, to_display
 from napari_pvs.widgets.metrics import Metrics
-from napari_pvs.widgets.prediction import Prediction, add_layer
+from napari_pvs.widgets.prediction import Prediction, make_layer
 from napari_pvs.widgets.pvs_table import PvsTable
 from napari_pvs.widgets.session import session_of
 
@@ -92,7 +92,7 @@ def measure_all(count: int, repeats: int) -> list[dict[str, Any]]:
     rows.append(timed("click, network", clicks(clicker, "add", points), repeats, session))
 
     grid = scan.grid
-    layer = add_layer(viewer, scan, "prediction")
+    layer = viewer.add_layer(make_layer(scan, "prediction"))
     prediction = Prediction("bench", "bench", probability, grid, layer, 0.5, 1.0, 2.8)
     session.add_prediction(prediction)
     rows.append(timed("click, map", clicks(clicker, "add", points), repeats, session))

@@ -29,7 +29,7 @@ from records import keep
 from scenes import scene
 
 from napari_pvs.widgets.layers import display_index, mask_layer, scan_layers
-from napari_pvs.widgets.prediction import Prediction, add_layer
+from napari_pvs.widgets.prediction import Prediction, make_layer
 
 
 def main() -> None:
@@ -112,7 +112,7 @@ def correcting(
     correct, session = docks["Correct"], docks["Correct"].session
     for data, meta, _ in scan_layers(scan):
         viewer.add_image(data, **meta)
-    layer = add_layer(viewer, scan, "prediction")
+    layer = viewer.add_layer(make_layer(scan, "prediction"))
     session.add_prediction(Prediction("b", "b", probability, scan.grid, layer, 0.5, 1.0, 2.8))
     data, meta, _ = mask_layer(label, scan, "PVS labels", "labels")
     reference, told, _ = mask_layer(np.roll(label, 1, 0), scan, "reference", "reference")

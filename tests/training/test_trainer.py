@@ -228,7 +228,7 @@ def test_refuses_a_label_on_another_grid(make_study, tmp_path):
         nib.Nifti1Image(np.pad([[[1]]], 4).astype(np.uint8), np.eye(4)),
         label,
     )
-    with pytest.raises(InputError, match=r"sub-02_desc-pvs_mask.* lies on another grid"):
+    with pytest.raises(InputError, match=r"sub-02_desc-pvs_mask.* does not lie on the voxels"):
         train(config(study), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -172,9 +172,9 @@ def predict(probability):
     """Function that adds a prediction to a session, and labels made of it."""
 
     def add(session, labels=True, found=probability):
-        from napari_pvs.widgets.prediction import Prediction, add_layer
+        from napari_pvs.widgets.prediction import Prediction, make_layer
 
-        layer = add_layer(session.viewer, session.scan, "prediction")
+        layer = session.viewer.add_layer(make_layer(session.scan, "prediction"))
         grid = session.scan.grid
         one = Prediction("aaaabbbbcccc", "tiny", found, grid, layer, 0.5, 1.0, 2.8)
         session.add_prediction(one)

@@ -23,7 +23,7 @@ from napari_pvs.widgets import load, recovery, worker
 from napari_pvs.widgets.contrast import brain_limits
 from napari_pvs.widgets.layers import display_index, from_display, scan_layers
 from napari_pvs.widgets.load import Load
-from napari_pvs.widgets.prediction import Prediction, add_layer
+from napari_pvs.widgets.prediction import Prediction, make_layer
 from napari_pvs.widgets.show import _replace
 
 LONG = 300_000
@@ -349,7 +349,7 @@ def test_a_prediction_that_is_loaded_as_labels_is_nobodys_decision(dock, make_st
     session.labels.data_setitem(tuple(np.array([i]) for i in at), 0)
     found = np.zeros(scan.grid.shape, np.float32)
     found[9:11, 9, 9] = found[9, 12, 9] = 1
-    layer = add_layer(session.viewer, session.scan, "next")
+    layer = session.viewer.add_layer(make_layer(session.scan, "next"))
     session.add_prediction(
         Prediction("b" * 12, "next", found, session.scan.grid, layer, 0.5, 0, 99)
     )

@@ -2,6 +2,7 @@
 
 import csv
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -107,6 +108,30 @@ def test_moving_to_a_row_shows_the_place(dock, qtbot, head):
     assert session.reference.data[spot.index] == 1
     sizes = [one.volume_mm3 for one in table.shown()]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_volumes_on_a_sheared_grid_are_those_of_its_voxels(
+    make_dock, add_scan, qtbot, head, head_files, write_image, tmp_path
+):
+    files = []
+    for path in head_files:
+        image = nib.load(path)
+        sheared = image.affine.copy()
+        sheared[0, 1] += 0.3 * sheared[1, 1]  # longer edges, the same volume
+        files.append(write_image(tmp_path / path.name, np.asarray(image.dataobj), sheared))
+    viewer = ViewerModel()
+    add_scan(viewer, *files)
+    dock = make_dock(Metrics, viewer)
+    session = dock.session
+    session.set_reference(session.new_labels(head.label, "truth"))
+    session.set_labels(None)
+    session.new_labels(head.label)
+    settle(qtbot, dock)
+    grid = session.scan.grid
+    assert np.prod(grid.voxel_size) > 1.01 * grid.voxel_volume
+    voxels = np.count_nonzero(head.label * session.scan.brain)
+    volume = dock.agreement.voxels.volume_reference_mm3
+    assert volume == pytest.approx(voxels * grid.voxel_volume)
 
 
 def test_a_prediction_is_measured_until_there_are_labels(dock, qtbot, head):

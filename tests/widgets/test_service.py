@@ -61,7 +61,8 @@ def test_files_become_a_scan_and_its_labels(ask, head_files, head, tmp_path, wri
     labels = {"labels": str(label), "reference": str(other)}
     found = ask("load", t1=t1, t2=t2, brain=brain, labels=labels)
     assert found["notes"] == [
-        f"{other} does not lie on the voxels of {t1}; give a mask that was drawn on this scan."
+        f"{other} does not lie on the voxels of {t1}; give a mask that was drawn on this scan, or "
+        "resample it."
     ]
     scan = exchange.load_scan(ask.folder)
     np.testing.assert_array_equal(scan.t2, load_scan(*head_files).t2)

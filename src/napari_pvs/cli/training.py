@@ -121,7 +121,7 @@ def tell(
     if command not in get_args(control.Command):
         known = ", ".join(get_args(control.Command))
         raise InputError(f"{command} is no command; choose from {known}.")
-    folder.read_config(run)
+    folder.require(run)
     if not folder.is_running(run):
         raise InputError(f"{run} is not running; go on with {shell('train', '--resume', run)}.")
     control.tell(run, cast("control.Command", command))

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.scans.grid import Grid, to_ras
 from napari_pvs.scans.nifti import Volume, read_labels
-from napari_pvs.scans.scan import Scan
 
 MOST = 0.1
 """A larger share of an image is no PVS: a scan without its skull, or a mask of white matter."""
+
+_ROUNDED = 1e-2  # mm, that other tools move a mask by when they write its affine
 
 
 def read_pvs(path: Path) -> Volume:
@@ -32,12 +33,21 @@ def read_pvs(path: Path) -> Volume:
     return volume
 
 
-def read_on(path: Path, scan: Scan) -> NDArray[np.integer]:
+def read_on(path: Path, grid: Grid, scan: object) -> NDArray[np.integer]:
     """Read a mask of PVS on the voxels of a scan, as `read_pvs`; nothing is interpolated.
+
+    Parameters
+    ----------
+    path
+        Its axes may be flipped or swapped.
+    grid
+        Of the scan, RAS+.
+    scan
+        Its name, for the user.
 
     Returns
     -------
-    uint8 or int32 (X, Y, Z), in the scan's order.
+    uint8 or int32 (X, Y, Z), in the grid's order.
 
     Raises
     ------
@@ -46,9 +56,9 @@ def read_on(path: Path, scan: Scan) -> NDArray[np.integer]:
     """
     volume = read_pvs(path)
     data, affine = to_ras(volume.data, volume.affine)
-    if not Grid((data.shape[0], data.shape[1], data.shape[2]), affine).same_as(scan.grid):
+    if not Grid((data.shape[0], data.shape[1], data.shape[2]), affine).same_as(grid, _ROUNDED):
         raise InputError(
-            f"{path} does not lie on the voxels of {scan.source.path or 'the scan'}; give a mask "
-            "that was drawn on this scan."
+            f"{path} does not lie on the voxels of {scan}; give a mask that was drawn on this "
+            "scan, or resample it."
         )
     return data.astype(np.uint8 if data.min() >= 0 and data.max() < 256 else np.int32)

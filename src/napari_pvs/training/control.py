@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from napari_pvs.errors import InputError
 from napari_pvs.files import write_text
 from napari_pvs.training.distributed import ALONE, World
-from napari_pvs.training.folder import locked
+from napari_pvs.training.folder import locked, require
 
 Command = Literal["pause", "resume", "stop", "checkpoint", "reload"]
 FILE = "control.json"
@@ -26,8 +25,7 @@ def tell(run: Path, command: Command) -> None:
     InputError
         Not a run folder.
     """
-    if not (Path(run) / "config.json").is_file():
-        raise InputError(f"{run} is no run folder; name the folder that napari-pvs train made.")
+    require(run)
     write_text(Path(run) / FILE, json.dumps({"command": command}) + "\n")
 
 

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_pvs.errors import InputError
 from napari_pvs.files import TEMPORARY
-from napari_pvs.scans.grid import Grid, to_ras
+from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.masks import bounding_box
-from napari_pvs.scans.pvs import read_pvs
+from napari_pvs.scans.pvs import read_on
 from napari_pvs.scans.scan import Scan, load_scan
 from napari_pvs.study.bids import StudySubject
 
@@ -77,7 +76,7 @@ def load(subject: StudySubject, cache: Path | None = None) -> Loaded:
     label = None
     foreground = np.empty((0, 3), np.int16)
     if subject.label is not None:
-        whole = _label(subject.label, prepared.grid, subject.name)
+        whole = read_on(subject.label, prepared.grid, f"the scan of {subject.name}") > 0
         shape = prepared.brain.shape
         box = tuple(slice(c, c + n) for c, n in zip(prepared.corner, shape, strict=True))
         label = np.ascontiguousarray(whole[box])
@@ -132,16 +131,6 @@ def _prepare(subject: StudySubject) -> _Prepared:
         scan.grid,
         (box[0].start, box[1].start, box[2].start),
     )
-
-
-def _label(path: Path, grid: Grid, name: str) -> NDArray[np.bool_]:
-    volume = read_pvs(path)
-    label, affine = to_ras(volume.data, volume.affine)
-    if not Grid(label.shape, affine).same_as(grid, tolerance=1e-2):
-        raise InputError(
-            f"{path} lies on another grid than the scan of {name}; resample it onto the scan."
-        )
-    return np.asarray(label > 0)
 
 
 def _key(subject: StudySubject) -> str:

@@ -36,6 +36,20 @@ RUNS = Path("derivatives") / "runs"
 """Where a study keeps its runs."""
 
 
+def require(run: Path) -> Path:
+    """Return the path of a run's configuration.
+
+    Raises
+    ------
+    InputError
+        No run folder.
+    """
+    path = Path(run) / CONFIG
+    if not path.is_file():
+        raise InputError(f"{run} holds no {CONFIG}; name the folder of a run.")
+    return path
+
+
 def read_config(run: Path) -> TrainingConfig:
     """Read the configuration of a run.
 
@@ -44,9 +58,7 @@ def read_config(run: Path) -> TrainingConfig:
     InputError
         No run folder, or one that this version does not understand.
     """
-    path = Path(run) / CONFIG
-    if not path.is_file():
-        raise InputError(f"{run} holds no {CONFIG}; name the folder of a run.")
+    path = require(run)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

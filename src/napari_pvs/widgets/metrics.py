@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from napari.layers import Labels
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
@@ -134,8 +135,8 @@ class Metrics(Dock):
                 "layers of one scan."
             )
             return
-        volume = float(abs(layer.scale[-1] * layer.scale[-2] * layer.scale[-3]))
-        self._show(agreement(layer.data, reference.data, volume, self._region(layer)))
+        volume, region = self._voxel_volume(layer), self._region(layer)
+        self._show(agreement(layer.data, reference.data, volume, region))
 
     def open_reference(self, path: Path) -> None:
         """Show a label file of this scan, and compare with it."""
@@ -166,6 +167,13 @@ class Metrics(Dock):
         self.png.allow_if(reason)
         self.study.check()
         self.runs.check()
+
+    def _voxel_volume(self, layer: Any) -> float:
+        """In mm³; napari shows a sheared scan's voxels as if their edges were at right angles."""
+        scan = self.session.scan
+        if scan is not None and to_display(scan.brain).shape == layer.data.shape:
+            return scan.grid.voxel_volume
+        return float(np.prod(np.abs(layer.scale[-3:])))
 
     def _region(self, layer: Any) -> Any:
         scan = self.session.scan
@@ -242,7 +250,7 @@ class Metrics(Dock):
             subject = layer.name if shown is None else shown.name
             one = score(
                 layer.data, reference.data, layer.scale, subject=subject,
-                region=self._region(layer),
+                region=self._region(layer), voxel_volume=self._voxel_volume(layer),
             )  # fmt: skip
             write(path, to_tsv(Comparison((one,))), self.notice)
 

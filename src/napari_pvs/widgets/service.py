@@ -183,7 +183,8 @@ def _read(folder: Path, name: str, path: Path, scan: Any) -> list[str]:
 
     with warnings.catch_warnings(record=True) as doubts:
         warnings.simplefilter("always")
-        exchange.save_array(folder, name, read_on(path, scan))
+        mask = read_on(path, scan.grid, scan.source.path or "the scan")
+        exchange.save_array(folder, name, mask)
     return [str(doubt.message) for doubt in doubts]
 
 
