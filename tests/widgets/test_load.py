@@ -72,6 +72,10 @@ def test_dropped_files_are_shown_with_the_brains_contrast(dock, head_files, head
     assert session.scan.source.path == t1
     click(dock.rows["t2"].none)
     assert dock.rows["t2"].given is None
+    dock.viewer.layers.remove(session.t1)
+    assert dock.notice.text().startswith("Loaded")
+    dock.viewer.layers.clear()
+    assert dock.notice.text() == ""
 
 
 def test_wrong_files_stay_in_the_dock_as_a_sentence(dock, head_files, tmp_path, click, wait):

@@ -21,6 +21,7 @@ from napari_pvs.widgets.turns import Steps
 from napari_pvs.widgets.worker import Job, Result
 
 FILES = "Scans (*.nii *.nii.gz *.mgz *.mgh);;All files (*)"
+_LOADED = "Loaded"
 _NAMES = {
     "brain": re.compile(r"brain.*mask|mask.*brain", re.IGNORECASE),
     "t2": re.compile(r"(?<![a-z0-9])t2", re.IGNORECASE),
@@ -147,6 +148,7 @@ class Load(Dock):
         self.subjects.opened.connect(self.load_subject)
         self.subjects.listed.connect(self._on_listed)
         self.session.study_written.connect(self.subjects.refresh_soon)
+        self.session.scan_changed.connect(self._on_scan)
         selection = self.session.viewer.layers.selection.events
         selection.active.connect(self._on_selection)
         self.setAcceptDrops(True)
@@ -272,7 +274,13 @@ class Load(Dock):
             scan = self.session.scan
             size = "×".join(f"{edge:.3g}" for edge in scan.grid.voxel_size)
             shape = "×".join(map(str, scan.grid.shape))
-            self.notice.say(f"Loaded {' + '.join(scan.modalities)}: {shape} voxels of {size} mm.")
+            self.notice.say(
+                f"{_LOADED} {' + '.join(scan.modalities)}: {shape} voxels of {size} mm."
+            )
+
+    def _on_scan(self) -> None:
+        if self.session.scan is None and self.notice.text().startswith(_LOADED):
+            self.notice.clear()  # its layers were deleted
 
     def _browse(self) -> None:
         name = QFileDialog.getExistingDirectory(self, "Choose a BIDS folder", self.folder)
