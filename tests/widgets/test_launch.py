@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -116,6 +117,9 @@ def test_a_run_gives_way_to_the_viewer(study, command):
     run = launch.start(TrainingConfig(study=study))
     child = psutil.Process(launch._children[run].pid)
     assert child.nice() > psutil.Process().nice()
+    group = Path(f"/proc/{child.pid}/autogroup")
+    if group.is_file():  # by which Linux weighs it, as it is a session of its own
+        assert int(group.read_text().split()[-1]) == child.nice()
 
 
 def test_a_run_with_a_split_is_resumed_and_another_begun(study, command):

@@ -145,6 +145,9 @@ class Curves(QWidget):
         avd.getAxis("bottom").setHeight(34)
         avd.setLabel("bottom", "epoch")
         self._paint()
+        for plot in self.plots:
+            yield
+            plot.show()
         yield
         self.ready = True
         self._begin()
@@ -163,6 +166,7 @@ class Curves(QWidget):
         plot.getAxis("left").enableAutoSIPrefix(False)  # no "x0.001"
         plot.getAxis("bottom").setHeight(18)
         plot.showGrid(x=True, y=True, alpha=0.15)
+        plot.hide()  # what is shown makes the whole window be drawn anew: a turn of its own
         self._column.addWidget(plot)
         self.plots.append(plot)
 

@@ -252,6 +252,9 @@ def _step_back(pid: int) -> None:
         process, windows = psutil.Process(pid), sys.platform == "win32"
         lower = psutil.BELOW_NORMAL_PRIORITY_CLASS if windows else min(19, process.nice() + 10)
         process.nice(lower)
+        with contextlib.suppress(OSError):
+            # Linux shares the processor between sessions first, whatever the processes in them say
+            Path(f"/proc/{pid}/autogroup").write_text(str(lower), encoding="ascii")
 
 
 def _early_log(run: Path) -> Path:
