@@ -117,6 +117,7 @@ def drive(viewer: napari.Viewer, study: Path, out: Path, alone: Path | None) -> 
 
     viewer.reset_view()
     train.open_study(small_study(study.with_name("small")))
+    train.form.unfold()
     for name, value in TRAINING.items():
         train.form.fields[name].set(value)
     wait(lambda: train.use.text().startswith("Learns") or train.cost.kind == "error")
