@@ -19,21 +19,6 @@ def small_network(monkeypatch):
     monkeypatch.setattr(TrainingConfig, "network", tiny)
 
 
-@pytest.fixture
-def refused(capsys):
-    """Run what is refused, and return the sentence."""
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            cli.main([str(a) for a in arguments])
-        assert ended.value.code == 2
-        said = capsys.readouterr().err
-        assert said.count("\n") == 1
-        return said
-
-    return call
-
-
 def test_a_table_in_a_pipe_is_whole(make_study, monkeypatch):
     study = make_study(2)
     name = "a-run-with-a-name-that-is-longer-than-any-terminal-is-wide-" + "x" * 60

@@ -6,16 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_pvs.inference.shape import rod, variances
 from napari_pvs.scans.grid import Grid
 
 
 @dataclass(frozen=True)
 class Pvs:
-    """One connected PVS; a row of ``pvs.tsv``."""
+    """One connected PVS; a row of ``pvs.tsv``. Length and diameter are those of `shape.rod`."""
 
     id: int
     voxels: int
     volume_mm3: float
+    length_mm: float
+    diameter_mm: float
     x_mm: float
     y_mm: float
     z_mm: float
@@ -98,27 +101,15 @@ def drop_round(
     -------
     Labels numbered anew, in the same order.
     """
-    voxels = np.flatnonzero(labels > 0)  # of booleans, many times faster
-    where = np.unravel_index(voxels, labels.shape)
-    ids = np.take(labels, voxels)
-    sizes = np.bincount(ids, minlength=1)
-    count = np.maximum(sizes, 1)
-    points = [axis * edge for axis, edge in zip(where, voxel_size, strict=True)]
-    means = [np.bincount(ids, p, minlength=len(sizes)) / count for p in points]
-    centred = [p - m[ids] for p, m in zip(points, means, strict=True)]
-    covariance = np.zeros((len(sizes), 3, 3))
-    for i in range(3):
-        for j in range(3):
-            products = np.bincount(ids, centred[i] * centred[j], minlength=len(sizes))
-            covariance[:, i, j] = products / count
-    covariance += np.diag(np.square(voxel_size) / 12)  # a voxel has a size of its own
-    axes = 4 * np.sqrt(np.linalg.eigvalsh(covariance))
+    sizes, spread = variances(labels, voxel_size)
+    axes = 4 * np.sqrt(spread)
     width, length = axes[:, 1], axes[:, 2]
     drop = (sizes >= 8) & (width > max_width_mm) & (length < 2 * width)
     keep = (sizes > 0) & ~drop
     keep[0] = False
     renumber = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
-    return _put(renumber[ids], voxels, labels.shape)
+    voxels = np.flatnonzero(labels > 0)
+    return _put(renumber[np.take(labels, voxels)], voxels, labels.shape)
 
 
 def table(labels: NDArray[np.int32], probability: NDArray[np.floating], grid: Grid) -> list[Pvs]:
@@ -140,15 +131,20 @@ def table(labels: NDArray[np.int32], probability: NDArray[np.floating], grid: Gr
     sizes = np.bincount(ids, minlength=count + 1)[1:]
     total = np.bincount(ids, probability[where], minlength=count + 1)[1:]
     centres = np.stack([np.bincount(ids, axis, minlength=count + 1)[1:] for axis in where], -1)
+    _, spread = variances(labels, grid.voxel_size)
     rows = []
     for number in np.flatnonzero(sizes):
         voxels = int(sizes[number])
+        volume = voxels * grid.voxel_volume
+        length, diameter = rod(float(spread[number + 1, 2]), volume)
         x, y, z = grid.affine[:3, :3] @ (centres[number] / voxels) + grid.affine[:3, 3]
         rows.append(
             Pvs(
                 id=int(number) + 1,
                 voxels=voxels,
-                volume_mm3=round(voxels * grid.voxel_volume, 4),
+                volume_mm3=round(volume, 4),
+                length_mm=round(length, 3),
+                diameter_mm=round(diameter, 3),
                 x_mm=round(float(x), 3),
                 y_mm=round(float(y), 3),
                 z_mm=round(float(z), 3),

@@ -1,0 +1,1 @@
+"""What a study counts: PVS, their size and shape, by region."""

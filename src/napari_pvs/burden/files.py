@@ -1,0 +1,113 @@
+"""Counting the PVS of files: a mask, or the labels of a study."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from napari_pvs.burden.count import Counted, count
+from napari_pvs.burden.regions import FREESURFER, read_map, read_names, read_regions
+from napari_pvs.errors import InputError
+from napari_pvs.evaluation.matching import subject_of
+from napari_pvs.scans.grid import Grid, to_ras
+from napari_pvs.scans.pvs import read_pvs
+from napari_pvs.study.bids import StudySubject, label_of, subjects
+from napari_pvs.study.layout import one
+
+
+def count_mask(
+    mask: Path,
+    *,
+    regions: Path | None = None,
+    names: Path | None = None,
+    brain: Path | None = None,
+    subject: str | None = None,
+    state: str = "",
+) -> Counted:
+    """Count the PVS of a mask, as `count`.
+
+    Parameters
+    ----------
+    mask
+        Labels above 0 are PVS.
+    regions
+        Label map of the brain, on any grid of the same world.
+    names
+        Its regions, see `read_names`; `FREESURFER` where None.
+    brain
+        Brain mask, likewise; for the share of all PVS.
+    subject, state
+        For the tables; the subject is read from the mask's path where None.
+
+    Raises
+    ------
+    InputError
+        A file is unusable, or lies elsewhere.
+    """
+    volume = read_pvs(mask)
+    data, affine = to_ras(volume.data, volume.affine)
+    grid = Grid((data.shape[0], data.shape[1], data.shape[2]), affine)
+    known = FREESURFER if names is None else read_names(names)
+    if subject is None:
+        subject = subject_of(Path(mask).absolute()) or Path(mask).name.partition(".")[0]
+    return count(
+        np.ascontiguousarray(data > 0),
+        grid,
+        subject=subject,
+        state=state,
+        regions=None if regions is None else read_regions(regions, grid, known),
+        brain=None if brain is None else read_map(brain, grid) > 0,
+    )
+
+
+def count_study(
+    study: Path,
+    *,
+    regions: str | None = None,
+    names: Path | None = None,
+    skipped: Callable[[str], None],
+) -> Iterator[Counted]:
+    """Count the PVS of each subject's label or, where there is none yet, of its prediction.
+
+    Parameters
+    ----------
+    study
+        BIDS dataset.
+    regions
+        How the names of the subjects' label maps end, such as ``desc-aseg_dseg``; they lie in any
+        derivative.
+    names
+        As for `count_mask`.
+    skipped
+        Is told the subjects that have neither.
+
+    Raises
+    ------
+    InputError
+        As `count_mask`; no study; a subject without a label map, or with two.
+    """
+    for subject in subjects(study):
+        path, _ = label_of(study, subject)
+        if path is None:
+            skipped(subject.name)
+            continue
+        yield count_mask(
+            path,
+            regions=None if regions is None else _map_of(study, subject, regions),
+            names=names,
+            brain=subject.brain,
+            subject=subject.name,
+            state=subject.state,
+        )
+
+
+def _map_of(study: Path, subject: StudySubject, ending: str) -> Path:
+    inside = Path(*subject.name.split("_")) / "anat"
+    for derivative in sorted((Path(study) / "derivatives").glob("*")):
+        found = one(derivative / inside, f"*_{ending}")
+        if found is not None:
+            return found
+    raise InputError(
+        f"{study} holds no derivatives/*/{inside}/*_{ending}.nii.gz of {subject.name}; add it, or "
+        "leave --regions out."
+    )

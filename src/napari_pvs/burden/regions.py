@@ -1,0 +1,123 @@
+"""Regions of the brain in which PVS are counted, from a label map of it."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_pvs.errors import InputError
+from napari_pvs.scans.grid import Grid, overlap, resample
+from napari_pvs.scans.nifti import read_labels
+
+FREESURFER = {
+    "white matter": (2, 41, 77, 78, 79, *range(251, 256), *range(3000, 5003)),
+    "basal ganglia": (11, 12, 13, 26, 50, 51, 52, 58),
+    "thalamus": (9, 10, 48, 49),
+    "hippocampus": (17, 53),
+    "cortex": (3, 42, *range(1000, 3000), *range(11100, 12176)),
+    "brainstem": (16, *range(170, 176)),
+    "cerebellum": (7, 8, 46, 47),
+}
+"""Regions by the numbers of FreeSurfer's colour table, which SynthSeg has too."""
+_LEAST = 0.5  # of the smaller field of view, that mask and map share
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """In which region each voxel lies.
+
+    Attributes
+    ----------
+    names
+        Of the regions.
+    index
+        uint16 (X, Y, Z): 0 in none, n in that of the n-th name.
+    """
+
+    names: tuple[str, ...]
+    index: NDArray[np.uint16]
+
+
+def read_map(path: Path, grid: Grid) -> NDArray[np.integer]:
+    """Read a label map, or a mask, at the voxels of a grid: each takes the nearest voxel's number.
+
+    Parameters
+    ----------
+    path
+        NIfTI or MGH, in the world of the scan: FreeSurfer's and SynthSeg's maps are, on any grid.
+    grid
+        Of the PVS.
+
+    Raises
+    ------
+    InputError
+        No label map, or in another place.
+    """
+    volume = read_labels(path)
+    source = Grid((volume.shape[0], volume.shape[1], volume.shape[2]), volume.affine)
+    if overlap(source, grid) < _LEAST:
+        raise InputError(
+            f"{path} lies elsewhere than the PVS; give one of the same scan, or bring it into its "
+            "space."
+        )
+    return resample(volume.data, volume.affine, grid, order=0)
+
+
+def read_regions(path: Path, grid: Grid, names: dict[str, tuple[int, ...]]) -> Regions:
+    """Read the regions of a label map, as `read_map`.
+
+    Parameters
+    ----------
+    path, grid
+        As for `read_map`.
+    names
+        The numbers of each region, such as `FREESURFER` or from `read_names`.
+
+    Raises
+    ------
+    InputError
+        As `read_map`, or the map has none of the numbers.
+    """
+    codes = np.maximum(read_map(path, grid), 0)
+    region = np.zeros(int(codes.max()) + 1, np.uint16)
+    for number, numbers in enumerate(names.values(), start=1):
+        region[[code for code in numbers if code < len(region)]] = number
+    index = region[codes]
+    if not index.any():
+        raise InputError(
+            f"{path} holds none of the numbers of {', '.join(names)}; name its own with --names."
+        )
+    return Regions(tuple(names), index)
+
+
+def read_names(path: Path) -> dict[str, tuple[int, ...]]:
+    """Read which numbers a label map has for which region.
+
+    Parameters
+    ----------
+    path
+        A table as BIDS has beside its ``dseg`` images: columns ``index`` and ``name``, tabs between
+        them. Rows of one name are one region.
+
+    Raises
+    ------
+    InputError
+        Not such a table.
+    """
+    found: dict[str, list[int]] = {}
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            for row in csv.DictReader(file, delimiter="\t"):
+                number, name = int(row["index"]), row["name"].strip()
+                if number > 0 and name:
+                    found.setdefault(name, []).append(number)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} is no table of regions ({error}); give one with the columns index and name, "
+            "and tabs between them."
+        ) from error
+    if not found:
+        raise InputError(f"{path} names no region; give a table with the columns index and name.")
+    return {name: tuple(numbers) for name, numbers in found.items()}

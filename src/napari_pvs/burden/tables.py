@@ -1,0 +1,85 @@
+"""The tables that counting leaves: one row per PVS, one per subject and region."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_pvs.burden.count import ALL, Burden, Counted, CountedPvs
+from napari_pvs.errors import InputError
+from napari_pvs.files import write_text
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FILES = ("pvs.tsv", "burden.tsv", "burden.json")
+COLUMNS = {
+    "subject": "Name in the study, or in the path of the mask.",
+    "state": "Of the label: segmented (a prediction), corrected, or reference (by another tool).",
+    "region": f"{ALL}: every PVS; elsewhere: PVS without a voxel in any region.",
+    "region_mm3": "Volume of the region, or of the brain mask for all.",
+    "count": "Number of 26-connected PVS with most of their voxels in the region.",
+    "volume_mm3": "Volume of these PVS.",
+    "volume_percent": "Of the region's volume.",
+    "count_per_ml": "Number of PVS per mL of the region.",
+    "length_mm": "Median length: of the straight rod that spreads as far as a PVS.",
+    "diameter_mm": "Median diameter: of the rod that has a PVS's length and volume.",
+}
+"""Of ``burden.tsv``, as its sidecar explains them."""
+
+
+def check_folder(out: Path, overwrite: bool) -> None:
+    """Refuse a folder that already holds tables, before any work.
+
+    Raises
+    ------
+    InputError
+        One of `FILES` exists and ``overwrite`` is false, or the folder is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file, not a folder; name another folder.")
+    there = [out / name for name in FILES if (out / name).exists()]
+    if there and not overwrite:
+        raise InputError(f"{there[0]} exists; add --overwrite to replace it.")
+
+
+def write(counted: Sequence[Counted], out: Path) -> None:
+    """Write `FILES`, each atomically: the tables, n/a where nothing is known, and their sidecar."""
+    pvs = [row for one in counted for row in one.pvs]
+    burden = [row for one in counted for row in one.burden]
+    write_text(out / FILES[0], _tsv(CountedPvs, pvs))
+    write_text(out / FILES[1], _tsv(Burden, burden))
+    sidecar = {name: {"Description": text} for name, text in COLUMNS.items()}
+    write_text(out / FILES[2], json.dumps(sidecar, indent=2) + "\n")
+
+
+def table(counted: Sequence[Counted]) -> "Table":
+    """One row per subject and region, for the terminal."""
+    from rich.table import Table
+
+    titles = ("subject", "region", "PVS", "mm³", "% of it", "per mL", "length mm", "diameter mm")
+    shown = Table()
+    for at, title in enumerate(titles):
+        shown.add_column(title, justify="left" if at < 2 else "right")
+    for row in (row for one in counted for row in one.burden):
+        numbers = (
+            (row.volume_mm3, ".0f"), (row.volume_percent, ".3f"), (row.count_per_ml, ".2f"),
+            (row.length_mm, ".1f"), (row.diameter_mm, ".2f"),
+        )  # fmt: skip
+        cells = ("–" if value is None else format(value, style) for value, style in numbers)
+        shown.add_row(row.subject, row.region, str(row.count), *cells)
+    return shown
+
+
+def _tsv(kind: type, rows: Iterable[Any]) -> str:
+    text = io.StringIO()
+    names = [field.name for field in fields(kind)]
+    lines = csv.DictWriter(text, names, delimiter="\t", lineterminator="\n")
+    lines.writeheader()
+    for row in rows:
+        known = asdict(row).items()
+        lines.writerow({k: "n/a" if v is None or v == "" else v for k, v in known})
+    return text.getvalue()

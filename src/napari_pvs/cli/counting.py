@@ -1,0 +1,57 @@
+"""The verb that counts: PVS of a mask or a study, by region."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_pvs.cli.app import Out, Overwrite, app, show
+from napari_pvs.errors import InputError
+
+
+@app.command()
+def count(
+    what: Annotated[Path, typer.Argument(help="Mask of PVS, or a study (a BIDS folder).")],
+    out: Out,
+    regions: Annotated[
+        str | None,
+        typer.Option(
+            help="Label map of the brain; of a study, how their names end, as desc-aseg_dseg."
+        ),
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table (TSV) of its regions: index, name. FreeSurfer's numbers where none."
+        ),
+    ] = None,
+    brain_mask: Annotated[
+        Path | None, typer.Option(help="Of the mask's scan, for the share of all PVS.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Count the PVS of a mask or a study: number, volume, length, diameter, by region."""
+    from napari_pvs.burden import tables
+    from napari_pvs.burden.files import count_mask, count_study
+
+    if not what.exists():
+        raise InputError(f"{what} does not exist; check the path.")
+    if names is not None and regions is None:
+        raise InputError(f"{names} names regions, but there is no label map; add --regions.")
+    tables.check_folder(out, overwrite)
+    skipped: list[str] = []
+    if what.is_dir():
+        if brain_mask is not None:
+            raise InputError(f"{what} is a study, which has its own brain masks; leave it out.")
+        found = list(count_study(what, regions=regions, names=names, skipped=skipped.append))
+        if not found:
+            raise InputError(f"{what} holds no label and no prediction; segment its subjects.")
+    else:
+        path = None if regions is None else Path(regions)
+        found = [count_mask(what, regions=path, names=names, brain=brain_mask)]
+    tables.write(found, out)
+    show(tables.table(found))
+    if skipped:
+        print(f"{len(skipped)} subjects have no PVS yet: {', '.join(skipped)}")
+    for name in tables.FILES:
+        print(f"  {out / name}")

@@ -1,0 +1,107 @@
+"""The verb count, as a user reads it."""
+
+import csv
+from dataclasses import fields
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_pvs import cli
+from napari_pvs.burden.count import Burden
+from napari_pvs.study.labels import LabelStore
+
+
+@pytest.fixture
+def count(capsys):
+    """Count, and return what was printed, and the rows of ``burden.tsv``."""
+
+    def call(what, out, *options):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["count", str(what), "--out", str(out), *map(str, options)])
+        assert ended.value.code == 0
+        with (out / "burden.tsv").open() as file:
+            return capsys.readouterr().out, list(csv.DictReader(file, delimiter="\t"))
+
+    return call
+
+
+@pytest.fixture
+def aseg(head, tmp_path, write_image):
+    codes = np.zeros(head.brain.shape, np.int16)
+    codes[:12], codes[12:] = 2, 51
+    return write_image(tmp_path / "aseg.nii.gz", codes)
+
+
+def test_a_mask_is_counted_by_region(count, head, aseg, tmp_path, write_image):
+    mask = write_image(tmp_path / "sub-07_desc-pvs_mask.nii.gz", head.label.astype(np.uint8))
+    brain = write_image(tmp_path / "brain.nii.gz", head.brain.astype(np.uint8))
+    printed, rows = count(mask, tmp_path / "out", "--regions", aseg, "--brain-mask", brain)
+    assert list(rows[0]) == [field.name for field in fields(Burden)]
+    assert {row["subject"] for row in rows} == {"sub-07"}
+    every, *regions = rows
+    assert (every["region"], every["state"]) == ("all", "n/a")
+    assert sum(int(row["count"]) for row in regions) == int(every["count"]) > 3
+    volume = np.count_nonzero(head.label) * 0.8**3
+    assert float(every["volume_mm3"]) == pytest.approx(volume, rel=1e-4)
+    assert float(every["region_mm3"]) == pytest.approx(np.count_nonzero(head.brain) * 0.8**3, 0.01)
+    by_name = {row["region"]: int(row["count"]) for row in regions}
+    assert by_name["white matter"] > 0 < by_name["basal ganglia"]
+    assert by_name["cerebellum"] == 0
+    assert "basal ganglia" in printed
+    assert str(tmp_path / "out" / "pvs.tsv") in printed
+
+
+def test_a_study_is_counted_by_its_newest_labels(count, make_study, refused, tmp_path):
+    study = make_study(3, labelled=1)
+    t1 = nib.load(study / "sub-02" / "anat" / "sub-02_T1w.nii.gz")
+    found = np.zeros(t1.shape, np.uint8)
+    found[5:9, 5, 5] = 1
+    LabelStore(study, "sub-02").save(
+        found, geometry(study / "sub-02" / "anat" / "sub-02_T1w.nii.gz"),
+        author="x", origin="predicted", state="draft",
+    )  # fmt: skip
+    printed, rows = count(study, tmp_path / "out")
+    assert [(row["subject"], row["state"], row["region"]) for row in rows] == [
+        ("sub-01", "reference", "all"),
+        ("sub-02", "segmented", "all"),
+    ]
+    assert (rows[1]["count"], rows[1]["volume_mm3"]) == ("1", str(round(4 * 0.8**3, 3)))
+    assert float(rows[0]["volume_percent"]) > 0
+    assert "1 subjects have no PVS yet: sub-03" in printed
+    # label maps of the subjects
+    said = refused("count", study, "--out", tmp_path / "r", "--regions", "desc-aseg_dseg")
+    assert "sub-01_" not in said
+    assert "derivatives/*/sub-01/anat/*_desc-aseg_dseg.nii.gz of sub-01; add it, or leave" in said
+    for name in ("sub-01", "sub-02"):
+        folder = study / "derivatives" / "freesurfer" / name / "anat"
+        folder.mkdir(parents=True)
+        codes = np.full(t1.shape, 11, np.int16)
+        nib.save(nib.Nifti1Image(codes, t1.affine), folder / f"{name}_desc-aseg_dseg.nii.gz")
+    _, rows = count(study, tmp_path / "r", "--regions", "desc-aseg_dseg")
+    there = {row["subject"]: row["count"] for row in rows if row["region"] == "basal ganglia"}
+    assert there["sub-02"] == "1"
+    assert {row["count"] for row in rows if row["region"] == "elsewhere"} == {"0"}
+
+
+def geometry(path):
+    from napari_pvs.scans.nifti import read_volume
+
+    return read_volume(path).geometry()
+
+
+def test_what_cannot_be_counted_is_refused(make_study, head, aseg, refused, tmp_path, write_image):
+    mask = write_image(tmp_path / "m.nii.gz", head.label.astype(np.uint8))
+    out = ("--out", tmp_path / "out")
+    assert "nowhere does not exist" in refused("count", tmp_path / "nowhere", *out)
+    assert "there is no label map; add --regions" in refused("count", mask, *out, "--names", aseg)
+    assert "is no table of regions" in refused(
+        "count", mask, *out, "--regions", aseg, "--names", tmp_path / "m.nii.gz"
+    )
+    study = make_study(1, labelled=0)
+    assert "has its own brain masks" in refused("count", study, *out, "--brain-mask", mask)
+    assert "holds no label and no prediction" in refused("count", study, *out)
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "pvs.tsv").touch()
+    assert "pvs.tsv exists; add --overwrite" in refused("count", mask, *out)

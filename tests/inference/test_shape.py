@@ -1,0 +1,43 @@
+"""Length and diameter of rods that are known."""
+
+import numpy as np
+import pytest
+
+from napari_pvs.inference.shape import rod, variances
+
+
+def drawn(length, diameter, direction, size):
+    """A rod of points, 0.05 mm apart, in voxels that hold most of it."""
+    unit = np.array(direction) / np.linalg.norm(direction)
+    size = np.array(size)
+    axes = np.meshgrid(*[np.arange(n) for n in np.ceil(24 / size).astype(int)], indexing="ij")
+    points = np.stack(axes, -1) * size - 12
+    along = points @ unit
+    off = np.linalg.norm(points - along[..., None] * unit, axis=-1)
+    return (abs(along) <= length / 2) & (off <= diameter / 2)
+
+
+@pytest.mark.parametrize("direction", [(1, 0, 0), (1, 1, 0), (1, 2, 3)])
+@pytest.mark.parametrize("size", [(0.5, 0.5, 0.5), (0.5, 0.4, 0.8)])
+def test_a_rod_is_as_long_and_thick_as_it_is(direction, size):
+    mask = drawn(10, 3, direction, size)
+    voxels, spread = variances(mask.astype(np.int32), size)
+    assert voxels.tolist() == [0, np.count_nonzero(mask)]
+    length, diameter = rod(spread[1, 2], voxels[1] * np.prod(size))
+    assert length == pytest.approx(10, rel=0.07)
+    assert diameter == pytest.approx(3, rel=0.07)
+    np.testing.assert_allclose(np.sqrt(16 * spread[1, :2]), 3, rtol=0.15)  # of a disc, d²/16
+
+
+def test_a_single_voxel_is_as_long_as_its_longest_edge():
+    labels = np.zeros((3, 3, 3), np.int32)
+    labels[1, 1, 1] = 2
+    voxels, spread = variances(labels, (0.5, 0.8, 0.6))
+    assert voxels.tolist() == [0, 0, 1]
+    assert rod(spread[2, 2], 0.24)[0] == pytest.approx(0.8)
+
+
+def test_nothing_has_no_components():
+    voxels, spread = variances(np.zeros((2, 2, 2), np.int32), (1, 1, 1))
+    assert voxels.tolist() == [0]
+    assert spread.shape == (1, 3)
