@@ -57,7 +57,7 @@ def test_help_does_not_load_torch():
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "LOADED []"
-    assert "Segment the PVS of one scan" in done.stdout
+    assert "Segment the PVS of a scan" in done.stdout
 
 
 def test_bad_input_as_a_process(head_files, tiny_weights, tmp_path):

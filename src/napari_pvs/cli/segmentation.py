@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from napari_pvs.cli.app import Out, Overwrite, app, progress, require_new, show
+from napari_pvs.cli.app import Overwrite, app, progress, require_new, show
 from napari_pvs.cli.options import with_options
 from napari_pvs.errors import InputError
 from napari_pvs.inference.config import SegmentConfig
@@ -13,9 +13,51 @@ from napari_pvs.inference.config import SegmentConfig
 
 @app.command()
 @with_options(SegmentConfig)
-def segment(*, config: SegmentConfig, out: Out, overwrite: Overwrite = False) -> None:
-    """Segment the PVS of one scan: mask, probability map, one row per PVS, overlay."""
+def segment(
+    *,
+    config: SegmentConfig,
+    study: Annotated[
+        Path | None, typer.Argument(help="A BIDS folder: all its subjects, in place of one scan.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for a scan's results.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Segment the PVS of a scan: mask, probability map, one row per PVS, overlay; or of a study."""
+    scans = [path for path in (config.t1, config.t2, config.brain_mask, out) if path is not None]
+    if study is not None:
+        if scans:
+            raise InputError(
+                f"{scans[0]} does not go with the study {study}; leave one of them out."
+            )
+        _segment_study(study, config, overwrite)
+        return
+    if out is None:
+        raise InputError("no folder for the results was given; name one with --out, or a study.")
     segment_and_say(config, out, overwrite)
+
+
+def _segment_study(study: Path, config: SegmentConfig, again: bool) -> None:
+    """Segment each subject that these weights have not, and print what was found."""
+    from napari_pvs.study.predictions import segment_study
+
+    told = []
+    with progress("Segmenting") as said:
+        for one in segment_study(study, config, again):
+            told.append(one)
+            if said is not None:
+                said(len(told), one.total)
+    for one in told:
+        if one.count is not None:
+            print(f"{one.name}: {one.count} PVS, {one.volume_mm3:.0f} mm³")
+    known = sum(one.count is None and not one.why for one in told)
+    if known:
+        print(f"{known} subjects have a prediction by these weights; --overwrite makes another.")
+    refused = [one for one in told if one.why]
+    if refused:
+        raise InputError(
+            f"{len(refused)} of {len(told)} subjects could not be segmented: "
+            + " ".join(f"{one.name}: {one.why}" for one in refused)
+        )
 
 
 def segment_and_say(config: SegmentConfig, out: Path, overwrite: bool) -> None:

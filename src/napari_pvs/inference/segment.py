@@ -53,7 +53,7 @@ def segment(config: SegmentConfig, progress: Progress | None = None) -> Segmenta
     if config.t1 is None and config.t2 is None:
         raise InputError("no scan was given; name a T1 with --t1, a T2 with --t2, or both.")
     # weights are checked before the slow part
-    predictor = _predictor(config) if config.method == "network" else None
+    predictor = predictor_of(config) if config.method == "network" else None
     scan = load_scan(config.t1, config.t2, config.brain_mask, config.device)
     return segment_scan(scan, config, predictor, progress)
 
@@ -78,7 +78,7 @@ def segment_scan(
         Called with windows done and windows in all.
     """
     if config.method == "network":
-        predictor = predictor or _predictor(config)
+        predictor = predictor or predictor_of(config)
         score = predictor.predict(scan, progress)
         threshold = predictor.card.threshold_for(scan.modalities)
         origin = {
@@ -99,7 +99,14 @@ def segment_scan(
     return Segmentation(scan, score, labels, table(labels, score, scan.grid), threshold, origin)
 
 
-def _predictor(config: SegmentConfig) -> Predictor:
+def predictor_of(config: SegmentConfig) -> Predictor:
+    """Return the network that a configuration names, ready to run.
+
+    Raises
+    ------
+    InputError
+        As `Predictor`.
+    """
     chosen = config.backend, config.precision
     return Predictor(config.weights, config.device, config.windows, *chosen)
 

@@ -93,12 +93,12 @@ def segment(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
     In a ``study``, the mask becomes a draft revision of its ``subject``; the study is scored by it.
     """
     from napari_pvs.inference.config import SegmentConfig
-    from napari_pvs.inference.predictor import Predictor
-    from napari_pvs.inference.segment import segment_scan
+    from napari_pvs.inference.segment import predictor_of, segment_scan
+    from napari_pvs.study.predictions import keep
 
     config = SegmentConfig(**request["config"])
     say("phase", text="Reading the weights …")
-    predictor = Predictor(config.weights, config.device, config.windows)
+    predictor = predictor_of(config)
     scan = exchange.load_scan(Path(request["scan"]))
     say("phase", text=f"Segmenting on {predictor.device.type} …")
     result = segment_scan(
@@ -111,7 +111,7 @@ def segment(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
     notes = []
     if request.get("study"):
         try:
-            _keep(result, Path(request["study"]), request["subject"])
+            keep(result, Path(request["study"]), request["subject"])
         except InputError as error:
             notes.append(str(error))
     return {
@@ -254,25 +254,6 @@ def _of_study(study: Path, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return (
         {**files, "labels": {} if label is None else {role: label}},
         {"subject": TypeAdapter(StudySubject).dump_python(found, mode="json")},
-    )
-
-
-def _keep(result: Any, study: Path, name: str) -> None:
-    from napari_pvs.study.labels import LabelStore
-
-    store = LabelStore(study, name)
-    mask = result.scan.to_source(result.labels > 0)
-    newest = store.predicted()
-    again = newest is not None and newest.weights_id == result.origin["weights_id"]
-    if again and np.array_equal(store.load(newest).data > 0, mask):
-        return
-    store.save(
-        mask,
-        result.scan.source,
-        author=f"napari-pvs, {result.origin['weights']}",
-        origin="predicted",
-        state="draft",
-        weights_id=result.origin["weights_id"],
     )
 
 

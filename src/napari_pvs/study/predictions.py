@@ -1,0 +1,103 @@
+"""Predictions of a study's subjects: drafts of their labels, which nobody has looked at."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from napari_pvs.errors import InputError
+from napari_pvs.inference.config import SegmentConfig
+from napari_pvs.inference.segment import Segmentation, predictor_of, segment_scan
+from napari_pvs.scans.scan import load_scan
+from napari_pvs.study.bids import subjects
+from napari_pvs.study.labels import LabelStore
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """How segmenting one subject of ``total`` went.
+
+    Attributes
+    ----------
+    name
+        Of the subject.
+    total
+        How many the study has.
+    count, volume_mm3
+        Of its PVS; None where it was not segmented.
+    why
+        Why it was not; empty where these weights have segmented it before.
+    """
+
+    name: str
+    total: int
+    count: int | None = None
+    volume_mm3: float | None = None
+    why: str = ""
+
+
+def segment_study(study: Path, config: SegmentConfig, again: bool = False) -> Iterator[Predicted]:
+    """Segment the subjects of a study by one network, and keep each mask as a draft.
+
+    A scan that cannot be used does not keep the others from being segmented.
+
+    Parameters
+    ----------
+    study
+        BIDS dataset.
+    config
+        Weights, threshold and so on; its paths of scans are not read.
+    again
+        Also subjects that have a prediction by these weights.
+
+    Raises
+    ------
+    InputError
+        No study, unusable weights, another method than the network; the study cannot be written.
+    """
+    if config.method != "network":
+        raise InputError(
+            f"method {config.method} segments single scans; give one with --t1 or --t2."
+        )
+    found = subjects(study)
+    predictor = predictor_of(config)
+    for one in found:
+        told = Predicted(one.name, len(found))
+        before = LabelStore(study, one.name).predicted()
+        if before is not None and before.weights_id == predictor.weights_id and not again:
+            yield told
+            continue
+        try:
+            scan = load_scan(one.t1, one.t2, one.brain, config.device)
+        except InputError as error:
+            yield replace(told, why=str(error))
+            continue
+        result = segment_scan(scan, config, predictor)
+        keep(result, study, one.name)
+        volume = sum(row.volume_mm3 for row in result.table)
+        yield replace(told, count=len(result.table), volume_mm3=volume)
+
+
+def keep(result: Segmentation, study: Path, name: str) -> None:
+    """Save a mask as a draft revision of a subject, unless its newest prediction is the same.
+
+    Raises
+    ------
+    InputError
+        The study cannot be written, or a revision is damaged.
+    """
+    store = LabelStore(study, name)
+    mask = result.scan.to_source(result.labels > 0)
+    newest = store.predicted()
+    again = newest is not None and newest.weights_id == result.origin["weights_id"]
+    if newest is not None and again and np.array_equal(store.load(newest).data > 0, mask):
+        return
+    store.save(
+        mask,
+        result.scan.source,
+        author=f"napari-pvs, {result.origin['weights']}",
+        origin="predicted",
+        state="draft",
+        weights_id=result.origin["weights_id"],
+    )

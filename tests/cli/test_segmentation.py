@@ -1,0 +1,31 @@
+"""The verb segment on a study."""
+
+import pytest
+
+from napari_pvs import cli
+
+
+def test_a_study_is_segmented(make_study, tiny_weights, refused, capsys, tmp_path):
+    study = make_study(3, labelled=0)
+    use = ["--weights", str(tiny_weights), "--device", "cpu", "--max-width", "99"]
+
+    def segment(*more):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["segment", str(study), *use, *more])
+        assert ended.value.code == 0
+        return capsys.readouterr().out.splitlines()
+
+    said = segment()
+    assert [line.split(":")[0] for line in said] == ["sub-01", "sub-02", "sub-03"]
+    assert all(" PVS, " in line and line.endswith(" mm³") for line in said)
+    told = "3 subjects have a prediction by these weights; --overwrite makes another."
+    assert segment() == [told]
+    assert segment("--overwrite") == said
+    (study / "sub-02" / "anat" / "sub-02_T1w.nii.gz").write_bytes(b"no image")
+    assert "1 of 3 subjects could not be segmented: sub-02: " in refused(
+        "segment", study, *use, "--overwrite"
+    )
+    assert f"t.nii.gz does not go with the study {study}; leave one of them out" in refused(
+        "segment", study, "--t1", tmp_path / "t.nii.gz"
+    )
+    assert "name one with --out, or a study" in refused("segment")
