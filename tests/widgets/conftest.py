@@ -52,6 +52,16 @@ def apart(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def parent(qapp):
+    """What lives as long as the test, for what needs a parent."""
+    from qtpy.QtCore import QObject
+
+    parent = QObject()
+    yield parent
+    parent.deleteLater()
+
+
+@pytest.fixture
 def own_folders(apart) -> Path:
     """The folder of the user's own data; child processes have it on Linux only."""
     if not sys.platform.startswith("linux"):

@@ -7,18 +7,10 @@ pytest.importorskip("napari")
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
-from qtpy.QtCore import QObject
 
 from napari_pvs.widgets.adding import add, adding
 
 LIKE = {"scale": (2, 1, 0.5), "translate": (10, -4, 1), "units": "mm"}
-
-
-@pytest.fixture
-def parent(qapp):
-    parent = QObject()
-    yield parent
-    parent.deleteLater()
 
 
 def image():

@@ -5,20 +5,12 @@ import pytest
 
 pytest.importorskip("napari")
 
-from qtpy.QtCore import QObject
 
 from napari_pvs.widgets.clicker import Clicker
 from napari_pvs.widgets.layers import display_index, from_display
 from napari_pvs.widgets.local_pass import LocalPass
 
 LONG = 120_000
-
-
-@pytest.fixture
-def parent(qapp):
-    parent = QObject()
-    yield parent
-    parent.deleteLater()
 
 
 @pytest.fixture

@@ -8,20 +8,12 @@ import pytest
 
 pytest.importorskip("napari")
 
-from qtpy.QtCore import QObject
 
 from napari_pvs.inference.evidence import network_pass, window
 from napari_pvs.inference.predictor import Predictor
 from napari_pvs.widgets.local_pass import LocalPass
 
 LONG = 120_000
-
-
-@pytest.fixture
-def parent(qapp):
-    parent = QObject()
-    yield parent
-    parent.deleteLater()
 
 
 def test_it_answers_what_the_network_says_and_dies_in_words(

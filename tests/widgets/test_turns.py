@@ -11,13 +11,6 @@ from qtpy.QtCore import QObject, QTimer
 from napari_pvs.widgets.turns import Turns
 
 
-@pytest.fixture
-def parent(qapp):
-    parent = QObject()
-    yield parent
-    parent.deleteLater()
-
-
 def counting(said, n=50):
     try:
         for number in range(n):

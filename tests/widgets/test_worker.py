@@ -11,7 +11,6 @@ import pytest
 
 pytest.importorskip("napari")
 
-from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QWidget
 
 from napari_pvs.errors import InputError
@@ -21,13 +20,6 @@ from napari_pvs.widgets.helper import explain_death
 from napari_pvs.widgets.worker import Job
 
 LONG = 300_000  # ms; processes start slowly on a busy machine
-
-
-@pytest.fixture
-def parent(qapp):
-    parent = QObject()
-    yield parent
-    parent.deleteLater()
 
 
 @pytest.fixture
