@@ -68,7 +68,7 @@ def test_a_study_is_counted_by_its_newest_labels(count, make_study, refused, tmp
     ]
     assert (rows[1]["count"], rows[1]["volume_mm3"]) == ("1", str(round(4 * 0.8**3, 3)))
     assert float(rows[0]["volume_percent"]) > 0
-    assert "1 subjects have no PVS yet: sub-03" in printed
+    assert "No label and no prediction yet: sub-03" in printed
     # label maps of the subjects
     said = refused("count", study, "--out", tmp_path / "r", "--regions", "desc-aseg_dseg")
     assert "sub-01_" not in said

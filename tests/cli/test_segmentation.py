@@ -18,7 +18,7 @@ def test_a_study_is_segmented(make_study, tiny_weights, refused, capsys, tmp_pat
     said = segment()
     assert [line.split(":")[0] for line in said] == ["sub-01", "sub-02", "sub-03"]
     assert all(" PVS, " in line and line.endswith(" mm³") for line in said)
-    told = "3 subjects have a prediction by these weights; --overwrite makes another."
+    told = "Segmented by these weights before: 3; --overwrite does it again."
     assert segment() == [told]
     assert segment("--overwrite") == said
     (study / "sub-02" / "anat" / "sub-02_T1w.nii.gz").write_bytes(b"no image")

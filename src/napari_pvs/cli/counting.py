@@ -52,6 +52,6 @@ def count(
     tables.write(found, out)
     show(tables.table(found))
     if skipped:
-        print(f"{len(skipped)} subjects have no PVS yet: {', '.join(skipped)}")
+        print(f"No label and no prediction yet: {', '.join(skipped)}")
     for name in tables.FILES:
         print(f"  {out / name}")

@@ -51,7 +51,7 @@ def _segment_study(study: Path, config: SegmentConfig, again: bool) -> None:
             print(f"{one.name}: {one.count} PVS, {one.volume_mm3:.0f} mm³")
     known = sum(one.count is None and not one.why for one in told)
     if known:
-        print(f"{known} subjects have a prediction by these weights; --overwrite makes another.")
+        print(f"Segmented by these weights before: {known}; --overwrite does it again.")
     refused = [one for one in told if one.why]
     if refused:
         raise InputError(
