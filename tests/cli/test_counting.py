@@ -84,6 +84,21 @@ def test_a_study_is_counted_by_its_newest_labels(count, make_study, refused, tmp
     assert {row["count"] for row in rows if row["region"] == "elsewhere"} == {"0"}
 
 
+@pytest.mark.parametrize("origin", ["corrected", "drawn"])
+def test_a_prediction_counts_until_its_correction_is_saved(count, make_study, tmp_path, origin):
+    study = make_study(1, labelled=0)
+    like = geometry(study / "sub-01" / "anat" / "sub-01_T1w.nii.gz")
+    found = np.zeros(like.shape, np.uint8)
+    store = LabelStore(study, "sub-01")
+    for made_by, end in (("predicted", 9), (origin, 12)):
+        found[5:end, 5, 5] = 1
+        store.save(found, like, author="x", origin=made_by, state="draft")
+    printed, rows = count(study, tmp_path / "out")
+    (row,) = rows
+    assert (row["state"], row["volume_mm3"]) == ("segmented", str(round(4 * 0.8**3, 3)))
+    assert "no prediction" not in printed
+
+
 def geometry(path):
     from napari_pvs.scans.nifti import read_volume
 

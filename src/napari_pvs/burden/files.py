@@ -11,7 +11,8 @@ from napari_pvs.errors import InputError
 from napari_pvs.evaluation.matching import subject_of
 from napari_pvs.scans.grid import Grid, to_ras
 from napari_pvs.scans.pvs import read_pvs
-from napari_pvs.study.bids import StudySubject, label_of, subjects
+from napari_pvs.study.bids import StudySubject, subjects
+from napari_pvs.study.labels import LabelStore
 from napari_pvs.study.layout import one
 
 
@@ -67,7 +68,7 @@ def count_study(
     names: Path | None = None,
     skipped: Callable[[str], None],
 ) -> Iterator[Counted]:
-    """Count the PVS of each subject's label or, where there is none yet, of its prediction.
+    """Count the PVS of each subject's label or, where there is none yet, of its newest prediction.
 
     Parameters
     ----------
@@ -87,17 +88,22 @@ def count_study(
         As `count_mask`; no study; a subject without a label map, or with two.
     """
     for subject in subjects(study):
-        path, _ = label_of(study, subject)
+        path, state = subject.label, str(subject.state)
         if path is None:
-            skipped(subject.name)
-            continue
+            store = LabelStore(study, subject.name)
+            made = store.predicted()
+            if made is None:
+                skipped(subject.name)
+                continue
+            # also where a rater has begun: what is drawn so far is no label yet
+            path, state = store.path(made), "segmented"
         yield count_mask(
             path,
             regions=None if regions is None else _map_of(study, subject, regions),
             names=names,
             brain=subject.brain,
             subject=subject.name,
-            state=subject.state,
+            state=state,
         )
 
 
