@@ -12,9 +12,11 @@ from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.segment import components
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.bids import StudySubject
+from napari_pvs.widgets import exchange
 from napari_pvs.widgets.layers import from_display
-from napari_pvs.widgets.prediction import Prediction, make_layer, request_for
+from napari_pvs.widgets.prediction import Prediction, make_layer, request_for, showing
 from napari_pvs.widgets.service import LOWEST
+from napari_pvs.widgets.session import session_of
 
 
 @pytest.fixture
@@ -49,6 +51,25 @@ def test_nothing_found(scan):
     nothing = np.zeros(scan.grid.shape, np.float32)
     one = Prediction("id", "w", nothing, scan.grid, layer, 0.5, 0, 2.8)
     assert (one.count, one.volume_mm3, layer.data.any()) == (0, 0, False)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_of_a_scan_that_goes_meanwhile_no_layer_is_left(scan, tmp_path, stopped):
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((4, 4, 4)))
+    session = session_of(viewer)
+    session.set_scan(scan)
+    exchange.save_array(tmp_path, "mask", np.zeros(scan.grid.shape, np.uint8))
+    result = SimpleNamespace(path=tmp_path, answer={"weights_id": "0" * 12, "weights": "w"})
+    steps = showing(session, scan, SegmentConfig(), result)
+    while len(viewer.layers) == 1:
+        next(steps)
+    session.set_scan(None)
+    if stopped:  # as the dock does then
+        steps.close()
+    else:
+        list(steps)
+    assert list(viewer.layers) == [image]
 
 
 def test_nobody_paints_on_a_prediction(scan):

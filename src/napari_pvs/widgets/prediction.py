@@ -154,15 +154,13 @@ def showing(session: Any, scan: Scan, config: SegmentConfig, result: Any) -> Ste
         yield
         if session.scan is not scan:
             return None
-        active = session.viewer.layers.selection.active
-        # who corrects goes on, with the same keys and tool
-        yield from adding(session.viewer, layer, active if active is session.labels else None)
+        yield from _adding(session, scan, layer)
     else:
         layer = before.layer
         layer.data[...] = to_display(mask)
         layer.visible = True
         layer.refresh(extent=False)
-    yield
+        yield
     if session.scan is not scan or layer not in session.viewer.layers:
         return None
     prediction = Prediction(
@@ -183,3 +181,18 @@ def showing(session: Any, scan: Scan, config: SegmentConfig, result: Any) -> Ste
     )
     session.add_prediction(prediction)
     return prediction
+
+
+def _adding(session: Any, scan: Scan, layer: Labels) -> Steps:
+    """Add the layer of a prediction; it goes if its scan does, or if this is left off."""
+    viewer = session.viewer
+    active = viewer.layers.selection.active
+    whole = False
+    try:
+        # who corrects goes on, with the same keys and tool
+        yield from adding(viewer, layer, active if active is session.labels else None)
+        yield
+        whole = session.scan is scan
+    finally:
+        if not whole and layer in viewer.layers:
+            viewer.layers.remove(layer)  # nothing else would: it is no prediction of a session yet
