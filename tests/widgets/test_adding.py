@@ -56,6 +56,11 @@ def test_left_off_half_way_the_layer_is_whole():
     assert hidden(layer) == whole
 
 
+def test_at_once_also_without_tools(parent):
+    viewer = ViewerModel()
+    assert [add(viewer, image(), parent) for _ in range(2)] == list(viewer.layers)
+
+
 def test_at_once_it_is_there_and_its_tools_follow(make_napari_viewer, parent, qtbot):
     viewer = make_napari_viewer()
     one, other = (add(viewer, labels(), parent) for _ in range(2))

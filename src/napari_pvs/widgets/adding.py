@@ -58,6 +58,6 @@ def add(viewer: Any, layer: Any, parent: QObject) -> Any:
     """
     steps = adding(viewer, layer)
     while layer not in viewer.layers:
-        next(steps)
+        next(steps, None)  # of a layer without tools that was all
     Turns(steps, parent)
     return layer
