@@ -29,3 +29,7 @@ def test_a_study_is_segmented(make_study, tiny_weights, refused, capsys, tmp_pat
         "segment", study, "--t1", tmp_path / "t.nii.gz"
     )
     assert "name one with --out, or a study" in refused("segment")
+    scan = study / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+    for more in ((), ("--out", tmp_path / "out")):
+        said = refused("segment", scan, *more)
+        assert f"{scan} is no study; name a scan with --t1 or --t2" in said

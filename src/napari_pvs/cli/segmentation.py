@@ -25,6 +25,8 @@ def segment(
     """Segment the PVS of a scan: mask, probability map, one row per PVS, overlay; or of a study."""
     scans = [path for path in (config.t1, config.t2, config.brain_mask, out) if path is not None]
     if study is not None:
+        if study.is_file():
+            raise InputError(f"{study} is no study; name a scan with --t1 or --t2.")
         if scans:
             raise InputError(
                 f"{scans[0]} does not go with the study {study}; leave one of them out."
