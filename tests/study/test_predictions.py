@@ -71,3 +71,8 @@ def test_the_same_mask_is_kept_once(make_study, config):
     keep(result, study, one.name)
     keep(result, study, one.name)
     assert LabelStore(study, one.name).predicted().number == 1
+    store = LabelStore(study, one.name)
+    store.path(store.predicted()).write_bytes(b"damaged")
+    keep(result, study, one.name)
+    assert store.predicted().number == 2
+    assert store.load(store.predicted()).data.any()

@@ -1,6 +1,7 @@
 """Predictions of a study's subjects: drafts of their labels, which nobody has looked at."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,14 +86,15 @@ def keep(result: Segmentation, study: Path, name: str) -> None:
     Raises
     ------
     InputError
-        The study cannot be written, or a revision is damaged.
+        The study cannot be written, or a revision's sidecar is damaged.
     """
     store = LabelStore(study, name)
     mask = result.scan.to_source(result.labels > 0)
     newest = store.predicted()
     again = newest is not None and newest.weights_id == result.origin["weights_id"]
-    if newest is not None and again and np.array_equal(store.load(newest).data > 0, mask):
-        return
+    with suppress(InputError):  # a damaged image is no reason not to save this one
+        if newest is not None and again and np.array_equal(store.load(newest).data > 0, mask):
+            return
     store.save(
         mask,
         result.scan.source,
