@@ -6,12 +6,9 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_pvs.burden.regions import Regions
+from napari_pvs.burden.regions import ALL, ELSEWHERE, Regions
 from napari_pvs.inference.components import label, table
 from napari_pvs.scans.grid import Grid
-
-ALL, ELSEWHERE = "all", "elsewhere"
-"""Every PVS, and those that touch no region."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ FREESURFER = {
     "cerebellum": (7, 8, 46, 47),
 }
 """Regions by the numbers of FreeSurfer's colour table, which SynthSeg has too."""
+ALL, ELSEWHERE = "all", "elsewhere"
+"""Every PVS, and those that touch no region."""
 _LEAST = 0.5  # of the smaller field of view, that mask and map share
 
 
@@ -104,20 +106,28 @@ def read_names(path: Path) -> dict[str, tuple[int, ...]]:
     Raises
     ------
     InputError
-        Not such a table.
+        Not such a table, a number of two regions, or a region named `ALL` or `ELSEWHERE`.
     """
     found: dict[str, list[int]] = {}
+    owner: dict[int, str] = {}
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             for row in csv.DictReader(file, delimiter="\t"):
                 number, name = int(row["index"]), row["name"].strip()
                 if number > 0 and name:
                     found.setdefault(name, []).append(number)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                    if owner.setdefault(number, name) != name:
+                        raise ValueError(f"{number} is {owner[number]} and {name}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise InputError(
             f"{path} is no table of regions ({error}); give one with the columns index and name, "
             "and tabs between them."
         ) from error
     if not found:
         raise InputError(f"{path} names no region; give a table with the columns index and name.")
+    taken = next((name for name in (ALL, ELSEWHERE) if name in found), None)
+    if taken is not None:
+        raise InputError(
+            f"{path} names a region {taken}, as the tables call other rows; rename it."
+        )
     return {name: tuple(numbers) for name, numbers in found.items()}

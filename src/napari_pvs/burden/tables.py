@@ -8,7 +8,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_pvs.burden.count import ALL, Burden, Counted, CountedPvs
+from napari_pvs.burden.count import Burden, Counted, CountedPvs
+from napari_pvs.burden.regions import ALL
 from napari_pvs.errors import InputError
 from napari_pvs.files import write_text
 
