@@ -84,6 +84,50 @@ def test_a_study_is_counted_by_its_newest_labels(count, make_study, refused, tmp
     assert {row["count"] for row in rows if row["region"] == "elsewhere"} == {"0"}
 
 
+@pytest.fixture
+def mapped(make_study):
+    """A labelled study, and a function that puts a label map of its subject into a derivative."""
+    study = make_study(1, labelled=1)
+    t1 = nib.load(study / "sub-01" / "anat" / "sub-01_T1w.nii.gz")
+
+    def put(derivative, name):
+        folder = study / "derivatives" / derivative / "sub-01" / "anat"
+        folder.mkdir(parents=True, exist_ok=True)
+        codes = np.full(t1.shape, 11, np.int16)
+        nib.save(nib.Nifti1Image(codes, t1.affine), folder / f"sub-01_{name}.nii.gz")
+
+    return study, put
+
+
+def test_a_label_map_on_a_template_is_not_the_subjects(mapped, count, refused, tmp_path):
+    study, put = mapped
+    put("fmriprep", "space-MNI152NLin6Asym_dseg")
+    said = refused("count", study, "--out", tmp_path / "out", "--regions", "dseg")
+    assert "holds no derivatives/*/sub-01/anat/*_dseg.nii.gz of sub-01" in said
+    put("fmriprep", "space-T1w_dseg")
+    count(study, tmp_path / "out", "--regions", "dseg")
+
+
+def test_of_two_label_maps_none_is_taken(mapped, refused, tmp_path):
+    study, put = mapped
+    put("freesurfer", "dseg")
+    put("synthseg", "dseg")
+    said = refused("count", study, "--out", tmp_path / "out", "--regions", "dseg")
+    assert "could both be meant; keep one of them" in said
+    assert "freesurfer" in said
+    assert "synthseg" in said
+
+
+def test_how_names_of_label_maps_end_may_be_said_otherwise(mapped, count, refused, tmp_path):
+    study, put = mapped
+    put("freesurfer", "desc-aseg_dseg")
+    count(study, tmp_path / "out", "--regions", "desc-aseg_dseg.nii.gz")
+    out = ("--out", tmp_path / "r", "--regions")
+    said = refused("count", study, *out, tmp_path / "aseg.mgz")
+    assert "aseg.mgz is the path of one file; of a study, give how" in said
+    assert "sub-01" in refused("count", study, *out, "**")
+
+
 @pytest.mark.parametrize("origin", ["corrected", "drawn"])
 def test_a_prediction_counts_until_its_correction_is_saved(count, make_study, tmp_path, origin):
     study = make_study(1, labelled=0)

@@ -1,6 +1,7 @@
 """Counting the PVS of files: a mask, or the labels of a study."""
 
 from collections.abc import Callable, Iterator
+from glob import escape
 from pathlib import Path
 
 import numpy as np
@@ -108,12 +109,22 @@ def count_study(
 
 
 def _map_of(study: Path, subject: StudySubject, ending: str) -> Path:
+    if "/" in ending or "\\" in ending:
+        raise InputError(
+            f"{ending} is the path of one file; of a study, give how the names of the subjects' "
+            "label maps end."
+        )
     inside = Path(*subject.name.split("_")) / "anat"
-    for derivative in sorted((Path(study) / "derivatives").glob("*")):
-        found = one(derivative / inside, f"*_{ending}")
-        if found is not None:
-            return found
-    raise InputError(
-        f"{study} holds no derivatives/*/{inside}/*_{ending}.nii.gz of {subject.name}; add it, or "
-        "leave --regions out."
-    )
+    stem = "*_" + escape(ending.removesuffix(".gz").removesuffix(".nii").removesuffix(".mgz"))
+    derivatives = sorted((Path(study) / "derivatives").glob("*"))
+    # on a template's grid the regions are not where the subject's are
+    maps = [one(derivative / inside, stem, templates=False) for derivative in derivatives]
+    found = [path for path in maps if path is not None]
+    if len(found) > 1:
+        raise InputError(f"{found[0]} and {found[1]} could both be meant; keep one of them.")
+    if not found:
+        raise InputError(
+            f"{study} holds no derivatives/*/{inside}/{stem}.nii.gz of {subject.name}; add it, or "
+            "leave --regions out."
+        )
+    return found[0]

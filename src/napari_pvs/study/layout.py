@@ -43,8 +43,15 @@ def _derived(root: Path, derivative: str, name: str) -> Path:
     return folder / f"ses-{session}" / "anat" if session else folder / "anat"
 
 
-def one(folder: Path, stem: str) -> Path | None:
+def one(folder: Path, stem: str, *, templates: bool = True) -> Path | None:
     """Find the one image in a folder with this stem, such as ``*_T1w``.
+
+    Parameters
+    ----------
+    folder, stem
+        Where, and what.
+    templates
+        Take what lies on a template's grid where there is nothing else; never of labels.
 
     Raises
     ------
@@ -57,7 +64,7 @@ def one(folder: Path, stem: str) -> Path | None:
     # fMRIPrep writes each mask on a template's grid too; no label of a template is a subject's
     own = [path for path in candidates if "_space-" not in path.name]
     native = [path for path in candidates if _NATIVE.search(path.name)]
-    candidates = own or (native if stem == LABEL else candidates)
+    candidates = own or (candidates if templates and stem != LABEL else native)
     # runs of one protocol: the first counts
     runs = [re.sub(r"_run-\d+", "", path.name) for path in candidates]
     if len(set(runs)) > 1:
