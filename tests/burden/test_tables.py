@@ -11,7 +11,6 @@ from rich.console import Console
 
 from napari_pvs.burden import tables
 from napari_pvs.burden.count import Burden, count
-from napari_pvs.errors import InputError
 from napari_pvs.scans.grid import Grid
 
 
@@ -47,13 +46,3 @@ def test_the_terminal_shows_a_row_each(counted):
     assert "sub-1" in text
     assert text.count("all") == 2
     assert "–" in text
-
-
-def test_tables_that_are_there_stay_unless_told(tmp_path):
-    tables.check_folder(tmp_path / "new", overwrite=False)
-    (tmp_path / "burden.tsv").touch()
-    with pytest.raises(InputError, match=r"burden.tsv exists; add --overwrite"):
-        tables.check_folder(tmp_path, overwrite=False)
-    tables.check_folder(tmp_path, overwrite=True)
-    with pytest.raises(InputError, match="is a file, not a folder"):
-        tables.check_folder(tmp_path / "burden.tsv", overwrite=True)

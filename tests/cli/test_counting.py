@@ -164,3 +164,8 @@ def test_what_cannot_be_counted_is_refused(make_study, head, aseg, refused, tmp_
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "pvs.tsv").touch()
     assert "pvs.tsv exists; add --overwrite" in refused("count", mask, *out)
+    # before any work
+    inner = tmp_path / "m.nii.gz" / "inner"
+    said = refused("count", mask, "--out", inner, "--regions", tmp_path / "nowhere.mgz")
+    assert "inner cannot be written" in said
+    assert "is a file, not a folder" in refused("count", mask, "--out", mask)

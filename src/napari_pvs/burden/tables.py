@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from napari_pvs.burden.count import Burden, Counted, CountedPvs
 from napari_pvs.burden.regions import ALL
-from napari_pvs.errors import InputError
 from napari_pvs.files import write_text
 
 if TYPE_CHECKING:
@@ -30,21 +29,6 @@ COLUMNS = {
     "diameter_mm": "Median diameter: of the rod that has a PVS's length and volume.",
 }
 """Of ``burden.tsv``, as its sidecar explains them."""
-
-
-def check_folder(out: Path, overwrite: bool) -> None:
-    """Refuse a folder that already holds tables, before any work.
-
-    Raises
-    ------
-    InputError
-        One of `FILES` exists and ``overwrite`` is false, or the folder is a file.
-    """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file, not a folder; name another folder.")
-    there = [out / name for name in FILES if (out / name).exists()]
-    if there and not overwrite:
-        raise InputError(f"{there[0]} exists; add --overwrite to replace it.")
 
 
 def write(counted: Sequence[Counted], out: Path) -> None:

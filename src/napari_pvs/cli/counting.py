@@ -33,12 +33,13 @@ def count(
     """Count the PVS of a mask or a study: number, volume, length, diameter, by region."""
     from napari_pvs.burden import tables
     from napari_pvs.burden.files import count_mask, count_study
+    from napari_pvs.inference.outputs import check_folder
 
     if not what.exists():
         raise InputError(f"{what} does not exist; check the path.")
     if names is not None and regions is None:
         raise InputError(f"{names} names regions, but there is no label map; add --regions.")
-    tables.check_folder(out, overwrite)
+    check_folder(out, overwrite, tables.FILES)
     skipped: list[str] = []
     if what.is_dir():
         if brain_mask is not None:

@@ -29,18 +29,18 @@ SUMMARY = "summary.json"
 FILES = (MASK, PROBABILITY, LABELS, TABLE, OVERLAY, SUMMARY)
 
 
-def check_folder(out: Path, overwrite: bool) -> None:
+def check_folder(out: Path, overwrite: bool, names: tuple[str, ...] = FILES) -> None:
     """Refuse a folder that already holds a result or cannot be written, before any work.
 
     Raises
     ------
     InputError
-        One of `FILES` exists and ``overwrite`` is false, or nothing can be written there.
+        One of the ``names`` exists and ``overwrite`` is false, or nothing can be written there.
     """
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file, not a folder; name another folder.")
-    there = [name for name in FILES if (out / name).exists()]
+    there = [name for name in names if (out / name).exists()]
     if there and not overwrite:
         raise InputError(f"{out / there[0]} exists; add --overwrite to replace it.")
     nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
