@@ -67,7 +67,7 @@ def measured(table: Path) -> np.ndarray:
         tubes = {int(row["id"]): row for row in csv.DictReader(file, delimiter="\t")}
     volume = read_labels(table.with_name(table.name.replace("_pvs.tsv", "_dseg.nii.gz")))
     grid = Grid(volume.data.shape, volume.affine)
-    sizes, spread = variances(volume.data, grid.voxel_size)
+    sizes, spread = variances(volume.data, grid.affine[:3, :3])
     rows = []
     for region in regionprops(volume.data, spacing=grid.voxel_size):
         room = sizes[region.label] * grid.voxel_volume

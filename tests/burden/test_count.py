@@ -61,6 +61,16 @@ def test_without_regions_all_is_one(mask):
     assert (nothing.burden[0].count, nothing.burden[0].volume_mm3) == (0, 0)
 
 
+def test_a_length_on_leaning_voxels_is_that_in_the_world():
+    lean = np.eye(4)
+    lean[0, 2] = 0.5
+    mask = np.zeros((30, 3, 20), bool)
+    for z in range(20):
+        mask[20 - z // 2, 1, z] = True  # straight up
+    (one,) = count(mask, Grid(mask.shape, lean)).pvs
+    assert one.length_mm == pytest.approx(20, abs=0.1)
+
+
 def test_shapes_that_differ_are_a_mistake_of_the_caller(mask, regions):
     with pytest.raises(ValueError, match="differ in shape"):
         count(mask[1:], GRID, regions=regions)

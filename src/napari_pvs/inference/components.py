@@ -101,7 +101,7 @@ def drop_round(
     -------
     Labels numbered anew, in the same order.
     """
-    sizes, spread = variances(labels, voxel_size)
+    sizes, spread = variances(labels, np.diag(voxel_size))
     axes = 4 * np.sqrt(spread)
     width, length = axes[:, 1], axes[:, 2]
     drop = (sizes >= 8) & (width > max_width_mm) & (length < 2 * width)
@@ -131,7 +131,7 @@ def table(labels: NDArray[np.int32], probability: NDArray[np.floating], grid: Gr
     sizes = np.bincount(ids, minlength=count + 1)[1:]
     total = np.bincount(ids, probability[where], minlength=count + 1)[1:]
     centres = np.stack([np.bincount(ids, axis, minlength=count + 1)[1:] for axis in where], -1)
-    _, spread = variances(labels, grid.voxel_size)
+    _, spread = variances(labels, grid.affine[:3, :3])
     rows = []
     for number in np.flatnonzero(sizes):
         voxels = int(sizes[number])

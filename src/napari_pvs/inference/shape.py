@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def variances(
-    labels: NDArray[np.integer], voxel_size: tuple[float, float, float]
+    labels: NDArray[np.integer], edges: NDArray[np.floating]
 ) -> tuple[NDArray[np.signedinteger], NDArray[np.floating]]:
     """How many voxels each component has, and how far they spread.
 
@@ -15,8 +15,8 @@ def variances(
     ----------
     labels
         (X, Y, Z): 0 background, n the n-th component.
-    voxel_size
-        In mm.
+    edges
+        (3, 3): of a voxel, mm, as an affine has them in its columns; at any angles.
 
     Returns
     -------
@@ -28,16 +28,15 @@ def variances(
     sizes = np.bincount(ids, minlength=1)
     count = np.maximum(sizes, 1)
     where = np.unravel_index(voxels, labels.shape)
-    points = [axis * edge for axis, edge in zip(where, voxel_size, strict=True)]
-    means = [np.bincount(ids, p, minlength=len(sizes)) / count for p in points]
-    centred = [p - m[ids] for p, m in zip(points, means, strict=True)]
+    means = [np.bincount(ids, p, minlength=len(sizes)) / count for p in where]
+    centred = [p - m[ids] for p, m in zip(where, means, strict=True)]
     covariance = np.zeros((len(sizes), 3, 3))
     for i in range(3):
         for j in range(3):
             products = np.bincount(ids, centred[i] * centred[j], minlength=len(sizes))
             covariance[:, i, j] = products / count
-    covariance += np.diag(np.square(voxel_size) / 12)
-    return sizes, np.linalg.eigvalsh(covariance)
+    covariance += np.eye(3) / 12
+    return sizes, np.linalg.eigvalsh(edges @ covariance @ edges.T)
 
 
 def rod(variance: float, volume: float) -> tuple[float, float]:
