@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("napari")
 
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QCoreApplication, QEvent, QObject, QTimer
 
 from napari_pvs.widgets.turns import Turns
 
@@ -101,3 +101,22 @@ def test_it_goes_with_its_parent(qtbot):
     before = len(said)
     qtbot.wait(20)
     assert len([one for one in said if one != "closed"]) <= before
+
+
+def test_its_parent_may_go_while_a_piece_lets_the_event_loop_run(qtbot):
+    said, parent = [], QObject()
+
+    def work():
+        yield
+        parent.deleteLater()
+        QCoreApplication.sendPostedEvents(parent, QEvent.Type.DeferredDelete)
+        said.append(1)
+        yield
+        said.append(2)
+
+    with qtbot.captureExceptions() as raised:
+        Turns(work(), parent)
+        qtbot.waitUntil(lambda: bool(said))
+        qtbot.wait(20)
+    assert not raised
+    assert said == [1]

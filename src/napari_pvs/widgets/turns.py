@@ -1,6 +1,7 @@
 """Work for the viewer's own thread, in pieces: between two of them the viewer lives."""
 
 from collections.abc import Generator
+from contextlib import suppress
 from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -52,7 +53,8 @@ class Turns(QObject):
             if self._steps is None:
                 pass
             elif more:
-                self._timer.start(0)  # from now: what has become due meanwhile comes first
+                with suppress(RuntimeError):  # in a piece's dialogue the parent may have gone
+                    self._timer.start(0)  # from now: what has become due meanwhile comes first
             else:
                 self.stop()
                 self.ended.emit()
