@@ -52,13 +52,16 @@ def count_mask(
     known = FREESURFER if names is None else read_names(names)
     if subject is None:
         subject = subject_of(Path(mask).absolute()) or Path(mask).name.partition(".")[0]
+    inside = None if brain is None else read_map(brain, grid) > 0
+    if inside is not None and not inside.any():
+        raise InputError(f"{brain} is empty where the PVS lie; give the brain mask of this scan.")
     return count(
         np.ascontiguousarray(data > 0),
         grid,
         subject=subject,
         state=state,
         regions=None if regions is None else read_regions(regions, grid, known),
-        brain=None if brain is None else read_map(brain, grid) > 0,
+        brain=inside,
     )
 
 
