@@ -32,7 +32,7 @@ def test_the_tables_hold_every_row_and_are_explained(counted, tmp_path):
     ]
     assert rows[0]["length_mm"] == "2.0"
     assert rows[1]["length_mm"] == rows[1]["region_mm3"] == "n/a"
-    with (tmp_path / "pvs.tsv").open() as file:
+    with (tmp_path / "burden_pvs.tsv").open() as file:
         (only,) = csv.DictReader(file, delimiter="\t")
     assert (only["subject"], only["region"], only["volume_mm3"]) == ("sub-1", "all", "2.0")
     explained = json.loads((tmp_path / "burden.json").read_text())

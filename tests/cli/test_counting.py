@@ -49,7 +49,7 @@ def test_a_mask_is_counted_by_region(count, head, aseg, tmp_path, write_image):
     assert by_name["white matter"] > 0 < by_name["basal ganglia"]
     assert by_name["cerebellum"] == 0
     assert "basal ganglia" in printed
-    assert str(tmp_path / "out" / "pvs.tsv") in printed
+    assert str(tmp_path / "out" / "burden_pvs.tsv") in printed
 
 
 def test_a_study_is_counted_by_its_newest_labels(count, make_study, refused, tmp_path):
@@ -162,8 +162,8 @@ def test_what_cannot_be_counted_is_refused(make_study, head, aseg, refused, tmp_
     assert "holds no label and no prediction" in refused("count", study, *out)
     assert not (tmp_path / "out").exists()
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "pvs.tsv").touch()
-    assert "pvs.tsv exists; add --overwrite" in refused("count", mask, *out)
+    (tmp_path / "out" / "burden_pvs.tsv").touch()
+    assert "burden_pvs.tsv exists; add --overwrite" in refused("count", mask, *out)
     # before any work
     inner = tmp_path / "m.nii.gz" / "inner"
     said = refused("count", mask, "--out", inner, "--regions", tmp_path / "nowhere.mgz")

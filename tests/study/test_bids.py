@@ -70,6 +70,19 @@ def test_the_mask_on_the_scan_goes_before_one_on_a_template(tmp_path, touch):
     assert subjects(tmp_path)[0].brain.name == "sub-01_desc-brain_mask.nii.gz"
 
 
+def test_a_mask_on_a_template_is_of_scans_on_it_alone(tmp_path, touch):
+    derivative = "derivatives/fmriprep/sub-01/anat/sub-01"
+    touch(
+        tmp_path,
+        "sub-01/anat/sub-01_T1w.nii.gz",
+        f"{derivative}_space-MNI152NLin2009cAsym_desc-brain_mask.nii.gz",
+    )
+    assert subjects(tmp_path)[0].brain is None
+    scan = tmp_path / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+    scan.rename(scan.with_name("sub-01_space-MNI152NLin2009cAsym_T1w.nii.gz"))
+    assert subjects(tmp_path)[0].brain is not None
+
+
 def test_nothing_there(tmp_path, touch):
     with pytest.raises(InputError, match="holds no sub"):
         subjects(tmp_path)

@@ -12,7 +12,7 @@ from napari_pvs.scans.grid import Grid, overlap, resample
 from napari_pvs.scans.nifti import read_labels
 
 FREESURFER = {
-    "white matter": (2, 41, 77, 78, 79, *range(251, 256), *range(3000, 5003)),
+    "white matter": (2, 41, 77, 78, 79, *range(251, 256), *range(3000, 5003), *range(13100, 14176)),
     "basal ganglia": (11, 12, 13, 26, 50, 51, 52, 58),
     "thalamus": (9, 10, 48, 49),
     "hippocampus": (17, 53),

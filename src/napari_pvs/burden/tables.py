@@ -15,7 +15,7 @@ from napari_pvs.files import write_text
 if TYPE_CHECKING:
     from rich.table import Table
 
-FILES = ("pvs.tsv", "burden.tsv", "burden.json")
+FILES = ("burden_pvs.tsv", "burden.tsv", "burden.json")
 COLUMNS = {
     "subject": "Name in the study, or in the path of the mask.",
     "state": "Of the label: segmented (a prediction), corrected, or reference (by another tool).",

@@ -140,9 +140,11 @@ def _subject(root: Path, session: Path) -> StudySubject | None:
     t1, t2 = (one(session / "anat", f"*_{kind}") for kind in ("T1w", "T2w"))
     if t1 is None and t2 is None:
         return None
+    on_template = "_space-" in (t1 or t2 or session).name  # else a template's brain is not theirs
     brain = None
     for derivative in sorted((root / "derivatives").glob("*")):
-        brain = brain or one(derivative / relative / "anat", "*_desc-brain_mask")
+        folder = derivative / relative / "anat"
+        brain = brain or one(folder, "*_desc-brain_mask", templates=on_template)
     store = LabelStore(root, name)
     label, pending = store.outside(), store.pending()
     current = None if label else store.current()

@@ -59,5 +59,6 @@ def add(viewer: Any, layer: Any, parent: QObject) -> Any:
     steps = adding(viewer, layer)
     while layer not in viewer.layers:
         next(steps, None)  # of a layer without tools that was all
-    Turns(steps, parent)
+    turns = Turns(steps, parent)
+    turns.ended.connect(turns.deleteLater)
     return layer
