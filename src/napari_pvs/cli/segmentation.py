@@ -42,15 +42,17 @@ def _segment_study(study: Path, config: SegmentConfig, again: bool) -> None:
     """Segment each subject that these weights have not, and print what was found."""
     from napari_pvs.study.predictions import segment_study
 
-    told = []
+    told, lines = [], []
     with progress("Segmenting") as said:
         for one in segment_study(study, config, again):
             told.append(one)
+            if one.count is not None:
+                lines.append(f"{one.name}: {one.count} PVS, {one.volume_mm3:.0f} mm³")
             if said is not None:
                 said(len(told), one.total)
-    for one in told:
-        if one.count is not None:
-            print(f"{one.name}: {one.count} PVS, {one.volume_mm3:.0f} mm³")
+            elif lines:
+                print(lines.pop(), flush=True)  # into a log at once
+    print(*lines, sep="\n", end="\n" if lines else "")
     known = sum(one.count is None and not one.why for one in told)
     if known:
         print(f"Segmented by these weights before: {known}; --overwrite does it again.")
