@@ -143,6 +143,23 @@ def test_a_prediction_counts_until_its_correction_is_saved(count, make_study, tm
     assert "no prediction" not in printed
 
 
+def test_a_subject_that_cannot_be_counted_keeps_nobody_else_back(make_study, tmp_path, capsys):
+    study = make_study(3)
+    (label,) = study.glob("derivatives/labels/sub-02/anat/*.nii.gz")
+    label.write_bytes(b"no image")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["count", str(study), "--out", str(tmp_path / "out")])
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert f"1 of 3 subjects could not be counted: sub-02: {label}" in said.err
+    assert said.err.count("\n") == 1
+    with (tmp_path / "out" / "burden.tsv").open() as file:
+        assert [row["subject"] for row in csv.DictReader(file, delimiter="\t")] == [
+            "sub-01",
+            "sub-03",
+        ]
+
+
 def geometry(path):
     from napari_pvs.scans.nifti import read_volume
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_pvs.burden.count import Counted, count
-from napari_pvs.burden.regions import FREESURFER, read_map, read_names, read_regions
+from napari_pvs.burden.regions import FREESURFER, Names, read_map, read_regions
 from napari_pvs.errors import InputError
 from napari_pvs.evaluation.matching import subject_of
 from napari_pvs.scans.grid import Grid, to_ras
@@ -21,7 +21,7 @@ def count_mask(
     mask: Path,
     *,
     regions: Path | None = None,
-    names: Path | None = None,
+    names: Names = FREESURFER,
     brain: Path | None = None,
     subject: str | None = None,
     state: str = "",
@@ -35,7 +35,7 @@ def count_mask(
     regions
         Label map of the brain, on any grid of the same world.
     names
-        Its regions, see `read_names`; `FREESURFER` where None.
+        Its regions, such as from `read_names`.
     brain
         Brain mask, likewise; for the share of all PVS.
     subject, state
@@ -49,7 +49,6 @@ def count_mask(
     volume = read_pvs(mask)
     data, affine = to_ras(volume.data, volume.affine)
     grid = Grid((data.shape[0], data.shape[1], data.shape[2]), affine)
-    known = FREESURFER if names is None else read_names(names)
     if subject is None:
         subject = subject_of(Path(mask).absolute()) or Path(mask).name.partition(".")[0]
     inside = None if brain is None else read_map(brain, grid) > 0
@@ -60,7 +59,7 @@ def count_mask(
         grid,
         subject=subject,
         state=state,
-        regions=None if regions is None else read_regions(regions, grid, known),
+        regions=None if regions is None else read_regions(regions, grid, names),
         brain=inside,
     )
 
@@ -69,8 +68,9 @@ def count_study(
     study: Path,
     *,
     regions: str | None = None,
-    names: Path | None = None,
+    names: Names = FREESURFER,
     skipped: Callable[[str], None],
+    failed: Callable[[str, str], None],
 ) -> Iterator[Counted]:
     """Count the PVS of each subject's label or, where there is none yet, of its newest prediction.
 
@@ -85,12 +85,19 @@ def count_study(
         As for `count_mask`.
     skipped
         Is told the subjects that have neither.
+    failed
+        Is told those whose files cannot be used, and why; the others are counted all the same.
 
     Raises
     ------
     InputError
-        As `count_mask`; no study; a subject without a label map, or with two.
+        No study, or ``regions`` is a path.
     """
+    if regions is not None and ("/" in regions or "\\" in regions):
+        raise InputError(
+            f"{regions} is the path of one file; of a study, give how the names of the subjects' "
+            "label maps end."
+        )
     for subject in subjects(study):
         path, state = subject.label, str(subject.state)
         if path is None:
@@ -101,22 +108,22 @@ def count_study(
                 continue
             # also where a rater has begun: what is drawn so far is no label yet
             path, state = store.path(made), "segmented"
-        yield count_mask(
-            path,
-            regions=None if regions is None else _map_of(study, subject, regions),
-            names=names,
-            brain=subject.brain,
-            subject=subject.name,
-            state=state,
-        )
+        try:
+            counted = count_mask(
+                path,
+                regions=None if regions is None else _map_of(study, subject, regions),
+                names=names,
+                brain=subject.brain,
+                subject=subject.name,
+                state=state,
+            )
+        except InputError as error:
+            failed(subject.name, str(error))
+            continue
+        yield counted
 
 
 def _map_of(study: Path, subject: StudySubject, ending: str) -> Path:
-    if "/" in ending or "\\" in ending:
-        raise InputError(
-            f"{ending} is the path of one file; of a study, give how the names of the subjects' "
-            "label maps end."
-        )
     inside = Path(*subject.name.split("_")) / "anat"
     stem = "*_" + escape(ending.removesuffix(".gz").removesuffix(".nii").removesuffix(".mgz"))
     derivatives = sorted((Path(study) / "derivatives").glob("*"))

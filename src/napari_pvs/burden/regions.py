@@ -11,7 +11,9 @@ from napari_pvs.errors import InputError
 from napari_pvs.scans.grid import Grid, overlap, resample
 from napari_pvs.scans.nifti import read_labels
 
-FREESURFER = {
+Names = dict[str, tuple[int, ...]]
+"""The numbers of each region."""
+FREESURFER: Names = {
     "white matter": (2, 41, 77, 78, 79, *range(251, 256), *range(3000, 5003), *range(13100, 14176)),
     "basal ganglia": (11, 12, 13, 26, 50, 51, 52, 58),
     "thalamus": (9, 10, 48, 49),
@@ -67,7 +69,7 @@ def read_map(path: Path, grid: Grid) -> NDArray[np.integer]:
     return resample(volume.data, volume.affine, grid, order=0)
 
 
-def read_regions(path: Path, grid: Grid, names: dict[str, tuple[int, ...]]) -> Regions:
+def read_regions(path: Path, grid: Grid, names: Names) -> Regions:
     """Read the regions of a label map, as `read_map`.
 
     Parameters
@@ -94,7 +96,7 @@ def read_regions(path: Path, grid: Grid, names: dict[str, tuple[int, ...]]) -> R
     return Regions(tuple(names), index)
 
 
-def read_names(path: Path) -> dict[str, tuple[int, ...]]:
+def read_names(path: Path) -> Names:
     """Read which numbers a label map has for which region.
 
     Parameters

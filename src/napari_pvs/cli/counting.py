@@ -33,6 +33,7 @@ def count(
     """Count the PVS of a mask or a study: number, volume, length, diameter, by region."""
     from napari_pvs.burden import tables
     from napari_pvs.burden.files import count_mask, count_study
+    from napari_pvs.burden.regions import FREESURFER, read_names
     from napari_pvs.inference.outputs import check_folder
 
     if not what.exists():
@@ -40,19 +41,35 @@ def count(
     if names is not None and regions is None:
         raise InputError(f"{names} names regions, but there is no label map; add --regions.")
     check_folder(out, overwrite, tables.FILES)
+    known = FREESURFER if names is None else read_names(names)
     skipped: list[str] = []
+    refused: list[str] = []
     if what.is_dir():
         if brain_mask is not None:
             raise InputError(f"{what} is a study, which has its own brain masks; leave it out.")
-        found = list(count_study(what, regions=regions, names=names, skipped=skipped.append))
-        if not found:
+        found = list(
+            count_study(
+                what,
+                regions=regions,
+                names=known,
+                skipped=skipped.append,
+                failed=lambda name, why: refused.append(f"{name}: {why}"),
+            )
+        )
+        if not found and not refused:
             raise InputError(f"{what} holds no label and no prediction; segment its subjects.")
     else:
         path = None if regions is None else Path(regions)
-        found = [count_mask(what, regions=path, names=names, brain=brain_mask)]
-    tables.write(found, out)
-    show(tables.table(found))
+        found = [count_mask(what, regions=path, names=known, brain=brain_mask)]
+    if found:
+        tables.write(found, out)
+        show(tables.table(found))
+        for name in tables.FILES:
+            print(f"  {out / name}")
     if skipped:
         print(f"No label and no prediction yet: {', '.join(skipped)}")
-    for name in tables.FILES:
-        print(f"  {out / name}")
+    if refused:
+        total = len(refused) + len(found)
+        raise InputError(
+            f"{len(refused)} of {total} subjects could not be counted: {' '.join(refused)}"
+        )
