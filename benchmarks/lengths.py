@@ -19,7 +19,7 @@ import numpy as np
 import records
 from skimage.measure import regionprops
 
-from napari_pvs.inference.shape import rod, variances
+from napari_pvs.inference.shape import moments, rod
 from napari_pvs.phantom.cohort import write_cohort
 from napari_pvs.phantom.config import PhantomConfig
 from napari_pvs.scans.grid import Grid
@@ -67,15 +67,15 @@ def measured(table: Path) -> np.ndarray:
         tubes = {int(row["id"]): row for row in csv.DictReader(file, delimiter="\t")}
     volume = read_labels(table.with_name(table.name.replace("_pvs.tsv", "_dseg.nii.gz")))
     grid = Grid(volume.data.shape, volume.affine)
-    sizes, spread = variances(volume.data, grid.affine[:3, :3])
+    found = moments(volume.data, grid.affine[:3, :3])
     rows = []
     for region in regionprops(volume.data, spacing=grid.voxel_size):
-        room = sizes[region.label] * grid.voxel_volume
+        room = found.sizes[region.label] * grid.voxel_volume
         axis = region.axis_major_length or np.nan  # of a single voxel it is 0
         tube = tubes[region.label]
         rows.append((
-            sizes[region.label], float(tube["length_mm"]), float(tube["diameter_mm"]),
-            *rod(spread[region.label, 2], room), axis, np.sqrt(4 * room / (np.pi * axis)),
+            found.sizes[region.label], float(tube["length_mm"]), float(tube["diameter_mm"]),
+            *rod(found.variances[region.label, 2], room), axis, np.sqrt(4 * room / (np.pi * axis)),
         ))  # fmt: skip
     return np.array(rows)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_pvs.inference.shape import rod, variances
+from napari_pvs.inference.shape import moments, rod
 
 
 def drawn(length, diameter, direction, size):
@@ -21,7 +21,8 @@ def drawn(length, diameter, direction, size):
 @pytest.mark.parametrize("size", [(0.5, 0.5, 0.5), (0.5, 0.4, 0.8)])
 def test_a_rod_is_as_long_and_thick_as_it_is(direction, size):
     mask = drawn(10, 3, direction, size)
-    voxels, spread = variances(mask.astype(np.int32), np.diag(size))
+    found = moments(mask.astype(np.int32), np.diag(size))
+    voxels, spread = found.sizes, found.variances
     assert voxels.tolist() == [0, np.count_nonzero(mask)]
     length, diameter = rod(spread[1, 2], voxels[1] * np.prod(size))
     assert length == pytest.approx(10, rel=0.07)
@@ -32,7 +33,8 @@ def test_a_rod_is_as_long_and_thick_as_it_is(direction, size):
 def test_a_single_voxel_is_as_long_as_its_longest_edge():
     labels = np.zeros((3, 3, 3), np.int32)
     labels[1, 1, 1] = 2
-    voxels, spread = variances(labels, np.diag((0.5, 0.8, 0.6)))
+    found = moments(labels, np.diag((0.5, 0.8, 0.6)))
+    voxels, spread = found.sizes, found.variances
     assert voxels.tolist() == [0, 0, 1]
     assert rod(spread[2, 2], 0.24)[0] == pytest.approx(0.8)
 
@@ -42,13 +44,15 @@ def test_voxels_may_lean():
     where = np.indices((40, 12, 30)).reshape(3, -1).T @ edges.T - (22, 5, 15)
     upright = (abs(where[:, 2]) <= 10) & (np.hypot(where[:, 0], where[:, 1]) <= 1.5)
     mask = upright.reshape(40, 12, 30)
-    voxels, spread = variances(mask.astype(np.int32), edges)
+    found = moments(mask.astype(np.int32), edges)
+    voxels, spread = found.sizes, found.variances
     length, diameter = rod(spread[1, 2], voxels[1] * np.linalg.det(edges))
     assert length == pytest.approx(20, rel=0.07)
     assert diameter == pytest.approx(3, rel=0.07)
 
 
 def test_nothing_has_no_components():
-    voxels, spread = variances(np.zeros((2, 2, 2), np.int32), np.eye(3))
+    found = moments(np.zeros((2, 2, 2), np.int32), np.eye(3))
+    voxels, spread = found.sizes, found.variances
     assert voxels.tolist() == [0]
     assert spread.shape == (1, 3)

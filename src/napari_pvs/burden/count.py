@@ -88,9 +88,8 @@ def count(
     shapes |= set() if brain is None else {brain.shape}
     if len(shapes) > 1:
         raise ValueError(f"mask, grid, regions and brain differ in shape: {shapes}")
-    certain = mask.astype(np.float32)
-    labels = label(certain, 1, 0.0, grid.voxel_volume)
-    rows = table(labels, certain, grid)
+    labels = label(mask, 1, 0.0, grid.voxel_volume)
+    rows = table(labels, mask, grid)
     where = _region_of(labels, len(rows), regions)
     pvs = tuple(
         CountedPvs(

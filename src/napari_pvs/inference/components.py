@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_pvs.inference.shape import rod, variances
+from napari_pvs.inference.shape import moments, rod
 from napari_pvs.scans.grid import Grid
 
 
@@ -40,7 +40,7 @@ def least_voxels(min_volume_mm3: float, voxel_volume: float) -> int:
 
 
 def label(
-    probability: NDArray[np.floating],
+    probability: NDArray[np.floating] | NDArray[np.bool_],
     threshold: float,
     min_volume_mm3: float,
     voxel_volume: float,
@@ -101,18 +101,19 @@ def drop_round(
     -------
     Labels numbered anew, in the same order.
     """
-    sizes, spread = variances(labels, np.diag(voxel_size))
-    axes = 4 * np.sqrt(spread)
+    found = moments(labels, np.diag(voxel_size))
+    sizes, axes = found.sizes, 4 * np.sqrt(found.variances)
     width, length = axes[:, 1], axes[:, 2]
     drop = (sizes >= 8) & (width > max_width_mm) & (length < 2 * width)
     keep = (sizes > 0) & ~drop
     keep[0] = False
     renumber = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
-    voxels = np.flatnonzero(labels > 0)
-    return _put(renumber[np.take(labels, voxels)], voxels, labels.shape)
+    return _put(renumber[found.ids], found.voxels, labels.shape)
 
 
-def table(labels: NDArray[np.int32], probability: NDArray[np.floating], grid: Grid) -> list[Pvs]:
+def table(
+    labels: NDArray[np.int32], probability: NDArray[np.floating] | NDArray[np.bool_], grid: Grid
+) -> list[Pvs]:
     """Measure every PVS of a label image.
 
     Parameters
@@ -124,23 +125,19 @@ def table(labels: NDArray[np.int32], probability: NDArray[np.floating], grid: Gr
     grid
         Of both; its affine makes centroids in scanner millimetres.
     """
-    places = np.flatnonzero(labels > 0)
-    where = np.unravel_index(places, labels.shape)
-    ids = np.take(labels, places)
-    count = int(ids.max()) if len(ids) else 0
-    sizes = np.bincount(ids, minlength=count + 1)[1:]
-    total = np.bincount(ids, probability[where], minlength=count + 1)[1:]
-    centres = np.stack([np.bincount(ids, axis, minlength=count + 1)[1:] for axis in where], -1)
-    _, spread = variances(labels, grid.affine[:3, :3])
+    edges, corner = grid.affine[:3, :3], grid.affine[:3, 3]
+    found = moments(labels, edges)
+    where = np.unravel_index(found.voxels, labels.shape)
+    total = np.bincount(found.ids, probability[where], minlength=1)
     rows = []
-    for number in np.flatnonzero(sizes):
-        voxels = int(sizes[number])
+    for number in np.flatnonzero(found.sizes):
+        voxels = int(found.sizes[number])
         volume = voxels * grid.voxel_volume
-        length, diameter = rod(float(spread[number + 1, 2]), volume)
-        x, y, z = grid.affine[:3, :3] @ (centres[number] / voxels) + grid.affine[:3, 3]
+        length, diameter = rod(float(found.variances[number, 2]), volume)
+        x, y, z = edges @ found.centres[number] + corner
         rows.append(
             Pvs(
-                id=int(number) + 1,
+                id=int(number),
                 voxels=voxels,
                 volume_mm3=round(volume, 4),
                 length_mm=round(length, 3),

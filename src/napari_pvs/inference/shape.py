@@ -1,15 +1,38 @@
 """How long and how thick single PVS are, from their voxels."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def variances(
-    labels: NDArray[np.integer], edges: NDArray[np.floating]
-) -> tuple[NDArray[np.signedinteger], NDArray[np.floating]]:
-    """How many voxels each component has, and how far they spread.
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Where the voxels of components are, gathered in one pass over the volume.
+
+    Attributes
+    ----------
+    voxels, ids
+        (n,): place in C order of each voxel of a component, and the component's number.
+    sizes
+        (N + 1,): voxels of the components 0 to N; that of the background is 0.
+    centres
+        (N + 1, 3): mean voxel.
+    variances
+        (N + 1, 3): along the principal directions, mm², the largest last. A voxel has a variance
+        of its own.
+    """
+
+    voxels: NDArray[np.intp]
+    ids: NDArray[np.integer]
+    sizes: NDArray[np.signedinteger]
+    centres: NDArray[np.float64]
+    variances: NDArray[np.floating]
+
+
+def moments(labels: NDArray[np.integer], edges: NDArray[np.floating]) -> Moments:
+    """Measure how far the voxels of each component spread.
 
     Parameters
     ----------
@@ -17,11 +40,6 @@ def variances(
         (X, Y, Z): 0 background, n the n-th component.
     edges
         (3, 3): of a voxel, mm, as an affine has them in its columns; at any angles.
-
-    Returns
-    -------
-    Voxels of the components 0 to N, that of the background 0, and (N + 1, 3): variance along their
-    principal directions, mm², the largest last. A voxel has a variance of its own.
     """
     voxels = np.flatnonzero(labels > 0)  # of booleans, many times faster
     ids = np.take(labels, voxels)
@@ -36,7 +54,8 @@ def variances(
             products = np.bincount(ids, centred[i] * centred[j], minlength=len(sizes))
             covariance[:, i, j] = products / count
     covariance += np.eye(3) / 12
-    return sizes, np.linalg.eigvalsh(edges @ covariance @ edges.T)
+    spread = np.linalg.eigvalsh(edges @ covariance @ edges.T)
+    return Moments(voxels, ids, sizes, np.stack(means, -1), spread)
 
 
 def rod(variance: float, volume: float) -> tuple[float, float]:
@@ -48,7 +67,7 @@ def rod(variance: float, volume: float) -> tuple[float, float]:
     Parameters
     ----------
     variance
-        The largest of `variances`, mm².
+        The largest of `Moments.variances`, mm².
     volume
         In mm³.
 
