@@ -50,7 +50,7 @@ class RunTable(QWidget):
         column.addLayout(row)
         column.addWidget(self.table)
         column.addWidget(self.legend)
-        self._set_rows([])
+        self.table.show_rows([])
         self.check()
 
     def run(self) -> None:
@@ -64,7 +64,7 @@ class RunTable(QWidget):
             if study != self._dock.session.opened:
                 return
             self._header = result.answer["header"]
-            self._set_rows(rows)
+            self.table.show_rows(rows)
             if rows:
                 self.table.selectAll()
             else:
@@ -80,7 +80,7 @@ class RunTable(QWidget):
     def clear(self) -> None:
         """Let the runs go: they are another study's."""
         self._header = []
-        self._set_rows([])
+        self.table.show_rows([])
         self._draw()
 
     def check(self) -> None:
@@ -92,10 +92,6 @@ class RunTable(QWidget):
         some = None if self._header and self.table.rows else "compare runs first."
         self.tsv.allow_if(some)
         self.png.allow_if(some)
-
-    def _set_rows(self, rows: list[dict[str, Any]]) -> None:
-        self.table.set_rows(rows)
-        self.table.setVisible(bool(rows))
 
     def _draw(self) -> None:
         chosen = self.table.marked()

@@ -56,7 +56,7 @@ class StudyScores(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.addLayout(row)
         column.addWidget(self.table)
-        self._set_rows([])
+        self.table.show_rows([])
 
     def run(self) -> None:
         """Score every subject of the study that has a prediction and a label."""
@@ -68,7 +68,7 @@ class StudyScores(QWidget):
         def on_row(row: dict[str, Any]) -> None:
             rows.append(row)
             if study == self._dock.session.opened:
-                self._set_rows(rows)
+                self.table.show_rows(rows)
 
         def on_done(result: Result) -> None:
             if study != self._dock.session.opened:
@@ -89,7 +89,7 @@ class StudyScores(QWidget):
     def clear(self) -> None:
         """Let the scores go: they are another study's."""
         self._tsv = ""
-        self._set_rows([])
+        self.table.show_rows([])
 
     def check(self) -> None:
         """Enable what can be done now."""
@@ -98,10 +98,6 @@ class StudyScores(QWidget):
             reason = "open a study first (the Load dock)."
         self.score.allow_if(reason)
         self.export.allow_if(None if self._tsv else "score the study first.")
-
-    def _set_rows(self, rows: list[dict[str, Any]]) -> None:
-        self.table.set_rows(rows)
-        self.table.setVisible(bool(rows))
 
     def _save(self) -> None:
         path = ask_where(self, "study.tsv", "Table (*.tsv)")

@@ -170,6 +170,11 @@ class Table(QTableView):
         with QSignalBlocker(self):
             self.setCurrentIndex(index)
 
+    def show_rows(self, rows: Sequence[Any]) -> None:
+        """Show other rows, as `set_rows`; without any the table is hidden."""
+        self.set_rows(rows)
+        self.setVisible(bool(rows))
+
     def refresh(self, row: Any) -> None:
         """Show a row anew whose values have changed."""
         self.model_.refresh(next(i for i, one in enumerate(self.rows) if one is row))
