@@ -168,19 +168,20 @@ class Metrics(Dock):
         self.study.check()
         self.runs.check()
 
+    def _scan_of(self, layer: Any) -> Any:
+        """The scan, if the layer has as many voxels."""
+        scan = self.session.scan
+        fits = scan is not None and to_display(scan.brain).shape == layer.data.shape
+        return scan if fits else None
+
     def _voxel_volume(self, layer: Any) -> float:
         """In mm³; napari shows a sheared scan's voxels as if their edges were at right angles."""
-        scan = self.session.scan
-        if scan is not None and to_display(scan.brain).shape == layer.data.shape:
-            return scan.grid.voxel_volume
-        return float(np.prod(np.abs(layer.scale[-3:])))
+        scan = self._scan_of(layer)
+        return scan.grid.voxel_volume if scan else float(np.prod(np.abs(layer.scale[-3:])))
 
     def _region(self, layer: Any) -> Any:
-        scan = self.session.scan
-        if scan is None or not self.inside.isChecked():
-            return None
-        region = to_display(scan.brain)
-        return region if region.shape == layer.data.shape else None
+        scan = self._scan_of(layer)
+        return to_display(scan.brain) if scan and self.inside.isChecked() else None
 
     def _show(self, found: Agreement | None) -> None:
         self.agreement = found
