@@ -1,7 +1,7 @@
 """What all verbs share: the app, common options, progress and log on stderr."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -57,6 +57,41 @@ def show(table: Any) -> None:
     if not console.is_terminal:
         console = Console(width=1000)  # rich takes 80, and cuts what is wider
     console.print(table)
+
+
+def require_there(*paths: Path) -> None:
+    """Refuse what is neither a file nor a folder.
+
+    Raises
+    ------
+    InputError
+        One of the paths is not there.
+    """
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path} does not exist; check the path.")
+
+
+def refuse_some(refused: Sequence[tuple[str, str]], total: int, done: str) -> None:
+    """End a command that has done all but some subjects, where there are such.
+
+    Parameters
+    ----------
+    refused
+        Their names, each with the sentence that says why.
+    total
+        How many subjects were tried.
+    done
+        What could not be done with them: "counted".
+
+    Raises
+    ------
+    InputError
+        Some were refused.
+    """
+    if refused:
+        why = " ".join(f"{name}: {sentence}" for name, sentence in refused)
+        raise InputError(f"{len(refused)} of {total} subjects could not be {done}: {why}")
 
 
 def require_new(path: Path | None, overwrite: bool) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from napari_pvs.cli.app import Out, Overwrite, app, show
+from napari_pvs.cli.app import Out, Overwrite, app, refuse_some, require_there, show
 from napari_pvs.errors import InputError
 
 
@@ -36,14 +36,13 @@ def count(
     from napari_pvs.burden.regions import FREESURFER, read_names
     from napari_pvs.inference.outputs import check_folder
 
-    if not what.exists():
-        raise InputError(f"{what} does not exist; check the path.")
+    require_there(what)
     if names is not None and regions is None:
         raise InputError(f"{names} names regions, but there is no label map; add --regions.")
     check_folder(out, overwrite, tables.FILES)
     known = FREESURFER if names is None else read_names(names)
     skipped: list[str] = []
-    refused: list[str] = []
+    refused: list[tuple[str, str]] = []
     if what.is_dir():
         if brain_mask is not None:
             raise InputError(f"{what} is a study, which has its own brain masks; leave it out.")
@@ -53,7 +52,7 @@ def count(
                 regions=regions,
                 names=known,
                 skipped=skipped.append,
-                failed=lambda name, why: refused.append(f"{name}: {why}"),
+                failed=lambda *told: refused.append(told),
             )
         )
         if not found and not refused:
@@ -68,8 +67,4 @@ def count(
             print(f"  {out / name}")
     if skipped:
         print(f"No label and no prediction yet: {', '.join(skipped)}")
-    if refused:
-        total = len(refused) + len(found)
-        raise InputError(
-            f"{len(refused)} of {total} subjects could not be counted: {' '.join(refused)}"
-        )
+    refuse_some(refused, len(refused) + len(found), "counted")

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from napari_pvs.cli.app import Overwrite, app, progress, require_new, show
+from napari_pvs.cli.app import (
+    Overwrite,
+    app,
+    progress,
+    refuse_some,
+    require_new,
+    require_there,
+    show,
+)
 from napari_pvs.cli.options import with_options
 from napari_pvs.errors import InputError
 from napari_pvs.inference.config import SegmentConfig
@@ -40,28 +48,27 @@ def segment(
 
 def _segment_study(study: Path, config: SegmentConfig, again: bool) -> None:
     """Segment each subject that these weights have not, and print what was found."""
-    from napari_pvs.study.predictions import segment_study
+    from napari_pvs.study.predictions import Predicted, segment_study
 
-    told, lines = [], []
+    def say(one: Predicted) -> None:
+        if one.count is not None:
+            print(f"{one.name}: {one.count} PVS, {one.volume_mm3:.0f} mm³", flush=True)
+
+    told = []
     with progress("Segmenting") as said:
         for one in segment_study(study, config, again):
             told.append(one)
-            if one.count is not None:
-                lines.append(f"{one.name}: {one.count} PVS, {one.volume_mm3:.0f} mm³")
-            if said is not None:
+            if said is None:
+                say(one)  # into a log at once
+            else:
                 said(len(told), one.total)
-            elif lines:
-                print(lines.pop(), flush=True)  # into a log at once
-    print(*lines, sep="\n", end="\n" if lines else "")
+    if said is not None:
+        for one in told:
+            say(one)
     known = sum(one.count is None and not one.why for one in told)
     if known:
         print(f"Segmented by these weights before: {known}; --overwrite does it again.")
-    refused = [one for one in told if one.why]
-    if refused:
-        raise InputError(
-            f"{len(refused)} of {len(told)} subjects could not be segmented: "
-            + " ".join(f"{one.name}: {one.why}" for one in refused)
-        )
+    refuse_some([(one.name, one.why) for one in told if one.why], len(told), "segmented")
 
 
 def segment_and_say(config: SegmentConfig, out: Path, overwrite: bool) -> None:
@@ -102,9 +109,7 @@ def evaluate(
 
     for path in (json_file, tsv_file):
         require_new(path, overwrite)
-    for path in (prediction, reference):
-        if not path.exists():
-            raise InputError(f"{path} does not exist; check the path.")
+    require_there(prediction, reference)
     if prediction.is_dir() != reference.is_dir():
         raise InputError(
             f"{prediction} and {reference} are a file and a folder; give two of a kind."
