@@ -31,8 +31,8 @@ class Burden:
     """PVS of one region. None is what is unknown, or the median of no PVS."""
 
     subject: str
-    state: str
-    """Of the subject's label, see `study.bids.StudySubject`; empty for a mask alone."""
+    state: str | None
+    """Of the subject's label, see `study.bids.StudySubject`; None for a mask alone."""
     region: str
     region_mm3: float | None
     count: int
@@ -59,7 +59,7 @@ def count(
     grid: Grid,
     *,
     subject: str = "",
-    state: str = "",
+    state: str | None = None,
     regions: Regions | None = None,
     brain: NDArray[np.bool_] | None = None,
 ) -> Counted:

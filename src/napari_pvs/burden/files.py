@@ -10,11 +10,11 @@ from napari_pvs.burden.count import Counted, count
 from napari_pvs.burden.regions import FREESURFER, Names, read_map, read_regions
 from napari_pvs.errors import InputError
 from napari_pvs.evaluation.matching import subject_of
-from napari_pvs.scans.grid import Grid, to_ras
+from napari_pvs.scans.checks import Placed
 from napari_pvs.scans.pvs import read_pvs
 from napari_pvs.study.bids import StudySubject, subjects
 from napari_pvs.study.labels import LabelStore
-from napari_pvs.study.layout import one
+from napari_pvs.study.layout import derived
 
 
 def count_mask(
@@ -24,7 +24,7 @@ def count_mask(
     names: Names = FREESURFER,
     brain: Path | None = None,
     subject: str | None = None,
-    state: str = "",
+    state: str | None = None,
 ) -> Counted:
     """Count the PVS of a mask, as `count`.
 
@@ -47,15 +47,15 @@ def count_mask(
         A file is unusable, or lies elsewhere.
     """
     volume = read_pvs(mask)
-    data, affine = to_ras(volume.data, volume.affine)
-    grid = Grid((data.shape[0], data.shape[1], data.shape[2]), affine)
+    placed = Placed.turned(str(mask), volume.data, volume.affine)
+    grid = placed.grid
     if subject is None:
         subject = subject_of(Path(mask).absolute()) or Path(mask).name.partition(".")[0]
     inside = None if brain is None else read_map(brain, grid) > 0
     if inside is not None and not inside.any():
         raise InputError(f"{brain} is empty where the PVS lie; give the brain mask of this scan.")
     return count(
-        np.ascontiguousarray(data > 0),
+        np.ascontiguousarray(placed.data > 0),
         grid,
         subject=subject,
         state=state,
@@ -126,10 +126,8 @@ def count_study(
 def _map_of(study: Path, subject: StudySubject, ending: str) -> Path:
     inside = Path(*subject.name.split("_")) / "anat"
     stem = "*_" + escape(ending.removesuffix(".gz").removesuffix(".nii").removesuffix(".mgz"))
-    derivatives = sorted((Path(study) / "derivatives").glob("*"))
     # on a template's grid the regions are not where the subject's are
-    maps = [one(derivative / inside, stem, templates=False) for derivative in derivatives]
-    found = [path for path in maps if path is not None]
+    found = list(derived(study, subject.name, stem, templates=False))
     if len(found) > 1:
         raise InputError(f"{found[0]} and {found[1]} could both be meant; keep one of them.")
     if not found:

@@ -60,8 +60,7 @@ def read_map(path: Path, grid: Grid) -> NDArray[np.integer]:
         No label map, or in another place.
     """
     volume = read_labels(path)
-    source = Grid((volume.shape[0], volume.shape[1], volume.shape[2]), volume.affine)
-    if overlap(source, grid) < _LEAST:
+    if overlap(Grid(volume.shape, volume.affine), grid) < _LEAST:
         raise InputError(
             f"{path} lies elsewhere than the PVS; give one of the same scan, or bring it into its "
             "space."

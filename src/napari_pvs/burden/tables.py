@@ -1,15 +1,14 @@
 """The tables that counting leaves: one row per PVS, one per subject and region."""
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_pvs.burden.count import Burden, Counted, CountedPvs
 from napari_pvs.burden.regions import ALL
+from napari_pvs.evaluation.tables import tsv
 from napari_pvs.files import write_text
 
 if TYPE_CHECKING:
@@ -35,8 +34,9 @@ def write(counted: Sequence[Counted], out: Path) -> None:
     """Write `FILES`, each atomically: the tables, n/a where nothing is known, and their sidecar."""
     pvs = [row for one in counted for row in one.pvs]
     burden = [row for one in counted for row in one.burden]
-    write_text(out / FILES[0], _tsv(CountedPvs, pvs))
-    write_text(out / FILES[1], _tsv(Burden, burden))
+    for file, kind, rows in ((FILES[0], CountedPvs, pvs), (FILES[1], Burden, burden)):
+        columns = [field.name for field in fields(kind)]
+        write_text(out / file, tsv(columns, map(asdict, rows)))
     sidecar = {name: {"Description": text} for name, text in COLUMNS.items()}
     write_text(out / FILES[2], json.dumps(sidecar, indent=2) + "\n")
 
@@ -57,14 +57,3 @@ def table(counted: Sequence[Counted]) -> "Table":
         cells = ("–" if value is None else format(value, style) for value, style in numbers)
         shown.add_row(row.subject, row.region, str(row.count), *cells)
     return shown
-
-
-def _tsv(kind: type, rows: Iterable[Any]) -> str:
-    text = io.StringIO()
-    names = [field.name for field in fields(kind)]
-    lines = csv.DictWriter(text, names, delimiter="\t", lineterminator="\n")
-    lines.writeheader()
-    for row in rows:
-        known = asdict(row).items()
-        lines.writerow({k: "n/a" if v is None or v == "" else v for k, v in known})
-    return text.getvalue()

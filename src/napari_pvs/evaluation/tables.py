@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from napari_pvs.evaluation.compare import Comparison, SubjectScore
@@ -120,8 +121,13 @@ def to_tsv(comparison: Comparison) -> str:
     if not comparison.scores:
         raise ValueError("there is no score to write")
     rows = [_record(one) for one in comparison.scores]
+    return tsv(list(rows[0]), rows)
+
+
+def tsv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Tab-separated values under their headings; ``n/a`` for None, as BIDS has it."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), delimiter="\t", lineterminator="\n")
+    writer = csv.DictWriter(text, columns, delimiter="\t", lineterminator="\n")
     writer.writeheader()
     for row in rows:
         writer.writerow({key: "n/a" if value is None else value for key, value in row.items()})

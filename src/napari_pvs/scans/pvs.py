@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError, InputWarning
-from napari_pvs.scans.grid import Grid, to_ras
+from napari_pvs.scans.checks import Placed
+from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.nifti import Volume, read_labels
 
 MOST = 0.1
@@ -55,10 +56,11 @@ def read_on(path: Path, grid: Grid, scan: object) -> NDArray[np.integer]:
         The file is no label image or lies on other voxels.
     """
     volume = read_pvs(path)
-    data, affine = to_ras(volume.data, volume.affine)
-    if not Grid((data.shape[0], data.shape[1], data.shape[2]), affine).same_as(grid, _ROUNDED):
+    placed = Placed.turned(str(path), volume.data, volume.affine)
+    if not placed.grid.same_as(grid, _ROUNDED):
         raise InputError(
             f"{path} does not lie on the voxels of {scan}; give a mask that was drawn on this "
             "scan, or resample it."
         )
+    data = placed.data
     return data.astype(np.uint8 if data.min() >= 0 and data.max() < 256 else np.int32)

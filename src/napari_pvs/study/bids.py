@@ -7,7 +7,7 @@ from typing import Literal
 
 from napari_pvs.errors import InputError
 from napari_pvs.study.labels import LabelStore
-from napari_pvs.study.layout import is_image, one, require
+from napari_pvs.study.layout import derived, is_image, one, require
 from napari_pvs.study.revision import Revision, digest
 
 SubjectState = Literal["new", "segmented", "corrected", "reference"]
@@ -141,10 +141,7 @@ def _subject(root: Path, session: Path) -> StudySubject | None:
     if t1 is None and t2 is None:
         return None
     on_template = "_space-" in (t1 or t2 or session).name  # else a template's brain is not theirs
-    brain = None
-    for derivative in sorted((root / "derivatives").glob("*")):
-        folder = derivative / relative / "anat"
-        brain = brain or one(folder, "*_desc-brain_mask", templates=on_template)
+    brain = next(derived(root, name, "*_desc-brain_mask", templates=on_template), None)
     store = LabelStore(root, name)
     label, pending = store.outside(), store.pending()
     current = None if label else store.current()

@@ -1,6 +1,7 @@
 """Where a BIDS study keeps a subject's files."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from napari_pvs.errors import InputError
@@ -41,6 +42,14 @@ def _derived(root: Path, derivative: str, name: str) -> Path:
     subject, _, session = name.partition("_ses-")
     folder = Path(root) / "derivatives" / derivative / subject
     return folder / f"ses-{session}" / "anat" if session else folder / "anat"
+
+
+def derived(root: Path, name: str, stem: str, *, templates: bool) -> Iterator[Path]:
+    """Return each derivative's image of a subject with this stem, as `one` finds it."""
+    for derivative in sorted((Path(root) / "derivatives").glob("*")):
+        found = one(_derived(root, derivative.name, name), stem, templates=templates)
+        if found is not None:
+            yield found
 
 
 def one(folder: Path, stem: str, *, templates: bool = True) -> Path | None:
