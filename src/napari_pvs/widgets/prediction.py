@@ -56,7 +56,7 @@ class Prediction:
     layer: Labels
     threshold: float
     min_volume: float
-    max_width: float
+    max_width: float | None
     file: Path | None = None
     folder: Any = None
     box: Box | None = None
