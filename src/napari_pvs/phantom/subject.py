@@ -166,7 +166,8 @@ def _stripped(
     if not most or not brain.any():
         return brain
     field = smooth_field(brain.shape, voxel_size, 40.0, rng)
-    return _distance_to(brain, voxel_size) <= most * np.clip(0.5 + 0.5 * field, 0, 2)
+    margin = most * np.clip(0.5 + 0.5 * field, 0, 2)
+    return np.asarray(_distance_to(brain, voxel_size) <= margin, bool)
 
 
 def _voxel_size(site: Site, rng: np.random.Generator) -> NDArray[np.float64]:
