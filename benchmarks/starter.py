@@ -132,7 +132,7 @@ def main() -> None:
     }
     changes = {"name": "starter", "training": about, "accuracy": measured}
     if given.real:
-        measured["real"] = json.loads(given.real.read_text(encoding="utf-8"))["card"]
+        measured["real"] = on_real_scans(given.real)
     save(given.out, model, card.model_copy(update=changes))
 
 
@@ -150,6 +150,19 @@ def cohort(
             subjects=subjects, labelled=subjects, anatomy=anatomy, sites=sites, seed=seed, jobs=jobs
         )
         write_cohort(config, out)
+
+
+def on_real_scans(path: Path) -> dict[str, Any]:
+    """What ``benchmarks/real.py`` has measured of its first weights, in short."""
+    of_first = next(iter(json.loads(path.read_text(encoding="utf-8"))["measured"].values()))
+    out: dict[str, Any] = {"command": "python benchmarks/real.py --data DIR --json FILE"}
+    for name, row in of_first["scans"].items():
+        out[name] = {
+            "visible_pvs_found": "{} of {}".format(*row["visible"]),
+            "marks": row["marks"],
+            "marks_with_visible_contrast": row["contrast"]["share"],
+        }
+    return out | {"agreement": of_first["agreement"]}
 
 
 def notes(run: Path) -> dict[str, Any]:
