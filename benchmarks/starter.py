@@ -50,7 +50,7 @@ TEST, VALIDATION = ("18", "20"), ("17",)
 SITES = ("random", "A", "random", "B", "random", "C", "random", "D")
 TEST_SITES = ("A", "A", "B", "B", "C", "C", "D", "D", "random", "random")
 MODALITIES = {"T1+T2": ("t1", "t2"), "T2": ("t2",), "T1": ("t1",)}
-THRESHOLDS = np.arange(0.1, 0.91, 0.02).round(2)
+THRESHOLDS = np.arange(0.1, 0.91, 0.05).round(2)
 SLOPES = np.arange(0.2, 1.55, 0.05).round(2)
 LEAST = 0.01
 """Voxels with a smaller probability are not asked whether it comes true: nearly all of a brain."""
