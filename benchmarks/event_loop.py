@@ -139,7 +139,7 @@ def measure(
 
 def alone(viewer: Any, gaps: Gaps, scan: Scan, rows: list[Row]) -> None:
     """Let napari show a scan and a mask, and set voxels, with nothing of ours in the window."""
-    from napari_pvs.widgets.layers import mask_layer, scan_layers
+    from napari_pvs.widgets.viewer.layers import mask_layer, scan_layers
 
     (t1, t1_meta, _), (t2, t2_meta, _) = scan_layers(scan)
     mask, mask_meta, _ = mask_layer(scan.t2 > np.percentile(scan.t2, 99), scan, "mask", "reference")
@@ -212,7 +212,7 @@ def by_threads(
     from napari_pvs.inference.segment import segment_scan
     from napari_pvs.study.labels import LabelStore
     from napari_pvs.training import control, trainer
-    from napari_pvs.widgets.layers import mask_layer, scan_layers
+    from napari_pvs.widgets.viewer.layers import mask_layer, scan_layers
 
     def work(call: Callable[..., Any], *values: Any) -> Any:
         """Call it in a thread; return what it returns."""

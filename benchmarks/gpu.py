@@ -25,7 +25,7 @@ from profile_training import drawn, made
 from speed import flop_per_voxel
 
 from napari_pvs.inference.predictor import Predictor
-from napari_pvs.network.torch_backend import fuse
+from napari_pvs.network.backends.torch_backend import fuse
 from napari_pvs.network.weights import load, starter_path
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.sampling import Patches, ahead

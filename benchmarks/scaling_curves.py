@@ -101,12 +101,11 @@ def jobs(count: int) -> dict[str, Callable[[], Any]]:
     """What is done with so many PVS."""
     from scipy import ndimage
 
+    from napari_pvs.correction.component_index import Catalogue
+    from napari_pvs.correction.review import Queue, Review, candidates
     from napari_pvs.evaluation.compare import score
-    from napari_pvs.inference.candidates import candidates
-    from napari_pvs.inference.catalogue import Catalogue
     from napari_pvs.inference.components import drop_round, label, table
     from napari_pvs.inference.outputs import _tsv
-    from napari_pvs.inference.review import Queue, Review
     from napari_pvs.scans.grid import Grid
 
     grid = Grid(SHAPE, np.diag([SIZE, SIZE, SIZE, 1]))

@@ -24,8 +24,8 @@ from qtpy.QtWidgets import QScrollArea, QWidget
 from napari_pvs.phantom.cohort import write_cohort
 from napari_pvs.phantom.config import PhantomConfig
 from napari_pvs.scans.nifti import read_labels
-from napari_pvs.widgets.parts import WIDTH
-from napari_pvs.widgets.worker import Job
+from napari_pvs.widgets.background.process import Job
+from napari_pvs.widgets.dock import WIDTH
 
 TRAINING = {
     "epochs": 40,

@@ -27,8 +27,8 @@ from napari_pvs.evaluation.overlap import overlap
 from napari_pvs.evaluation.summary import summarise
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.predictor import Predictor
+from napari_pvs.inference.search_region import search_region
 from napari_pvs.inference.segment import baseline, components
-from napari_pvs.inference.tissue import search_region
 from napari_pvs.network.weights import load, save, starter_path
 from napari_pvs.phantom.cohort import TRUTH, subject_name, write_cohort
 from napari_pvs.phantom.config import PhantomConfig

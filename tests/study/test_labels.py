@@ -8,8 +8,7 @@ import pytest
 
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.scans.nifti import read_labels, write_like
-from napari_pvs.study.labels import LabelStore
-from napari_pvs.study.revision import stamp
+from napari_pvs.study.labels import LabelStore, stamp
 
 
 @pytest.fixture

@@ -3,9 +3,8 @@ import pytest
 
 from napari_pvs.errors import InputError
 from napari_pvs.study.bids import subjects
-from napari_pvs.study.revision import stamp
-from napari_pvs.study.roles import assign, read
-from napari_pvs.study.split import Split, split
+from napari_pvs.study.labels import stamp
+from napari_pvs.study.roles import Split, assign, read, split
 from napari_pvs.training.cohort import Cohort
 
 

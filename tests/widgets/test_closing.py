@@ -14,11 +14,11 @@ if sys.platform == "linux" and not os.environ.get("DISPLAY"):
 from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_pvs.errors import InputError
+from napari_pvs.study.drafts import Place
 from napari_pvs.study.labels import LabelStore
-from napari_pvs.widgets import closing
-from napari_pvs.widgets.recovery import Place
+from napari_pvs.widgets import dock as module
 
-LOSE = closing.lose
+LOSE = module.lose
 
 
 def full(*_, **__):
@@ -34,7 +34,7 @@ def edited(make_napari_viewer, open_scan, monkeypatch):
     labels = session.new_labels()
     labels.data_setitem(tuple(np.array([5]) for _ in range(3)), 1)
     asked = []
-    monkeypatch.setattr(closing, "lose", lambda window, names: asked.append(names))
+    monkeypatch.setattr(module, "lose", lambda window, names: asked.append(names))
     return viewer, session, asked
 
 
@@ -60,7 +60,7 @@ def test_edits_that_cannot_be_saved_keep_the_window_open(edited, monkeypatch):
 def test_the_user_can_give_them_up(edited, monkeypatch):
     viewer, session, _ = edited
     monkeypatch.setattr(LabelStore, "save", full)
-    monkeypatch.setattr(closing, "lose", lambda window, names: True)
+    monkeypatch.setattr(module, "lose", lambda window, names: True)
     assert viewer.window._qt_window.close()
     assert Place(session.scan).pending() is None
 
@@ -84,7 +84,7 @@ def test_what_computes_for_a_window_ends_with_it(make_napari_viewer, open_scan, 
     session.new_labels()
     segment.start.click()
     correct.modes["add"].click()  # a network of its own, to be ready for a click
-    both = ["napari_pvs.widgets.local_service", "napari_pvs.widgets.service"]
+    both = ["napari_pvs.jobs.clicks", "napari_pvs.jobs"]
     qtbot.waitUntil(lambda: helpers() == both, timeout=60_000)
     correct.clicker.click("add", (5, 5, 5))  # waits for it
     viewer.close()

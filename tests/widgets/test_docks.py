@@ -28,8 +28,9 @@ from qtpy.QtWidgets import (
 from napari_pvs.study.bids import subjects
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.events import EventLog
-from napari_pvs.widgets.parts import WIDTH, Button
-from napari_pvs.widgets.tables import Table
+from napari_pvs.widgets.dock import WIDTH
+from napari_pvs.widgets.parts.controls import Button
+from napari_pvs.widgets.parts.table import Table
 
 NAMES = ("Load", "Segment", "Correct", "Train", "Metrics")
 LONG = 300_000

@@ -10,7 +10,7 @@ from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.network.device import Device
 from napari_pvs.widgets import preferences as module
 from napari_pvs.widgets.preferences import preferences
-from napari_pvs.widgets.segment import Segment
+from napari_pvs.widgets.segment.dock import Segment
 
 
 def manifest():

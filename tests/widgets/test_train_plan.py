@@ -9,7 +9,7 @@ pytest.importorskip("napari")
 from napari_pvs.errors import InputError
 from napari_pvs.study.bids import fingerprint, subjects
 from napari_pvs.study.roles import read as read_roles
-from napari_pvs.study.split import split
+from napari_pvs.study.roles import split
 from napari_pvs.training import forecast
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.widgets.train_plan import corrected, duration, plan, sentence

@@ -14,7 +14,7 @@ from napari_pvs.scans.checks import Placed
 from napari_pvs.scans.pvs import read_pvs
 from napari_pvs.study.bids import StudySubject, subjects
 from napari_pvs.study.labels import LabelStore
-from napari_pvs.study.layout import derived
+from napari_pvs.study.paths import derived
 
 
 def count_mask(

@@ -36,7 +36,7 @@ def demo(
     """Make a synthetic subject, segment it with the starter weights, and measure the result."""
     from napari_pvs.inference import outputs
     from napari_pvs.phantom.cohort import remove_cohort, subject_name, write_cohort
-    from napari_pvs.study.layout import truth_folder
+    from napari_pvs.study.paths import truth_folder
 
     outputs.check_folder(out, overwrite)
     cohort = out / "subject"

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.inference.patches import grid, tiles
-from napari_pvs.network.backend import Backend, GpuMemoryError, open_backend
+from napari_pvs.network.backends.base import Backend, GpuMemoryError
+from napari_pvs.network.backends.choose import open_backend
+from napari_pvs.network.backends.torch_backend import TorchBackend, fuse
 from napari_pvs.network.device import BackendName, Device, Precision
-from napari_pvs.network.torch_backend import TorchBackend, fuse
 from napari_pvs.network.weights import ModelCard, fingerprint, starter_path
 from napari_pvs.scans.grid import resample, with_voxel_size
 from napari_pvs.scans.masks import Box, bounding_box, box_of, moved, voxels_in

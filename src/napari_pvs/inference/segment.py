@@ -136,7 +136,7 @@ def baseline(
     float32 (X, Y, Z) in 0..1 on the scan's grid, and the method's default threshold.
     """
     from napari_pvs.inference import classical
-    from napari_pvs.inference.tissue import search_region
+    from napari_pvs.inference.search_region import search_region
 
     if region is None:
         region = search_region(scan.t1, scan.t2, scan.brain, scan.grid)

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from napari_pvs.errors import InputError
-from napari_pvs.study.labels import LabelStore
-from napari_pvs.study.layout import derived, is_image, one, require
-from napari_pvs.study.revision import Revision, digest
+from napari_pvs.study.labels import LabelStore, Revision, digest
+from napari_pvs.study.paths import derived, is_image, one, require
 
 SubjectState = Literal["new", "segmented", "corrected", "reference"]
 

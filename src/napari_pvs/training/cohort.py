@@ -8,10 +8,8 @@ from pathlib import Path
 from napari_pvs.errors import InputError
 from napari_pvs.study.bids import StudySubject, person_of
 from napari_pvs.study.bids import subjects as find_subjects
-from napari_pvs.study.labels import LabelStore
-from napari_pvs.study.revision import stamp
-from napari_pvs.study.roles import join
-from napari_pvs.study.split import Split
+from napari_pvs.study.labels import LabelStore, stamp
+from napari_pvs.study.roles import Split, join
 from napari_pvs.training.data import CACHE, Loaded, load
 from napari_pvs.training.distributed import ALONE, World
 

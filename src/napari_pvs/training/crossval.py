@@ -10,8 +10,8 @@ import numpy as np
 from napari_pvs.errors import InputError
 from napari_pvs.files import write_text
 from napari_pvs.study.bids import person_of, subjects
-from napari_pvs.study.revision import stamp
-from napari_pvs.study.split import Split
+from napari_pvs.study.labels import stamp
+from napari_pvs.study.roles import Split
 from napari_pvs.training.cohort import require_unlabelled
 from napari_pvs.training.config import METHODS, Method, TrainingConfig
 from napari_pvs.training.folder import migrated

@@ -19,7 +19,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from napari_pvs.errors import InputError, words_of
-from napari_pvs.study.split import Split
+from napari_pvs.study.roles import Split
 from napari_pvs.training.config import TrainingConfig
 
 CONFIG, SPLIT, EVENTS, LOG, LOCK = (

@@ -11,8 +11,8 @@ from napari_pvs.evaluation.compare import SubjectScore
 from napari_pvs.files import write_text
 from napari_pvs.study.bids import subjects
 from napari_pvs.study.labels import LabelStore
-from napari_pvs.study.layout import one, truth_folder
-from napari_pvs.study.split import Split
+from napari_pvs.study.paths import one, truth_folder
+from napari_pvs.study.roles import Split
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data import CACHE, Loaded, load
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_pvs.network.torch_backend import send
+from napari_pvs.network.backends.torch_backend import send
 from napari_pvs.training.augment import augment, drop_modality, noise
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.losses import ramp, supervised, unsupervised

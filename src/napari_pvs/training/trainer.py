@@ -11,9 +11,8 @@ from napari_pvs.errors import InputError
 from napari_pvs.files import TEMPORARY, atomic, write_text
 from napari_pvs.network.device import pick
 from napari_pvs.study.bids import StudySubject, stray_labels, subjects
-from napari_pvs.study.roles import assign
+from napari_pvs.study.roles import Split, assign, split
 from napari_pvs.study.roles import read as read_roles
-from napari_pvs.study.split import Split, split
 from napari_pvs.training.cohort import Cohort
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.control import taken_over

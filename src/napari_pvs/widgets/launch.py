@@ -16,10 +16,10 @@ from typing import Any
 
 from napari_pvs.errors import InputError
 from napari_pvs.files import write_text
+from napari_pvs.processes import living
 from napari_pvs.training import runs
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.folder import CONFIG, EVENTS, LOG, RUNS, SPLIT, busy, is_running
-from napari_pvs.widgets.processes import living
 
 _children: dict[Path, "subprocess.Popen[bytes]"] = {}
 """Runs that this napari has started: only their parent learns how they ended."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from napari_pvs.errors import InputError
 from napari_pvs.study.bids import StudySubject, fingerprint, subjects
+from napari_pvs.study.roles import Split, split
 from napari_pvs.study.roles import read as read_roles
-from napari_pvs.study.split import Split, split
 from napari_pvs.training import runs
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.folder import CHECKPOINT

@@ -1,0 +1,348 @@
+"""Saves a draft a moment after each edit, away from the GUI thread, and offers it after a crash."""
+
+import contextlib
+import getpass
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
+
+from napari_pvs.correction.review import Review
+from napari_pvs.errors import InputError
+from napari_pvs.scans.display import from_display, to_display
+from napari_pvs.scans.masks import voxels_of
+from napari_pvs.study.drafts import Made, Offer, Place, Saved
+from napari_pvs.widgets.background.thread import Background
+from napari_pvs.widgets.preferences import preferences
+from napari_pvs.widgets.state.session import UNCHANGED, SaveState, Session, shown_subject
+from napari_pvs.widgets.viewer.edits import put
+from napari_pvs.widgets.viewer.layers import KEY, note_origin, origin_of, parents_of, set_parent
+
+if TYPE_CHECKING:
+    from napari_pvs.study.drafts import Place
+
+if TYPE_CHECKING:  # a session imports what asks this
+    from napari_pvs.widgets.state.session import Session
+
+
+@dataclass(eq=False)
+class Work:
+    """Labels that are edited, and where they belong."""
+
+    layer: Any
+    place: "Place"
+    made: Made
+    saved: NDArray[Any] | None = None  # what the last draft or revision holds
+    kept: SaveState = UNCHANGED  # in which
+    elsewhere: bool = False  # that draft is not where it should be
+    dirty: bool = False
+    since: float = 0.0
+    edits: int = 0
+
+    def holds(self, edits: int, data: Any) -> bool:
+        """Whether the layer is as it was then: not edited since, nor showing another scan."""
+        return self.edits == edits and self.layer.data is data
+
+
+def made(session: "Session", rater: str) -> Made:
+    """Tell who edits the labels that are shown, and from what."""
+    layer = session.labels
+    return (
+        Made(rater, "drawn") if layer is None else Made(rater, *origin_of(layer), parents_of(layer))
+    )
+
+
+log = logging.getLogger(__name__)
+
+LONGEST_S = 15.0
+"""How long edits without a pause go on without a draft."""
+RETRY_MS = 20_000
+"""When saving is tried again after it failed."""
+
+
+def moment_ms() -> int:
+    """How long after the last edit a draft is saved."""
+    return round(1000 * preferences().correct.autosave_seconds)
+
+
+def autosave_of(session: Session) -> "Autosave":
+    """Return the autosave of a session; the first call makes it."""
+    return session.findChild(Autosave) or Autosave(session)
+
+
+class Autosave(QObject):
+    """Saves what is edited in one viewer. Get it by `autosave_of`.
+
+    Parameters
+    ----------
+    session
+        Its owner.
+    """
+
+    told = Signal(str, str)
+    """``info``, ``warning`` or ``error``, and a sentence."""
+    offered = Signal(object)
+    """An `Offer` of edits of an earlier session, or None: there is none any more."""
+    reviewed = Signal(object)
+    """The `Review` of an earlier session, in voxels of the scan's grid."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._session = session
+        self._known: tuple[Any, ...] = ()
+        self._place: Place | None = None
+        self._work: Work | None = None
+        self._offer: Offer | None = None
+        self._thread = Background(self)
+        self._moment = self._timer(0, self.flush)
+        self._retry = self._timer(RETRY_MS, self.flush)
+        self._soon = self._timer(0, self._look)
+        session.labels_edited.connect(self._on_edit)
+        for changed in (session.scan_changed, session.study_changed, session.labels_changed):
+            changed.connect(self._on_context)
+        QCoreApplication.instance().aboutToQuit.connect(self.flush)
+        self._on_context()
+
+    @property
+    def rater(self) -> str:
+        """Who edits; remembered from session to session."""
+        name = preferences().correct.rater.strip()
+        with contextlib.suppress(OSError, KeyError, ImportError):  # who has no name, has no account
+            name = name or getpass.getuser()
+        return name or "unknown"
+
+    @rater.setter
+    def rater(self, name: str) -> None:
+        preferences().correct.rater = name.strip()
+
+    @property
+    def dirty(self) -> bool:
+        """Whether there are edits that no draft holds yet."""
+        return self._work is not None and self._work.dirty
+
+    @property
+    def drafting(self) -> bool:
+        """Whether edits are on their way into a draft, or will be; not while saving fails."""
+        waits = self._work is not None and self._session.kept.state == "edited"
+        return waits and not self._retry.isActive()
+
+    @property
+    def in_study(self) -> bool:
+        """Whether the scan that is shown belongs to a study."""
+        return self._place is not None and self._place.in_study
+
+    def flush(self) -> None:
+        """Save a draft of what was edited, if no draft holds it."""
+        self._moment.stop()
+        self._retry.stop()
+        work = self._work
+        if work is None or not work.dirty:
+            return
+        work.dirty = False
+        data, labels, edits = work.layer.data, work.layer.data.copy(), work.edits
+        first = work.saved is None
+
+        def write() -> Saved | None:
+            same = work.saved is not None and np.array_equal(work.saved, labels)
+            if same and not work.elsewhere:
+                return None
+            saved = work.place.draft(from_display(labels), work.made, kept=same)
+            work.saved, work.elsewhere = labels, bool(saved.notes)
+            if saved.revision is not None:
+                work.kept = SaveState.draft(saved.revision.time)
+            return saved
+
+        def tell(saved: Saved | None) -> None:
+            if work.holds(edits, data):
+                self._session.set_kept(work.layer, work.kept)
+            if saved is not None and saved.notes:
+                self.told.emit("warning", " ".join(saved.notes))
+                self._try_again(work)
+            elif saved is not None:
+                when = saved.revision.time.astimezone()
+                self.told.emit("info", f"Draft saved at {when:%H:%M:%S}.")
+                if work.place.in_study and first:  # the next ones change no subject's state
+                    self._session.study_written.emit()
+
+        def fail(text: str) -> None:
+            self._try_again(work)
+            self.told.emit("error", f"{text} Your edits are still in the viewer; autosave goes on.")
+
+        self._thread.submit(write, tell, fail)
+
+    def settling(self) -> Callable[[], None]:
+        """Return what waits, in a thread, until all that was edited is on disk, or refused."""
+        self.flush()
+        return self._thread.marker()
+
+    def settle(self, seconds: float) -> None:
+        """Save now what was edited, and wait no longer than that for the answer."""
+        self.flush()
+        self._thread.catch_up(seconds)
+
+    def save_final(self) -> None:
+        """Save the labels as a final revision of the study's subject."""
+        work = self._work
+        if work is not None:
+            self._finish(work, None)
+
+    def export(self, path: Path) -> None:
+        """Write the labels to a file in the geometry of the scan's file."""
+        work = self._work
+        if work is not None:
+            self._finish(work, path)
+
+    def restore(self) -> None:
+        """Bring the edits that were offered back, as one step that can be undone."""
+        if self._offer is not None:
+            restore(self._session, self._offer)
+            self.decline()
+
+    def decline(self) -> None:
+        """Take the offer back; its edits stay on disk, and newer ones will be offered instead."""
+        self._offer = None
+        self.offered.emit(None)
+
+    def look(self) -> None:
+        """Look for edits and decisions of an earlier session; signals carry them."""
+        self._soon.start()
+
+    def save_review(self, review: Review) -> None:
+        """Keep what was decided; points are voxels of the scan's grid."""
+        place = self._place
+        if place is not None:
+            self._thread.submit(
+                lambda: place.save_review(review),
+                lambda _: None,
+                lambda text: self.told.emit("error", f"{text} Decisions are kept until you close."),
+            )
+
+    def _finish(self, work: Work, path: Path | None) -> None:
+        self._moment.stop()
+        data, meta, _ = work.layer.as_layer_data_tuple()
+        labels, origin, edits = data.copy(), made(self._session, self.rater), work.edits
+        copy = path is not None and work.place.in_study
+
+        def write() -> Saved | None:
+            if path is not None:
+                from napari_pvs.widgets.viewer.files import write_labels
+
+                # the labels may come from a file with other axes
+                meta["metadata"] = {KEY: {"source": work.place.scan.source}}
+                write_labels(str(path), labels, meta)
+            if copy:  # the revisions of the study are what counts
+                return None
+            try:
+                saved = work.place.final(from_display(labels), origin)
+            except InputError as error:
+                if path is None:
+                    raise
+                log.warning("Drafts of what was exported could not be settled: %s", error)
+                saved = Saved(None)
+            work.saved, work.elsewhere = labels, False
+            work.kept = (
+                SaveState.file(path.name) if path else SaveState.revision(saved.revision.number)
+            )
+            return saved
+
+        def tell(saved: Saved | None) -> None:
+            if saved is not None and work.holds(edits, data):
+                work.dirty = False
+                self._session.set_kept(work.layer, work.kept)
+                if work is self._work:
+                    self.decline()
+            done = f"Saved {path}." if path else f"Saved as revision {saved.revision.number}."
+            if copy and self._session.kept.state in ("edited", "draft"):
+                done += " In the study the labels are still a draft."
+            notes = saved.notes if saved and path is None else ()
+            self.told.emit("warning" if notes else "info", " ".join([done, *notes]))
+            if self.dirty:
+                self._moment.start(moment_ms())
+            if path is None:
+                self._session.study_written.emit()
+                self._session.study_labelled.emit()
+
+        def fail(text: str) -> None:
+            self._moment.start(moment_ms())
+            self.told.emit("error", f"{text} Nothing is lost: the labels are still in the viewer.")
+
+        self._thread.submit(write, tell, fail)
+
+    def _try_again(self, work: Work) -> None:
+        if work is self._work:
+            work.dirty = True
+            self._retry.start()
+
+    def _on_edit(self) -> None:
+        work = self._work
+        if work is None:
+            return
+        work.edits += 1
+        work.made = made(self._session, self.rater)
+        if not work.dirty:
+            work.dirty, work.since = True, time.monotonic()
+        if time.monotonic() - work.since < LONGEST_S or not self._moment.isActive():
+            self._moment.start(moment_ms())
+
+    def _on_context(self) -> None:
+        session = self._session
+        layer, scan, subject = session.labels, session.scan, shown_subject(session)
+        name, study = (None, None) if subject is None else (subject.name, session.study)
+        known, self._known = self._known, (layer, scan, study, name)
+        if known == self._known:
+            return
+        self.flush()  # what was edited until now
+        if known[1:] != self._known[1:]:
+            days = preferences().correct.keep_drafts_days
+            self._place = None if scan is None else Place(scan, study, name, keep_days=days)
+            self.decline()
+            self.look()
+        self._work = None
+        if layer is not None and self._place is not None:
+            self._work = Work(layer, self._place, made(self._session, self.rater))
+            if session.kept.state == "edited":  # its draft failed while another was corrected
+                self._work.dirty, self._work.since = True, time.monotonic()
+                self._moment.start(moment_ms())
+
+    def _look(self) -> None:
+        place = self._place
+        if place is None:
+            return
+
+        def review(found: Review) -> None:
+            if place is self._place:
+                self.reviewed.emit(found)
+
+        def offer(found: Offer | None) -> None:
+            fresh = self._work is None or self._work.saved is None  # else this session's own
+            if place is self._place and fresh and not self.dirty:
+                self._offer = found
+                self.offered.emit(found)
+
+        warn = partial(self.told.emit, "warning")
+        self._thread.submit(place.review, review, warn)
+        self._thread.submit(place.pending, offer, warn)
+
+    def _timer(self, milliseconds: int, call: Callable[[], None]) -> QTimer:
+        return QTimer(self, singleShot=True, interval=milliseconds, timeout=call)
+
+
+def restore(session: Session, offer: Offer) -> None:
+    """Let the labels of a session hold what is offered, as one step that can be undone."""
+    layer = session.labels or session.new_labels()
+    labels = np.ascontiguousarray(to_display(offer.labels))
+    if labels.max(initial=0) > np.iinfo(layer.data.dtype).max:
+        labels = labels > 0
+    where = voxels_of(layer.data != labels)
+    if offer.revision.origin == "corrected":
+        note_origin(layer, offer.revision.weights_id)
+    set_parent(layer, offer.root, offer.revision.number)
+    if len(where[0]):
+        put(layer, where, labels[where].astype(layer.data.dtype))

@@ -1,0 +1,420 @@
+"""What one viewer is working on: its scan, predictions, the labels being corrected, the reference.
+
+The docks share it, so that none looks for a layer by its name. Layers are kept as objects, so
+renaming and reordering them change nothing, and a layer that is deleted leaves its place empty.
+"""
+
+import weakref
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from napari.layers import Image, Labels, Layer
+from numpy.typing import NDArray
+from qtpy.QtCore import QObject, Signal
+
+from napari_pvs.errors import InputError
+from napari_pvs.scans.display import from_display
+from napari_pvs.scans.scan import Scan
+from napari_pvs.study.bids import StudySubject
+from napari_pvs.widgets.state.prediction import Prediction
+from napari_pvs.widgets.viewer import canvas as collection
+from napari_pvs.widgets.viewer.canvas import add, make_current
+from napari_pvs.widgets.viewer.edits import Edits, Known, since
+from napari_pvs.widgets.viewer.layers import (
+    KEY,
+    forget,
+    layer_array,
+    made_by,
+    mask_layer,
+    note_origin,
+    note_source,
+    require_grid,
+    role_of,
+)
+
+
+@dataclass(frozen=True)
+class SaveState:
+    """Where a layer's labels are saved, and whether the last edits are.
+
+    Attributes
+    ----------
+    state
+        ``unchanged`` since they were loaded or made; ``edited``: the last edits are in the viewer
+        alone; ``draft``: on disk, and offered when the scan is opened again; ``saved``: as the
+        user's final answer.
+    text
+        That, for the dock.
+    """
+
+    state: Literal["unchanged", "edited", "draft", "saved"]
+    text: str
+
+    @classmethod
+    def draft(cls, time: datetime) -> "SaveState":
+        """All edits are in a draft of this time."""
+        return cls("draft", f"Draft saved {time.astimezone():%H:%M}; not final.")
+
+    @classmethod
+    def revision(cls, number: int) -> "SaveState":
+        """They are a final revision."""
+        return cls("saved", f"Saved as revision {number}.")
+
+    @classmethod
+    def file(cls, name: str) -> "SaveState":
+        """They were exported from outside a study."""
+        return cls("saved", f"Saved as {name}.")
+
+
+UNCHANGED = SaveState("unchanged", "Not edited.")
+EDITED = SaveState("edited", "Edited; a draft follows in a moment.")
+
+
+def shown_subject(session: "Session") -> StudySubject | None:
+    """Return the study's subject whose scan is shown; None where the scan is from elsewhere."""
+    scan, subject = session.scan, session.subject
+    if session.study is None or subject is None or scan is None or scan.source.path is None:
+        return None
+    return subject if scan.source.path in (subject.t1, subject.t2) else None
+
+
+_sessions: "weakref.WeakKeyDictionary[Any, Session]" = weakref.WeakKeyDictionary()
+
+
+def session_of(viewer: Any) -> "Session":
+    """Return the session of a viewer; the first call makes it and looks at the viewer's layers.
+
+    Parameters
+    ----------
+    viewer
+        As napari hands it to a widget, in its proxy or not.
+    """
+    viewer = unwrapped(viewer)
+    if viewer not in _sessions:
+        _sessions[viewer] = Session(viewer)
+    return _sessions[viewer]
+
+
+def unwrapped(thing: Any) -> Any:
+    """Take napari's proxy off a viewer or layer: what is kept is compared by identity."""
+    return getattr(thing, "__wrapped__", thing)
+
+
+class Session(QObject):
+    """State of one viewer. Get it by `session_of`; listen to its signals, which carry nothing.
+
+    Attributes
+    ----------
+    scan
+        What is segmented and corrected, or None. It stays while its T1 or its T2 layer does.
+    t1, t2
+        Its image layers; None where not given or deleted.
+    predictions
+        By weights id, the newest last; one goes when its layer is deleted.
+    labels
+        The Labels layer being corrected, on the scan's grid; above 0 is PVS. The plugin's own are
+        uint8 masks.
+    reference
+        The Labels layer that metrics compare with.
+    study, subject
+        The BIDS folder and the subject of it that is shown; None outside a study.
+    opened
+        The study that was opened last: `study`, or one of which no subject is shown yet.
+    weights
+        File of the weights that made the newest prediction, also of the scan before; None for the
+        starter's.
+    """
+
+    scan_changed = Signal()
+    """Another scan, or none; one of its layers came or went."""
+    prediction_changed = Signal()
+    """A prediction came, went, or got another mask."""
+    labels_changed = Signal()
+    """Another layer is being corrected, or none."""
+    labels_edited = Signal()
+    """Voxels of `labels` changed, by paint, fill, undo, redo, `data_setitem` or new data; or they
+    are about to, so look at them a moment later."""
+    kept_changed = Signal()
+    """The labels were edited, or a file holds them now; see `kept`."""
+    reference_changed = Signal()
+    """Another reference layer, or none."""
+    study_changed = Signal()
+    """Another study or subject."""
+    study_opened = Signal()
+    """Another study was opened."""
+    study_written = Signal()
+    """A subject's files changed, so that lists of subjects may; whoever wrote them sends it."""
+    study_labelled = Signal()
+    """A subject's label changed, which training uses; whoever wrote it sends it."""
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self._viewer = weakref.ref(viewer)
+        self.scan: Scan | None = None
+        self.t1: Image | None = None
+        self.t2: Image | None = None
+        self.predictions: dict[str, Prediction] = {}
+        self.labels: Labels | None = None
+        self.reference: Labels | None = None
+        self.study: Path | None = None
+        self.subject: StudySubject | None = None
+        self.opened: Path | None = None
+        self.weights: Path | None = None
+        self.left: weakref.WeakValueDictionary[int, Scan] = weakref.WeakValueDictionary()
+        self._kept: weakref.WeakKeyDictionary[Labels, SaveState] = weakref.WeakKeyDictionary()
+        self._edits: Edits | None = None
+        self._set_by_user: weakref.WeakKeyDictionary[Labels, Known] = weakref.WeakKeyDictionary()
+        viewer.layers.events.inserted.connect(self._on_inserted)
+        viewer.layers.events.removing.connect(partial(make_current, self._viewer))
+        viewer.layers.events.removed.connect(self._on_removed)
+        for layer in viewer.layers:
+            adopt(self, layer)
+
+    @property
+    def viewer(self) -> Any:
+        """The napari viewer, without proxy."""
+        viewer = self._viewer()
+        if viewer is None:
+            raise RuntimeError("the viewer of this session is gone")
+        return viewer
+
+    @property
+    def prediction(self) -> Prediction | None:
+        """The newest prediction."""
+        return next(reversed(self.predictions.values()), None)
+
+    @property
+    def kept(self) -> SaveState:
+        """Where the labels are kept; those that only the viewer has are never taken out of it."""
+        return UNCHANGED if self.labels is None else self._kept.get(self.labels, UNCHANGED)
+
+    def set_kept(self, layer: Labels, kept: SaveState) -> None:
+        """Tell where a layer's labels are kept now; autosave does."""
+        self._kept[layer] = kept
+        if layer is self.labels:
+            self.kept_changed.emit()
+
+    def forget(self, layer: Labels) -> None:
+        """Know nothing of a layer that is filled with another subject's labels."""
+        self._kept.pop(layer, None)
+        self._set_by_user.pop(layer, None)
+        forget(layer)
+
+    def set_scan(self, scan: Scan | None) -> None:
+        """Work on another scan; nothing known of the old one is kept, its layers stay."""
+        if self.scan is not None:
+            self.left[id(self.scan)] = self.scan
+        self.scan, self.t1, self.t2 = scan, None, None
+        had = bool(self.predictions)
+        self.predictions.clear()
+        self.set_labels(None)
+        self.set_reference(None)
+        if had:
+            self.prediction_changed.emit()
+        self.scan_changed.emit()
+
+    def set_study(self, study: Path | None, subject: StudySubject | None) -> None:
+        """Tell which study is open and which of its subjects is shown."""
+        self.study, self.subject = study, subject
+        self.study_changed.emit()
+        if study is not None:
+            self.open_study(study)
+
+    def open_study(self, study: Path) -> None:
+        """Tell which study is worked on; what is shown may still be of another."""
+        if study != self.opened:
+            self.opened = study
+            self.study_opened.emit()
+
+    def unsaved(self) -> list[Labels]:
+        """Return the labels of which edits are in the viewer alone."""
+        viewer = self._viewer()
+        there = () if viewer is None else viewer.layers
+        edited = [one for one, kept in self._kept.items() if kept == EDITED]
+        edited += [one for one in self._set_by_user if one not in edited and self._aside(one)]
+        return [one for one in edited if one in there]
+
+    def _aside(self, layer: Labels) -> bool:
+        """Tell whether a layer was edited while another was corrected."""
+        known = None if layer is self.labels else self._set_by_user.get(layer)
+        return known is not None and bool(since(known, layer).any())
+
+    def add_prediction(self, prediction: Prediction) -> None:
+        """Keep a prediction as the newest; its layer must be in the viewer."""
+        self.predictions.pop(prediction.weights_id, None)
+        self.predictions[prediction.weights_id] = prediction
+        self.weights = prediction.file
+        self.prediction_changed.emit()
+
+    def set_labels(self, layer: Any) -> None:
+        """Correct another layer, or none.
+
+        Raises
+        ------
+        InputError
+            The layer does not lie on the scan's voxels, or it is a prediction's.
+        """
+        layer = unwrapped(layer)
+        if layer is self.labels:
+            return
+        if any(one.layer is layer for one in self.predictions.values()):
+            raise InputError(
+                f"the layer {layer.name!r} is a prediction, made anew by each move of a slider; "
+                "copy it into your labels by From prediction."
+            )
+        if layer is not None and self.scan is not None:
+            require_grid(layer, self.scan)
+            note_source(layer, self.scan.source)
+        if self._edits is not None:
+            self._set_by_user[self.labels] = self._edits.close()
+        if layer is not None and self._aside(layer):
+            self.set_kept(layer, EDITED)
+        self.labels, self._edits = layer, None
+        if layer is not None:
+            known = self._set_by_user.get(layer)
+            self._edits = Edits(layer, self, by_user=made_by(layer) is None, known=known)
+            self._edits.edited.connect(self._on_edit)
+        self.labels_changed.emit()
+
+    def set_reference(self, layer: Any) -> None:
+        """Compare with another layer, or none.
+
+        Raises
+        ------
+        InputError
+            The layer does not lie on the scan's voxels.
+        """
+        layer = unwrapped(layer)
+        if layer is self.reference:
+            return
+        if layer is not None and self.scan is not None:
+            require_grid(layer, self.scan)
+        self.reference = layer
+        self.reference_changed.emit()
+
+    def new_labels(self, labels: NDArray[Any] | None = None, name: str = "PVS labels") -> Labels:
+        """Add a labels layer on the scan's grid and correct it.
+
+        Parameters
+        ----------
+        labels
+            Mask or labels, shape of the grid; empty where None.
+        name
+            What the layer list shows.
+        """
+        scan = self._known_scan()
+        if labels is None:  # in the layer's own order, so that zeros are not copied
+            labels = from_display(np.zeros(scan.grid.shape[::-1], np.uint8))
+        data, meta, _ = mask_layer(labels, scan, name, "labels")
+        layer: Labels = add(self.viewer, Labels(data, **meta), self)
+        self.set_labels(layer)
+        return layer
+
+    def copy_prediction(self) -> int:
+        """Bring the newest prediction's mask into the labels, as one undo step.
+
+        What the user has set stays: voxels painted or erased and, in labels that were not made by
+        copying, every voxel that is labelled.
+
+        Returns
+        -------
+        How many voxels changed.
+        """
+        prediction = self.prediction
+        if prediction is None:
+            raise RuntimeError("there is no prediction to copy")
+        if self.labels is None:
+            self.new_labels()
+        note_origin(self.labels, prediction.weights_id)
+        return self._edits.write(prediction.layer.data > 0)
+
+    def array(self, layer: Labels) -> NDArray[Any]:
+        """Return a view of a layer's voxels on the scan's grid (X, Y, Z)."""
+        return layer_array(layer.data, self._known_scan(), layer.name)
+
+    def _known_scan(self) -> Scan:
+        if self.scan is None:
+            raise RuntimeError("the session has no scan")
+        return self.scan
+
+    def _on_inserted(self, event: Any) -> None:
+        adopt(self, event.value)
+
+    def _on_removed(self, event: Any) -> None:
+        let_go(self, event.value)
+
+    def _on_edit(self) -> None:
+        self.set_kept(self.labels, EDITED)
+        self.labels_edited.emit()
+
+
+LINKED = (
+    "affine", "depiction", "interpolation2d", "interpolation3d", "rotate", "scale", "shear",
+    "translate",
+)  # fmt: skip
+"""What T1 and T2 have in common: their place, and how voxels are drawn. Each has its own contrast,
+opacity and visibility."""
+
+
+def adopt(session: "Session", layer: Layer) -> None:
+    """Take a layer that says what it is: a scan opened as sample data, a duplicate not."""
+    role = role_of(layer)
+    scan = layer.metadata.get(KEY, {}).get("scan")
+    if role in ("T1", "T2") and scan is not None and isinstance(layer, Image):
+        if scan is not session.scan:
+            if session.scan is not None and session.left.get(id(scan)) is scan:  # an old copy
+                return
+            session.set_scan(scan)
+        slot = role.lower()
+        if getattr(session, slot) is None:
+            setattr(session, slot, layer)
+            _link(session)
+            session.scan_changed.emit()
+    elif not isinstance(layer, Labels):  # a copy that was made an image
+        return
+    elif role == "reference" and session.reference is None and _fits(session, layer):
+        session.set_reference(layer)
+    elif role == "labels" and session.labels is None and _fits(session, layer):
+        session.set_labels(layer)
+
+
+def let_go(session: "Session", layer: Any) -> None:
+    """Leave the place of a deleted layer empty."""
+    collection.let_go(layer)
+    if layer is session.labels:
+        session.set_labels(None)
+    if layer is session.reference:
+        session.set_reference(None)
+    gone = [key for key, one in session.predictions.items() if one.layer is layer]
+    for key in gone:
+        del session.predictions[key]
+    if gone:
+        session.prediction_changed.emit()
+    if layer is session.t1 or layer is session.t2:
+        session.t1 = None if layer is session.t1 else session.t1
+        session.t2 = None if layer is session.t2 else session.t2
+        if session.t1 is None and session.t2 is None:
+            session.set_scan(None)
+        else:
+            session.scan_changed.emit()
+
+
+def _fits(session: "Session", layer: Layer) -> bool:
+    if session.scan is None:
+        return False
+    try:
+        require_grid(layer, session.scan)
+    except InputError:
+        return False
+    return True
+
+
+def _link(session: "Session") -> None:
+    """Let what is done to the place of T1 be done to T2; napari unlinks what is deleted."""
+    layers = session.viewer.layers
+    if session.t1 in layers and session.t2 in layers:
+        layers.link_layers([session.t1, session.t2], LINKED)

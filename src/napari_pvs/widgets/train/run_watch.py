@@ -1,0 +1,167 @@
+"""Follows one training run: what it said since the last look, and whether it lives."""
+
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_pvs.errors import InputError
+from napari_pvs.training.folder import BEST, CONFIG
+from napari_pvs.training.runs import RunStatus, Watch, log_end
+from napari_pvs.widgets import launch
+from napari_pvs.widgets.parts.curves import Course
+
+_LIVE_MS, _STILL_MS, _BEHIND_MS = 300, 2000, 5
+_AT_A_TIME = 1 << 17  # bytes of events a look: read in a few ms
+
+
+class RunWatch(QObject):
+    """What is known of the run that is shown.
+
+    Attributes
+    ----------
+    run
+        Its folder, or None.
+    status
+        How it is; None before it could be read.
+    starting
+        Whether its process lives and has not begun: it imports, and reads its scans.
+    course
+        Its curves.
+    phase
+        What it is at, such as ``validation``.
+    best
+        DSC and epoch of its best weights, or None.
+    news
+        The last labels that were folded in: an event ``data_added``.
+    log
+        The last lines of its log.
+    """
+
+    changed = Signal()
+    """It went on, or another one is followed."""
+    ended = Signal()
+    """Its process has ended, while it was followed."""
+    published = Signal()
+    """It has better weights."""
+    failed = Signal(str)
+    """It can no longer be followed: a sentence."""
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self.look)
+        self._stopped = False
+        self._forget(None)
+
+    def follow(self, run: Path | None) -> None:
+        """Follow another run, or none."""
+        self._timer.stop()
+        self._forget(run)
+        if run is None:
+            self.changed.emit()
+        else:
+            self.look()
+
+    def stop(self) -> None:
+        """Look no more, for good."""
+        self._stopped = True
+        self._timer.stop()
+
+    @property
+    def live(self) -> bool:
+        """Whether the process of the run lives."""
+        return self._alive
+
+    def look(self) -> None:
+        """Read what is new."""
+        was = self._alive
+        try:
+            if self._watch is None:
+                self._watch = Watch(self.run)
+            elif not (self.run / CONFIG).is_file():
+                raise FileNotFoundError
+            alive = launch.alive(self.run)  # before reading: the last words are not missed
+            events = self._watch.look(_AT_A_TIME)
+            before = self.best
+            for event in events:
+                self._take(event)
+            self.status = self._watch.status(alive)
+        except (InputError, OSError) as error:
+            self._alive, self.status = False, None
+            gone = f"{self.run} is gone; if the study was moved, open it where it is now."
+            self.failed.emit(str(error) if isinstance(error, InputError) else gone)
+            self.changed.emit()
+            return
+        behind = self._watch.behind
+        self._alive = alive
+        self.starting = alive and not behind and self._is_starting()
+        self.log = self._read_log()
+        interval = _BEHIND_MS if behind else _LIVE_MS if alive else _STILL_MS
+        self._look_in(interval)
+        if events or was != alive or self.starting or not self._shown:
+            self._shown = True
+            self.changed.emit()
+        if self.best != before:
+            self.published.emit()
+        if was and not alive:
+            self.ended.emit()
+
+    @property
+    def weights(self) -> Path | None:
+        """Path of its best weights, if it has published any."""
+        return None if self.best is None else self.run / BEST
+
+    def hurry(self) -> None:
+        """Look soon: something was told to the run."""
+        if self.run is not None:
+            self._look_in(_LIVE_MS)
+
+    def _look_in(self, milliseconds: int) -> None:
+        if not self._stopped:
+            self._timer.start(milliseconds)
+
+    def _forget(self, run: Path | None) -> None:
+        self.run = run
+        self._watch: Watch | None = None
+        self._alive = self._shown = self.starting = False
+        self.status: RunStatus | None = None
+        self.course = Course()
+        self.phase = ""
+        self.best: tuple[float, int] | None = None
+        self.news: dict[str, Any] | None = None
+        self.log: list[str] = []
+        self._log_seen: tuple[Path, int] | None = None
+
+    def _is_starting(self) -> bool:
+        """Whether nothing was said yet in this life of the run."""
+        last, started = self._watch.last, launch.started_at(self.run)
+        return last is None or (started is not None and last["time"] < started)
+
+    def _take(self, event: dict[str, Any]) -> None:
+        kind, config = event["type"], self._watch.config
+        if kind == "step":
+            self.course.add_step(event["step"] / config.steps, event["loss"])
+        elif kind == "epoch":
+            self.course.loss[event["epoch"]] = event["loss"]
+        elif kind == "validation":
+            measures = (event["dsc"], event["avd_percent"], event["recall"])
+            self.course.validation[event["epoch"]] = measures
+        elif kind == "phase":
+            self.phase = "" if event["name"] == "train" else event["name"]
+        elif kind == "weights":
+            self.best = event["dsc"], event["epoch"]
+        elif kind == "data_added":
+            self.news = event
+
+    def _read_log(self) -> list[str]:
+        path = launch.log_of(self.run)
+        try:
+            seen = path, path.stat().st_size
+        except OSError:
+            return []
+        if seen == self._log_seen:
+            return self.log
+        self._log_seen = seen
+        return log_end(path)[-30:]

@@ -1,0 +1,116 @@
+"""napari's reader of NIfTI and MGH files."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_pvs.errors import InputError
+from napari_pvs.widgets.viewer.layers import LayerData, layer_volume, volume_layer
+
+SUFFIXES = (".nii", ".nii.gz", ".mgz")
+_LABELS_NAME = re.compile(r"(^|_)(mask|dseg|labels)$")
+
+
+def get_reader(
+    path: str | Sequence[str],
+) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
+    """Return `read` for files ending in ``.nii``, ``.nii.gz`` or ``.mgz``, None for others."""
+    ours = all(name.lower().endswith(SUFFIXES) for name in _listed(path))
+    return read if ours else None
+
+
+def read(path: str | Sequence[str]) -> list[LayerData]:
+    """Read one file or several, each into a layer of its own.
+
+    Masks and label maps become Labels layers: by their name (``mask``, ``labels`` or, in BIDS,
+    ``dseg``) or by their voxels; see `looks_like_labels`.
+
+    Raises
+    ------
+    InputError
+        As `napari_pvs.scans.nifti.read_volume`, or `read_labels` for names of labels.
+    """
+    return [_read(Path(name)) for name in _listed(path)]
+
+
+def looks_like_labels(data: NDArray[Any]) -> bool:
+    """Tell whether voxels are labels: whole numbers that mostly continue in their neighbours.
+
+    The number of different values tells nothing: a cortical parcellation has some 190, a
+    FreeSurfer scan of 8 bits 125. Of the non-zero neighbours along the first axis 85-88 % are
+    equal in label maps, 10 % in such a scan.
+    """
+    # float32 holds whole numbers up to here
+    if data.min() < 0 or data.max() >= 2**24 or not np.array_equal(data, np.rint(data)):
+        return False
+    one, two = data[1:], data[:-1]
+    inside = (one != 0) & (two != 0)
+    # Lone voxels (small lesions) have no neighbours: a mask then holds a single value.
+    if not inside.any():
+        return np.unique(data).size <= 2
+    return bool((one == two)[inside].mean() > 0.5)
+
+
+def _read(path: Path) -> LayerData:
+    from napari_pvs.scans.nifti import read_labels, read_volume
+
+    name = path.name
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+        if name.lower().endswith(suffix):
+            name = name[: -len(suffix)]
+            break
+    if _LABELS_NAME.search(name.lower()):
+        return volume_layer(read_labels(path), name, "labels")
+    volume = read_volume(path)
+    if not looks_like_labels(volume.data):
+        return volume_layer(volume, name, "image")
+    from dataclasses import replace
+
+    return volume_layer(replace(volume, data=volume.data.astype(np.int32)), name, "labels")
+
+
+def _listed(path: str | Sequence[str]) -> list[str]:
+    return [path] if isinstance(path, str) else list(path)
+
+
+def write_image(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """Write an Image layer like the file it came from: float32, whole numbers as int32.
+
+    Raises
+    ------
+    InputError
+        As `layer_volume`; a value does not fit, or the folder cannot be written.
+    """
+    volume = layer_volume(data, meta)
+    return _write(path, volume.data, volume, meta)
+
+
+def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """Write a Labels layer like the file it came from: uint8 for 0 and 1 alone, else int32.
+
+    Raises
+    ------
+    InputError
+        As `write_image`.
+    """
+    volume = layer_volume(data, meta)
+    labels = volume.data
+    binary = labels.min() >= 0 and labels.max() <= 1
+    return _write(path, labels.astype(bool) if binary else labels, volume, meta)
+
+
+def _write(path: str, array: NDArray[Any], like: Any, meta: dict[str, Any]) -> list[str]:
+    from napari_pvs.scans.nifti import write_like
+
+    try:
+        write_like(Path(path), array, like)
+    except ValueError as error:
+        # napari takes a ValueError for "no writer", and would save nothing without a word
+        raise InputError(
+            f"{path} cannot hold the layer {meta.get('name', '')!r} ({error}); use smaller numbers."
+        ) from error
+    return [path]

@@ -1,0 +1,321 @@
+"""Volumes and scans as napari layers and back, voxel for voxel.
+
+napari's slider walks along the first axis, its rows run down the second and its columns to the
+right along the third. So a layer's axes run to superior, posterior and right: the first view is
+an axial slice seen from above, anterior up, the patient's right on the right (as in the RAS+
+world; radiologists' habit is the mirror image), and the slider climbs. These three directions are
+right-handed under napari's camera, so the head is not mirrored in 3D either.
+
+World coordinates are millimetres along these axes: (z, -y, x) of the RAS+ world. napari shows
+tilted layers in 2D as if they were not; a tilted grid is therefore shown upright, its centre in
+its true place, and the exact affine travels in the layer's metadata.
+"""
+
+import weakref
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_pvs.errors import InputError
+from napari_pvs.scans.display import (
+    AXES,
+    Limits,
+    brain_limits,
+    contrast_limits,
+    from_display,
+    to_display,
+)
+from napari_pvs.scans.grid import Grid, from_ras, to_ras
+from napari_pvs.scans.nifti import Geometry, Volume
+from napari_pvs.scans.scan import Scan
+from napari_pvs.study.drafts import Parents
+
+KEY = "napari_pvs"
+"""Where a layer's metadata hold ``{"source": Geometry}``, the file that it is to be saved like,
+and what the layer is to the plugin: ``"role"`` and, for T1 and T2, the ``"scan"`` they show.
+Labels that were loaded as a prediction have its ``"weights_id"``, those of a study the ``"loaded"``
+revision, its number by study, or nothing for another tool's file. What was corrected has
+``"corrected_from"``: the weights of the prediction that last went into it, None for a label."""
+Role = Literal["T1", "T2", "prediction", "labels", "reference"]
+
+_parents: "weakref.WeakKeyDictionary[Any, Parents]" = weakref.WeakKeyDictionary()
+
+
+def role_of(layer: Any) -> Role | None:
+    """Tell what a layer is to the plugin, None for a layer of the user's own."""
+    role: Role | None = _notes(layer).get("role")
+    return role
+
+
+def source_of(layer: Any) -> Geometry | None:
+    """Tell the file that a layer is to be saved like; None where that is not known."""
+    source: Geometry | None = _notes(layer).get("source")
+    return source
+
+
+def note_source(layer: Any, source: Geometry) -> None:
+    """Note the scan's file on a layer that another made on its voxels; one of a file keeps that."""
+    if source_of(layer) is None:
+        _note(layer, source=source)
+
+
+def made_by(layer: Any) -> str | None:
+    """Tell which weights have made labels that were loaded as a prediction, by their id."""
+    weights: str | None = _notes(layer).get("weights_id")
+    return weights
+
+
+def note_origin(layer: Any, weights_id: str | None) -> None:
+    """Note on a user's labels that a prediction of these weights, or a label, went into them."""
+    _note(layer, corrected_from=weights_id)
+
+
+def origin_of(layer: Any) -> tuple[Literal["drawn", "corrected"], str | None]:
+    """Tell how labels were made, and the weights whose prediction last went into them, by id."""
+    notes = _notes(layer)
+    return "corrected" if "corrected_from" in notes else "drawn", notes.get("corrected_from")
+
+
+def parents_of(layer: Any) -> Parents:
+    """Return what a layer's labels were made from; whoever saves a revision of them notes it."""
+    return _parents.setdefault(layer, dict(_notes(layer).get("loaded", {})))
+
+
+def set_parent(layer: Any, root: Path, number: int) -> None:
+    """Note that another revision was brought into a layer."""
+    _parents[layer] = {root: number}
+
+
+def forget(layer: Any) -> None:
+    """Know nothing of what was saved from a layer that is filled with other labels."""
+    _parents.pop(layer, None)
+
+
+def _notes(layer: Any) -> dict[str, Any]:
+    notes: dict[str, Any] = layer.metadata.get(KEY, {})
+    return notes
+
+
+def _note(layer: Any, **values: Any) -> None:
+    layer.metadata[KEY] = _notes(layer) | values
+
+
+Kind = Literal["image", "labels"]
+COLOURS: dict[str, str] = {"prediction": "#ffb000", "labels": "#00c8ff", "reference": "#3ddc64"}
+"""Of label layers by role; told apart also by people who do not see red and green apart."""
+LayerData = tuple[NDArray[Any], dict[str, Any], str]
+
+
+def grid_layer(
+    array: NDArray[Any],
+    grid: Grid,
+    source: Geometry,
+    name: str,
+    kind: Kind,
+    limits: Limits | None = None,
+) -> LayerData:
+    """Make a layer of an array on an RAS+ grid.
+
+    Parameters
+    ----------
+    array
+        Shape of ``grid``.
+    grid
+        RAS+, such as that of a `Scan`.
+    source
+        The file whose axes, turned to RAS+, are ``grid``; the layer is saved like it.
+    name
+        What the layer list shows.
+    kind
+        ``"image"`` or ``"labels"``.
+    limits
+        Intensities from black to white; `contrast_limits` where None.
+    """
+    if array.shape != grid.shape:
+        raise ValueError(f"array has shape {array.shape}, the grid {grid.shape}")
+    size = np.array(grid.voxel_size)
+    half = (np.array(grid.shape) - 1) / 2
+    x, y, z = grid.affine[:3, :3] @ half + grid.affine[:3, 3]
+    meta = {
+        "name": name,
+        "scale": tuple(size[::-1].tolist()),
+        "translate": tuple((np.array([z, -y, x]) - (size * half)[::-1]).tolist()),
+        "units": ("mm", "mm", "mm"),
+        "axis_labels": AXES,
+        "metadata": {KEY: {"source": source}},
+    }
+    # napari hands slices to the graphics card and paints into labels: no views, no negative strides
+    data = np.ascontiguousarray(to_display(array))
+    if kind == "image":
+        meta |= {"colormap": "gray", "contrast_limits": limits or contrast_limits(data)}
+    return data, meta, kind
+
+
+def volume_layer(volume: Volume, name: str, kind: Kind) -> LayerData:
+    """Make a layer of a file in memory; `layer_volume` is the way back."""
+    data, affine = to_ras(volume.data, volume.affine)
+    return grid_layer(data, Grid(data.shape, affine), volume.geometry(), name, kind)
+
+
+def scan_layers(scan: Scan, limits: dict[str, Limits] | None = None) -> list[LayerData]:
+    """Make an image layer of each modality that a scan has, named T1 and T2.
+
+    Parameters
+    ----------
+    scan
+        What to show.
+    limits
+        Intensities from black to white by modality; `brain_limits` where None.
+    """
+    layers = []
+    for name, image in (("T1", scan.t1), ("T2", scan.t2)):
+        if image is not None:
+            shown = limits[name] if limits else brain_limits(image, scan.brain, name)
+            data, meta, kind = grid_layer(image, scan.grid, scan.source, name, "image", shown)
+            meta["metadata"][KEY] |= {"role": name, "scan": scan}
+            layers.append((data, meta, kind))
+    return layers
+
+
+def mask_layer(labels: NDArray[Any], scan: Scan, name: str, role: Role) -> LayerData:
+    """Make a labels layer in the one colour of its role.
+
+    Parameters
+    ----------
+    labels
+        Mask or label image, shape of the scan's grid.
+    scan
+        Whose grid and file the layer shares.
+    name
+        What the layer list shows.
+    role
+        ``"prediction"``, ``"labels"`` or ``"reference"``.
+    """
+    from napari.utils.colormaps import DirectLabelColormap
+
+    stored = labels.astype(np.uint8) if labels.dtype == bool else labels
+    data, meta, kind = grid_layer(stored, scan.grid, scan.source, name, "labels")
+    meta["metadata"][KEY] |= {"role": role}
+    meta["colormap"] = DirectLabelColormap(color_dict={None: COLOURS[role], 0: "transparent"})
+    return data, meta, kind
+
+
+def layer_volume(data: Any, meta: dict[str, Any]) -> Volume:
+    """Return what a layer shows, in the axes and geometry of its file.
+
+    A layer that comes from no file of ours gets an RAS+ geometry from its scale, translation and
+    units; its axes are taken to be `AXES`, and pixels to be mm.
+
+    Parameters
+    ----------
+    data, meta
+        As in napari's ``layer.as_layer_data_tuple()``.
+
+    Raises
+    ------
+    InputError
+        The layer is not one 3D frame of real numbers, has another shape than its file, or comes
+        from no file and is rotated or sheared.
+    """
+    name = f"the layer {meta.get('name', '')!r}"
+    array = _single_frame(data, meta, name)
+    source: Geometry | None = meta.get("metadata", {}).get(KEY, {}).get("source")
+    if source is None:
+        ras = from_display(array)
+        source = Geometry.from_affine(ras.shape, _ras_affine(array.shape, meta, name))
+    else:
+        expected = to_display(to_ras(np.broadcast_to(0, source.shape), source.affine)[0]).shape
+        if array.shape != expected:
+            raise InputError(
+                f"{name} has shape {array.shape} but {source.path or 'the scan it belongs to'} has "
+                f"{expected}; save a layer that was neither cropped nor resampled."
+            )
+        ras = from_display(array)
+    return Volume(
+        shape=source.shape,
+        affine=source.affine,
+        header=source.header,
+        path=source.path,
+        data=from_ras(ras, source.affine),
+    )
+
+
+def layer_array(data: NDArray[Any], scan: Scan, name: str) -> NDArray[Any]:
+    """Return the voxels of a layer that lies on the grid of ``scan``, on that grid.
+
+    Raises
+    ------
+    InputError
+        The shapes differ.
+    """
+    array = from_display(np.asarray(data)) if np.ndim(data) == 3 else np.asarray(data)
+    if array.shape != scan.grid.shape:
+        raise InputError(
+            f"the layer {name!r} has other voxels than the scan; choose a layer of this scan."
+        )
+    return array
+
+
+def require_grid(layer: Any, scan: Scan) -> None:
+    """Refuse a layer that does not lie on the voxels of ``scan``.
+
+    Of a layer that comes from no file of ours only the shape is known.
+
+    Raises
+    ------
+    InputError
+        Its shape differs, its file lies elsewhere, or it is not held in memory.
+    """
+    layer_array(layer.data, scan, layer.name)
+    if not isinstance(layer.data, np.ndarray):
+        raise InputError(
+            f"the layer {layer.name!r} is read piece by piece; save it as NIfTI and open that file."
+        )
+    source = source_of(layer)
+    if source is None:
+        return
+    shown, affine = to_ras(np.broadcast_to(0, source.shape), source.affine)
+    if not Grid(shown.shape, affine).same_as(scan.grid):
+        raise InputError(
+            f"the layer {layer.name!r} has as many voxels as the scan, but {source.path or 'it'} "
+            "lies in another place; choose a layer of this scan."
+        )
+
+
+def _single_frame(data: Any, meta: dict[str, Any], name: str) -> NDArray[Any]:
+    if meta.get("multiscale"):
+        raise InputError(f"{name} is a pyramid of resolutions; choose a layer of a single one.")
+    if meta.get("rgb"):
+        raise InputError(f"{name} holds colours (RGB); choose a layer of one value per voxel.")
+    array = np.asarray(data)
+    if array.ndim != 3:
+        raise InputError(f"{name} has {array.ndim} axes; choose a layer of three.")
+    if array.dtype.kind not in "buif":
+        raise InputError(f"{name} holds {array.dtype} values; choose a layer of real numbers.")
+    return array
+
+
+def _ras_affine(shape: tuple[int, ...], meta: dict[str, Any], name: str) -> NDArray[np.float64]:
+    """Affine of ``from_display`` of a layer's array, from scale and translation alone."""
+    plain = {"rotate": np.eye(3), "shear": np.zeros(3), "affine": np.eye(4)}
+    if not all(np.allclose(meta.get(key, value), value) for key, value in plain.items()):
+        raise InputError(
+            f"{name} is rotated or sheared and its file's geometry is unknown; open the file with "
+            "napari-pvs, or reset the layer's transform."
+        )
+    mm = [_in_mm(unit) for unit in meta.get("units") or ()] or [1.0] * 3
+    scale = np.multiply(meta.get("scale", (1, 1, 1)), mm)
+    superior, posterior, right = np.multiply(meta.get("translate", (0, 0, 0)), mm)
+    affine = np.diag([*scale[::-1], 1.0])
+    affine[:3, 3] = right, -(posterior + scale[1] * (shape[1] - 1)), superior
+    return affine
+
+
+def _in_mm(unit: Any) -> float:
+    """Length of a pint unit (or of its name) in mm; 1 for pixels and other numbers."""
+    import pint
+
+    unit = pint.get_application_registry().Unit(str(unit))
+    return float((1 * unit).to("mm").magnitude) if unit.dimensionality == "[length]" else 1.0
