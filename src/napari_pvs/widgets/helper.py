@@ -15,6 +15,7 @@ from typing import Any
 
 from qtpy.QtCore import QCoreApplication, QObject, QProcess, Signal
 
+from napari_pvs.processes import explain_death
 from napari_pvs.widgets.background import post
 from napari_pvs.widgets.scratch import Folder
 from napari_pvs.widgets.service import REQUEST
@@ -166,25 +167,3 @@ def _prepare(
         tell(error)
     else:
         tell(None)
-
-
-def explain_death(code: int, crashed: bool, errors: str) -> str:
-    """Say in a sentence why a process ended without an answer.
-
-    Parameters
-    ----------
-    code
-        Its exit code or, where it crashed, the signal that ended it.
-    crashed
-        Whether it was ended by a signal.
-    errors
-        The end of its stderr.
-    """
-    if crashed and code == 9:
-        return (
-            "The system ended the process, probably because memory ran out; close other programs "
-            "and try again."
-        )
-    last = next((line for line in reversed(errors.splitlines()) if line.strip()), "no message")
-    how = f"signal {code}" if crashed else f"exit code {code}"
-    return f"The process ended unexpectedly ({how}: {last.strip()}); try again, or report this."

@@ -5,7 +5,7 @@ from pathlib import Path
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QWidget
 
-from napari_pvs.training.runs import RunStatus
+from napari_pvs.training.runs.status import RunStatus
 from napari_pvs.widgets.parts import Button
 from napari_pvs.widgets.train_fields import Number
 

@@ -11,7 +11,7 @@ import weakref
 from functools import cache
 from pathlib import Path
 
-from napari_pvs.widgets.processes import living
+from napari_pvs.processes import living
 
 
 class Folder:

@@ -12,7 +12,7 @@ from napari_pvs.widgets.service import Say
 def plan(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
     """Tell what a run with ``config`` would use and cost."""
     from napari_pvs.training.config import TrainingConfig
-    from napari_pvs.widgets.train_plan import plan as make
+    from napari_pvs.training.plan import plan as make
 
     return asdict(make(TrainingConfig(**request["config"])))
 
@@ -44,7 +44,8 @@ def improve(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
 
 def histories(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
     """Read the runs of ``study``: a row for each, with its curves."""
-    from napari_pvs.training import curves, runs
+    from napari_pvs.training.runs import compare as curves
+    from napari_pvs.training.runs import status as runs
 
     for path in runs.runs(Path(request["study"])):
         watch = runs.seen(path)
