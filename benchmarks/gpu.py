@@ -28,7 +28,7 @@ from napari_pvs.inference.predictor import Predictor
 from napari_pvs.network.backends.torch_backend import fuse
 from napari_pvs.network.weights import load, starter_path
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.sampling import Patches, ahead
+from napari_pvs.training.data.sampling import Patches, ahead
 from napari_pvs.training.state import State
 from napari_pvs.training.step import compute
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from napari_pvs.network.device import pick
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.forecast import forecast
-from napari_pvs.training.sampling import Patches
+from napari_pvs.training.data.sampling import Patches
+from napari_pvs.training.plan import forecast
 from napari_pvs.training.state import State
 from napari_pvs.training.step import compute
 

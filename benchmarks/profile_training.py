@@ -22,8 +22,8 @@ from stages import watch
 from napari_pvs.network.device import pick
 from napari_pvs.training import step as steps
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.data import Loaded
-from napari_pvs.training.sampling import Patches, draw
+from napari_pvs.training.data.prepared import Loaded
+from napari_pvs.training.data.sampling import Patches, draw
 from napari_pvs.training.state import State
 
 EDGE = 96

@@ -33,10 +33,10 @@ from napari_pvs.network.weights import load, save, starter_path
 from napari_pvs.phantom.cohort import TRUTH, subject_name, write_cohort
 from napari_pvs.phantom.config import PhantomConfig
 from napari_pvs.scans.scan import Scan, load_scan
-from napari_pvs.training import trainer
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.folder import BEST, CHECKPOINT
-from napari_pvs.training.runs import status
+from napari_pvs.training.run import resume, train
+from napari_pvs.training.runs.folder import BEST, CHECKPOINT
+from napari_pvs.training.runs.status import status
 
 SEED, CALIBRATION_SEED, TEST_SEED = 1000, 8000, 9000
 TEST, VALIDATION = ("18", "20"), ("17",)
@@ -73,7 +73,7 @@ def main() -> None:
     weights = run / BEST
     if (run / CHECKPOINT).exists():
         if status(run).state != "done":
-            trainer.resume(run)
+            resume(run)
     else:
         config = TrainingConfig(
             study=study,
@@ -81,7 +81,7 @@ def main() -> None:
             validation=tuple(held_out),
             validate_every=20,
         )
-        trainer.train(config, run)
+        train(config, run)
     predictor = Predictor(weights)
     thresholds = {name: calibrate(known, used, predictor) for name, used in MODALITIES.items()}
     print(json.dumps(thresholds))

@@ -26,8 +26,8 @@ from napari_pvs.network.device import bfloat16_runs, pick
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.study.bids import subjects
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.data import CACHE, Loaded, load
-from napari_pvs.training.sampling import ahead, draw
+from napari_pvs.training.data.prepared import CACHE, Loaded, load
+from napari_pvs.training.data.sampling import ahead, draw
 from napari_pvs.training.state import State
 from napari_pvs.training.step import compute
 

@@ -96,7 +96,11 @@ def test_floors_and_circles() -> None:
         ),
         ("cli/app.py", "def f():\n    from napari_pvs.widgets import dock", "Floors"),
         ("lost.py", "", "Floors"),
-        ("widgets/load/dock.py", "from napari_pvs.widgets.segment import dock", "Floors of widgets"),
+        (
+            "widgets/load/dock.py",
+            "from napari_pvs.widgets.segment import dock",
+            "Floors of widgets",
+        ),
         ("widgets/viewer/edits.py", "from napari_pvs.widgets.state import session", "Floors of w"),
         ("widgets/lost.py", "", "Floors of widgets"),
         ("scans/grid.py", "def f():\n    from napari_pvs.scans import scan", "Circles"),

@@ -22,10 +22,10 @@ from napari_pvs.study.bids import subjects
 from napari_pvs.study.roles import assign
 from napari_pvs.training import loop
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.control import tell
-from napari_pvs.training.events import read
-from napari_pvs.training.folder import CHECKPOINT, is_running, locked
-from napari_pvs.training.trainer import resume, train
+from napari_pvs.training.run import resume, train
+from napari_pvs.training.runs.control import tell
+from napari_pvs.training.runs.events import read
+from napari_pvs.training.runs.folder import CHECKPOINT, is_running, locked
 
 TINY = NetworkConfig(widths=(4, 8), scale_width=2)
 SMALL = {"epochs": 4, "steps": 3, "batch": 2, "patch": (8,), "warmup": 1, "validate_every": 2}

@@ -4,8 +4,8 @@ import torch
 
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.losses import ramp
-from napari_pvs.training.sampling import Patches
+from napari_pvs.training.data.sampling import Patches
+from napari_pvs.training.semi_supervised.consistency import ramp
 from napari_pvs.training.state import State
 from napari_pvs.training.step import compute
 

@@ -27,7 +27,7 @@ from qtpy.QtWidgets import (
 
 from napari_pvs.study.bids import subjects
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.events import EventLog
+from napari_pvs.training.runs.events import EventLog
 from napari_pvs.widgets.dock import WIDTH
 from napari_pvs.widgets.parts.controls import Button
 from napari_pvs.widgets.parts.table import Table

@@ -28,27 +28,27 @@ def crossval(
     """Compare methods by cross-validation: Table 1, subjects, paired differences."""
     from typing import cast
 
-    from napari_pvs.training import crossval as cv
-    from napari_pvs.training import table1
     from napari_pvs.training.config import METHODS, Method
+    from napari_pvs.training.crossval import report
+    from napari_pvs.training.crossval.jobs import plan, run
 
     for name in ("method", "validation", "test"):
         if name in given:
             instead = "--methods" if name == "method" else "--folds"
             raise InputError(f"--{name} does not go with crossval; choose by {instead}.")
     chosen = METHODS if methods == "all" else tuple(cast("list[Method]", methods.split(",")))
-    jobs = cv.plan(config, out, chosen, folds, seeds)
+    jobs = plan(config, out, chosen, folds, seeds)
     log_to_stderr()
     if scheduler is None:
         left = [job for job in jobs if not job.done]
         print(f"{len(jobs)} runs, {len(jobs) - len(left)} of them done")
-        cv.run(jobs, lambda job: print(f"{job.out.parent.name} {job.out.name}", flush=True))
+        run(jobs, lambda job: print(f"{job.out.parent.name} {job.out.name}", flush=True))
     else:
-        from napari_pvs.training import cluster
+        from napari_pvs.training.crossval import cluster
 
         cluster.run(jobs, scheduler)
-    rows = table1.collect(jobs)
-    paths = table1.write(rows, out)
-    print(table1.report(rows))
+    rows = report.collect(jobs)
+    paths = report.write(rows, out)
+    print(report.report(rows))
     for path in paths:
         print(f"  {path}")

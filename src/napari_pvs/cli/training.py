@@ -26,7 +26,9 @@ def train(
     """Train on a study, or from a run folder with a config.json, or go on with a run."""
     from datetime import datetime
 
-    from napari_pvs.training import distributed, folder, runs, trainer
+    from napari_pvs.training import run as training
+    from napari_pvs.training.distributed.world import environment
+    from napari_pvs.training.runs import folder, status
 
     place = config.study
     of_run = resume or (place / folder.CONFIG).is_file()
@@ -43,11 +45,11 @@ def train(
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         out = place / folder.RUNS / f"{stamp}-{config.method}"
     log_to_stderr()
-    best = trainer.resume(out, given.get("epochs")) if resume else trainer.train(config, out)
-    if distributed.environment()[0] == 0:
+    best = training.resume(out, given.get("epochs")) if resume else training.train(config, out)
+    if environment()[0] == 0:
         if best.exists():
             print(f"Best weights: {best}")
-        if runs.status(best.parent).state == "stopped":
+        if status.status(best.parent).state == "stopped":
             print(f"Stopped; go on with {shell('train', '--resume', best.parent)}")
 
 
@@ -63,20 +65,21 @@ def list_runs(
 ) -> None:
     """List the runs of a study: state, epochs, loss, best DSC."""
     from napari_pvs.study.bids import subjects
-    from napari_pvs.training import curves, runs
+    from napari_pvs.training.runs import status
+    from napari_pvs.training.runs.compare import HEADER, rows
 
-    found = runs.runs(study)
+    found = status.runs(study)
     if as_json:
         for path in found:
-            print(runs.as_json(runs.status(path)))
+            print(status.as_json(status.status(path)))
         return
     if not found:
         subjects(study)  # refuses what is no study
         print(f"{study} has no runs yet; start one with {shell('train', study)}")
         return
-    _print_table(curves.HEADER, curves.rows(found))
+    _print_table(HEADER, rows(found))
     for path in found:
-        if why := runs.status(path).why:
+        if why := status.status(path).why:
             print(f"{path.name}: {why}")
 
 
@@ -85,7 +88,7 @@ def follow(run: Run) -> None:
     """Show a run as it goes on, until it ends."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from napari_pvs.training import runs
+    from napari_pvs.training.runs import status
 
     columns = (
         TextColumn("{task.description}"),
@@ -95,7 +98,7 @@ def follow(run: Run) -> None:
     )
     with Progress(*columns) as bars:
         task = bars.add_task("starting", total=None)
-        for event in runs.follow(run):
+        for event in status.follow(run):
             kind = event["type"]
             if kind == "step":
                 about = f"loss {event['loss']:.3f}"
@@ -104,7 +107,7 @@ def follow(run: Run) -> None:
                 bars.update(task, description=event["name"])
             elif text := _sentence(event):
                 bars.print(text)
-    last = runs.status(run)
+    last = status.status(run)
     print(f"{run}: {last.state}" + (f": {last.why}" if last.why else ""))
 
 
@@ -116,7 +119,7 @@ def tell(
     """Tell a run to pause, resume, stop (it saves first), checkpoint, or reload labels."""
     from typing import cast, get_args
 
-    from napari_pvs.training import control, folder
+    from napari_pvs.training.runs import control, folder
 
     if command not in get_args(control.Command):
         known = ", ".join(get_args(control.Command))
@@ -134,12 +137,12 @@ def compare(
     overwrite: Overwrite = False,
 ) -> None:
     """Compare runs: a table, and their curves as a picture or a page."""
-    from napari_pvs.training import curves
+    from napari_pvs.training.runs.compare import HEADER, draw, rows
 
     require_new(out, overwrite)
-    _print_table(curves.HEADER, curves.rows(run))
+    _print_table(HEADER, rows(run))
     if out is not None:
-        curves.draw(run, out)
+        draw(run, out)
         print(f"Curves: {out}")
 
 

@@ -196,7 +196,7 @@ def _of_study(study: Path, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
 def plan(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
     """Tell what a run with ``config`` would use and cost."""
     from napari_pvs.training.config import TrainingConfig
-    from napari_pvs.widgets.train_plan import plan as make
+    from napari_pvs.training.plan import plan as make
 
     return asdict(make(TrainingConfig(**request["config"])))
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 import numpy as np
 
 from napari_pvs.errors import InputError
-from napari_pvs.training.cohort import Cohort
-from napari_pvs.training.control import Command, Control
-from napari_pvs.training.events import EventLog, Silence, explained
-from napari_pvs.training.folder import BEST, CHECKPOINT, EVENTS, LAST, PSEUDO
-from napari_pvs.training.sampling import Patches, ahead, draw, patches_of
+from napari_pvs.training.data.cohort import Cohort
+from napari_pvs.training.data.sampling import Patches, ahead, draw, patches_of
+from napari_pvs.training.runs.control import Command, Control
+from napari_pvs.training.runs.events import EventLog, Silence, explained
+from napari_pvs.training.runs.folder import BEST, CHECKPOINT, EVENTS, LAST, PSEUDO
 
 if TYPE_CHECKING:
     from napari_pvs.training.state import State
@@ -37,7 +37,7 @@ class Run:
     """
 
     def __init__(self, out: Path, cohort: Cohort, state: "State"):
-        from napari_pvs.training.pseudo import PseudoLabels
+        from napari_pvs.training.semi_supervised.pseudo_labels import PseudoLabels
 
         self.config, self.out, self.cohort, self.state = state.config, out, cohort, state
         self.world = state.world
@@ -111,7 +111,7 @@ class Run:
 
     def _burden(self) -> tuple[float, float] | None:
         """Return how much of the unlabelled brains is likely PVS, where that is to count."""
-        from napari_pvs.training.alignment import burden
+        from napari_pvs.training.semi_supervised.alignment import burden
 
         if not (self.config.semi_supervised and self.config.align):
             return None
@@ -217,7 +217,7 @@ class Run:
 
     def _validate(self, epoch: int) -> None:
         """Measure the running mean; publish its weights where they are the best."""
-        from napari_pvs.training.alignment import likely
+        from napari_pvs.training.semi_supervised.alignment import likely
         from napari_pvs.training.validation import THRESHOLDS, validate
 
         progress, subjects = self.state.progress, self.cohort.validation
@@ -248,7 +248,7 @@ class Run:
 
     def _publish(self, epoch: int, result: "Validation", names: tuple[str, ...]) -> None:
         from napari_pvs.network.weights import save
-        from napari_pvs.training.validation import card
+        from napari_pvs.training.weights import card
 
         people = self.cohort
         learnt = [*people.train, *people.unlabelled]

@@ -14,7 +14,7 @@ from napari_pvs.files import atomic
 from napari_pvs.network.device import bfloat16_runs, place
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.distributed import ALONE, World
+from napari_pvs.training.distributed.world import ALONE, World
 
 FORMAT = "napari-pvs-checkpoint/1"
 

@@ -9,8 +9,9 @@ from torch import Tensor
 from napari_pvs.network.backends.torch_backend import send
 from napari_pvs.training.augment import augment, drop_modality, noise
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.losses import ramp, supervised, unsupervised
-from napari_pvs.training.sampling import Patches
+from napari_pvs.training.data.sampling import Patches
+from napari_pvs.training.losses import supervised
+from napari_pvs.training.semi_supervised.consistency import ramp, unsupervised
 from napari_pvs.training.state import State
 
 

@@ -15,7 +15,6 @@ from qtpy.QtWidgets import QWidget
 
 from napari_pvs.errors import InputError
 from napari_pvs.jobs import exchange
-from napari_pvs.processes import explain_death
 from napari_pvs.scans.scan import Scan, load_scan
 from napari_pvs.widgets.background import process
 from napari_pvs.widgets.background.process import Job
@@ -147,16 +146,3 @@ def test_a_process_ends_with_its_dock(follow, qtbot, qtlog):
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
     assert [record.message for record in qtlog.records] == []
-
-
-@pytest.mark.parametrize(
-    ("code", "crashed", "errors", "text"),
-    [
-        (9, True, "", "probably because memory ran out"),
-        (11, True, "Fatal Python error\n", "signal 11: Fatal Python error"),
-        (1, False, "Traceback\nKeyError: 'x'\n\n", "exit code 1: KeyError: 'x'"),
-        (3, False, "", "exit code 3: no message"),
-    ],
-)
-def test_a_death_is_explained_in_words(code, crashed, errors, text):
-    assert text in explain_death(code, crashed, errors)

@@ -12,7 +12,7 @@ from qtpy.QtGui import QImage
 from qtpy.QtWidgets import QFileDialog
 
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.events import EventLog
+from napari_pvs.training.runs.events import EventLog
 from napari_pvs.widgets.metrics.dock import Metrics
 
 LONG = 300_000

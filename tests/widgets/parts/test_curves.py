@@ -71,14 +71,3 @@ def test_several_runs(curves):
     curves.show_runs([])
     curves.wait()
     assert [len(lines(plot)) for plot in curves.plots] == [0, 0, 0]
-
-
-def test_long_runs_are_thinned(curves):
-    course = Course()
-    for step in range(20_000):
-        course.add_step(step / 50, 1 / (1 + step))
-    assert 1000 < len(course.steps) <= 4000
-    assert course.steps[-1] == (19_999 / 50, 1 / 20_000)
-    course.add_step(100.0, 0.5)  # done again from here
-    assert course.steps[-1] == (100.0, 0.5)
-    assert all(a < b for (a, _), (b, _) in zip(course.steps, course.steps[1:], strict=False))

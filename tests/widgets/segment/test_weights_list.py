@@ -9,9 +9,8 @@ pytest.importorskip("napari")
 from napari_pvs.network.weights import load, save
 from napari_pvs.study.bids import subjects
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.folder import BEST
+from napari_pvs.training.runs.folder import BEST
 from napari_pvs.widgets.segment.dock import Segment
-from napari_pvs.widgets.segment.weights_list import best_weights
 
 LONG = 300_000
 
@@ -36,28 +35,6 @@ def publish(tiny_weights):
 def listed(dock):
     box = dock.weights
     return [(box.itemText(at), box.itemData(at)) for at in range(box.count())]
-
-
-def test_the_newest_run_is_first_and_says_what_it_reached(tmp_path, publish):
-    assert best_weights(tmp_path) == []
-    assert best_weights(tmp_path / "moved") == []
-    first = publish(tmp_path, "20260101-m2ss", 0.412)
-    second = publish(tmp_path, "20260102-m2ss", 0.637, scans=1)
-    begun = tmp_path / "derivatives" / "runs" / "20260103-m2ss"
-    begun.mkdir()
-    shutil.copy(first.with_name("config.json"), begun)
-    newest, oldest = best_weights(tmp_path)
-    assert (newest.path, newest.label) == (second, "DSC 0.64: 20260102-m2ss")
-    assert "DSC 0.637 on 1 validation scan, epoch 7." in newest.tip
-    assert (oldest.path, oldest.label) == (first, "DSC 0.41: 20260101-m2ss")
-    assert "on 2 validation scans" in oldest.tip
-    # better ones, and ones that are damaged
-    publish(tmp_path, "20260101-m2ss", 0.7)
-    second.write_bytes(b"no weights")
-    assert [one.label for one in best_weights(tmp_path)] == [
-        "20260102-m2ss",
-        "DSC 0.70: 20260101-m2ss",
-    ]
 
 
 def test_the_list_follows_the_study_and_its_runs(

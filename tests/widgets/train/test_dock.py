@@ -19,9 +19,9 @@ from napari_pvs.scans.scan import load_scan
 from napari_pvs.study.bids import subjects
 from napari_pvs.study.labels import digest
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.events import EventLog
-from napari_pvs.training.folder import BEST, CHECKPOINT, is_running
-from napari_pvs.widgets import launch
+from napari_pvs.training.runs import process as launch
+from napari_pvs.training.runs.events import EventLog
+from napari_pvs.training.runs.folder import BEST, CHECKPOINT, is_running
 from napari_pvs.widgets.train import dock as module
 from napari_pvs.widgets.viewer.layers import scan_layers
 

@@ -7,9 +7,9 @@ pytest.importorskip("napari")
 from qtpy.QtCore import QObject
 
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.events import EventLog
-from napari_pvs.training.folder import locked
-from napari_pvs.widgets import launch
+from napari_pvs.training.runs import process as launch
+from napari_pvs.training.runs.events import EventLog
+from napari_pvs.training.runs.folder import locked
 from napari_pvs.widgets.train import run_watch
 from napari_pvs.widgets.train.run_watch import RunWatch
 

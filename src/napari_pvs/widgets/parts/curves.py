@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from threading import Thread
@@ -13,43 +12,15 @@ from qtpy.QtCore import QEvent
 from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
+from napari_pvs.training.runs.status import Course
 from napari_pvs.widgets.background.idle import Steps, Turns
 
-_MOST = 4000
-"""Steps of a run that are drawn; of more, every second is left out."""
 _AVD_MOST = 200
 """Where its axis ends: what a network does before it has learnt would press the rest flat."""
 _LOSS, _FAINT = "#4c9be8", "#4c9be860"
 _DSC, _RECALL, _AVD = "#f2a33a", "#57b894", "#c678b9"
 SEVERAL = ("#4c9be8", "#f2a33a", "#57b894", "#c678b9", "#e06c75", "#9aa5b1")
 """Colours of runs that are drawn side by side; read on dark and on light ground."""
-
-
-@dataclass
-class Course:
-    """What is drawn of a run.
-
-    Attributes
-    ----------
-    loss
-        Mean loss by epoch.
-    validation
-        DSC, AVD in % and recall by epoch; None where a measure is undefined.
-    steps
-        Epoch, in fractions, and loss of single steps.
-    """
-
-    loss: dict[int, float] = field(default_factory=dict)
-    validation: dict[int, tuple[float | None, ...]] = field(default_factory=dict)
-    steps: list[tuple[float, float]] = field(default_factory=list)
-
-    def add_step(self, epoch: float, loss: float) -> None:
-        """Add the loss of a step; one that is done again after a crash counts once."""
-        while self.steps and self.steps[-1][0] >= epoch:
-            self.steps.pop()
-        self.steps.append((epoch, loss))
-        if len(self.steps) > _MOST:
-            del self.steps[::2]
 
 
 class Curves(QWidget):

@@ -1,56 +1,16 @@
 """The list of weights to segment with: the starter's, the best of each run of the study, files."""
 
-import contextlib
-import json
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QSignalBlocker, Qt, QTimer
 from qtpy.QtWidgets import QComboBox, QSizePolicy
 
-from napari_pvs.errors import InputError
-from napari_pvs.training.folder import BEST
-from napari_pvs.training.runs import runs
+from napari_pvs.training.runs.status import Known, best_weights
 from napari_pvs.widgets.background.thread import Background
 from napari_pvs.widgets.state.session import Session
 
 _LOOK_MS = 3000  # runs that go on publish better weights; any process may have started them
-
-
-@dataclass(frozen=True)
-class Known:
-    """Best weights of a run.
-
-    Attributes
-    ----------
-    path
-        Their file.
-    label
-        What the list shows: what they reach first, because the names of runs are long.
-    tip
-        More about them.
-    """
-
-    path: Path
-    label: str
-    tip: str
-
-
-def best_weights(study: Path) -> list[Known]:
-    """Find the best weights of a study's runs, those of the newest run first."""
-    try:
-        found = runs(study)
-    except (InputError, OSError):  # moved: its weights are gone, and segmenting says so
-        return []
-    known = []
-    for run in reversed(found):
-        path = run / BEST
-        with contextlib.suppress(OSError):  # no validation yet
-            about = path.stat()
-            known.append(_described(path, about.st_mtime_ns, about.st_size))
-    return known
 
 
 class WeightsList(QComboBox):
@@ -130,21 +90,3 @@ class WeightsList(QComboBox):
             data = [self.itemData(at) for at in range(self.count())]
             self.setCurrentIndex(data.index(chosen))
         self._known = known
-
-
-@lru_cache(maxsize=512)
-def _described(path: Path, _: int, __: int) -> Known:
-    """Describe weights by their card; the time and size of their file tell when it is another."""
-    from safetensors import SafetensorError, safe_open
-
-    run = path.parent.name
-    try:
-        with safe_open(path, framework="numpy") as file:
-            card = json.loads((file.metadata() or {})["card"])
-        reached, epoch = card["accuracy"]["validation"], card["training"]["epoch"]
-        label = f"DSC {reached['dsc']:.2f}: {run}"
-        on = f"{reached['subjects']} validation scan{'s' * (reached['subjects'] != 1)}"
-        tip = f"Best weights of {run}: DSC {reached['dsc']:.3f} on {on}, epoch {epoch}.\n{path}"
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-        return Known(path, run, str(path))  # segmenting says what is wrong with them
-    return Known(path, label, tip)

@@ -12,10 +12,10 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QSizePolicy, QVBoxLayout
 from superqt import QElidingLabel
 
 from napari_pvs.errors import InputError
-from napari_pvs.training import runs
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.folder import BEST
-from napari_pvs.widgets import launch
+from napari_pvs.training.runs import process as launch
+from napari_pvs.training.runs import status as runs
+from napari_pvs.training.runs.folder import BEST
 from napari_pvs.widgets.background.process import Job, Result
 from napari_pvs.widgets.dock import Dock
 from napari_pvs.widgets.parts.controls import Button, Fold, Notice

@@ -16,15 +16,14 @@ from qtpy.QtWidgets import (
 )
 
 from napari_pvs.errors import InputError
-from napari_pvs.training.control import Command, tell
-from napari_pvs.training.runs import RunStatus
-from napari_pvs.widgets import launch
+from napari_pvs.training.runs import process as launch
+from napari_pvs.training.runs.control import Command, tell
+from napari_pvs.training.runs.status import RunStatus, duration
 from napari_pvs.widgets.background.thread import Background
 from napari_pvs.widgets.parts.controls import Button, Notice
 from napari_pvs.widgets.parts.curves import Curves
 from napari_pvs.widgets.train.form import Number
 from napari_pvs.widgets.train.run_watch import RunWatch
-from napari_pvs.widgets.train_plan import duration
 
 _CHOICE = "The runs of the study, the newest first."
 _LINES = 6

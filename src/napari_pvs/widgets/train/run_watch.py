@@ -6,9 +6,9 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_pvs.errors import InputError
-from napari_pvs.training.folder import BEST, CONFIG
-from napari_pvs.training.runs import RunStatus, Watch, log_end
-from napari_pvs.widgets import launch
+from napari_pvs.training.runs import process as launch
+from napari_pvs.training.runs.folder import BEST, CONFIG
+from napari_pvs.training.runs.status import RunStatus, Watch, log_end
 from napari_pvs.widgets.parts.curves import Course
 
 _LIVE_MS, _STILL_MS, _BEHIND_MS = 300, 2000, 5

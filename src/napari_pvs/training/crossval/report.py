@@ -1,0 +1,189 @@
+"""What a cross-validation found: the paper's Table 1, per subject, and method against method."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_pvs.errors import InputError
+from napari_pvs.evaluation.agreement import concordance
+from napari_pvs.training.crossval.jobs import SCORES, Job
+
+MEASURES = ("dsc", "avd_percent", "recall", "precision", "lenient_f1")
+CEILING = "ceiling_dsc"
+TITLES = ("DSC", "AVD %", "recall", "precision", "PVS F1", "CCC of counts", "subjects", "runs")
+PAPER = {
+    "supervised-mono": ".50 ± .15, 55 ± 11, .70 ± .19",
+    "supervised-multi": ".56 ± .44, 51 ± 83, .54 ± .44",
+    "semi-mono": ".51 ± .75, 43 ± 67, .79 ± .16",
+    "m2ss": ".65 ± .12, 34 ± 95, .75 ± .07",
+}
+"""DSC, AVD % and recall in the paper's Table 1, on other data."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One subject, measured by one run."""
+
+    method: str
+    seed: int
+    fold: int
+    subject: str
+    values: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """DSC of a method minus that of another, over the same subjects.
+
+    Attributes
+    ----------
+    method, other
+        What is compared.
+    mean, low, high
+        Mean of the paired differences and its 95 % bootstrap interval (BCa) over subjects; the
+        interval is None for fewer than 3 subjects or where all differences are equal.
+    n
+        Subjects.
+    """
+
+    method: str
+    other: str
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+def collect(jobs: Sequence[Job]) -> list[Row]:
+    """Read the scores of the jobs that are done.
+
+    Raises
+    ------
+    InputError
+        None is done, or a file of scores is damaged.
+    """
+    rows = []
+    for job in jobs:
+        if not job.done:
+            continue
+        path = job.out / SCORES
+        try:
+            scores: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+            for one in scores:
+                names = (*MEASURES, "count_predicted", "count_reference", CEILING)
+                values = {name: one[name] for name in names}
+                method, seed = job.config.method, job.config.seed
+                rows.append(Row(method, seed, job.fold, one["subject"], values))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} is damaged ({error}); remove it, and it will be made anew."
+            ) from error
+    if not rows:
+        raise InputError("no run of this cross-validation has ended yet.")
+    return rows
+
+
+def by_subject(rows: Sequence[Row], method: str, measure: str) -> dict[str, float]:
+    """Average a measure over seeds; subjects in whom it is undefined are left out."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        value = row.values[measure]
+        if row.method == method and value is not None:
+            found.setdefault(row.subject, []).append(value)
+    return {subject: float(np.mean(values)) for subject, values in sorted(found.items())}
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Write Table 1 in Markdown: mean ± SD over subjects, each averaged over seeds."""
+    lines = ["| method | " + " | ".join(TITLES) + " | paper, other data: DSC, AVD %, recall |"]
+    lines.append("|---" * (len(TITLES) + 2) + "|")
+    for method in _methods(rows):
+        cells = []
+        for measure in MEASURES:
+            values = list(by_subject(rows, method, measure).values())
+            cells.append(_moments(values, 1 if measure == "avd_percent" else 3))
+        predicted = by_subject(rows, method, "count_predicted")
+        reference = by_subject(rows, method, "count_reference")
+        ccc = concordance(list(predicted.values()), list(reference.values()))
+        runs = {(row.seed, row.fold) for row in rows if row.method == method}
+        cells += ["-" if ccc is None else f"{ccc:.3f}", str(len(predicted)), str(len(runs))]
+        lines.append(f"| {method} | " + " | ".join(cells) + f" | {PAPER[method]} |")
+    return "\n".join(lines) + "\n"
+
+
+def differences(rows: Sequence[Row]) -> list[Difference]:
+    """Compare the DSC of every pair of methods on the subjects that both were tested on."""
+    from itertools import combinations
+
+    out = []
+    for other, method in combinations(_methods(rows), 2):
+        one, two = by_subject(rows, method, "dsc"), by_subject(rows, other, "dsc")
+        gaps = np.array([one[s] - two[s] for s in one if s in two])
+        if len(gaps):
+            low, high = interval(gaps)
+            out.append(Difference(method, other, float(gaps.mean()), low, high, len(gaps)))
+    return out
+
+
+def to_tsv(rows: Sequence[Row]) -> str:
+    """Write one line per run and subject."""
+    out = io.StringIO()
+    writer = csv.writer(out, delimiter="\t", lineterminator="\n")
+    names = [f.name for f in fields(Row) if f.name != "values"]
+    measures = list(rows[0].values)
+    writer.writerow([*names, *measures])
+    for row in rows:
+        values = ["n/a" if row.values[m] is None else row.values[m] for m in measures]
+        writer.writerow([*(getattr(row, name) for name in names), *values])
+    return out.getvalue()
+
+
+def report(rows: Sequence[Row]) -> str:
+    """Write table and differences in Markdown."""
+    lines = [table(rows)]
+    ceilings = [v for m in _methods(rows)[:1] for v in by_subject(rows, m, CEILING).values()]
+    if ceilings:
+        lines.append(f"- Oracle ceiling of the DSC: {_moments(ceilings, 3)}")
+    for gap in differences(rows):
+        interval = "" if gap.low is None else f", 95 % interval {gap.low:+.3f} to {gap.high:+.3f}"
+        lines.append(
+            f"- DSC of {gap.method} minus {gap.other}: {gap.mean:+.3f}{interval} ({gap.n} subjects)"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def write(rows: Sequence[Row], out: Path) -> list[Path]:
+    """Write ``table1.md`` and ``subjects.tsv`` into a folder."""
+    from napari_pvs.files import write_text
+
+    paths = [Path(out) / "table1.md", Path(out) / "subjects.tsv"]
+    for path, text in zip(paths, (report(rows), to_tsv(rows)), strict=True):
+        write_text(path, text)
+    return paths
+
+
+def _moments(values: Sequence[float], digits: int) -> str:
+    if len(values) < 2:
+        return f"{values[0]:.{digits}f}" if values else "-"
+    return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
+
+
+def _methods(rows: Sequence[Row]) -> list[str]:
+    return [name for name in PAPER if any(row.method == name for row in rows)]
+
+
+def interval(gaps: np.ndarray[Any, Any]) -> tuple[float | None, float | None]:
+    """95 % bootstrap interval (BCa) of the mean of paired differences, (n,); see `Difference`."""
+    from scipy.stats import bootstrap
+
+    if len(gaps) < 3 or np.ptp(gaps) == 0:
+        return None, None
+    rng = np.random.default_rng(0)
+    found = bootstrap((gaps,), np.mean, n_resamples=9999, rng=rng).confidence_interval
+    return float(found.low), float(found.high)

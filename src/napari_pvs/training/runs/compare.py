@@ -1,0 +1,122 @@
+"""Runs side by side: a table, and curves as PNG or HTML."""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from napari_pvs.errors import InputError
+from napari_pvs.files import atomic
+from napari_pvs.training.runs.status import History, Watch, history, seen
+
+HEADER = (
+    "run",
+    "method",
+    "recipe",
+    "state",
+    "epochs",
+    "loss",
+    "DSC",
+    "AVD %",
+    "recall",
+    "at epoch",
+)
+
+
+def rows(paths: Sequence[Path]) -> list[tuple[str, ...]]:
+    """Return one row per run, as `HEADER`: measures are those of its best validation.
+
+    Raises
+    ------
+    InputError
+        One of them is no run folder.
+    """
+    return [row(seen(path)) for path in paths]
+
+
+def draw(paths: Sequence[Path], out: Path) -> None:
+    """Draw loss, validation DSC, AVD and recall of the runs over epochs.
+
+    Parameters
+    ----------
+    paths
+        Run folders.
+    out
+        Ends in ``.png`` or ``.html``; the page holds table and picture in one file.
+
+    Raises
+    ------
+    InputError
+        Another ending; a folder is no run, or cannot be written.
+    """
+    kind = out.suffix.lower()
+    if kind not in (".png", ".html"):
+        raise InputError(f"{out} ends in neither .png nor .html; name one of these.")
+    picture = _picture([(path.name, history(path)) for path in paths])
+    with atomic(out) as temporary:
+        if kind == ".png":
+            temporary.write_bytes(picture)
+        else:
+            temporary.write_text(_page(rows(paths), picture), encoding="utf-8")
+
+
+def row(watch: Watch) -> tuple[str, ...]:
+    """Return the row of a run, as far as it was looked at; see `rows`."""
+    run, past = watch.status(), watch.history
+    best = max(past.validation.values(), key=lambda e: float(e["dsc"]), default={})
+    return (
+        run.path.name,
+        run.method,
+        run.recipe,
+        run.state,
+        f"{run.epoch}/{run.epochs}",
+        _number(run.loss, 4),
+        _number(best.get("dsc"), 3),
+        _number(best.get("avd_percent"), 1),
+        _number(best.get("recall"), 3),
+        str(best.get("epoch", "-")),
+    )
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _picture(past: Sequence[tuple[str, History]]) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 6.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, 2).ravel()
+    titles = ("training loss", "validation DSC", "validation AVD, %", "validation recall")
+    for axis, title in zip(axes, titles, strict=True):
+        axis.set(title=title, xlabel="epoch")
+        axis.grid(alpha=0.3)
+    for name, one in past:
+        axes[0].plot(list(one.loss), list(one.loss.values()), label=name)
+        for axis, key in zip(axes[1:], ("dsc", "avd_percent", "recall"), strict=True):
+            known = {e: v[key] for e, v in one.validation.items() if v[key] is not None}
+            axis.plot(list(known), list(known.values()), marker="o", markersize=3, label=name)
+    axes[0].legend(fontsize="small")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
+
+
+def _page(table: Sequence[Sequence[str]], picture: bytes) -> str:
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in HEADER)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>\n"
+        for row in table
+    )
+    encoded = base64.b64encode(picture).decode()
+    return (
+        "<!doctype html><html lang='en'><meta charset='utf-8'><title>napari-pvs runs</title>"
+        "<style>body{font-family:sans-serif;margin:2em}td,th{padding:.2em .8em;text-align:left}"
+        "img{max-width:100%}</style><h1>Training runs</h1>"
+        f"<table><tr>{head}</tr>\n{body}</table>"
+        f"<img alt='loss, DSC, AVD and recall over epochs' "
+        f"src='data:image/png;base64,{encoded}'></html>\n"
+    )

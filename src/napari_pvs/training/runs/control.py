@@ -1,0 +1,110 @@
+"""How a run is told to pause, go on, stop, save or reload: ``control.json`` in its folder."""
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from napari_pvs.files import write_text
+from napari_pvs.training.distributed.world import ALONE, World
+from napari_pvs.training.runs.folder import locked, require
+
+Command = Literal["pause", "resume", "stop", "checkpoint", "reload"]
+FILE = "control.json"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def tell(run: Path, command: Command) -> None:
+    """Leave a command for a run; it is obeyed after the step that it is at, or its first one.
+
+    Raises
+    ------
+    InputError
+        Not a run folder.
+    """
+    require(run)
+    write_text(Path(run) / FILE, json.dumps({"command": command}) + "\n")
+
+
+@contextmanager
+def taken_over(run: Path) -> Iterator[None]:
+    """Lock a run for a new life of it, and forget what an earlier one was told.
+
+    What comes from then on is for this life, however long it still reads its scans.
+
+    Raises
+    ------
+    InputError
+        As `locked`.
+    """
+    with locked(run):
+        (Path(run) / FILE).unlink(missing_ok=True)
+        yield
+
+
+class Control:
+    """Takes the commands of a run, each once.
+
+    Parameters
+    ----------
+    run
+        Its folder; a command that lies there already was told since it was `taken_over`.
+    world
+        The processes of the run: the first reads the folder, and all obey.
+    """
+
+    def __init__(self, run: Path, world: World = ALONE):
+        self._path, self._world = Path(run) / FILE, world
+        self._signalled = False
+
+    @contextmanager
+    def stopped_by_signals(self) -> Iterator[None]:
+        """Take Ctrl-C and SIGTERM (a queue's time limit) for ``stop``; the second one kills.
+
+        Several processes get each signal from the queue and again from torchrun, which kills them
+        by other means after half a minute: there, the second one is the first.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(number: int, _: Any) -> None:
+            self._signalled = True
+            if self._world.size == 1:
+                signal.signal(number, old[signal.Signals(number)])
+
+        old = {n: signal.signal(n, stop) for n in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def take(self) -> Command | None:
+        """Return a new command, None where there is none; what makes no sense is no command.
+
+        All processes call it together and get the same.
+        """
+        said = self._world.gather(self._heard())
+        return "stop" if "stop" in said else said[0]
+
+    def _heard(self) -> Command | None:
+        if self._signalled:
+            return "stop"
+        if self._world.rank:
+            return None
+        taken = self._path.with_suffix(".taken")
+        try:
+            self._path.replace(taken)  # so that a command that comes meanwhile is not lost
+        except OSError:
+            return None
+        try:
+            command = json.loads(taken.read_text(encoding="utf-8"))["command"]
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+        finally:
+            taken.unlink(missing_ok=True)
+        return command if command in get_args(Command) else None

@@ -1,0 +1,82 @@
+"""How much of the unlabelled brains is likely PVS, and the thresholds that find as much.
+
+Distribution alignment (Berthelot et al., ReMixMatch, ICLR 2020), as far as so few labels tell the
+distribution: it moves a threshold no further than to the nearest likely share.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_pvs.training.data.prepared import Loaded
+
+BINS = np.linspace(0, 1, 201)
+"""Edges of the bins of a probability; every threshold that is tried is one of them."""
+
+_ALLOWED = 0.02, 0.98
+_SPREAD = 0.6  # SD of the logarithm of PVS volume between persons: volumes vary by 50 to 65 %
+
+
+def burden(subjects: Sequence[Loaded]) -> tuple[float, float]:
+    """Return between what shares of the brain the PVS of a mean person lie, by the labels.
+
+    That is the standard error on either side of the mean over the labelled subjects, on a
+    logarithmic scale. The spread between persons is a constant: two labels do not tell it.
+    """
+    shares = [s.label.sum() / max(1, s.brain.sum()) for s in subjects if s.label is not None]
+    mean, factor = float(np.mean(shares)), float(np.exp(_SPREAD / np.sqrt(len(shares))))
+    return mean / factor, mean * factor
+
+
+def above(found: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the share of a brain that is PVS at a threshold at the lower edge of each of ``BINS``.
+
+    Parameters
+    ----------
+    found
+        Probability of PVS, 0 outside the brain. Voxels of probability 0 do not count.
+    brain
+        Brain mask of the same shape.
+    """
+    counts, _ = np.histogram(found[found > 0], BINS)
+    return np.asarray(counts[::-1].cumsum()[::-1] / max(1, int(brain.sum())), np.float64)
+
+
+def likely(
+    thresholds: NDArray[np.float64], shares: NDArray[np.float64], burden: tuple[float, float]
+) -> NDArray[np.bool_]:
+    """Tell which thresholds find a likely share or, where none does, come nearest to it.
+
+    Parameters
+    ----------
+    thresholds
+        Each one of ``BINS``.
+    shares
+        As from `above`, mean over scans.
+    burden
+        Least and most share of the brain that is likely.
+    """
+    found = shares[np.searchsorted(BINS, thresholds - 1e-6)]
+    away = np.maximum(burden[0] - found, found - burden[1]).clip(0)
+    return np.asarray(away == away.min())
+
+
+def aligned(threshold: float, shares: NDArray[np.float64], burden: tuple[float, float]) -> float:
+    """Return the threshold nearest to the given one that finds a likely share.
+
+    Parameters
+    ----------
+    threshold
+        It stays where it finds one.
+    shares
+        As from `above`, mean over scans.
+    burden
+        Least and most share of the brain that is likely.
+    """
+    share = float(np.interp(threshold, BINS[:-1], shares))
+    wanted = float(np.clip(share, *burden))
+    if wanted == share:
+        return threshold
+    closest = int(np.abs(shares - wanted).argmin())
+    return float(np.clip(BINS[closest], *_ALLOWED))

@@ -1,0 +1,48 @@
+"""What a network says of whole prepared scans, as `Predictor` would."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_pvs.inference.predictor import fuse, interior, run
+from napari_pvs.network.device import Precision
+from napari_pvs.network.m2ss import M2SS
+from napari_pvs.training.data.prepared import Loaded
+
+Answer = Callable[[Loaded], NDArray[np.float32]]
+
+
+def reader(
+    network: M2SS,
+    device: torch.device,
+    alive: Callable[[], None] = lambda: None,
+    precision: Precision = "auto",
+) -> Answer:
+    """Make a network ready for many scans.
+
+    Parameters
+    ----------
+    network
+        It is copied, as it is now.
+    device
+        Where to compute.
+    alive
+        Called after every window.
+    precision
+        As in `Predictor`.
+
+    Returns
+    -------
+    Function from a subject to its probability of PVS: float32, the shape of its brain; 0 outside
+    the brain and in its outer 3 mm.
+    """
+    model = fuse(network)
+
+    def probability(subject: Loaded) -> NDArray[np.float32]:
+        inside = interior(subject.brain, subject.voxel_size)
+        images = subject.images.astype(np.float32)
+        return run(model, images, inside, device, progress=lambda *_: alive(), precision=precision)
+
+    return probability
