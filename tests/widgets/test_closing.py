@@ -40,7 +40,7 @@ def edited(make_napari_viewer, open_scan, monkeypatch):
 
 def test_a_draft_is_saved_before_the_window_closes(edited):
     viewer, session, asked = edited
-    assert session.kept.state == "edited"
+    assert session.save_state.state == "edited"
     assert viewer.window._qt_window.close()
     assert Place(session.scan).pending().labels.sum() == 1
     assert asked == []

@@ -1,22 +1,24 @@
-"""Does the request of a folder: ``python -m napari_pvs.jobs FOLDER``; see `tasks`."""
+"""Does one request: ``python -m napari_pvs.jobs FOLDER``; see `protocol` and `tasks`.
+
+It ends when its stdin closes, so it never outlives napari.
+"""
 
 import logging
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
-from napari_pvs.jobs.protocol import Say, _end_with_parent, answer
-from napari_pvs.jobs.tasks import VERBS
+from napari_pvs.jobs.protocol import Done, Request, Say, answer, end_with_parent
+from napari_pvs.jobs.tasks import TASKS
 
 
 def main(folder: Path) -> int:
     """Answer the request in a folder; return the exit code."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     logging.basicConfig(level=logging.INFO)
 
-    def do(request: dict[str, Any], say: Say) -> None:
-        say("done", **VERBS[request["verb"]](request, folder, say))
+    def do(request: Request, say: Say) -> None:
+        say(Done(TASKS[type(request)](request, folder, say)))
 
     return answer(folder, do)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_pvs.scans.display import brain_limits, from_display, to_display
+from napari_pvs.scans.display import Modality, brain_limits, from_display, to_display
 from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.nifti import Geometry, Volume
 from napari_pvs.scans.scan import Scan
@@ -47,10 +47,14 @@ def load_volume(folder: Path, name: str) -> Volume:
 def save_scan(folder: Path, scan: Scan) -> None:
     """Save a scan and the intensities that span its brain, to show it by."""
     limits = {}
-    for name, image in (("t1", scan.t1), ("t2", scan.t2)):
+    images: tuple[tuple[Modality, NDArray[np.float32] | None], ...] = (
+        ("T1", scan.t1),
+        ("T2", scan.t2),
+    )
+    for name, image in images:
         if image is not None:
-            save_array(folder, name, image)
-            limits[name.upper()] = brain_limits(image, scan.brain, name.upper())
+            save_array(folder, name.lower(), image)
+            limits[name] = brain_limits(image, scan.brain, name)
     save_array(folder, "brain", scan.brain)
     values = {
         "affine": scan.grid.affine.tolist(),

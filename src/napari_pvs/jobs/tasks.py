@@ -1,12 +1,10 @@
-"""The docks' other half: a process without Qt that does what takes longer than a moment.
+"""What a process does for each request: reads, computes, and leaves its arrays in the folder.
 
-``python -m napari_pvs.jobs.tasks FOLDER`` does what ``FOLDER/request.json`` asks, leaves
-arrays in the folder and says how it goes in JSON lines on stdout: ``progress`` (done, total),
-``phase`` (text), ``row`` (one subject's result), and last ``done`` or ``error`` (one sentence). It
-ends when its stdin closes, so it never outlives napari.
+Nothing here knows Qt. Heavy libraries are imported by the task that needs them.
 """
 
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,160 +12,240 @@ from typing import Any
 import numpy as np
 
 from napari_pvs.errors import InputError
+from napari_pvs.evaluation.compare import Comparison, compare_files
 from napari_pvs.inference.components import likely
 from napari_pvs.jobs import exchange
-from napari_pvs.jobs.protocol import Say
+from napari_pvs.jobs.protocol import (
+    Changes,
+    Count,
+    CountPvs,
+    Features,
+    Header,
+    Improve,
+    Improved,
+    ListSubjects,
+    Loaded,
+    LoadScan,
+    LoadSubject,
+    MakeSample,
+    Nothing,
+    Phase,
+    PlannedRun,
+    PlanRun,
+    Progress,
+    ReadMask,
+    ReadRuns,
+    Request,
+    Row,
+    RunRow,
+    Say,
+    ScoreStudy,
+    Segment,
+    Segmented,
+    Subjects,
+    Table,
+)
+from napari_pvs.scans.nifti import Volume
+from napari_pvs.scans.scan import Scan
+from napari_pvs.study import bids
+from napari_pvs.study.labels import LabelStore
 
+Measures = tuple[float | None, float | None, float | None]
+"""DSC, AVD in % and recall."""
 _TITLES = {"t1": "T1", "t2": "T2", "brain": "brain mask"}
 
 
-def load(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
-    """Load the scan of ``t1``, ``t2`` and ``brain``, and label files on its grid.
-
-    Each image is a path, or is among the ``stored``: volumes in the folder. ``labels`` are paths
-    by name; one that cannot be used is left out, and the answer's notes say why. Instead of all
-    that, a ``subject`` of a ``study``: it is looked at now, and told in the answer.
-    """
+def load_scan(request: LoadScan, folder: Path, say: Say) -> Loaded:
+    """Load a scan and label files on its grid."""
     from napari_pvs.scans import checks, nifti
-    from napari_pvs.scans.scan import Scan
 
-    say("phase", text="Reading …")
-    of_study = {}
-    if "study" in request:
-        request, of_study = _of_study(Path(request["study"]), request["subject"])
-    volumes = []
-    for name in _TITLES:
+    say(Phase("Reading …"))
+    volumes: list[Volume | None] = []
+    for name, title in _TITLES.items():
         read = nifti.read_labels if name == "brain" else nifti.read_volume
         check = checks.require_finite if name == "brain" else checks.require_variety
-        given = request.get(name)
-        if name in request.get("stored", ()):
-            volumes.append(exchange.load_volume(folder, f"layer_{name}"))
-            check(volumes[-1].data, f"the layer that is the {_TITLES[name]}")
+        path: Path | None = getattr(request, name)
+        if name in request.stored:
+            volume = exchange.load_volume(folder, f"layer_{name}")
+            check(volume.data, f"the layer that is the {title}")
+            volumes.append(volume)
         else:
-            volumes.append(None if given is None else read(Path(given)))
-    if volumes[2] is None:
-        say("phase", text="Finding the brain …")
-    scan = Scan.from_volumes(*volumes)
+            volumes.append(None if path is None else read(path))
+    t1, t2, brain = volumes
+    if brain is None:
+        say(Phase("Finding the brain …"))
+    scan = Scan.from_volumes(t1, t2, brain)
     exchange.save_scan(folder, scan)
     notes = list(scan.warnings)
-    for name, path in request.get("labels", {}).items():
+    for name, path in request.labels.items():
         try:
-            notes += _read(folder, name, Path(path), scan)
+            notes += _read(folder, name, path, scan)
         except InputError as error:
             notes.append(str(error))
-    return {"notes": notes, **of_study}
+    return Loaded(tuple(notes))
 
 
-def mask(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
-    """Read the label file ``path`` on the grid of the scan in the folder ``scan``."""
-    say("phase", text="Reading …")
-    scan = exchange.load_scan(Path(request["scan"]))
-    return {"notes": _read(folder, "mask", Path(request["path"]), scan)}
+def load_subject(request: LoadSubject, folder: Path, say: Say) -> Loaded:
+    """Load the scan and the label of a subject, as its study is now."""
+    found = bids.subject(request.study, request.subject)
+    label, _ = bids.label_of(request.study, found)
+    role = "reference" if found.state == "reference" else "labels"
+    labels = {} if label is None else {role: label}
+    files = LoadScan(t1=found.t1, t2=found.t2, brain=found.brain, labels=labels)
+    return replace(load_scan(files, folder, say), subject=found)
 
 
-def sample(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
+def read_mask(request: ReadMask, folder: Path, say: Say) -> Loaded:
+    """Read a label file on the grid of a scan."""
+    say(Phase("Reading …"))
+    scan = exchange.load_scan(request.scan)
+    return Loaded(tuple(_read(folder, "mask", request.path, scan)))
+
+
+def make_sample(request: MakeSample, folder: Path, say: Say) -> Features:
     """Make the synthetic subject."""
     from napari_pvs.phantom.sample import FEATURES, make_subject
 
-    say("phase", text="Making a synthetic subject …")
+    say(Phase("Making a synthetic subject …"))
     scan, instances, table = make_subject()
     exchange.save_scan(folder, scan)
     exchange.save_array(folder, "reference", instances)
-    return {"features": {name: [row[name] for row in table] for name in FEATURES}}
+    return Features({name: [row[name] for row in table] for name in FEATURES})
 
 
-def segment(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
-    """Segment the scan in the folder ``scan`` as ``config`` says; see `SegmentConfig`.
-
-    In a ``study``, the mask becomes a draft revision of its ``subject``; the study is scored by it.
-    """
-    from napari_pvs.inference.config import SegmentConfig
+def segment(request: Segment, folder: Path, say: Say) -> Segmented:
+    """Segment a scan; in a study, which is scored by it, save the mask as a draft."""
     from napari_pvs.inference.segment import predictor_of, segment_scan
     from napari_pvs.study.predictions import keep
 
-    config = SegmentConfig(**request["config"])
-    say("phase", text="Reading the weights …")
+    config = request.config
+    say(Phase("Reading the weights …"))
     predictor = predictor_of(config)
-    scan = exchange.load_scan(Path(request["scan"]))
-    say("phase", text=f"Segmenting on {predictor.device.type} …")
-    result = segment_scan(
-        scan, config, predictor, lambda done, total: say("progress", done=done, total=total)
-    )
+    scan = exchange.load_scan(request.scan)
+    say(Phase(f"Segmenting on {predictor.device.type} …"))
+    result = segment_scan(scan, config, predictor, lambda done, total: say(Progress(done, total)))
     exchange.save_array(folder, "probability", result.probability)
     exchange.save_array(folder, "mask", (result.labels > 0).astype(np.uint8))
-    box = likely(result.probability, result.threshold)
+    x, y, z = box = likely(result.probability, result.threshold)
     np.save(folder / "part.npy", np.ascontiguousarray(result.probability[box]))
     notes = []
-    if request.get("study"):
+    if request.study is not None and request.subject is not None:
         try:
-            keep(result, Path(request["study"]), request["subject"])
+            keep(result, request.study, request.subject)
         except InputError as error:
             notes.append(str(error))
-    return {
-        "threshold": result.threshold,
-        "box": [[part.start, part.stop] for part in box],
-        "count": len(result.table),
-        "volume_mm3": sum(row.volume_mm3 for row in result.table),
-        "notes": notes,
-        **result.origin,
-    }
+    method = result.origin["method"]
+    return Segmented(
+        threshold=float(result.threshold),
+        box=((x.start, x.stop), (y.start, y.stop), (z.start, z.stop)),
+        count=len(result.table),
+        volume_mm3=float(sum(row.volume_mm3 for row in result.table)),
+        weights_id=result.origin.get("weights_id", method),
+        weights=result.origin.get("weights", method),
+        notes=tuple(notes),
+    )
 
 
-def subjects(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
-    """List the subjects of ``study``."""
-    from pydantic import TypeAdapter
+def improve(request: Improve, folder: Path, say: Say) -> Improved:
+    """Segment again, and tell what differs from the mask ``before`` in the folder."""
+    from napari_pvs.evaluation.detection import agreement
+    from napari_pvs.network.weights import fingerprint, read, starter_path
 
-    from napari_pvs.study.bids import StudySubject
-    from napari_pvs.study.bids import subjects as find
+    path = request.segment.config.weights or starter_path()
+    found = segment(request.segment, folder, say)
+    card = read(path)[1]
+    dsc = None
+    if fingerprint(path) == found.weights_id:  # else even better ones came meanwhile
+        dsc = card.accuracy.get("validation", {}).get("dsc")
+    if not (folder / "before.npy").is_file():
+        return Improved(found, dsc, None)
+    volume = exchange.load_scan(request.segment.scan).grid.voxel_volume
+    before, now = (exchange.load_array(folder, name) for name in ("before", "mask"))
+    compared = agreement(now, before, volume)
+    return Improved(
+        found,
+        dsc,
+        Changes(
+            added=len(compared.false),
+            removed=len(compared.missed),
+            before_mm3=compared.voxels.volume_reference_mm3,
+            now_mm3=compared.voxels.volume_predicted_mm3,
+        ),
+    )
 
-    say("phase", text="Looking for subjects …")
-    found = find(Path(request["study"]))
-    return {"subjects": TypeAdapter(list[StudySubject]).dump_python(found, mode="json")}
+
+def list_subjects(request: ListSubjects, folder: Path, say: Say) -> Subjects:
+    """List the subjects of a study."""
+    say(Phase("Looking for subjects …"))
+    return Subjects(tuple(bids.subjects(request.study)))
 
 
-def count(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
-    """Count the PVS of each of ``labels``, paths by subject, and measure their volume."""
+def count_pvs(request: CountPvs, folder: Path, say: Say) -> Nothing:
+    """Count the PVS of each label and measure their volume."""
     import cc3d
 
     from napari_pvs.scans.grid import Grid
     from napari_pvs.scans.nifti import read_labels
 
-    for name, path in request["labels"].items():
+    for name, path in request.labels.items():
         try:
-            label = read_labels(Path(path))
+            label = read_labels(path)
         except InputError as error:
-            say("row", name=name, error=str(error))
+            say(Row(Count(name, error=str(error))))
             continue
         present = label.data > 0
         found = cc3d.connected_components(present, connectivity=26, return_N=True)[1]
         volume = np.count_nonzero(present) * Grid(label.shape, label.affine).voxel_volume
-        say("row", name=name, count=int(found), volume_mm3=float(volume))
-    return {}
+        say(Row(Count(name, int(found), float(volume))))
+    return Nothing()
 
 
-def scores(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
-    """Score the newest prediction of each subject of ``study`` against its label."""
-    from napari_pvs.evaluation.compare import Comparison, compare_files
+def score_study(request: ScoreStudy, folder: Path, say: Say) -> Table:
+    """Score the newest prediction of each subject against its label."""
     from napari_pvs.evaluation.tables import to_tsv
-    from napari_pvs.study.bids import subjects as find
-    from napari_pvs.study.labels import LabelStore
 
-    found = find(Path(request["study"]))
+    found = bids.subjects(request.study)
     made = []
     for done, subject in enumerate(found, start=1):
-        say("progress", done=done, total=len(found))
-        store = LabelStore(Path(request["study"]), subject.name)
+        say(Progress(done, len(found)))
+        store = LabelStore(request.study, subject.name)
         newest = store.predicted()
         if subject.label is None or newest is None or subject.current == newest:
             continue
         score = compare_files(store.path(newest), subject.label, subject.brain)
         made.append(replace(score, subject=subject.name))
-        say("row", **asdict(made[-1]))
-    return {"tsv": to_tsv(Comparison(tuple(made))) if made else ""}
+        say(Row(made[-1]))
+    return Table(to_tsv(Comparison(tuple(made))) if made else "")
 
 
-def _read(folder: Path, name: str, path: Path, scan: Any) -> list[str]:
-    """Keep a mask file for the docks; return what is doubtful about it."""
+def plan_run(request: PlanRun, folder: Path, say: Say) -> PlannedRun:
+    """Tell what a run would use and cost."""
+    from napari_pvs.training.plan import plan
+
+    return PlannedRun(**asdict(plan(request.config)))
+
+
+def read_runs(request: ReadRuns, folder: Path, say: Say) -> Header:
+    """Read the runs of a study: a row for each, with its curves."""
+    from napari_pvs.training.runs import compare, status
+
+    for path in status.runs(request.study):
+        watch = status.seen(path)
+        past = watch.history
+        measures: dict[int, Measures] = {
+            epoch: (one["dsc"], one["avd_percent"], one["recall"])
+            for epoch, one in past.validation.items()
+        }
+        none: Measures = (None, None, None)
+        dsc, avd, recall = max(measures.values(), key=lambda one: one[0] or 0.0, default=none)
+        loss = tuple(past.loss.items())
+        validation = tuple((epoch, *one) for epoch, one in measures.items())
+        say(Row(RunRow(path.name, compare.row(watch), dsc, avd, recall, loss, validation)))
+    return Header(compare.HEADER)
+
+
+def _read(folder: Path, name: str, path: Path, scan: Scan) -> list[str]:
+    """Store a mask file for the docks; return what is doubtful about it."""
     from napari_pvs.scans.pvs import read_on
 
     with warnings.catch_warnings(record=True) as doubts:
@@ -177,76 +255,17 @@ def _read(folder: Path, name: str, path: Path, scan: Any) -> list[str]:
     return [str(doubt.message) for doubt in doubts]
 
 
-def _of_study(study: Path, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the files of a subject for `load`, and what the answer tells of it."""
-    from pydantic import TypeAdapter
-
-    from napari_pvs.study.bids import StudySubject, label_of, subject
-
-    found = subject(study, name)
-    label, _ = label_of(study, found)
-    role = "reference" if found.state == "reference" else "labels"
-    files = {"t1": found.t1, "t2": found.t2, "brain": found.brain}
-    return (
-        {**files, "labels": {} if label is None else {role: label}},
-        {"subject": TypeAdapter(StudySubject).dump_python(found, mode="json")},
-    )
-
-
-def plan(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
-    """Tell what a run with ``config`` would use and cost."""
-    from napari_pvs.training.config import TrainingConfig
-    from napari_pvs.training.plan import plan as make
-
-    return asdict(make(TrainingConfig(**request["config"])))
-
-
-def improve(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
-    """Segment anew, as `segment`, and tell what is other than in the mask ``before``."""
-    from napari_pvs.evaluation.detection import agreement
-    from napari_pvs.network.weights import fingerprint, read
-    from napari_pvs.scans.grid import Grid
-
-    path = Path(request["config"]["weights"])
-    answer = segment(request, folder, say)
-    card = read(path)[1]
-    if fingerprint(path) == answer["weights_id"]:  # else even better ones came meanwhile
-        answer["dsc"] = card.accuracy.get("validation", {}).get("dsc")
-    if (folder / "before.npy").is_file():
-        scan = exchange.load_scan(Path(request["scan"]))
-        before, now = (exchange.load_array(folder, name) for name in ("before", "mask"))
-        grid: Grid = scan.grid
-        found = agreement(now, before, grid.voxel_volume)
-        answer["changes"] = {
-            "added": len(found.false),
-            "removed": len(found.missed),
-            "before_mm3": found.voxels.volume_reference_mm3,
-            "now_mm3": found.voxels.volume_predicted_mm3,
-        }
-    return answer
-
-
-def histories(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
-    """Read the runs of ``study``: a row for each, with its curves."""
-    from napari_pvs.training import curves, runs
-
-    for path in runs.runs(Path(request["study"])):
-        watch = runs.seen(path)
-        past = watch.history
-        say(
-            "row",
-            name=path.name,
-            cells=curves.row(watch),
-            loss=list(past.loss.items()),
-            validation=[
-                [epoch, *(one[key] for key in ("dsc", "avd_percent", "recall"))]
-                for epoch, one in past.validation.items()
-            ],
-        )
-    return {"header": curves.HEADER}
-
-
-VERBS = {
-    f.__name__: f
-    for f in (load, mask, sample, segment, subjects, count, scores, plan, improve, histories)
+TASKS: dict[type[Request], Callable[[Any, Path, Say], Any]] = {
+    LoadScan: load_scan,
+    LoadSubject: load_subject,
+    ReadMask: read_mask,
+    MakeSample: make_sample,
+    Segment: segment,
+    Improve: improve,
+    ListSubjects: list_subjects,
+    CountPvs: count_pvs,
+    ScoreStudy: score_study,
+    PlanRun: plan_run,
+    ReadRuns: read_runs,
 }
+"""Which function answers which request."""

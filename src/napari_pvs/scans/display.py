@@ -1,4 +1,8 @@
-"""What is black and what white where an image is shown."""
+"""Scans as a viewer shows them: the order of their axes, black and white, labels or image.
+
+A viewer's slider walks along the first axis, its rows run down the second and its columns to the
+right along the third; so axes run to superior, posterior and right.
+"""
 
 from typing import Any, Literal
 
@@ -8,10 +12,11 @@ from numpy.typing import NDArray
 from napari_pvs.scans.scan import Scan
 
 Limits = tuple[float, float]
+Modality = Literal["T1", "T2"]
 
 
 def brain_limits(
-    image: NDArray[np.floating], brain: NDArray[np.bool_], modality: Literal["T1", "T2"]
+    image: NDArray[np.floating], brain: NDArray[np.bool_], modality: Modality
 ) -> Limits:
     """Choose what is black and what white, so that white matter is a middle grey.
 
@@ -74,3 +79,21 @@ def grid_index(index: tuple[int, int, int], scan: Scan) -> tuple[int, int, int]:
     """Undo `display_index`."""
     z, y, x = index
     return x, scan.grid.shape[1] - 1 - y, z
+
+
+def looks_like_labels(data: NDArray[Any]) -> bool:
+    """Tell whether voxels are labels: whole numbers that mostly continue in their neighbours.
+
+    The number of different values tells nothing: a cortical parcellation has some 190, a
+    FreeSurfer scan of 8 bits 125. Of the non-zero neighbours along the first axis 85-88 % are
+    equal in label maps, 10 % in such a scan.
+    """
+    # float32 holds whole numbers up to here
+    if data.min() < 0 or data.max() >= 2**24 or not np.array_equal(data, np.rint(data)):
+        return False
+    one, two = data[1:], data[:-1]
+    inside = (one != 0) & (two != 0)
+    # Lone voxels (small lesions) have no neighbours: a mask then holds a single value.
+    if not inside.any():
+        return np.unique(data).size <= 2
+    return bool((one == two)[inside].mean() > 0.5)

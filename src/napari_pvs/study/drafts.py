@@ -97,6 +97,13 @@ class Saved:
     revision: Revision | None
     notes: tuple[str, ...] = ()
 
+    @property
+    def number(self) -> int:
+        """Of the revision, where there is one."""
+        if self.revision is None:
+            raise RuntimeError("no revision was written")
+        return self.revision.number
+
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""What the docks are made of."""
+"""The base of the docks: a column that scrolls, the viewer's session, one job at a time."""
 
 import weakref
 from typing import Any
@@ -15,38 +15,43 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_pvs.scans.display import display_index
 from napari_pvs.widgets.background.idle import Steps
 from napari_pvs.widgets.background.process import Job
 from napari_pvs.widgets.parts.controls import Notice
+from napari_pvs.widgets.parts.job_bar import JobBar
 from napari_pvs.widgets.state.autosave import Autosave, autosave_of
 from napari_pvs.widgets.state.session import Session, session_of
-from napari_pvs.widgets.viewer import canvas as collection
-from napari_pvs.widgets.viewer.canvas import show_voxel
+from napari_pvs.widgets.viewer.typed import Layer, Viewer
 
 WIDTH = 320
 """Narrowest dock that still shows everything, pixels."""
 SCANS_KEY, PREDICTIONS_KEY = "T", "Shift-T"
+LONGEST_S = 10.0
+"""How long closing waits for a last draft."""
+_SAVING = "saving"
 
 
 class Dock(QWidget):
-    """Base of the docks: a column that scrolls, and the viewer's session.
+    """Base of the docks.
 
     Parameters
     ----------
     viewer
         As napari hands it to a widget.
+
+    Attributes
+    ----------
+    notice
+        What the dock has to say; a dock puts it where it belongs.
     """
 
-    def __init__(self, viewer: Any) -> None:
+    def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self.session: Session = session_of(viewer)
         self.autosave = autosave_of(self.session)  # whichever dock is open, edits are kept
+        self.notice = Notice()
         self.autosave.told.connect(self._on_told)
-        self._told = ""
         guard(self.session, self.autosave)
-        collection.hold(self, self.session.viewer.layers)
-        self._job: Job | None = None
         bind_keys(self.session)
         column = QWidget()
         self.body = QVBoxLayout(column)
@@ -72,6 +77,41 @@ class Dock(QWidget):
         self.body.addWidget(box)
         return form
 
+    def stop(self) -> None:
+        """End what the dock has started, because it goes."""
+
+    def _on_told(self, kind: str, text: str) -> None:
+        """Tell why edits could not be saved, until they are."""
+        if kind == "error":
+            self.notice.error(text, _SAVING)
+        elif kind == "warning":
+            self.notice.warn(text, _SAVING)
+        else:
+            self.notice.take_back(_SAVING)
+
+    def event(self, event: QEvent | None) -> bool:
+        """End what was started when napari takes the dock out of its window, or deletes it."""
+        if event is not None:
+            taken = event.type() == QEvent.Type.ParentChange and self.parent() is None
+            if taken or event.type() == QEvent.Type.DeferredDelete:
+                self.stop()
+        return super().event(event)
+
+
+class JobDock(Dock):
+    """A dock that has work done in a process of its own.
+
+    Attributes
+    ----------
+    bar
+        How the work goes; a dock puts it where it belongs.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__(viewer)
+        self.bar = JobBar(self.notice)
+        self._job: Job | None = None
+
     @property
     def busy(self) -> bool:
         """Whether the dock's job is running."""
@@ -85,51 +125,17 @@ class Dock(QWidget):
 
     def show_steps(self, steps: Steps) -> None:
         """Show what the job has found, a piece in each turn; for a slot of its `finished`."""
-        self._job.go_on(steps)
+        if self._job is not None:
+            self._job.go_on(steps)
 
     def stop(self) -> None:
-        """End what the dock has started, because it goes."""
+        """End the job, because the dock goes."""
+        super().stop()
         self._cancel()
-
-    def _on_told(self, kind: str, text: str) -> None:
-        """Tell why edits could not be saved, until they are."""
-        notice: Notice | None = getattr(self, "notice", None)  # not before the dock has one
-        if notice is None:
-            return
-        if kind in ("error", "warning"):
-            self._told = text
-            (notice.error if kind == "error" else notice.warn)(text)
-        elif notice.text() == self._told:
-            notice.clear()
 
     def _cancel(self) -> None:
         if self._job is not None:
             self._job.cancel()
-
-    def event(self, event: QEvent) -> bool:
-        """End the job when napari takes the dock out of its window, or deletes it."""
-        taken = event.type() == QEvent.Type.ParentChange and self.parent() is None
-        if taken or event.type() == QEvent.Type.DeferredDelete:
-            self.stop()
-            collection.release(self)
-        return super().event(event)
-
-
-def jump(session: Session, index: tuple[int, int, int], zoom: float | None = None) -> None:
-    """Show a voxel (x, y, z) of the scan's grid in the middle of the view.
-
-    Parameters
-    ----------
-    session
-        Whose viewer moves.
-    index
-        On the grid of the session's scan.
-    zoom
-        Pixels of the canvas per mm; None leaves the zoom.
-    """
-    layer = session.t2 if session.t2 is not None else session.t1
-    if session.scan is not None and layer is not None:
-        show_voxel(session.viewer, layer, display_index(index, session.scan), zoom)
 
 
 def blink_scans(session: Session) -> None:
@@ -147,18 +153,16 @@ def blink_predictions(session: Session) -> None:
 def bind_keys(session: Session) -> None:
     """Bind the keys that blink to the viewer, whichever layer is active."""
     viewer = session.viewer
-    for key, call in ((SCANS_KEY, blink_scans), (PREDICTIONS_KEY, blink_predictions)):
-        viewer.bind_key(key, lambda viewer, call=call: call(session_of(viewer)), overwrite=True)
+    viewer.bind_key(SCANS_KEY, lambda viewer: blink_scans(session_of(viewer)), overwrite=True)
+    viewer.bind_key(
+        PREDICTIONS_KEY, lambda viewer: blink_predictions(session_of(viewer)), overwrite=True
+    )
 
 
-def _blink(first: Any, second: Any) -> None:
+def _blink(first: Layer | None, second: Layer | None) -> None:
     if first is not None and second is not None:
         show_second = first.visible
         first.visible, second.visible = not show_second, show_second
-
-
-LONGEST_S = 10.0
-"""How long closing waits for a last draft."""
 
 
 def guard(session: Session, autosave: Autosave) -> None:
@@ -195,10 +199,11 @@ class Closing(QObject):
 
     def __init__(self, window: QWidget, session: Session, autosave: Autosave) -> None:
         super().__init__(window)
+        self._window = window
         self._session, self._autosave = weakref.ref(session), weakref.ref(autosave)
         window.installEventFilter(self)
 
-    def eventFilter(self, watched: Any, event: Any) -> bool:  # Qt's name
+    def eventFilter(self, watched: Any, event: Any) -> bool:
         """Stop a close event where edits would be lost."""
         session, autosave = self._session(), self._autosave()
         if event.type() != QEvent.Type.Close or session is None or autosave is None:
@@ -207,7 +212,7 @@ class Closing(QObject):
             return False
         autosave.settle(LONGEST_S)
         names = [layer.name for layer in session.unsaved()]
-        if not names or lose(watched, names):
+        if not names or lose(self._window, names):
             return False
         event.ignore()
         return True

@@ -8,7 +8,7 @@ pytest.importorskip("napari")
 
 from qtpy.QtCore import QCoreApplication, QEvent, QObject, QTimer
 
-from napari_pvs.widgets.background.idle import Turns
+from napari_pvs.widgets.background.idle import IdleWork
 
 
 def counting(said, n=50):
@@ -23,7 +23,7 @@ def counting(said, n=50):
 
 def test_the_event_loop_lives_between_pieces(parent, qtbot):
     said = []
-    turns = Turns(counting(said), parent)
+    turns = IdleWork(counting(said), parent)
     assert said == []
     with qtbot.waitSignal(turns.ended):
         QTimer.singleShot(0, lambda: said.append("something else"))
@@ -44,7 +44,7 @@ def test_what_is_due_after_a_long_piece_comes_before_the_next(parent, qtbot):
     timer = QTimer(parent)
     timer.timeout.connect(lambda: said.append("due"))
     timer.start(5)
-    with qtbot.waitSignal(Turns(work(), parent).ended):
+    with qtbot.waitSignal(IdleWork(work(), parent).ended):
         pass
     timer.stop()
     pieces = [one for one in said if one != "due"]
@@ -55,7 +55,7 @@ def test_what_is_due_after_a_long_piece_comes_before_the_next(parent, qtbot):
 
 def test_the_rest_is_left_off_without_a_signal(parent, qtbot):
     said, ended = [], []
-    turns = Turns(counting(said, 10**9), parent)
+    turns = IdleWork(counting(said, 10**9), parent)
     turns.ended.connect(lambda: ended.append(1))
     qtbot.waitUntil(lambda: 0 in said)
     turns.stop()
@@ -75,7 +75,7 @@ def test_a_piece_may_stop_the_rest(parent, qtbot):
         said.append(2)
 
     said = []
-    turns = Turns(work(), parent)
+    turns = IdleWork(work(), parent)
     qtbot.waitUntil(lambda: bool(said))
     qtbot.wait(20)
     assert said == [1]
@@ -87,7 +87,7 @@ def test_a_failure_ends_it_and_is_raised(parent, qtbot):
         raise ValueError("no")
 
     with qtbot.captureExceptions() as raised:
-        turns = Turns(work(), parent)
+        turns = IdleWork(work(), parent)
         with qtbot.waitSignal(turns.ended):
             pass
     assert [str(value) for _, value, _ in raised] == ["no"]
@@ -95,7 +95,7 @@ def test_a_failure_ends_it_and_is_raised(parent, qtbot):
 
 def test_it_goes_with_its_parent(qtbot):
     said, parent = [], QObject()
-    turns = Turns(counting(said, 10**9), parent)
+    turns = IdleWork(counting(said, 10**9), parent)
     with qtbot.waitSignal(turns.destroyed):
         parent.deleteLater()
     before = len(said)
@@ -115,7 +115,7 @@ def test_its_parent_may_go_while_a_piece_lets_the_event_loop_run(qtbot):
         said.append(2)
 
     with qtbot.captureExceptions() as raised:
-        Turns(work(), parent)
+        IdleWork(work(), parent)
         qtbot.waitUntil(lambda: bool(said))
         qtbot.wait(20)
     assert not raised

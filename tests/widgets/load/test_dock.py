@@ -207,7 +207,7 @@ def test_edits_become_a_draft_and_are_offered_by_this_dock_alone(dock, make_stud
     session.new_labels()
     session.labels.paint((9, 9, 9), 1)
     painted = session.array(session.labels).copy()
-    assert session.kept.state == "edited"
+    assert session.save_state.state == "edited"
     dock.load_subject(two)  # does not wait for the pause that autosave makes
     store = LabelStore(root, one.name)
     qtbot.waitUntil(lambda: store.pending() is not None, timeout=LONG)

@@ -42,7 +42,7 @@ def test_a_label_is_made_from_the_revision_that_was_loaded(shown, qtbot):
     save("CD", (9, 9, 12))  # another rater, while this one looks
     dock.session.labels.paint((9, 9, 9), 1)
     dock.autosave.save_final()
-    qtbot.waitUntil(lambda: dock.session.kept.state == "saved", timeout=LONG)
+    qtbot.waitUntil(lambda: dock.session.save_state.state == "saved", timeout=LONG)
     mine = store.current()
     assert (mine.number, mine.parent, mine.origin) == (3, 1, "corrected")
     # and the next one from that, whoever saves in between
@@ -58,14 +58,14 @@ def test_new_labels_and_those_of_another_subject_are_made_from_no_revision(shown
     dock.session.new_labels()
     dock.session.labels.paint((9, 9, 9), 1)
     dock.autosave.save_final()
-    qtbot.waitUntil(lambda: dock.session.kept.state == "saved", timeout=LONG)
+    qtbot.waitUntil(lambda: dock.session.save_state.state == "saved", timeout=LONG)
     assert (store.current().parent, store.current().origin) == (None, "drawn")
     dock.load_subject(dock.other)
     wait(dock)
     dock.session.new_labels()
     dock.session.labels.paint((9, 9, 9), 1)
     dock.autosave.save_final()
-    qtbot.waitUntil(lambda: dock.session.kept.state == "saved", timeout=LONG)
+    qtbot.waitUntil(lambda: dock.session.save_state.state == "saved", timeout=LONG)
     assert LabelStore(dock.subjects.study, dock.other.name).current().parent is None
 
 
@@ -90,7 +90,7 @@ def edited_at_the_last_moment(dock, qtbot):
     with qtbot.waitSignal(dock._job.finished, timeout=LONG):
         pass
     labels.paint((9, 9, 9), 1)
-    assert dock.session.kept.state == "edited"
+    assert dock.session.save_state.state == "edited"
     with qtbot.waitSignal(dock._job.ended, timeout=LONG):
         pass
     return labels

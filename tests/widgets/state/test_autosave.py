@@ -87,8 +87,8 @@ def test_every_edit_becomes_a_draft_and_none_is_written_twice(saving, qtbot, tub
     assert told[0][0] == "info"
     assert told[0][1].startswith("Draft saved at ")
     assert not autosave.dirty
-    assert session.kept.state == "draft"
-    assert session.kept.text.endswith("; not final.")
+    assert session.save_state.state == "draft"
+    assert session.save_state.text.endswith("; not final.")
     offer = Place(pvs_scan).pending()
     assert (offer.revision.author, offer.revision.origin) == ("AB", "drawn")
     np.testing.assert_array_equal(offer.labels, session.array(session.labels))
@@ -111,12 +111,12 @@ def test_what_comes_back_to_what_was_saved_is_saved(saving, qtbot, study_scan):
     session.new_labels()
     edit(session, (slice(5, 7),) * 3)
     autosave.save_final()
-    qtbot.waitUntil(lambda: session.kept.state == "saved", timeout=LONG)
+    qtbot.waitUntil(lambda: session.save_state.state == "saved", timeout=LONG)
     edit(session, (slice(8, 9),) * 3)
-    assert session.kept.state == "edited"
+    assert session.save_state.state == "edited"
     session.labels.undo()
-    qtbot.waitUntil(lambda: session.kept.state == "saved", timeout=LONG)
-    assert session.kept.text.startswith("Saved as revision ")
+    qtbot.waitUntil(lambda: session.save_state.state == "saved", timeout=LONG)
+    assert session.save_state.text.startswith("Saved as revision ")
     assert LabelStore(root, subject.name).pending() is None
 
 
@@ -215,7 +215,7 @@ def test_in_a_study_drafts_and_final_are_revisions(saving, qtbot, study_scan):
     assert told[-1] == ("info", "Saved as revision 2.")
     assert store.current().number == 2
     assert store.pending() is None
-    assert session.kept.text == "Saved as revision 2."
+    assert session.save_state.text == "Saved as revision 2."
     assert len(written) == 2
     (subject,) = subjects(root)
     assert subject.state == "corrected"
@@ -271,7 +271,7 @@ def test_an_edit_while_the_final_one_is_written_stays_unsaved(saving, qtbot, stu
     autosave.save_final()
     edit(session, (slice(8, 9),) * 3)
     qtbot.waitUntil(lambda: any("revision" in text for _, text in told), timeout=LONG)
-    assert session.kept.state in ("edited", "draft")
+    assert session.save_state.state in ("edited", "draft")
     qtbot.waitUntil(lambda: not autosave.dirty and len(told) > 1, timeout=LONG)
     offer = Place(scan, root, subject.name).pending()
     np.testing.assert_array_equal(offer.labels, session.array(session.labels))
@@ -294,7 +294,7 @@ def test_export_writes_the_scans_geometry_and_settles_the_draft(
     expected = scan.to_source(session.array(session.labels))
     np.testing.assert_array_equal(np.asarray(image.dataobj), expected)
     assert Place(scan).pending() is None
-    assert session.kept.text == "Saved as mine.nii.gz."
+    assert session.save_state.text == "Saved as mine.nii.gz."
 
 
 def test_an_export_from_a_study_is_a_copy_and_the_draft_is_still_saved(
@@ -311,7 +311,7 @@ def test_an_export_from_a_study_is_a_copy_and_the_draft_is_still_saved(
     assert told[0][1].endswith("In the study the labels are still a draft.")
     assert told[1][1].startswith("Draft saved")
     assert LabelStore(root, subject.name).pending() is not None
-    assert session.kept.state == "draft"
+    assert session.save_state.state == "draft"
 
 
 def test_an_export_that_fails_says_so_and_loses_nothing(saving, qtbot, tubes, tmp_path):
@@ -321,7 +321,7 @@ def test_an_export_that_fails_says_so_and_loses_nothing(saving, qtbot, tubes, tm
     autosave.export(tmp_path / "mine.tif")
     qtbot.waitUntil(lambda: bool(told_of(told, "error")), timeout=LONG)
     assert "Nothing is lost" in told_of(told, "error")[0]
-    assert session.kept.state == "edited"
+    assert session.save_state.state == "edited"
     qtbot.waitUntil(lambda: bool(told_of(told, "info")), timeout=LONG)  # the draft
 
 
@@ -331,11 +331,11 @@ def test_an_export_is_told_though_older_drafts_could_not_be_settled(
     session, autosave, told, _ = saving()
     session.new_labels()
     edit(session, tubes["sure"])
-    qtbot.waitUntil(lambda: session.kept.state == "draft", timeout=LONG)
+    qtbot.waitUntil(lambda: session.save_state.state == "draft", timeout=LONG)
     monkeypatch.setattr(LabelStore, "save", _full)
     path = tmp_path / "mine.nii.gz"
     autosave.export(path)
-    qtbot.waitUntil(lambda: session.kept.state == "saved", timeout=LONG)
+    qtbot.waitUntil(lambda: session.save_state.state == "saved", timeout=LONG)
     assert told[-1] == ("info", f"Saved {path}.")
     assert np.asarray(nib.load(path).dataobj).any()
 
@@ -354,7 +354,7 @@ def test_a_full_disk_is_told_and_tried_again(saving, qtbot, tubes, own_folders, 
     assert "cannot be written" in text
     assert text.endswith("Your edits are still in the viewer; autosave goes on.")
     assert autosave.dirty
-    assert session.kept.state == "edited"
+    assert session.save_state.state == "edited"
     own_folders.unlink()
     qtbot.waitUntil(lambda: bool(told_of(told, "info")), timeout=LONG)
     np.testing.assert_array_equal(Place(pvs_scan).pending().labels, session.array(session.labels))
@@ -364,7 +364,7 @@ def test_a_disk_that_fills_up_while_a_draft_is_written(saving, qtbot, tubes, pvs
     session, autosave, told, _ = saving()
     session.new_labels()
     edit(session, tubes["sure"])
-    qtbot.waitUntil(lambda: session.kept.state == "draft", timeout=LONG)
+    qtbot.waitUntil(lambda: session.save_state.state == "draft", timeout=LONG)
     first = session.array(session.labels).copy()
 
     def no_room(_):
@@ -379,7 +379,7 @@ def test_a_disk_that_fills_up_while_a_draft_is_written(saving, qtbot, tubes, pvs
         # the draft before is whole, and nothing half written lies beside it
         np.testing.assert_array_equal(Place(pvs_scan).pending().labels, first)
         assert list(recovery_folder().rglob(".tmp-*")) == []
-    qtbot.waitUntil(lambda: session.kept.state == "draft", timeout=LONG)
+    qtbot.waitUntil(lambda: session.save_state.state == "draft", timeout=LONG)
     np.testing.assert_array_equal(Place(pvs_scan).pending().labels, session.array(session.labels))
 
 
@@ -394,7 +394,7 @@ def test_every_dock_tells_that_edits_could_not_be_saved(saving, qtbot, tubes, mo
         qtbot.waitUntil(lambda: dock.notice.kind == "error", timeout=LONG)
         text = dock.notice.text()
         assert text == ("The disk is full Your edits are still in the viewer; autosave goes on.")
-    qtbot.waitUntil(lambda: session.kept.state == "draft", timeout=LONG)
+    qtbot.waitUntil(lambda: session.save_state.state == "draft", timeout=LONG)
     qtbot.waitUntil(lambda: dock.notice.text() == "", timeout=LONG)  # nothing to tell any more
 
 
@@ -600,14 +600,14 @@ def test_what_is_edited_while_another_layer_is_corrected_is_not_forgotten(
     session.set_study(root, subject)
     first = session.new_labels()
     edit(session, (slice(5, 7),) * 3)
-    qtbot.waitUntil(lambda: session.kept.state == "draft", timeout=LONG)
+    qtbot.waitUntil(lambda: session.save_state.state == "draft", timeout=LONG)
     session.new_labels(name="second")
     assert session.unsaved() == []
     first.data_setitem(tuple(np.array([[12, 13, 14], [12, 12, 12], [12, 12, 12]])), 1)
     assert session.unsaved() == [first]
     session.set_labels(first)
-    assert session.kept.state == "edited"
-    qtbot.waitUntil(lambda: session.kept.state == "draft", timeout=LONG)
+    assert session.save_state.state == "edited"
+    qtbot.waitUntil(lambda: session.save_state.state == "draft", timeout=LONG)
     newest = max(LabelStore(root, subject.name).revisions(), key=lambda one: one.number)
     assert newest.voxels == np.count_nonzero(first.data) == 11
 
@@ -635,7 +635,7 @@ def test_whatever_stops_a_draft_is_said_and_tried_again(
     assert caught[0][0] is type(error)  # its traceback is not lost
     assert str(error) in told_of(told, "error")[0]
     assert "still in the viewer" in told_of(told, "error")[0]
-    assert session.kept.state == "draft"
+    assert session.save_state.state == "draft"
 
 
 def test_numbers_that_no_label_file_holds_are_refused(saving, qtbot, study_scan):
@@ -659,7 +659,7 @@ def test_what_is_restored_keeps_the_weights_it_came_from(saving, qtbot, study_sc
     qtbot.waitUntil(lambda: bool(offers and offers[-1]), timeout=LONG)
     autosave.restore()
     autosave.save_final()
-    qtbot.waitUntil(lambda: session.kept.state == "saved", timeout=LONG)
+    qtbot.waitUntil(lambda: session.save_state.state == "saved", timeout=LONG)
     saved = LabelStore(root, subject.name).current()
     assert (saved.origin, saved.weights_id) == ("corrected", "w" * 12)
 
@@ -676,7 +676,7 @@ def test_a_copied_prediction_is_remembered_when_its_layer_is_gone(
     session.viewer.layers.remove(prediction.layer)
     edit(session, (slice(9, 10),) * 3)
     autosave.save_final()
-    qtbot.waitUntil(lambda: session.kept.state == "saved", timeout=LONG)
+    qtbot.waitUntil(lambda: session.save_state.state == "saved", timeout=LONG)
     saved = LabelStore(root, subject.name).current()
     assert (saved.origin, saved.weights_id) == ("corrected", prediction.weights_id)
 

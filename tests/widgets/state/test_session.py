@@ -132,15 +132,15 @@ def test_every_way_to_edit_is_heard_and_no_other(session, heard):
 
     session.viewer.dims.set_point(0, 3)
     assert not edited()
-    assert session.kept is UNCHANGED
+    assert session.save_state is UNCHANGED
     labels.data_setitem((np.array([3]), np.array([4]), np.array([5])), 1)
     assert edited()
-    assert session.kept is EDITED
-    session.set_kept(labels, SaveState.revision(4))
-    assert session.kept.text == "Saved as revision 4."
+    assert session.save_state is EDITED
+    session.set_save_state(labels, SaveState.revision(4))
+    assert session.save_state.text == "Saved as revision 4."
     labels.undo()
     assert edited()
-    assert session.kept is EDITED
+    assert session.save_state is EDITED
     labels.redo()
     assert edited()
     labels.paint((4, 4, 4), 1)
@@ -238,7 +238,7 @@ def test_new_data_are_the_users(session):
     session.copy_prediction()
     assert np.argwhere(labels.data == 0).tolist() == [[4, 4, 5]]
     labels.data = np.zeros((3, 4, 5), np.uint8)  # of another shape: heard, and not a crash
-    assert session.kept is EDITED
+    assert session.save_state is EDITED
 
 
 def test_a_prediction_again_by_the_same_weights_is_the_newest(session):
@@ -253,14 +253,14 @@ def test_a_prediction_again_by_the_same_weights_is_the_newest(session):
 def test_each_layer_remembers_where_it_is_kept(session):
     first = session.new_labels()
     changes = []
-    session.kept_changed.connect(lambda: changes.append(session.kept.state))
+    session.save_state_changed.connect(lambda: changes.append(session.save_state.state))
     first.paint((4, 4, 4), 1)
     second = session.new_labels()
-    assert session.kept is UNCHANGED
-    session.set_kept(first, SaveState.file("mine.nii.gz"))  # what is said of another layer
-    assert session.kept is UNCHANGED
+    assert session.save_state is UNCHANGED
+    session.set_save_state(first, SaveState.file("mine.nii.gz"))  # what is said of another layer
+    assert session.save_state is UNCHANGED
     session.set_labels(first)
-    assert session.kept.text == "Saved as mine.nii.gz."
+    assert session.save_state.text == "Saved as mine.nii.gz."
     assert set(changes) == {"edited"}
     assert second in session.viewer.layers
 

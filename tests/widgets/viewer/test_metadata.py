@@ -23,7 +23,7 @@ def test_a_duplicate_has_its_own_notes():
     layer = Labels(np.zeros((2, 3, 4), np.uint8), metadata={KEY: {"loaded": {study: 1}}})
     assert metadata.origin_of(layer) == ("drawn", None)
     copy = duplicate(layer)
-    metadata.note_origin(layer, "aaaa")
+    metadata.record_origin(layer, "aaaa")
     metadata.parents_of(layer)[study] = 2
     assert metadata.origin_of(layer) == ("corrected", "aaaa")
     assert metadata.origin_of(copy) == ("drawn", None)

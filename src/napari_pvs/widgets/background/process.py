@@ -1,9 +1,10 @@
-"""Work that takes longer than a moment, in a process of its own: the viewer never waits for it.
+"""Processes without Qt that do what takes longer than a moment: the viewer never waits for them.
 
-See `helper` for the process and `service` for its other side.
+A thread would share Python's lock with the viewer and stall it; a process does not. `Job` does one
+thing and ends; the network for clicks, in `correct.clicks`, stays and answers. See `jobs.protocol`
+for what both ends say.
 """
 
-import json
 import sys
 import tempfile
 import threading
@@ -12,33 +13,44 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from qtpy.QtCore import QCoreApplication, QObject, QProcess, Signal
+from qtpy.QtCore import QObject, QProcess, Signal
 
 from napari_pvs.jobs import exchange
-from napari_pvs.jobs.protocol import REQUEST
+from napari_pvs.jobs.protocol import (
+    Done,
+    Evidence,
+    Failed,
+    Message,
+    Phase,
+    Progress,
+    Request,
+    Row,
+    decode,
+    write_request,
+)
 from napari_pvs.jobs.scratch import Folder
 from napari_pvs.processes import explain_death
 from napari_pvs.scans.scan import Scan
-from napari_pvs.widgets.background.idle import Steps, Turns
-from napari_pvs.widgets.background.thread import post
+from napari_pvs.widgets.background.idle import IdleWork, Steps
+from napari_pvs.widgets.background.thread import application, post
 
-Prepare = Callable[[Path, dict[str, Any]], None]
+MakeRequest = Callable[[Path], Request]
+"""Writes what a process needs into its folder, and returns the request; called in a thread."""
+A = TypeVar("A")
 _TAIL = 4000  # characters of stderr that are kept
 
 
-class Helper(QObject):
+class Process(QObject):
     """One process, from its start to its end; it never outlives its parent or napari.
 
     Parameters
     ----------
     request
-        What is asked of it: ``request.json`` of its folder.
+        What is asked of it, or what makes the request.
     parent
         The process ends with it.
-    prepare
-        Writes what the process needs into the folder, in a thread, and may add to the request.
     """
 
     module: str
@@ -46,21 +58,20 @@ class Helper(QObject):
     failed = Signal(str)
     """It did not go well: one sentence for the user. Not sent after `stop`."""
 
-    def __init__(
-        self, request: dict[str, Any], parent: QObject, prepare: Prepare | None = None
-    ) -> None:
+    def __init__(self, request: Request | MakeRequest, parent: QObject) -> None:
         super().__init__(parent)
-        self._request, self._prepare = request, prepare
+        self._given: Request | MakeRequest | None = request
+        self._request: Request | None = None
         self._folder = Folder()
         self._errors = ""
-        self._pending = bytearray()
+        self._pending = b""
         self._over = False
         self._process = process = QProcess(self)
         process.readyReadStandardOutput.connect(self._read)
         process.readyReadStandardError.connect(self._read_errors)
         process.finished.connect(self._on_exit)
         process.errorOccurred.connect(self._on_error)
-        QCoreApplication.instance().aboutToQuit.connect(self.stop)
+        application().aboutToQuit.connect(self.stop)
         parent.destroyed.connect(self._kill)
 
     @property
@@ -70,15 +81,16 @@ class Helper(QObject):
 
     def launch(self) -> None:
         """Prepare and start; the signals tell the rest."""
-        if self._prepare is None:
-            self._start_process(None)
-        else:
+        given = self._given
+        if isinstance(given, Request):
+            self._start_process(given)
+        elif given is not None:
             letters, start = post(), self._start_process
 
-            def tell(error: Exception | None) -> None:
-                letters.send(partial(start, error))
+            def tell(made: Request | Exception) -> None:
+                letters.send(partial(start, made))
 
-            work = self._prepare, self._folder, self._request, tell
+            work = given, self._folder, tell
             threading.Thread(target=_prepare, args=work, daemon=True).start()
 
     def stop(self) -> None:
@@ -88,12 +100,12 @@ class Helper(QObject):
             self._kill()
             self.deleteLater()
 
-    def tell(self, line: dict[str, Any]) -> None:
+    def write(self, line: bytes) -> None:
         """Send it a line."""
-        self._process.write(json.dumps(line).encode() + b"\n")
+        self._process.write(line)
 
-    def _on_message(self, message: dict[str, Any], values: bytes) -> None:
-        """Take a line, and the bytes that came after it."""
+    def _on_message(self, message: Message, raw: bytes) -> None:
+        """Take a message, and the bytes that came after it."""
         raise NotImplementedError
 
     def _on_death(self, text: str) -> None:
@@ -107,50 +119,53 @@ class Helper(QObject):
 
     def _end(self) -> None:
         self._over = True
-        self._prepare = None  # it may hold a scan
-        QCoreApplication.instance().aboutToQuit.disconnect(self.stop)
+        self._given = None  # it may hold a scan
+        application().aboutToQuit.disconnect(self.stop)
 
     def _kill(self) -> None:
         self._over = True
         self._process.kill()  # nothing outside the temporary folder can be half written
         self._process.waitForFinished(5000)
 
-    def _start_process(self, error: Exception | None) -> None:
+    def _start_process(self, made: Request | Exception) -> None:
         if self._over:
             return
         folder = self._folder.path
-        if error is None:
+        if isinstance(made, Request):
             try:
-                (folder / REQUEST).write_text(json.dumps(self._request), encoding="utf-8")
-            except OSError as caught:
-                error = caught
-        if isinstance(error, OSError):
-            self._fail(f"{tempfile.gettempdir()} cannot be written ({error.strerror}); make room.")
-        elif error is not None:
-            self._fail(str(error))
+                write_request(folder, made)
+            except OSError as error:
+                made = error
+        if isinstance(made, OSError):
+            self._fail(f"{tempfile.gettempdir()} cannot be written ({made.strerror}); make room.")
+        elif isinstance(made, Exception):
+            self._fail(str(made))
         else:
+            self._request = made
             self._process.start(sys.executable, ["-P", "-m", self.module, str(folder)])
 
     def _read(self) -> None:
-        self._pending += bytes(self._process.readAllStandardOutput())
-        while not self._over:
+        self._pending += self._process.readAllStandardOutput().data()
+        while not self._over and self._request is not None:
             line, found, rest = self._pending.partition(b"\n")
-            message = json.loads(line) if found else {}
-            size = message.get("bytes", 0)
-            if not found or len(rest) < size:
+            if not found:
+                return
+            message = decode(line, self._request)
+            size = message.bytes if isinstance(message, Evidence) else 0
+            if len(rest) < size:
                 return
             self._pending = rest[size:]
-            self._on_message(message, bytes(rest[:size]))
+            self._on_message(message, rest[:size])
 
     def _read_errors(self) -> None:
-        text = bytes(self._process.readAllStandardError()).decode(errors="replace")
+        text = self._process.readAllStandardError().data().decode(errors="replace")
         self._errors = (self._errors + text)[-_TAIL:]
 
-    def _on_error(self, error: Any) -> None:
+    def _on_error(self, error: QProcess.ProcessError) -> None:
         if error == QProcess.ProcessError.FailedToStart and not self._over:
             self._fail(f"{sys.executable} could not be started; install napari-pvs anew.")
 
-    def _on_exit(self, code: int, status: Any) -> None:
+    def _on_exit(self, code: int, status: QProcess.ExitStatus) -> None:
         self._read()
         self._read_errors()
         if not self._over:
@@ -159,36 +174,30 @@ class Helper(QObject):
 
 
 def _prepare(
-    write: Prepare,
-    folder: Folder,
-    request: dict[str, Any],
-    tell: Callable[[Exception | None], None],
+    make: MakeRequest, folder: Folder, tell: Callable[[Request | Exception], None]
 ) -> None:
-    """Write into a folder, which lives as long as that takes, and tell how it went."""
+    """Make a request in a folder, which lives as long as that takes, and tell it or why not."""
     try:
-        write(folder.path, request)
+        made = make(folder.path)
     except Exception as error:
         tell(error)
     else:
-        tell(None)
-
-
-_folders: "weakref.WeakKeyDictionary[Scan, Folder]" = weakref.WeakKeyDictionary()
+        tell(made)
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
+class Result(Generic[A]):
     """What a job has left.
 
     Attributes
     ----------
     answer
-        The last line of the process.
+        Of the type that its request names.
     folder
         Its arrays. They are mapped from disk: keep the folder for as long as they are in use.
     """
 
-    answer: dict[str, Any]
+    answer: A
     folder: Folder
 
     @property
@@ -197,17 +206,15 @@ class Result:
         return self.folder.path
 
 
-class Job(Helper):
-    """One request to the helper process.
+class Job(Process):
+    """One request to a process; see `jobs.tasks` for what it does.
 
     Parameters
     ----------
     request
-        ``verb`` and its arguments; see the functions of `service`.
+        What is asked of it, or what makes the request.
     parent
         The dock; the process ends with it.
-    prepare
-        Writes what the process needs into the folder, in a thread, and may add to the request.
     """
 
     module = "napari_pvs.jobs"
@@ -216,23 +223,21 @@ class Job(Helper):
     said = Signal(str)
     """What it is at."""
     row = Signal(object)
-    """One of several results: a dict."""
+    """One of several results, of the type that the request names."""
     finished = Signal(object)
     """It went well: a `Result`."""
     ended = Signal()
     """The last signal, however it ended."""
 
-    def __init__(
-        self, request: dict[str, Any], parent: QObject, prepare: Prepare | None = None
-    ) -> None:
-        super().__init__(request, parent, prepare)
-        self._answer: dict[str, Any] = {}
-        self._turns: Turns | None = None
+    def __init__(self, request: Request | MakeRequest, parent: QObject) -> None:
+        super().__init__(request, parent)
+        self._last: Done | Failed | None = None
+        self._showing: IdleWork | None = None
 
     @property
     def running(self) -> bool:
         """Whether it has not ended yet."""
-        return super().running or self._turns is not None
+        return super().running or self._showing is not None
 
     def start(self) -> "Job":
         """Start; the signals tell the rest."""
@@ -241,8 +246,8 @@ class Job(Helper):
 
     def cancel(self) -> None:
         """End it now; it leaves nothing behind, but for what is shown of it already."""
-        if self._turns is not None:
-            self._turns.stop()
+        if self._showing is not None:
+            self._showing.stop()
             self._finish()
         elif self.running:
             self.stop()
@@ -253,39 +258,40 @@ class Job(Helper):
 
         To be called by a slot of `finished`, by one.
         """
-        self._turns = Turns(steps, self)
-        self._turns.ended.connect(self._finish)
+        self._showing = IdleWork(steps, self)
+        self._showing.ended.connect(self._finish)
 
-    def _on_message(self, message: dict[str, Any], values: bytes) -> None:
-        kind = message["type"]
-        if kind == "progress":
-            self.progressed.emit(message["done"], message["total"])
-        elif kind == "phase":
-            self.said.emit(message["text"])
-        elif kind == "row":
-            del message["type"]
-            self.row.emit(message)
-        else:
-            self._answer = message
+    def _on_message(self, message: Message, raw: bytes) -> None:
+        if isinstance(message, Progress):
+            self.progressed.emit(message.done, message.total)
+        elif isinstance(message, Phase):
+            self.said.emit(message.text)
+        elif isinstance(message, Row):
+            self.row.emit(message.value)
+        elif isinstance(message, (Done, Failed)):
+            self._last = message
 
     def _on_death(self, text: str) -> None:
-        kind = self._answer.get("type")
-        if kind == "done":
+        if isinstance(self._last, Done):
             self._end()
-            self.finished.emit(Result(self._answer, self._folder))
-            if self._turns is None:
+            result: Result[Any] = Result(self._last.value, self._folder)
+            self.finished.emit(result)
+            if self._showing is None:
                 self._finish()
         else:
-            self._fail(self._answer["text"] if kind == "error" else text)
+            self._fail(text if self._last is None else self._last.text)
 
     def _fail(self, text: str) -> None:
         super()._fail(text)
         self.ended.emit()
 
     def _finish(self) -> None:
-        self._turns = None
+        self._showing = None
         self.deleteLater()
         self.ended.emit()
+
+
+_folders: "weakref.WeakKeyDictionary[Scan, Folder]" = weakref.WeakKeyDictionary()
 
 
 def stored(scan: Scan) -> Path | None:
@@ -294,22 +300,19 @@ def stored(scan: Scan) -> Path | None:
     return None if folder is None else folder.path
 
 
-def load_stored(result: Result) -> Scan:
+def load_stored(result: Result[Any]) -> Scan:
     """Map the scan that a job has left; its folder stays for as long as the scan is used."""
     scan = exchange.load_scan(result.path)
     _folders[scan] = result.folder
     return scan
 
 
-def store(scan: Scan) -> Prepare:
-    """Return what prepares a request that works on a scan: it names the scan's folder.
+def scan_folder(scan: Scan, folder: Path) -> Path:
+    """Return the folder with the arrays of a scan, for a request that works on it.
 
-    A scan that lies in memory only is written to one.
+    A scan that lies in memory only is written to ``folder``.
     """
-
-    def prepare(folder: Path, request: dict[str, Any]) -> None:
-        if scan not in _folders:
-            exchange.save_scan(folder, scan)
-        request["scan"] = str(stored(scan) or folder)
-
-    return prepare
+    known = stored(scan)
+    if known is None:
+        exchange.save_scan(folder, scan)
+    return known or folder

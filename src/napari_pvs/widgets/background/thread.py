@@ -11,6 +11,14 @@ from qtpy.QtCore import QCoreApplication, QEvent, QObject, Signal
 from napari_pvs.errors import InputError
 
 
+def application() -> QCoreApplication:
+    """Return Qt's application, which is there wherever widgets are."""
+    found = QCoreApplication.instance()
+    if found is None:
+        raise RuntimeError("Qt has no application yet")
+    return found
+
+
 class Post(QObject):
     """Brings calls from threads into the viewer's.
 

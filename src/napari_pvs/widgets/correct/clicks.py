@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from qtpy.QtCore import QObject, Signal
@@ -18,22 +18,31 @@ from napari_pvs.correction.click import (
     require_background,
     split,
 )
-from napari_pvs.correction.evidence import Evidence, from_intensities, from_map
+from napari_pvs.correction.evidence import Evidence, Source, from_intensities, from_map
 from napari_pvs.correction.neighbourhood import Point, snap
 from napari_pvs.errors import InputError
+from napari_pvs.jobs import protocol
+from napari_pvs.jobs.protocol import (
+    Failed,
+    Message,
+    Question,
+    Ready,
+    ServeClicks,
+    encode_question,
+)
 from napari_pvs.scans.display import grid_index, to_display
 from napari_pvs.scans.scan import Scan
-from napari_pvs.widgets.background.process import Helper, store
+from napari_pvs.widgets.background.process import Process, scan_folder
 from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.state.session import Session
 from napari_pvs.widgets.viewer.edits import put
-from napari_pvs.widgets.viewer.layers import note_origin
+from napari_pvs.widgets.viewer.layers import record_origin
 
 _Waiting = tuple[Point, Callable[[Evidence], None]]
 """A click, and what is done with the evidence when it comes."""
 Mode = Literal["add", "remove", "split", "more", "less"]
 
-_FOLLOWED = {
+_FOLLOWED: dict[Source, str] = {
     "probability": "the probability map",
     "network": "a local pass of the network",
     "intensity": "intensities alone",
@@ -112,7 +121,7 @@ class Clicker(QObject):
         if self.reason is not None:
             self.failed.emit(f"Nothing was changed: {self.reason}")
             return
-        mask, size = self._session.labels.data, self._size()
+        mask, size = self._session.require_labels().data, self._size()
         try:
             if mode == "remove":
                 self._apply(mode, point, remove(point, mask, size))
@@ -128,7 +137,7 @@ class Clicker(QObject):
             self.failed.emit(_sentence(error))
 
     def _add(self, point: Point, evidence: Evidence) -> None:
-        mask, size = self._session.labels.data, self._size()
+        mask, size = self._session.require_labels().data, self._size()
         try:
             change = grow(point, evidence, mask, size)
         except NothingFound:
@@ -138,18 +147,19 @@ class Clicker(QObject):
         self._apply("add", point, change)
 
     def _regrow(self, mode: Literal["more", "less"], point: Point, evidence: Evidence) -> None:
-        mask, size = self._session.labels.data, self._size()
+        mask, size = self._session.require_labels().data, self._size()
         self._apply(mode, point, regrow(point, evidence, mask, size, mode))
 
     def _apply(self, mode: Mode, point: Point, change: Change) -> None:
-        layer = self._session.labels
+        layer = self._session.require_labels()
         value = (layer.selected_label or 1) if change.value else 0
-        if change.source == "probability":  # only now has the prediction gone into the labels
-            note_origin(layer, self._session.prediction.weights_id)
+        prediction = self._session.prediction
+        if change.source == "probability" and prediction is not None:
+            record_origin(layer, prediction.weights_id)  # only now has it gone into the labels
         put(layer, change.indices, value)
         count = len(change.indices[0])
         volume = f"{count} voxels, {count * float(np.prod(self._size())):.1f} mm³"
-        followed = _FOLLOWED.get(change.source)
+        followed = None if change.source is None else _FOLLOWED[change.source]
         if change.source == "network" and self._pass is not None and self._pass.weights:
             followed = f"a local pass of {self._pass.weights.name}"
         if mode == "split":
@@ -161,7 +171,7 @@ class Clicker(QObject):
         self.done.emit(mode, point)
 
     def _evidence(self, point: Point, then: Callable[[Evidence], None]) -> None:
-        scan, prediction = self._session.scan, self._session.prediction
+        scan, prediction = self._session.require_scan(), self._session.prediction
         if prediction is not None:
             then(from_map(to_display(prediction.probability), point, self._size()))
             return
@@ -179,22 +189,23 @@ class Clicker(QObject):
         self._waiting[self._pass.ask(at)] = point, then
 
     def _intensities(self, point: Point) -> Evidence:
-        scan = self._session.scan
+        scan = self._session.require_scan()
         t1, t2 = (None if a is None else to_display(a) for a in (scan.t1, scan.t2))
         return from_intensities(t1, t2, to_display(scan.brain), point, self._size())
 
     def _size(self) -> tuple[float, float, float]:
-        x, y, z = self._session.scan.grid.voxel_size
+        x, y, z = self._session.require_scan().grid.voxel_size
         return z, y, x
 
     def _on_answer(self, number: int, evidence: Evidence) -> None:
         if number not in self._waiting:
             return
         _, then = self._waiting.pop(number)
-        self._safely(lambda: then(_displayed(evidence, self._session.scan.grid.shape)))
+        self._safely(lambda: then(_displayed(evidence, self._session.require_scan().grid.shape)))
 
     def _on_failure(self, text: str) -> None:
-        waiting, weights = list(self._waiting.values()), self._pass.weights
+        waiting = list(self._waiting.values())
+        weights = None if self._pass is None else self._pass.weights
         self.stop()
         if weights is not None:
             self._refused = weights
@@ -245,7 +256,7 @@ def _displayed(evidence: Evidence, shape: tuple[int, int, int]) -> Evidence:
     return Evidence(to_display(evidence.values), (z, flipped, x), evidence.source)
 
 
-def _sentence(error: Any) -> str:
+def _sentence(error: InputError) -> str:
     text = str(error)
     return text[0].upper() + text[1:]
 
@@ -254,7 +265,7 @@ _KEPT = 8  # answers; a PVS is often clicked again to regrow it
 _NEAR = 6  # voxels from the middle of a window, in which the network saw enough around them
 
 
-class LocalPass(Helper):
+class LocalPass(Process):
     """A network that is kept ready for one scan, in a process of its own.
 
     Parameters
@@ -272,32 +283,34 @@ class LocalPass(Helper):
     """Number of the question, and its `Evidence` on the scan's grid."""
 
     def __init__(self, scan: Scan, parent: QObject, weights: Path | None = None) -> None:
-        request = {
-            "weights": None if weights is None else str(weights),
-            "device": preferences().segment.device,
-        }
-        super().__init__(request, parent, store(scan))
+        device = preferences().segment.device
+
+        def request(folder: Path) -> ServeClicks:
+            return ServeClicks(scan=scan_folder(scan, folder), weights=weights, device=device)
+
+        super().__init__(request, parent)
         self.scan, self.weights = scan, weights
         self.ready = False
         self._asked = 0
-        self._waiting: list[dict[str, Any]] = []
+        self._waiting: list[Question] = []
         self._known: list[Evidence] = []
         self.launch()
 
-    def ask(self, point: tuple[int, int, int]) -> int:
+    def ask(self, point: Point) -> int:
         """Ask about a voxel of the scan's grid; `answered` carries the number returned.
 
         Questions asked before the network is ready wait for it.
         """
         self._asked += 1
-        question = {"id": self._asked, "point": [int(i) for i in point]}
+        x, y, z = (int(i) for i in point)
+        question = Question(self._asked, (x, y, z))
         if self.ready:
-            self.tell(question)
+            self.write(encode_question(question))
         else:
             self._waiting.append(question)
         return self._asked
 
-    def known(self, point: tuple[int, int, int]) -> Evidence | None:
+    def known(self, point: Point) -> Evidence | None:
         """Return an earlier answer in whose middle a voxel lies."""
         for evidence in reversed(self._known):
             centre = [(side.start + side.stop) / 2 for side in evidence.box]
@@ -305,21 +318,21 @@ class LocalPass(Helper):
                 return evidence
         return None
 
-    def _on_message(self, message: dict[str, Any], values: bytes) -> None:
-        if message["type"] == "evidence":
-            x, y, z = (slice(start, stop) for start, stop in message["box"])
+    def _on_message(self, message: Message, raw: bytes) -> None:
+        if isinstance(message, protocol.Evidence):
+            x, y, z = (slice(*side) for side in message.box)
             shape = [side.stop - side.start for side in (x, y, z)]
-            found = np.frombuffer(values, "<f4", math.prod(shape)).reshape(shape)
+            found = np.frombuffer(raw, "<f4", math.prod(shape)).reshape(shape)
             evidence = Evidence(found, (x, y, z), "network")
             self._known = [*self._known[1 - _KEPT :], evidence]
-            self.answered.emit(message["id"], evidence)
-        elif message["type"] == "ready":
+            self.answered.emit(message.id, evidence)
+        elif isinstance(message, Ready):
             self.ready = True
             for question in self._waiting:
-                self.tell(question)
+                self.write(encode_question(question))
             self._waiting.clear()
-        else:
-            self._fail(message["text"])
+        elif isinstance(message, Failed):
+            self._fail(message.text)
 
     def _end(self) -> None:
         self.ready = False

@@ -1,28 +1,31 @@
 """The Correct dock: brush, clicks, review queue, table of PVS, autosave and saving."""
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 from napari.layers import Labels
-from qtpy.QtCore import Qt, QTimer
+from numpy.typing import NDArray
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QSizePolicy
 
 from napari_pvs.correction.evidence import SEEN
 from napari_pvs.errors import InputError
 from napari_pvs.scans.display import to_display
+from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.correct.clicks import Clicker, Mode
 from napari_pvs.widgets.correct.keys import Binding, Key, listed, voxel_under
 from napari_pvs.widgets.correct.pvs_table import PvsTable
 from napari_pvs.widgets.correct.review_queue import QueuePanel
 from napari_pvs.widgets.dock import Dock
-from napari_pvs.widgets.parts.controls import Button, Fold, LayerBox, Notice, allow
+from napari_pvs.widgets.parts.controls import Button, LayerBox, Notice, allow, section
 from napari_pvs.widgets.parts.saving import OfferPanel, SavingPanel
 from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.state.segmentation import copy_to_labels
+from napari_pvs.widgets.viewer.typed import LabelsLayer, MouseEvent, Viewer
 
 BRUSHES_MM = (1, 2, 3)
 """Widths of PVS."""
+_MODE = "mode"  # topic of what is said of it
 _NO_LABELS = "make labels first: New, or From prediction."
 AHEAD_MS = 2000
 """How long labels are there before clicks are prepared for; leafing through subjects is quicker."""
@@ -44,13 +47,12 @@ class Correct(Dock):
         Given by napari.
     """
 
-    def __init__(self, napari_viewer: Any) -> None:
+    def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
         self.mode: Mode | None = None
         self._binding: Binding | None = None
         self._stopped = False
         self.clicker = Clicker(self.session, self)
-        self.notice = Notice()
         self.offer = OfferPanel(self.autosave)
         self.body.addWidget(self.offer)
         self._build_labels()
@@ -64,7 +66,7 @@ class Correct(Dock):
         self.keys = QLabel(listed(self._keys()))
         self.keys.setTextFormat(Qt.TextFormat.RichText)
         self.keys.setWordWrap(True)
-        self.body.addWidget(Fold("Keys, while the labels are selected", "All of them.", self.keys))
+        self.body.addWidget(section("Keys, while the labels are selected", "All.", self.keys))
         self.body.addStretch()
         self.clicker.said.connect(self.notice.say)
         self.clicker.failed.connect(self.notice.error)
@@ -77,15 +79,15 @@ class Correct(Dock):
         ):
             changed.connect(self.check)
         # a new layer becomes the labels before the list of layers shows it
-        self._soon = QTimer(self, singleShot=True, interval=0, timeout=self.check)
-        self.session.labels_changed.connect(self._soon.start)
-        self._ahead = QTimer(self, singleShot=True, interval=AHEAD_MS, timeout=self._warm)
+        self._check_soon = Debouncer(0, self.check, self)
+        self.session.labels_changed.connect(self._check_soon.throttle)
+        self._ahead = Debouncer(AHEAD_MS, self._warm, self)
         self._bind()
         self.session.labels_changed.connect(self._bind)
-        self.session.labels_changed.connect(self._ahead.start)
+        self.session.labels_changed.connect(self._ahead.throttle)
         self.session.viewer.layers.selection.events.active.connect(self._show_mode)
         self.autosave.look()
-        self._ahead.start()
+        self._ahead.throttle()
         self.check()
 
     def check(self) -> None:
@@ -114,11 +116,11 @@ class Correct(Dock):
                 self.clicker.warm()
         self._show_mode()
         if mode is not None:
-            self.notice.say(MODES[mode][2])
+            self.notice.say(MODES[mode][2], _MODE)
 
     def paint(self, width_mm: float) -> None:
         """Take the brush, as wide as a PVS."""
-        layer = self.session.labels
+        layer = self.session.require_labels()
         self.set_mode(None)
         self._set_dimensions()
         preferences().correct.brush_mm = float(width_mm)
@@ -130,7 +132,7 @@ class Correct(Dock):
 
     def erase(self) -> None:
         """Take the eraser, as wide as the brush."""
-        layer = self.session.labels
+        layer = self.session.require_labels()
         self.set_mode(None)
         self._set_dimensions()
         self.session.viewer.layers.selection.active = layer
@@ -140,7 +142,7 @@ class Correct(Dock):
         """End what the dock has started, and save what is dirty."""
         super().stop()
         self._stopped = True
-        self._ahead.stop()
+        self._ahead.cancel()
         self.clicker.stop()
         self.queue.stop()
         self.autosave.flush()
@@ -218,7 +220,7 @@ class Correct(Dock):
         if self.isVisible() and self.clicker.reason is None:
             self.clicker.warm()
 
-    def _set_brush(self, layer: Any) -> None:
+    def _set_brush(self, layer: LabelsLayer) -> None:
         size = min(self.session.scan.grid.voxel_size) if self.session.scan else 1.0
         layer.brush_size = max(1, round(preferences().correct.brush_mm / size))
 
@@ -228,22 +230,22 @@ class Correct(Dock):
         labels = self.session.labels
         return self.mode is not None and self.session.viewer.layers.selection.active is labels
 
-    def _show_mode(self, _: Any = None) -> None:
+    def _show_mode(self, _: object = None) -> None:
         if not self._stopped:
             for name, button in self.modes.items():
                 button.setChecked(name == self.mode and self._in_hand)
-            if not self._in_hand and self.notice.text() in [tip for _, _, tip in MODES.values()]:
-                self.notice.clear()
+            if not self._in_hand:
+                self.notice.take_back(_MODE)
 
     def _toggle(self, mode: Mode) -> None:
         self.set_mode(None if self.mode == mode and self._in_hand else mode)
 
-    def _on_layer_mode(self, event: Any = None) -> None:
+    def _on_layer_mode(self, _: object = None) -> None:
         """Another tool was taken, by napari's own buttons or keys."""
         if self._binding is not None and self._binding.layer.mode != "pan_zoom":
             self.set_mode(None)
 
-    def _on_click(self, layer: Any, event: Any) -> None:
+    def _on_click(self, layer: LabelsLayer, event: MouseEvent) -> None:
         point = voxel_under(layer, event, partial(self._along, layer))
         if point is None:
             if self.mode is not None:
@@ -254,7 +256,7 @@ class Correct(Dock):
         else:
             self.clicker.click(self.mode, point)
 
-    def _along(self, layer: Any, line: np.ndarray) -> int | None:
+    def _along(self, layer: LabelsLayer, line: NDArray[np.int_]) -> int | None:
         """Choose the voxel that a click in 3D means, of those in line with it."""
         if self.mode != "add":
             hit = np.flatnonzero(layer.data[tuple(line.T)])

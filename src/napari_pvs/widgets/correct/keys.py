@@ -1,12 +1,15 @@
 """Keys and mouse of the labels layer while it is corrected."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_pvs.widgets.viewer.canvas import camera_of
+from napari_pvs.widgets.viewer.typed import LabelsLayer, MouseEvent, Viewer
 
 Point = tuple[int, int, int]
 
@@ -26,7 +29,7 @@ class Key:
 
     key: str
     title: str
-    call: Callable[[], Any]
+    call: Callable[[], object]
 
 
 class Binding:
@@ -50,10 +53,10 @@ class Binding:
 
     def __init__(
         self,
-        layer: Any,
+        layer: LabelsLayer,
         keys: Iterable[Key],
-        on_click: Callable[[Any, Any], None],
-        viewer: Any,
+        on_click: Callable[[LabelsLayer, MouseEvent], None],
+        viewer: Viewer,
         quick: Callable[[], bool],
     ) -> None:
         self.layer = layer
@@ -62,7 +65,7 @@ class Binding:
         self._viewer = viewer
         self._view: tuple[Any, ...] = ()
         for key in self._keys:
-            layer.bind_key(key.key, lambda _, call=key.call: call(), overwrite=True)
+            layer.bind_key(key.key, partial(_call, key), overwrite=True)
         layer.mouse_drag_callbacks.append(self._on_drag)
         layer.mouse_double_click_callbacks.append(self._on_second)
         viewer.mouse_double_click_callbacks.insert(0, self._before_second)  # then comes napari's
@@ -79,20 +82,20 @@ class Binding:
             if call in calls:
                 calls.remove(call)
 
-    def _before_second(self, viewer: Any, _: Any) -> None:
+    def _before_second(self, viewer: Viewer, _: MouseEvent) -> None:
         camera = camera_of(viewer)
         self._view = camera.zoom, camera.center
 
-    def _on_second(self, layer: Any, event: Any) -> None:
+    def _on_second(self, layer: LabelsLayer, event: MouseEvent) -> None:
         if self._plain(event) and self._quick():
             camera = camera_of(self._viewer)
             camera.zoom, camera.center = self._view
             self._on_click(layer, event)
 
-    def _plain(self, event: Any) -> bool:
+    def _plain(self, event: MouseEvent) -> bool:
         return event.button == 1 and not event.modifiers and self.layer.mode == "pan_zoom"
 
-    def _on_drag(self, layer: Any, event: Any) -> Any:
+    def _on_drag(self, layer: LabelsLayer, event: MouseEvent) -> Iterator[None]:
         if not self._plain(event):
             return
         start = np.array(event.pos)
@@ -105,6 +108,10 @@ class Binding:
             self._on_click(layer, event)
 
 
+def _call(key: Key, _: object) -> None:
+    key.call()
+
+
 def listed(keys: Iterable[Key]) -> str:
     """Return keys, and napari's own that help, as a table of rich text."""
     rows = [(key.key, key.title) for key in keys]
@@ -115,7 +122,9 @@ def listed(keys: Iterable[Key]) -> str:
     return f"<table>{cells}</table>"
 
 
-def voxel_under(layer: Any, event: Any, choose: Callable[[np.ndarray], int | None]) -> Point | None:
+def voxel_under(
+    layer: LabelsLayer, event: MouseEvent, choose: Callable[[NDArray[np.int_]], int | None]
+) -> Point | None:
     """Find the voxel that a mouse event points at, None outside the data.
 
     Parameters

@@ -1,16 +1,17 @@
 """The table of single PVS, tied to the viewer both ways."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QModelIndex, QTimer, Signal
+from qtpy.QtCore import QModelIndex, Signal
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from napari_pvs.correction.component_index import Catalogue
+from napari_pvs.correction.component_index import Catalogue, Entry
 from napari_pvs.scans.display import to_display
 from napari_pvs.scans.masks import voxels_of
+from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.parts.table import Column, Table
 from napari_pvs.widgets.state.session import Session
 from napari_pvs.widgets.viewer.canvas import show_voxel
@@ -72,11 +73,8 @@ class PvsTable(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.total)
         column.addWidget(self.table)
-        self._later = QTimer(self)
-        self._later.setSingleShot(True)
-        self._later.setInterval(PAUSE_MS)
-        self._later.timeout.connect(self.follow)
-        session.labels_edited.connect(self._later.start)
+        self._later = Debouncer(PAUSE_MS, self.follow, self)
+        session.labels_edited.connect(self._later.throttle)
         session.labels_changed.connect(self._start)
         session.prediction_changed.connect(self._measure)
         self._start()
@@ -95,22 +93,21 @@ class PvsTable(QWidget):
             gone, new = self._catalogue.update(now, changed)
             self._mask = now
             self._quiet = True  # where a row goes, its neighbour becomes the current one
-            self._replace(gone, new)
+            self._replace(gone, [self._catalogue.entries[key] for key in new])
             self._quiet = False
             self._count()
         self.followed.emit()
 
     def select(self, point: tuple[int, int, int]) -> None:
         """Select the row of the PVS at a voxel of the labels' data, if there is one."""
-        if self._later.isActive():
-            self._later.stop()
+        if self._later.pending:
+            self._later.cancel()
             self.follow()
         key = None if self._catalogue is None else self._catalogue.at(point)
         row = None if key is None else self._rows.get(key)
         if row is not None:
-            at = self.table.model_.index(self.table.rows.index(row), 0)
             self._quiet = True  # it is in view already
-            self.table.setCurrentIndex(self.table.model().mapFromSource(at))
+            self.table.select(row)
             self._quiet = False
 
     def _start(self) -> None:
@@ -125,8 +122,8 @@ class PvsTable(QWidget):
         self._count()
         self.followed.emit()
 
-    def _replace(self, gone: set[int], new: set[int]) -> None:
-        fresh = {row.id: row for row in self._made([self._catalogue.entries[key] for key in new])}
+    def _replace(self, gone: set[int], new: list[Entry]) -> None:
+        fresh = {row.id: row for row in self._made(new)}
         model = self.table.model_
         if len(gone) + len(new) > _MANY:
             kept = {key: row for key, row in self._rows.items() if key not in gone}
@@ -150,7 +147,7 @@ class PvsTable(QWidget):
             model.rows.append(row)
             model.endInsertRows()
 
-    def _made(self, entries: Any) -> list[Row]:
+    def _made(self, entries: Iterable[Entry]) -> list[Row]:
         volume = self._session.scan.grid.voxel_volume if self._session.scan else 1.0
         prediction = self._session.prediction
         self._score = None if prediction is None else prediction.probability

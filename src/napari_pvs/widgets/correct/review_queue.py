@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_pvs.correction.neighbourhood import Point
 from napari_pvs.correction.review import Item, Queue, Review, Verdict, arrived, candidates
 from napari_pvs.scans.display import display_index, grid_index, to_display
 from napari_pvs.scans.scan import Scan
+from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.background.thread import Background
 from napari_pvs.widgets.correct.clicks import Clicker
 from napari_pvs.widgets.parts.controls import Button, Notice
@@ -21,6 +22,7 @@ from napari_pvs.widgets.state.autosave import Autosave
 from napari_pvs.widgets.state.session import Session
 from napari_pvs.widgets.viewer.canvas import show_voxel
 from napari_pvs.widgets.viewer.layers import KEY
+from napari_pvs.widgets.viewer.typed import LabelsLayer
 
 ZOOM = 12.0
 """Pixels of the canvas per mm when the viewer jumps to a PVS."""
@@ -28,7 +30,8 @@ PAUSE_MS = 600
 """How long after a change of prediction or labels the queue is made anew."""
 EDIT_PAUSE_MS = 1200
 """How long after an edit PVS that came with it are looked for."""
-Mask, Score = NDArray[np.bool_], NDArray[np.float32] | None
+Mask = NDArray[np.bool_]
+Score = NDArray[np.float32] | None
 _THRESHOLD, _MIN_VOLUME_MM3 = 0.5, 1.0  # where no prediction says otherwise
 
 
@@ -61,6 +64,20 @@ class QueuePanel(QWidget):
         self._marker = Marker(session)
         self._stopped = False
         self._thread = Background(self)
+        self._build()
+        self._make_soon = Debouncer(PAUSE_MS, self.make, self)
+        for changed in (session.labels_changed, session.prediction_changed, session.scan_changed):
+            changed.connect(self._on_change)
+        # napari tells of an edit before it is in the data
+        self._look_soon = Debouncer(0, self._look, self)
+        session.labels_edited.connect(self._look_soon.throttle)
+        self._extend_soon = Debouncer(EDIT_PAUSE_MS, self.extend, self)
+        session.labels_edited.connect(self._extend_soon.throttle)
+        clicker.done.connect(self._on_click)
+        autosave.reviewed.connect(self._on_review)
+        self._on_change()
+
+    def _build(self) -> None:
         self.left = QLabel()
         self.done = QProgressBar()
         self.done.setToolTip("How much of the review is decided.")
@@ -82,22 +99,10 @@ class QueuePanel(QWidget):
         for widget in (self.left, self.done, self.why):
             column.addWidget(widget)
         column.addLayout(buttons)
-        self._later = QTimer(self, singleShot=True, interval=PAUSE_MS, timeout=self.make)
-        for changed in (session.labels_changed, session.prediction_changed, session.scan_changed):
-            changed.connect(self._on_change)
-        # napari tells of an edit before it is in the data
-        self._soon = QTimer(self, singleShot=True, interval=0, timeout=self._look)
-        session.labels_edited.connect(self._soon.start)
-        self._extend_later = QTimer(self, singleShot=True, interval=EDIT_PAUSE_MS)
-        self._extend_later.timeout.connect(self.extend)
-        session.labels_edited.connect(self._extend_later.start)
-        clicker.done.connect(self._on_click)
-        autosave.reviewed.connect(self._on_review)
-        self._on_change()
 
     def make(self) -> None:
         """Put the PVS in order, in a thread."""
-        self._later.stop()
+        self._make_soon.cancel()
         known, prediction = self._decided(), self._session.prediction
         smallest = prediction.min_volume if prediction else _MIN_VOLUME_MM3
 
@@ -108,9 +113,9 @@ class QueuePanel(QWidget):
 
     def extend(self) -> None:
         """Add the PVS that came into the labels since, however they came; what is there stays."""
-        self._extend_later.stop()
-        if self._making or self._later.isActive():
-            self._extend_later.start()  # what is being made may be of before
+        self._extend_soon.cancel()
+        if self._making or self._make_soon.pending:
+            self._extend_soon.throttle()  # what is being made may be of before
             return
         if self.queue is None:
             return
@@ -118,7 +123,8 @@ class QueuePanel(QWidget):
         there = [item.point for item in self.queue.items]
 
         def look(mask: Mask, score: Score, threshold: float, voxel: float) -> list[Item]:
-            return arrived(mask, mask != before, score, threshold, voxel, there, known)
+            changed = np.ones_like(mask) if before is None else mask != before
+            return arrived(mask, changed, score, threshold, voxel, there, known)
 
         self._list(look, self._on_extended)
 
@@ -181,7 +187,7 @@ class QueuePanel(QWidget):
         if at is None:  # a click has decided it: from its place among all items
             passed = {id(one) for one in takewhile(lambda one: one is not item, queue.items)}
             at = next((n for n, one in enumerate(before) if id(one) not in passed), 0) - 1
-        layer = self._session.labels
+        layer = self._session.require_labels()
         wanted = {"accept": True, "reject": False}.get(verdict)
         if wanted is not None and bool(layer.data[item.point]) != wanted:
             self._clicker.click("add" if wanted else "remove", item.point)
@@ -251,11 +257,11 @@ class QueuePanel(QWidget):
             self._mark()
             self._tell()
         else:
-            self._later.start()
+            self._make_soon.throttle()
 
     def _on_made(self, items: list[Item]) -> None:
         self._making = False
-        self.queue = Queue(items, self._review, self._session.labels.data)
+        self.queue = Queue(items, self._review, self._session.require_labels().data)
         shown = None if self.item is None else self.item.point
         self.item = next((item for item in items if item.point == shown), None)
         if self.item is None:
@@ -263,12 +269,15 @@ class QueuePanel(QWidget):
         self._tell()
 
     def _on_extended(self, items: list[Item]) -> None:
-        there = {item.point for item in self.queue.items}
+        queue = self.queue
+        if queue is None:
+            return
+        there = {item.point for item in queue.items}
         new = [item for item in items if item.kind == "found" and item.point not in there]
         if new:
-            self.queue.add(new, self._session.labels.data)
+            queue.add(new, self._session.require_labels().data)
             self._tell()
-            if self.queue.outgrown:
+            if queue.outgrown:
                 self.make()
 
     def _on_click(self, mode: str, point: Point) -> None:
@@ -284,12 +293,12 @@ class QueuePanel(QWidget):
         last = {one.point: one for one in sorted(found, key=lambda one: one.time)}
         self._review = Review(decisions=tuple(last.values()))
         if self._session.labels is not None:
-            self._later.start()
+            self._make_soon.throttle()
 
     def _keep(self) -> None:
         self._autosave.save_review(self._turned(self._review, grid_index))
 
-    def _turned(self, review: Review, turn: Any) -> Review:
+    def _turned(self, review: Review, turn: Callable[[Point, Scan], Point]) -> Review:
         scan = self._session.scan
         if scan is None:
             return review
@@ -320,13 +329,13 @@ class Marker:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._layer: Any = None
-        self._marked: Any = None
+        self._layer: Any = None  # of points
+        self._marked: tuple[LabelsLayer, Point] | None = None
         events = session.viewer.dims.events
         for event in (events.order, events.ndisplay):
             event.connect(self._turn)
 
-    def show(self, layer: Any, point: Point) -> None:
+    def show(self, layer: LabelsLayer, point: Point) -> None:
         """Mark a voxel of a layer's data."""
         viewer = self._session.viewer
         self._marked = layer, point
@@ -359,11 +368,13 @@ class Marker:
         if layer is not None and layer in self._session.viewer.layers:
             self._session.viewer.layers.remove(layer)
 
-    def _places(self) -> Any:
+    def _places(self) -> NDArray[Any]:
         """The voxel, and in 2D the same place in the slices beside it."""
+        if self._marked is None:
+            return np.zeros((0, 3))
         layer, point = self._marked
         dims = self._session.viewer.dims
-        places = [point]
+        places: list[Any] = [point]
         if dims.ndisplay == 2:
             first = dims.ndim - len(point)
             axis = next(axis for axis in dims.not_displayed[::-1] if axis >= first) - first
@@ -372,7 +383,7 @@ class Marker:
         inside = np.array(layer.data.shape) - 1
         return np.array([place for place in places if (np.clip(place, 0, inside) == place).all()])
 
-    def _turn(self, _: Any = None) -> None:
+    def _turn(self, _: object = None) -> None:
         """Follow another view: other slices are beside the voxel."""
         if self._layer in self._session.viewer.layers:
             self._layer.data = self._places()

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pydantic import TypeAdapter
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QLineEdit, QVBoxLayout, QWidget
 
+from napari_pvs.jobs.protocol import Count, CountPvs, ListSubjects
+from napari_pvs.jobs.protocol import Subjects as Found
 from napari_pvs.study.bids import StudySubject, label_of
+from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.background.process import Job, Result
 from napari_pvs.widgets.parts.controls import Notice
 from napari_pvs.widgets.parts.table import Column, Table
@@ -68,15 +69,12 @@ class Subjects(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.search)
         column.addWidget(self.table)
-        self._later = QTimer(self)
-        self._later.setSingleShot(True)
-        self._later.setInterval(1500)
-        self._later.timeout.connect(self.refresh)
+        self._later = Debouncer(1500, self.refresh, self)
 
     def job(self, study: Path) -> Job:
         """Return the job that lists another study, to be started."""
         self.stop()
-        job = Job({"verb": "subjects", "study": str(study)}, self)
+        job = Job(ListSubjects(study=study), self)
         job.finished.connect(lambda result: self._on_listed(study, result))
         self._jobs = [job]
         return job
@@ -91,23 +89,22 @@ class Subjects(QWidget):
     def refresh_soon(self) -> None:
         """List the study anew when it has not been written for a moment."""
         if self.study is not None:
-            self._later.start()
+            self._later.throttle()
 
     def stop(self) -> None:
         """End what is looking into the study."""
-        self._later.stop()
+        self._later.cancel()
         for job in self._jobs:
             job.cancel()
 
-    def _on_listed(self, study: Path, result: Result) -> None:
-        subjects = TypeAdapter(list[StudySubject]).validate_python(result.answer["subjects"])
+    def _on_listed(self, study: Path, result: Result[Found]) -> None:
         known = {}
         if study == self.study:
             known = {_label(row.subject): row for row in self.table.rows}
         self.study = study
         self.search.setClearButtonEnabled(True)  # costs 3 ms, so not for an empty list
         rows = []
-        for subject in subjects:
+        for subject in result.answer.subjects:
             measured = subject.current or (None if subject.label else subject.pending)
             row = Row(subject, measured.volume_mm3 if measured else None)
             before = known.get(_label(subject))
@@ -116,22 +113,22 @@ class Subjects(QWidget):
             rows.append(row)
         self.table.set_rows(rows)
         self.listed.emit()
-        self._count([row for row in rows if row.count is None])
+        self._count(study, [row for row in rows if row.count is None])
 
-    def _count(self, rows: list[Row]) -> None:
-        found = {row: label_of(self.study, row.subject)[0] for row in rows}
-        by_name = {row.subject.name: row for row, path in found.items() if path is not None}
-        if not by_name:
+    def _count(self, study: Path, rows: list[Row]) -> None:
+        by_name = {row.subject.name: row for row in rows}
+        paths = {name: label_of(study, row.subject)[0] for name, row in by_name.items()}
+        labels = {name: path for name, path in paths.items() if path is not None}
+        if not labels:
             return
-        labels = {name: str(found[row]) for name, row in by_name.items()}
-        job = Job({"verb": "count", "labels": labels}, self)
+        job = Job(CountPvs(labels=labels), self)
 
-        def on_row(answer: dict[str, Any]) -> None:
-            row = by_name[answer["name"]]
-            if "error" in answer:
-                self._notice.error(answer["error"])
+        def on_row(found: Count) -> None:
+            row = by_name[found.name]
+            if found.error is not None:
+                self._notice.error(found.error)
                 return
-            row.count, row.volume_mm3 = answer["count"], answer["volume_mm3"]
+            row.count, row.volume_mm3 = found.count, found.volume_mm3
             self.table.refresh(row)
 
         job.row.connect(on_row)

@@ -35,7 +35,7 @@ _SPOTS = (
 )
 
 
-class Measures(QWidget):
+class AgreementPanel(QWidget):
     """A grid of numbers over two tables of PVS, the missed and the false."""
 
     selected = Signal(object)
@@ -49,12 +49,12 @@ class Measures(QWidget):
         for at, (name, tip, _, _) in enumerate(_MEASURES):
             value = self.values[name] = QLabel("–")
             wide = at >= _NARROW
-            row, column = (at - _NARROW // 2, 0) if wide else (at // 2, 2 * (at % 2))
+            line, column = (at - _NARROW // 2, 0) if wide else (at // 2, 2 * (at % 2))
             title = QLabel(name)
             for label in (title, value):
                 label.setToolTip(tip)
-            grid.addWidget(title, row, column)
-            grid.addWidget(value, row, column + 1, 1, 3 if wide else 1)
+            grid.addWidget(title, line, column)
+            grid.addWidget(value, line, column + 1, 1, 3 if wide else 1)
         grid.setColumnStretch(1, 1)
         grid.setColumnStretch(3, 1)
         self.missed, self.false = (
@@ -65,10 +65,10 @@ class Measures(QWidget):
         for table in (self.missed, self.false):
             table.selected.connect(self.selected)
             self.tabs.addTab(table, "")
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addLayout(grid)
-        column.addWidget(self.tabs)
+        rows = QVBoxLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.addLayout(grid)
+        rows.addWidget(self.tabs)
 
     def show_agreement(self, found: Agreement | None) -> None:
         """Show what was measured, or that nothing was."""

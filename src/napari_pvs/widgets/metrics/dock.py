@@ -1,11 +1,10 @@
 """The Metrics dock: how labels agree with a reference, and where they do not."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from napari.layers import Labels
-from qtpy.QtCore import QTimer
+from numpy.typing import NDArray
 from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
@@ -14,26 +13,30 @@ from qtpy.QtWidgets import (
 )
 
 from napari_pvs.errors import InputError
+from napari_pvs.evaluation.compare import Comparison, score
 from napari_pvs.evaluation.detection import Agreement, Spot, agreement
+from napari_pvs.evaluation.tables import to_tsv
 from napari_pvs.jobs import exchange
+from napari_pvs.jobs.protocol import Loaded, ReadMask
 from napari_pvs.scans.display import to_display
-from napari_pvs.widgets.background.process import Job, Result, store
-from napari_pvs.widgets.dock import Dock
-from napari_pvs.widgets.metrics.agreement import Measures
+from napari_pvs.scans.scan import Scan
+from napari_pvs.widgets.background.debounce import Debouncer
+from napari_pvs.widgets.background.process import Job, Result, scan_folder
+from napari_pvs.widgets.dock import JobDock
+from napari_pvs.widgets.metrics.agreement import AgreementPanel
 from napari_pvs.widgets.metrics.study import RunTable, StudyScores
 from napari_pvs.widgets.parts.controls import FILES, Button, LayerBox, Notice, ask_where, write
-from napari_pvs.widgets.parts.job_bar import JobBar
-from napari_pvs.widgets.state.session import shown_subject
 from napari_pvs.widgets.viewer.canvas import add, show_voxel
 from napari_pvs.widgets.viewer.edits import version
 from napari_pvs.widgets.viewer.layers import mask_layer
+from napari_pvs.widgets.viewer.typed import LabelsLayer, Viewer
 
 ZOOM = 12.0
 """Pixels per mm at which a PVS is well seen."""
 _AFTER_MS = 60  # a stroke is measured when no other has followed for so long
 
 
-class Metrics(Dock):
+class Metrics(JobDock):
     """Measure labels, or a prediction, against a reference.
 
     Parameters
@@ -42,13 +45,36 @@ class Metrics(Dock):
         Given by napari.
     """
 
-    def __init__(self, napari_viewer: Any) -> None:
+    def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
-        self.notice, self.hint = Notice(), Notice()
-        self.bar = JobBar(self.notice)
+        self.hint = Notice()
         self.agreement: Agreement | None = None
-        self._seen: Any = None
-        self._watched: list[Any] = []
+        self._seen: tuple[object, ...] | None = None
+        self._watched: list[LabelsLayer] = []
+        self._build_choice()
+        self._build_agreement()
+        self.study = StudyScores(self)
+        self.group("Study").addRow(self.study)
+        self.runs = RunTable(self)
+        self.group("Training runs").addRow(self.runs)
+        self.body.addWidget(self.bar)
+        self.body.addWidget(self.notice)
+
+        self._soon = Debouncer(_AFTER_MS, self.update_numbers, self)
+        self.what.currentIndexChanged.connect(lambda _: self._soon.throttle())
+        self.inside.toggled.connect(lambda _: self._again())
+        self.reference.currentIndexChanged.connect(lambda _: self._choose_reference())
+        session = self.session
+        session.labels_edited.connect(self._soon.throttle)
+        session.labels_changed.connect(self._soon.throttle)
+        session.scan_changed.connect(self._again)
+        session.prediction_changed.connect(self._again)
+        session.reference_changed.connect(self._on_reference)
+        session.study_opened.connect(self._on_study)
+        self._on_reference()
+        self.update_numbers()
+
+    def _build_choice(self) -> None:
         form = self.group("Compare")
         self.what = LayerBox(self.session, Labels, "labels, else prediction")
         self.what.setToolTip("What is measured.")
@@ -69,7 +95,8 @@ class Metrics(Dock):
         form.addRow(self.inside)
         form.addRow(self.hint)
 
-        self.measures = Measures()
+    def _build_agreement(self) -> None:
+        self.measures = AgreementPanel()
         self.measures.selected.connect(self._jump)
         agree = self.group("Agreement")
         agree.addRow(self.measures)
@@ -80,31 +107,7 @@ class Metrics(Dock):
         row.addWidget(self.png)
         agree.addRow(row)
 
-        self.study = StudyScores(self)
-        self.group("Study").addRow(self.study)
-        self.runs = RunTable(self)
-        self.group("Training runs").addRow(self.runs)
-        self.body.addWidget(self.bar)
-        self.body.addWidget(self.notice)
-
-        self._soon = QTimer(self)
-        self._soon.setSingleShot(True)
-        self._soon.setInterval(_AFTER_MS)
-        self._soon.timeout.connect(self.update_numbers)
-        self.what.currentIndexChanged.connect(lambda _: self._soon.start())
-        self.inside.toggled.connect(lambda _: self._again())
-        self.reference.currentIndexChanged.connect(lambda _: self._choose_reference())
-        session = self.session
-        session.labels_edited.connect(self._soon.start)
-        session.labels_changed.connect(self._soon.start)
-        session.scan_changed.connect(self._again)
-        session.prediction_changed.connect(self._again)
-        session.reference_changed.connect(self._on_reference)
-        session.study_opened.connect(self._on_study)
-        self._on_reference()
-        self.update_numbers()
-
-    def measured(self) -> Any:
+    def measured(self) -> LabelsLayer | None:
         """The layer that is measured, or None."""
         prediction = self.session.prediction
         for layer in (self.what.layer(), self.session.labels):
@@ -140,21 +143,25 @@ class Metrics(Dock):
 
     def open_reference(self, path: Path) -> None:
         """Show a label file of this scan, and compare with it."""
-        scan = self.session.scan
-        job = Job({"verb": "mask", "path": str(path)}, self, store(scan))
+        scan = self.session.require_scan()
 
-        def on_done(result: Result) -> None:
+        def request(folder: Path) -> ReadMask:
+            return ReadMask(scan=scan_folder(scan, folder), path=path)
+
+        def on_done(result: Result[Loaded]) -> None:
             if scan is not self.session.scan:
                 return
             # a copy, because its folder goes
             mask = exchange.load_array(result.path, "mask").copy()
             name = path.name.split(".")[0]
             data, meta, _ = mask_layer(mask, scan, name, "reference")
-            layer = add(self.session.viewer, Labels(data, **meta), self.session)
+            layer = Labels(data, **meta)
+            add(self.session.viewer, layer, self.session)
             self.session.set_reference(layer)
-            if result.answer["notes"]:
-                self.notice.warn("\n".join(result.answer["notes"]))
+            if result.answer.notes:
+                self.notice.warn("\n".join(result.answer.notes))
 
+        job = Job(request, self)
         job.finished.connect(on_done)
         self.run(self.bar.follow(job, "Reading …"))
 
@@ -168,18 +175,18 @@ class Metrics(Dock):
         self.study.check()
         self.runs.check()
 
-    def _scan_of(self, layer: Any) -> Any:
+    def _scan_of(self, layer: LabelsLayer) -> Scan | None:
         """The scan, if the layer has as many voxels."""
         scan = self.session.scan
         fits = scan is not None and to_display(scan.brain).shape == layer.data.shape
         return scan if fits else None
 
-    def _voxel_volume(self, layer: Any) -> float:
+    def _voxel_volume(self, layer: LabelsLayer) -> float:
         """In mm³; napari shows a sheared scan's voxels as if their edges were at right angles."""
         scan = self._scan_of(layer)
         return scan.grid.voxel_volume if scan else float(np.prod(np.abs(layer.scale[-3:])))
 
-    def _region(self, layer: Any) -> Any:
+    def _region(self, layer: LabelsLayer) -> NDArray[np.bool_] | None:
         scan = self._scan_of(layer)
         return to_display(scan.brain) if scan and self.inside.isChecked() else None
 
@@ -199,9 +206,9 @@ class Metrics(Dock):
 
     def _again(self) -> None:
         self._seen = None
-        self._soon.start()
+        self._soon.throttle()
 
-    def _watch(self, layers: list[Any]) -> None:
+    def _watch(self, layers: list[LabelsLayer]) -> None:
         """Follow strokes in layers that are not the session's labels too."""
         if [id(one) for one in layers] == [id(one) for one in self._watched]:
             return
@@ -218,8 +225,8 @@ class Metrics(Dock):
         self.runs.clear()
         self.check()
 
-    def _on_layer(self, _: Any) -> None:
-        self._soon.start()
+    def _on_layer(self, _: object) -> None:
+        self._soon.throttle()
 
     def _on_reference(self) -> None:
         self.reference.choose(self.session.reference)
@@ -233,7 +240,8 @@ class Metrics(Dock):
             self.reference.choose(self.session.reference)
 
     def _jump(self, spot: Spot) -> None:
-        show_voxel(self.session.viewer, self.session.reference, spot.index, ZOOM)
+        if self.session.reference is not None:
+            show_voxel(self.session.viewer, self.session.reference, spot.index, ZOOM)
 
     def _browse(self) -> None:
         name, _ = QFileDialog.getOpenFileName(self, "Choose a reference mask", "", FILES)
@@ -241,13 +249,12 @@ class Metrics(Dock):
             self.open_reference(Path(name))
 
     def _save_tsv(self) -> None:
-        from napari_pvs.evaluation.compare import Comparison, score
-        from napari_pvs.evaluation.tables import to_tsv
-
+        layer, reference = self.measured(), self.session.reference
+        if layer is None or reference is None:
+            return
         path = ask_where(self, "measures.tsv", "Table (*.tsv)")
         if path:
-            layer, reference = self.measured(), self.session.reference
-            shown = shown_subject(self.session)
+            shown = self.session.shown_subject
             subject = layer.name if shown is None else shown.name
             one = score(
                 layer.data, reference.data, layer.scale, subject=subject,

@@ -1,31 +1,41 @@
-"""The predictions of a whole study against its labels."""
+"""A whole study: its predictions against its labels, and its training runs side by side."""
 
 from pathlib import Path
-from typing import Any
 
 from qtpy.QtWidgets import QAbstractItemView, QHBoxLayout, QVBoxLayout, QWidget
 
+from napari_pvs.evaluation.compare import SubjectScore
+from napari_pvs.jobs import protocol
+from napari_pvs.jobs.protocol import Header, ReadRuns, RunRow, ScoreStudy
+from napari_pvs.training.runs.status import Course
 from napari_pvs.widgets.background.process import Job, Result
-from napari_pvs.widgets.parts.controls import Button, Notice, ask_where, write
-from napari_pvs.widgets.parts.curves import SEVERAL, Course, Curves
+from napari_pvs.widgets.dock import JobDock
+from napari_pvs.widgets.parts.controls import Button, Notice, ask_where, there, write
+from napari_pvs.widgets.parts.curves import SEVERAL, Curves
 from napari_pvs.widgets.parts.table import Column, Table
 
-_COLUMNS = (
-    Column("Subject", lambda row: row["subject"], tip="And its session, if it has one."),
-    Column("DSC", lambda row: row["dsc"], "{:.2f}", "Dice: 1 is full agreement."),
+_SCORES = (
+    Column("Subject", lambda row: row.subject, tip="And its session, if it has one."),
+    Column("DSC", lambda row: row.dsc, "{:.2f}", "Dice: 1 is full agreement."),
     Column(
         "AVD %",
-        lambda row: row["avd_percent"],
+        lambda row: row.avd_percent,
         "{:.0f}",
         "Difference of the volumes, in % of the reference's.",
     ),
     Column(
         "Recall",
-        lambda row: row["recall"],
+        lambda row: row.recall,
         "{:.2f}",
         "Share of the reference's voxels that are found.",
     ),
-    Column("PVS", lambda row: row["lenient_recall"], "{:.2f}", "Share of the PVS that are found."),
+    Column("PVS", lambda row: row.lenient_recall, "{:.2f}", "Share of the PVS that are found."),
+)
+_RUNS = (
+    Column("Run", lambda row: row.name, tip="Its folder: when it began, and its method."),
+    Column("DSC", lambda row: row.dsc, "{:.3f}", "Best on validation."),
+    Column("AVD %", lambda row: row.avd_percent, "{:.1f}", "At the best DSC."),
+    Column("Recall", lambda row: row.recall, "{:.3f}", "At the best DSC."),
 )
 
 
@@ -38,7 +48,7 @@ class StudyScores(QWidget):
         The Metrics dock: its session, job, bar and notice.
     """
 
-    def __init__(self, dock: Any) -> None:
+    def __init__(self, dock: JobDock) -> None:
         super().__init__()
         self._dock = dock
         self._tsv = ""
@@ -46,7 +56,7 @@ class StudyScores(QWidget):
         self.score = Button("Score the study", tip, self.run)
         self.export = Button("Export TSV…", "All measures of all subjects.", self._save)
         tip = "The newest prediction of each subject against its label."
-        self.table = Table(_COLUMNS, tip, lambda row: row["subject"])
+        self.table = Table(_SCORES, tip, lambda row: row.subject)
         row = QHBoxLayout()
         row.addWidget(self.score)
         row.addWidget(self.export)
@@ -58,20 +68,22 @@ class StudyScores(QWidget):
 
     def run(self) -> None:
         """Score every subject of the study that has a prediction and a label."""
-        rows: list[dict[str, Any]] = []
+        rows: list[SubjectScore] = []
         self.clear()
         study = self._dock.session.opened
-        job = Job({"verb": "scores", "study": str(study)}, self._dock)
+        if study is None:
+            return
+        job = Job(ScoreStudy(study=study), self._dock)
 
-        def on_row(row: dict[str, Any]) -> None:
+        def on_row(row: SubjectScore) -> None:
             rows.append(row)
             if study == self._dock.session.opened:
                 self.table.show_rows(rows)
 
-        def on_done(result: Result) -> None:
+        def on_done(result: Result[protocol.Table]) -> None:
             if study != self._dock.session.opened:
                 return
-            self._tsv = result.answer["tsv"]
+            self._tsv = result.answer.tsv
             if not rows:
                 self._dock.notice.warn(
                     "No subject has a prediction and a label made otherwise; segment subjects, "
@@ -103,14 +115,6 @@ class StudyScores(QWidget):
             write(path, self._tsv, self._dock.notice)
 
 
-_COLUMNS = (
-    Column("Run", lambda row: row["name"], tip="Its folder: when it began, and its method."),
-    Column("DSC", lambda row: _number(row["cells"][6]), "{:.3f}", "Best on validation."),
-    Column("AVD %", lambda row: _number(row["cells"][7]), "{:.1f}", "At the best DSC."),
-    Column("Recall", lambda row: _number(row["cells"][8]), "{:.3f}", "At the best DSC."),
-)
-
-
 class RunTable(QWidget):
     """Button, table, curves and export.
 
@@ -120,16 +124,16 @@ class RunTable(QWidget):
         The Metrics dock: its session, job, bar and notice.
     """
 
-    def __init__(self, dock: Any) -> None:
+    def __init__(self, dock: JobDock) -> None:
         super().__init__()
         self._dock = dock
-        self._header: list[str] = []
+        self._header: tuple[str, ...] = ()
         self.compare = Button("Compare runs", "Read the training runs of the study.", self.run)
         self.tsv = Button("Export TSV…", "The table, with state, epochs and loss.", self._save_tsv)
         self.png = Button("Export PNG…", "A picture of the curves.", self._save_png)
-        self.table = Table(_COLUMNS, "Choose one run or several (Ctrl, Shift) to see their curves.")
+        self.table = Table(_RUNS, "Choose one run or several (Ctrl, Shift) to see their curves.")
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.table.selectionModel().selectionChanged.connect(lambda *_: self._draw())
+        there(self.table.selectionModel()).selectionChanged.connect(lambda *_: self._draw())
         self.legend = Notice()
         self.curves: Curves | None = None  # made when there are some: a study may have no runs
         row = QHBoxLayout()
@@ -146,15 +150,17 @@ class RunTable(QWidget):
 
     def run(self) -> None:
         """Read all runs of the study."""
-        rows: list[dict[str, Any]] = []
-        self._header = []
+        rows: list[RunRow] = []
+        self._header = ()
         study = self._dock.session.opened
-        job = Job({"verb": "histories", "study": str(study)}, self._dock)
+        if study is None:
+            return
+        job = Job(ReadRuns(study=study), self._dock)
 
-        def on_done(result: Result) -> None:
+        def on_done(result: Result[Header]) -> None:
             if study != self._dock.session.opened:
                 return
-            self._header = result.answer["header"]
+            self._header = result.answer.header
             self.table.show_rows(rows)
             if rows:
                 self.table.selectAll()
@@ -170,7 +176,7 @@ class RunTable(QWidget):
 
     def clear(self) -> None:
         """Let the runs go: they are another study's."""
-        self._header = []
+        self._header = ()
         self.table.show_rows([])
         self._draw()
 
@@ -194,11 +200,11 @@ class RunTable(QWidget):
         if self.curves is None:
             self.curves = Curves()
             self._column.addWidget(self.curves)
-        self.curves.show_runs([(row["name"], _course(row)) for row in chosen])
+        self.curves.show_runs([(row.name, _course(row)) for row in chosen])
         self.curves.show()
         self.legend.say(
             "<br>".join(
-                f"<span style='color:{SEVERAL[at % len(SEVERAL)]}'>●</span> {row['name']}"
+                f"<span style='color:{SEVERAL[at % len(SEVERAL)]}'>●</span> {row.name}"
                 for at, row in enumerate(chosen)
             )
         )
@@ -206,7 +212,7 @@ class RunTable(QWidget):
     def _save_tsv(self) -> None:
         path = ask_where(self, "runs.tsv", "Table (*.tsv)")
         if path:
-            lines = [self._header, *(row["cells"] for row in self.table.rows)]
+            lines = [self._header, *(row.cells for row in self.table.rows)]
             write(path, "".join("\t".join(line) + "\n" for line in lines), self._dock.notice)
 
     def _save_png(self) -> None:
@@ -215,12 +221,8 @@ class RunTable(QWidget):
             self._dock.notice.error(f"{path} cannot be written; choose another folder.")
 
 
-def _course(row: dict[str, Any]) -> Course:
+def _course(row: RunRow) -> Course:
     return Course(
-        loss={int(epoch): loss for epoch, loss in row["loss"]},
-        validation={int(epoch): tuple(measures) for epoch, *measures in row["validation"]},
+        loss=dict(row.loss),
+        validation={epoch: tuple(measures) for epoch, *measures in row.validation},
     )
-
-
-def _number(cell: str) -> float | None:
-    return None if cell == "-" else float(cell)

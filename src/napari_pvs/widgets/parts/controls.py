@@ -1,8 +1,8 @@
-"""A part of a dock that is folded away until it is wanted."""
+"""What the docks are made of: buttons, lines of text, choices of a layer, sections, dialogs."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -11,62 +11,39 @@ from qtpy.QtWidgets import (
     QLabel,
     QPushButton,
     QSizePolicy,
-    QToolButton,
-    QVBoxLayout,
     QWidget,
 )
+from superqt import QCollapsible
 
 from napari_pvs.errors import InputError
 from napari_pvs.files import write_text
 from napari_pvs.study.drafts import explained
 from napari_pvs.widgets.state.session import Session, unwrapped
-
-
-class Fold(QWidget):
-    """A heading that shows and hides what is under it; at first it is hidden.
-
-    Parameters
-    ----------
-    title, tip
-        Of the heading.
-    inside
-        What is under it.
-    """
-
-    def __init__(self, title: str, tip: str, inside: QWidget | None = None) -> None:
-        super().__init__()
-        self.head = QToolButton()
-        self.head.setText(title)
-        self.head.setToolTip(tip)
-        self.head.setCheckable(True)
-        self.head.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.head.setAutoRaise(True)
-        self.head.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.inside = QWidget() if inside is None else inside
-        self.head.toggled.connect(self._on_toggled)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self.head)
-        column.addWidget(self.inside)
-        self._on_toggled(False)
-
-    def open(self, on: bool = True) -> None:
-        """Show, or hide, what is under the heading."""
-        self.head.setChecked(on)
-
-    def _on_toggled(self, on: bool) -> None:
-        self.head.setArrowType(Qt.ArrowType.DownArrow if on else Qt.ArrowType.RightArrow)
-        self.inside.setVisible(on)
-
+from napari_pvs.widgets.viewer.typed import LabelsLayer
 
 FILES = "Scans (*.nii *.nii.gz *.mgz *.mgh);;All files (*)"
-
-
 _TINTS = {"error": "rgba(220, 60, 60, 70)", "warning": "rgba(220, 160, 30, 70)"}
+T = TypeVar("T")
+_UNLIMITED = (1 << 24) - 1  # Qt's QWIDGETSIZE_MAX
+
+
+def there(value: T | None) -> T:
+    """Return what Qt may leave out in other places, but not in this one."""
+    if value is None:
+        raise RuntimeError("Qt has nothing here")
+    return value
 
 
 class Notice(QLabel):
-    """A line of text that stays until the next one; empty, it takes no room."""
+    """A line of text that stays until the next one; empty, it takes no room.
+
+    Attributes
+    ----------
+    kind
+        ``info``, ``warning`` or ``error``; empty where nothing is said.
+    topic
+        What it is about, for whoever wants to take it back.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,27 +51,32 @@ class Notice(QLabel):
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         # a path without spaces must not widen the dock
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-        self.kind = ""
+        self.kind = self.topic = ""
         self.clear()
 
     def clear(self) -> None:
         """Say nothing."""
-        self._show("", "")
+        self._show("", "", "")
 
-    def say(self, text: str) -> None:
+    def take_back(self, topic: str) -> None:
+        """Say nothing any more, if what is said is about a topic."""
+        if self.topic == topic:
+            self.clear()
+
+    def say(self, text: str, topic: str = "") -> None:
         """Say how it goes."""
-        self._show("info", text)
+        self._show("info", text, topic)
 
-    def warn(self, text: str) -> None:
+    def warn(self, text: str, topic: str = "") -> None:
         """Say what looks doubtful."""
-        self._show("warning", text)
+        self._show("warning", text, topic)
 
-    def error(self, text: str) -> None:
+    def error(self, text: str, topic: str = "") -> None:
         """Say what went wrong, with the remedy."""
-        self._show("error", text)
+        self._show("error", text, topic)
 
-    def _show(self, kind: str, text: str) -> None:
-        self.kind = kind
+    def _show(self, kind: str, text: str, topic: str) -> None:
+        self.kind, self.topic = kind, topic
         tint = _TINTS.get(kind)
         self.setStyleSheet(
             f"background-color: {tint}; border-radius: 3px; padding: 4px;" if tint else ""
@@ -116,7 +98,7 @@ class Button(QPushButton):
         What a click calls, without arguments.
     """
 
-    def __init__(self, text: str, tip: str, slot: Callable[[], Any]) -> None:
+    def __init__(self, text: str, tip: str, slot: Callable[[], object]) -> None:
         super().__init__(text)
         self._tip = tip
         self.setMinimumWidth(self.fontMetrics().horizontalAdvance(text) + 10)
@@ -132,6 +114,23 @@ def allow(widget: QWidget, tip: str, reason: str | None) -> None:
     """Enable a widget, or disable it and let its tooltip say why."""
     widget.setEnabled(reason is None)
     widget.setToolTip(tip if reason is None else f"{tip}\n\nNot now: {reason}")
+
+
+def section(title: str, tip: str, content: QWidget) -> QCollapsible:
+    """Return a heading that shows and hides what is under it; at first it is hidden."""
+    made = QCollapsible(title, expandedIcon="▾", collapsedIcon="▸")
+    made.setDuration(0)
+    made.toggleButton().setToolTip(tip)
+    there(made.layout()).setContentsMargins(0, 0, 0, 0)
+    made.setContent(content)
+
+    def show(on: bool) -> None:
+        content.setMaximumHeight(_UNLIMITED if on else 0)  # it may grow
+        content.setVisible(on)  # else Tab would lead into it
+
+    made.toggled.connect(show)
+    show(False)
+    return made
 
 
 class LayerBox(QComboBox):
@@ -158,22 +157,22 @@ class LayerBox(QComboBox):
             event.connect(self._fill)
         self._fill()
 
-    def layer(self) -> Any:
+    def layer(self) -> LabelsLayer | None:
         """The chosen layer, or None."""
         index = self.currentIndex() - 1
         return self._layers[index] if 0 <= index < len(self._layers) else None
 
-    def choose(self, layer: Any) -> None:
+    def choose(self, layer: LabelsLayer | None) -> None:
         """Choose a layer, or none, without a signal."""
         self._show(layer)
 
-    def _fill(self, _: Any = None) -> None:
+    def _fill(self, _: object = None) -> None:
         chosen = self.layer()
         self._show(chosen)
         if self.layer() is not chosen:  # it was deleted
             self.currentIndexChanged.emit(0)
 
-    def _show(self, chosen: Any) -> None:
+    def _show(self, chosen: LabelsLayer | None) -> None:
         """List the layers that there are now, and choose one."""
         blocked = self.blockSignals(True)
         for layer in self._layers:

@@ -1,19 +1,16 @@
 """Curves of training runs: loss, DSC and recall, AVD, over epochs."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib import import_module
-from threading import Thread
 from typing import Any
 
 import numpy as np
 from qtpy.QtCore import QEvent
-from qtpy.QtGui import QPalette
+from qtpy.QtGui import QPalette, QShowEvent
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from napari_pvs.training.runs.status import Course
-from napari_pvs.widgets.background.idle import Steps, Turns
+from napari_pvs.widgets.background.idle import IdleWork, Steps
 
 _AVD_MOST = 200
 """Where its axis ends: what a network does before it has learnt would press the rest flat."""
@@ -27,15 +24,15 @@ class Curves(QWidget):
     """Three plots under each other, with one axis of epochs.
 
     They are there a moment later: pyqtgraph is imported in one turn of the event loop, each plot
-    made in another, for together they would stop the viewer. (Imported in a thread, it can crash
-    Qt.) What is shown before is drawn then, a plot a turn too.
+    made in another, for together they would stop the viewer. It is imported here and in no thread,
+    because it makes objects of Qt's. What is shown before is drawn then, a plot a turn too.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._graph: Any = None
         self._draw: Callable[[], Steps] | None = None
-        self._drawing: Turns | None = None
+        self._drawing: IdleWork | None = None
         self.ready = False
         """Whether all plots are there."""
         self.plots: list[Any] = []
@@ -44,7 +41,7 @@ class Curves(QWidget):
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, 0, 0, 0)
         self._column.setSpacing(2)
-        self._turns = Turns(self._build(), self)
+        self._building = IdleWork(self._build(), self)
 
     def show_run(self, name: str, course: Course, epochs: int) -> None:
         """Draw one run.
@@ -80,20 +77,15 @@ class Curves(QWidget):
             self._drawing.deleteLater()
         self._drawing = None
         if self._draw is not None:
-            self._drawing = Turns(self._draw(), self)
+            self._drawing = IdleWork(self._draw(), self)
             self._drawing.ended.connect(self._on_drawn)
 
     def _on_drawn(self) -> None:
-        self._drawing.deleteLater()
-        self._drawing = None
+        drawing, self._drawing = self._drawing, None
+        if drawing is not None:
+            drawing.deleteLater()
 
     def _build(self) -> Steps:
-        # makes nothing of Qt's, so a thread may have it; here it would take a tenth of a second
-        importing = Thread(target=import_module, args=("pyqtgraph",))
-        importing.start()
-        while importing.is_alive():
-            time.sleep(0.005)  # else the turns would take the processor from it
-            yield
         import pyqtgraph
 
         self._graph = pyqtgraph
@@ -145,7 +137,8 @@ class Curves(QWidget):
         loss, measures, avd = self.plots
         loss.clear()
         if course.steps:
-            self._line(loss, *zip(*course.steps, strict=True), _FAINT, width=1)
+            epochs_done, losses = zip(*course.steps, strict=True)
+            self._line(loss, epochs_done, losses, _FAINT, width=1)
         self._line(loss, list(course.loss), list(course.loss.values()), _LOSS)
         loss.setXRange(0, max(1, epochs), padding=0.02)
         yield
@@ -177,13 +170,16 @@ class Curves(QWidget):
             self._line(avd, *_known(course.validation, 1), colour, points=True)
         self._limit(courses)
 
-    def changeEvent(self, event: QEvent) -> None:
+    def changeEvent(self, event: QEvent | None) -> None:
         """Take the colours of another theme."""
         super().changeEvent(event)
-        if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange):
+        if event is not None and event.type() in (
+            QEvent.Type.PaletteChange,
+            QEvent.Type.StyleChange,
+        ):
             self._paint()
 
-    def showEvent(self, event: Any) -> None:
+    def showEvent(self, event: QShowEvent | None) -> None:
         """Take the colours of the window, which has its style by now."""
         super().showEvent(event)
         self._paint()

@@ -54,7 +54,9 @@ class JobBar(QWidget):
         return next(reversed(self._jobs), None)
 
     def _show(self) -> None:
-        self.text.say(self._jobs[self._shown])
+        shown = self._shown
+        if shown is not None:
+            self.text.say(self._jobs[shown])
         self.bar.setRange(0, 0)
 
     def _on_said(self, job: Job, text: str) -> None:

@@ -82,7 +82,8 @@ class SavingPanel(QWidget):
         form.addRow(row)
         form.addRow(self.notice)
         autosave.told.connect(self._on_told)
-        session.kept_changed.connect(self._show_state)
+        autosave.drafted.connect(self._on_drafted)
+        session.save_state_changed.connect(self._show_state)
         session.labels_changed.connect(self._show_state)
         follow("correct", self._show_rater)
         self._show_state()
@@ -96,7 +97,7 @@ class SavingPanel(QWidget):
         self.export.allow_if(reason)
 
     def _export(self) -> None:
-        path = self._session.scan.source.path
+        path = self._session.require_scan().source.path
         start = path.with_name("pvs_labels.nii.gz") if path else Path("pvs_labels.nii.gz")
         name, _ = QFileDialog.getSaveFileName(
             self, "Export the labels", str(start), "Images (*.nii.gz *.nii *.mgz)"
@@ -113,11 +114,15 @@ class SavingPanel(QWidget):
 
     def _show_state(self) -> None:
         none = self._session.labels is None
-        self.state.say("none" if none else self._session.kept.text)
+        self.state.say("none" if none else self._session.save_state.text)
 
     def _on_told(self, kind: str, text: str) -> None:
-        notice, kept = self.notice, self._session.kept
-        if text == kept.text or (text.startswith("Draft saved at") and kept.state == "draft"):
+        notice = self.notice
+        if text == self._session.save_state.text:
             notice.clear()  # the line above says it
             return
         {"error": notice.error, "warning": notice.warn, "info": notice.say}[kind](text)
+
+    def _on_drafted(self) -> None:
+        if self._session.save_state.state == "draft":
+            self.notice.clear()  # the line above says it

@@ -15,6 +15,8 @@ from qtpy.QtCore import (
 )
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
+from napari_pvs.widgets.parts.controls import there
+
 _Role = Qt.ItemDataRole
 
 
@@ -106,8 +108,8 @@ class Table(QTableView):
     tip
         What a table is for, and what Enter and a double click do.
     key
-        Tells by which a row is known again when others are set; where it is gone, the row above its
-        place is selected, so that the arrow key leads to the next.
+        Key that identifies a row across refreshes; where its row is gone, the one above its place
+        is selected, so that the arrow key leads to the next.
     """
 
     selected = Signal(object)
@@ -138,9 +140,10 @@ class Table(QTableView):
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setTabKeyNavigation(False)  # Tab leaves the table
         self.setWordWrap(False)
-        self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(22)
-        header = self.horizontalHeader()
+        rows = there(self.verticalHeader())
+        rows.hide()
+        rows.setDefaultSectionSize(22)
+        header = there(self.horizontalHeader())
         header.setHighlightSections(False)
         # no look at every row for the width, so that thousands cost nothing
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
@@ -149,7 +152,7 @@ class Table(QTableView):
             text = max(column.title, "00000" if column.format != "{}" else "reference", key=len)
             self.setColumnWidth(at, self.fontMetrics().horizontalAdvance(text) + 16)
         self.setMinimumHeight(100)
-        self.selectionModel().currentRowChanged.connect(self._on_current)
+        there(self.selectionModel()).currentRowChanged.connect(self._on_current)
 
     @property
     def rows(self) -> list[Any]:
@@ -179,6 +182,11 @@ class Table(QTableView):
         """Show a row anew whose values have changed."""
         self.model_.refresh(next(i for i, one in enumerate(self.rows) if one is row))
 
+    def select(self, row: Any) -> None:
+        """Move to a row."""
+        at = next(i for i, one in enumerate(self.rows) if one is row)
+        self.setCurrentIndex(self._sorted.mapFromSource(self.model_.index(at, 0)))
+
     def filter(self, text: str) -> None:
         """Show only rows in which a cell holds the text."""
         self._sorted.setFilterFixedString(text)
@@ -194,7 +202,7 @@ class Table(QTableView):
 
     def marked(self) -> list[Any]:
         """All rows that are selected."""
-        return [self._row(index) for index in self.selectionModel().selectedRows()]
+        return [self._row(index) for index in there(self.selectionModel()).selectedRows()]
 
     def keyPressEvent(self, event: Any) -> None:
         """Choose a row by Enter."""

@@ -2,30 +2,31 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
 
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QSizePolicy
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QSizePolicy
 from superqt import QLabeledDoubleSlider
 
 from napari_pvs.inference.components import LOWEST
 from napari_pvs.inference.config import SegmentConfig
-from napari_pvs.network.device import Device
+from napari_pvs.jobs.protocol import Segmented
 from napari_pvs.scans.scan import Scan
+from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.background.idle import Steps
-from napari_pvs.widgets.background.process import Job, Result, store
-from napari_pvs.widgets.dock import PREDICTIONS_KEY, Dock, blink_predictions
+from napari_pvs.widgets.background.process import Job, Result
+from napari_pvs.widgets.dock import PREDICTIONS_KEY, JobDock, blink_predictions
 from napari_pvs.widgets.parts.controls import Button, Notice, allow
-from napari_pvs.widgets.parts.job_bar import JobBar
+from napari_pvs.widgets.parts.fields import Field, field_of
 from napari_pvs.widgets.preferences import follow, preferences
 from napari_pvs.widgets.segment.weights_list import WeightsList
 from napari_pvs.widgets.state.prediction import Prediction
 from napari_pvs.widgets.state.segmentation import copy_to_labels, request_for, showing
+from napari_pvs.widgets.viewer.typed import Viewer
 
 _LARGEST_MM3 = 20.0
 
 
-class Segment(Dock):
+class Segment(JobDock):
     """Segment the scan that is loaded.
 
     Parameters
@@ -34,11 +35,27 @@ class Segment(Dock):
         Given by napari.
     """
 
-    def __init__(self, napari_viewer: Any) -> None:
+    def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
-        default = preferences().segment
-        self.notice, self.hint = Notice(), Notice()
-        self.bar = JobBar(self.notice)
+        self.hint = Notice()
+        self._build_options()
+        self._build_prediction()
+        self.body.addWidget(self.bar)
+        self.body.addWidget(self.notice)
+        self.body.addStretch()
+        # one mask for all the moves that arrive while the last one was made
+        self._cut_soon = Debouncer(0, self.cut, self)
+        for slider in (self.threshold, self.min_volume):
+            slider.valueChanged.connect(lambda _: self._cut_soon.throttle())
+        self._show_preferences()
+        self.device.on_change(lambda: self._prefer("device", self.device))
+        self.windows.on_change(lambda: self._prefer("windows", self.windows))
+        follow("segment", self._show_preferences)
+        self.session.scan_changed.connect(self._on_scan)
+        self.session.prediction_changed.connect(self._on_prediction)
+        self._on_prediction()
+
+    def _build_options(self) -> None:
         form = self.group("Segment")
         self.weights = WeightsList(self.session)
         self.file = Button("File…", "Choose weights that napari-pvs train has made.", self._browse)
@@ -47,25 +64,23 @@ class Segment(Dock):
         row.addWidget(self.weights, 1)
         row.addWidget(self.file)
         form.addRow("Weights", row)
-        self.device = QComboBox()
-        self.device.addItems(get_args(Device))
-        self.device.setToolTip(f"Where the network runs. {_describe('device')}")
-        form.addRow("Device", self.device)
-        self.windows = QComboBox()
-        self.windows.addItems(get_args(SegmentConfig.model_fields["windows"].annotation))
-        self.windows.setToolTip(_describe("windows"))
-        form.addRow("Windows", self.windows)
+        self.device = field_of(SegmentConfig, "device")
+        form.addRow("Device", self.device.widget)
+        self.windows = field_of(SegmentConfig, "windows")
+        form.addRow("Windows", self.windows.widget)
         self.start = Button(
             "Segment", "Find the PVS of the scan; the result is a layer of its own.", self.run_it
         )
         form.addRow(self.start)
         form.addRow(self.hint)
 
+    def _build_prediction(self) -> None:
+        smallest = preferences().segment.min_volume
         result = self.group("Prediction")
         self.name = Notice()
         result.addRow(self.name)
         self.threshold = _slider(LOWEST, 0.99, 0.5, 2, _describe("threshold"))
-        self.min_volume = _slider(0, _LARGEST_MM3, default.min_volume, 1, _describe("min_volume"))
+        self.min_volume = _slider(0, _LARGEST_MM3, smallest, 1, _describe("min_volume"))
         result.addRow("Threshold", self.threshold)
         result.addRow("Min. mm³", self.min_volume)
         self.found = QLabel()
@@ -83,40 +98,21 @@ class Segment(Dock):
             lambda: blink_predictions(self.session),
         )
         result.addRow(self.blink)
-        self.body.addWidget(self.bar)
-        self.body.addWidget(self.notice)
-        self.body.addStretch()
-
-        # one mask for all the moves that arrive while the last one was made
-        self._soon = QTimer(self)
-        self._soon.setSingleShot(True)
-        self._soon.setInterval(0)
-        self._soon.timeout.connect(self.cut)
-        for slider in (self.threshold, self.min_volume):
-            slider.valueChanged.connect(lambda _: self._soon.start())
-        self._show_preferences()
-        for box, name in ((self.device, "device"), (self.windows, "windows")):
-            box.currentTextChanged.connect(partial(setattr, default, name))
-        follow("segment", self._show_preferences)
-        self.session.scan_changed.connect(self._on_scan)
-        self.session.prediction_changed.connect(self._on_prediction)
-        self._on_prediction()
 
     def config(self) -> SegmentConfig:
         """What the form says; threshold and smallest volume are set afterwards."""
         return SegmentConfig(
             weights=self.weights.currentData(),
-            device=self.device.currentText(),
-            windows=self.windows.currentText(),
+            device=self.device.raw(),
+            windows=self.windows.raw(),
             min_volume=self.min_volume.value(),
             threshold=preferences().segment.threshold or None,
         )
 
     def run_it(self) -> None:
         """Segment the scan with the chosen weights."""
-        scan, config = self.session.scan, self.config()
-        request = request_for(self.session, config)
-        job = Job(request, self, store(scan))
+        scan, config = self.session.require_scan(), self.config()
+        job = Job(request_for(self.session, scan, config), self)
         job.finished.connect(partial(self._on_done, scan, config))
         job.ended.connect(self.check)
         self.run(self.bar.follow(job, "Starting …"))
@@ -150,26 +146,28 @@ class Segment(Dock):
         several = len(self.session.predictions) > 1
         self.blink.allow_if(None if several else "segment with other weights, to compare.")
 
-    def _on_done(self, scan: Scan, config: SegmentConfig, result: Result) -> None:
+    def _on_done(self, scan: Scan, config: SegmentConfig, result: Result[Segmented]) -> None:
         if scan is self.session.scan:  # no other one was loaded meanwhile
             self.show_steps(self._show(scan, config, result))
 
-    def _show(self, scan: Scan, config: SegmentConfig, result: Result) -> Steps:
+    def _show(self, scan: Scan, config: SegmentConfig, result: Result[Segmented]) -> Steps:
         if (yield from showing(self.session, scan, config, result)) is None:
             return
         yield
-        answer = result.answer
-        if answer["notes"]:
-            self.notice.warn("\n".join(answer["notes"]))
+        if result.answer.notes:
+            self.notice.warn("\n".join(result.answer.notes))
         if self.session.study is not None:
             self.session.study_written.emit()
 
     def _show_preferences(self) -> None:
         chosen = preferences().segment
-        self.device.setCurrentText(chosen.device)
-        self.windows.setCurrentText(chosen.windows)
+        self.device.set(chosen.device)
+        self.windows.set(chosen.windows)
         if self.session.prediction is None:
             self.min_volume.setValue(chosen.min_volume)
+
+    def _prefer(self, name: str, field: Field) -> None:
+        setattr(preferences().segment, name, field.raw())
 
     def _on_scan(self) -> None:
         if self.session.scan is None:
@@ -210,7 +208,7 @@ class Segment(Dock):
         self.weights.setCurrentIndex(self.weights.count() - 1)
 
 
-def _slider(low: float, high: float, value: float, decimals: int, tip: str) -> Any:
+def _slider(low: float, high: float, value: float, decimals: int, tip: str) -> QLabeledDoubleSlider:
     slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
     slider.setRange(low, high)
     slider.setDecimals(decimals)

@@ -1,9 +1,9 @@
 """The list of weights to segment with: the starter's, the best of each run of the study, files."""
 
 from pathlib import Path
-from typing import Any
 
 from qtpy.QtCore import QSignalBlocker, Qt, QTimer
+from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import QComboBox, QSizePolicy
 
 from napari_pvs.training.runs.status import Known, best_weights
@@ -56,13 +56,13 @@ class WeightsList(QComboBox):
                 lambda: best_weights(study), lambda known: self._on_found(study, known)
             )
 
-    def showEvent(self, event: Any) -> None:  # Qt's name
+    def showEvent(self, event: QShowEvent | None) -> None:
         """Look from time to time."""
         super().showEvent(event)
         self.look()
         self._timer.start()
 
-    def hideEvent(self, event: Any) -> None:  # Qt's name
+    def hideEvent(self, event: QHideEvent | None) -> None:
         """Look no more."""
         super().hideEvent(event)
         self._timer.stop()

@@ -8,39 +8,43 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from napari_pvs.correction.review import Review
 from napari_pvs.errors import InputError
 from napari_pvs.scans.display import from_display, to_display
 from napari_pvs.scans.masks import voxels_of
 from napari_pvs.study.drafts import Made, Offer, Place, Saved
-from napari_pvs.widgets.background.thread import Background
+from napari_pvs.widgets.background.debounce import Debouncer
+from napari_pvs.widgets.background.thread import Background, application
 from napari_pvs.widgets.preferences import preferences
-from napari_pvs.widgets.state.session import UNCHANGED, SaveState, Session, shown_subject
+from napari_pvs.widgets.state.session import UNCHANGED, SaveState, Session
 from napari_pvs.widgets.viewer.edits import put
-from napari_pvs.widgets.viewer.layers import KEY, note_origin, origin_of, parents_of, set_parent
+from napari_pvs.widgets.viewer.files import write_labels
+from napari_pvs.widgets.viewer.layers import KEY, origin_of, parents_of, record_origin, set_parent
+from napari_pvs.widgets.viewer.typed import LabelsLayer
 
-if TYPE_CHECKING:
-    from napari_pvs.study.drafts import Place
+log = logging.getLogger(__name__)
 
-if TYPE_CHECKING:  # a session imports what asks this
-    from napari_pvs.widgets.state.session import Session
+LONGEST_S = 15.0
+"""How long edits without a pause go on without a draft."""
+RETRY_MS = 20_000
+"""When saving is tried again after it failed."""
 
 
 @dataclass(eq=False)
 class Work:
     """Labels that are edited, and where they belong."""
 
-    layer: Any
-    place: "Place"
+    layer: LabelsLayer
+    place: Place
     made: Made
     saved: NDArray[Any] | None = None  # what the last draft or revision holds
-    kept: SaveState = UNCHANGED  # in which
+    save_state: SaveState = UNCHANGED  # of that
     elsewhere: bool = False  # that draft is not where it should be
     dirty: bool = False
     since: float = 0.0
@@ -51,25 +55,10 @@ class Work:
         return self.edits == edits and self.layer.data is data
 
 
-def made(session: "Session", rater: str) -> Made:
-    """Tell who edits the labels that are shown, and from what."""
-    layer = session.labels
-    return (
-        Made(rater, "drawn") if layer is None else Made(rater, *origin_of(layer), parents_of(layer))
-    )
-
-
-log = logging.getLogger(__name__)
-
-LONGEST_S = 15.0
-"""How long edits without a pause go on without a draft."""
-RETRY_MS = 20_000
-"""When saving is tried again after it failed."""
-
-
 def moment_ms() -> int:
     """How long after the last edit a draft is saved."""
-    return round(1000 * preferences().correct.autosave_seconds)
+    seconds: float = preferences().correct.autosave_seconds
+    return round(1000 * seconds)
 
 
 def autosave_of(session: Session) -> "Autosave":
@@ -88,6 +77,8 @@ class Autosave(QObject):
 
     told = Signal(str, str)
     """``info``, ``warning`` or ``error``, and a sentence."""
+    drafted = Signal()
+    """All edits are in a draft; sent after what was told of it."""
     offered = Signal(object)
     """An `Offer` of edits of an earlier session, or None: there is none any more."""
     reviewed = Signal(object)
@@ -101,19 +92,19 @@ class Autosave(QObject):
         self._work: Work | None = None
         self._offer: Offer | None = None
         self._thread = Background(self)
-        self._moment = self._timer(0, self.flush)
-        self._retry = self._timer(RETRY_MS, self.flush)
-        self._soon = self._timer(0, self._look)
+        self._moment = Debouncer(0, self.flush, self)
+        self._retry = Debouncer(RETRY_MS, self.flush, self)
+        self._soon = Debouncer(0, self._look, self)
         session.labels_edited.connect(self._on_edit)
         for changed in (session.scan_changed, session.study_changed, session.labels_changed):
             changed.connect(self._on_context)
-        QCoreApplication.instance().aboutToQuit.connect(self.flush)
+        application().aboutToQuit.connect(self.flush)
         self._on_context()
 
     @property
     def rater(self) -> str:
         """Who edits; remembered from session to session."""
-        name = preferences().correct.rater.strip()
+        name: str = preferences().correct.rater.strip()
         with contextlib.suppress(OSError, KeyError, ImportError):  # who has no name, has no account
             name = name or getpass.getuser()
         return name or "unknown"
@@ -130,8 +121,8 @@ class Autosave(QObject):
     @property
     def drafting(self) -> bool:
         """Whether edits are on their way into a draft, or will be; not while saving fails."""
-        waits = self._work is not None and self._session.kept.state == "edited"
-        return waits and not self._retry.isActive()
+        waits = self._work is not None and self._session.save_state.state == "edited"
+        return waits and not self._retry.pending
 
     @property
     def in_study(self) -> bool:
@@ -140,8 +131,8 @@ class Autosave(QObject):
 
     def flush(self) -> None:
         """Save a draft of what was edited, if no draft holds it."""
-        self._moment.stop()
-        self._retry.stop()
+        self._moment.cancel()
+        self._retry.cancel()
         work = self._work
         if work is None or not work.dirty:
             return
@@ -149,33 +140,17 @@ class Autosave(QObject):
         data, labels, edits = work.layer.data, work.layer.data.copy(), work.edits
         first = work.saved is None
 
-        def write() -> Saved | None:
-            same = work.saved is not None and np.array_equal(work.saved, labels)
-            if same and not work.elsewhere:
-                return None
-            saved = work.place.draft(from_display(labels), work.made, kept=same)
-            work.saved, work.elsewhere = labels, bool(saved.notes)
-            if saved.revision is not None:
-                work.kept = SaveState.draft(saved.revision.time)
-            return saved
-
         def tell(saved: Saved | None) -> None:
             if work.holds(edits, data):
-                self._session.set_kept(work.layer, work.kept)
-            if saved is not None and saved.notes:
-                self.told.emit("warning", " ".join(saved.notes))
-                self._try_again(work)
-            elif saved is not None:
-                when = saved.revision.time.astimezone()
-                self.told.emit("info", f"Draft saved at {when:%H:%M:%S}.")
-                if work.place.in_study and first:  # the next ones change no subject's state
-                    self._session.study_written.emit()
+                self._session.set_save_state(work.layer, work.save_state)
+            if saved is not None:
+                self._tell_draft(work, saved, first)
 
         def fail(text: str) -> None:
             self._try_again(work)
             self.told.emit("error", f"{text} Your edits are still in the viewer; autosave goes on.")
 
-        self._thread.submit(write, tell, fail)
+        self._thread.submit(partial(_write_draft, work, labels), tell, fail)
 
     def settling(self) -> Callable[[], None]:
         """Return what waits, in a thread, until all that was edited is on disk, or refused."""
@@ -190,19 +165,63 @@ class Autosave(QObject):
     def save_final(self) -> None:
         """Save the labels as a final revision of the study's subject."""
         work = self._work
-        if work is not None:
-            self._finish(work, None)
+        if work is None:
+            return
+        labels, origin = work.layer.data.copy(), self._made()
+
+        def write() -> Saved:
+            saved = work.place.final(from_display(labels), origin)
+            work.saved, work.elsewhere = labels, False
+            work.save_state = SaveState.revision(saved.number)
+            return saved
+
+        def tell(saved: Saved) -> None:
+            kind = "warning" if saved.notes else "info"
+            said = f"Saved as revision {saved.number}."
+            self.told.emit(kind, " ".join([said, *saved.notes]))
+
+        def announce() -> None:
+            self._session.study_written.emit()
+            self._session.study_labelled.emit()
+
+        self._finish(work, write, tell, announce)
 
     def export(self, path: Path) -> None:
         """Write the labels to a file in the geometry of the scan's file."""
         work = self._work
-        if work is not None:
-            self._finish(work, path)
+        if work is None:
+            return
+        data, meta, _ = work.layer.as_layer_data_tuple()
+        labels, origin = data.copy(), self._made()
+        # the labels may come from a file with other axes
+        meta["metadata"] = {KEY: {"source": work.place.scan.source}}
+        copy = work.place.in_study  # the revisions of the study are what counts
+
+        def write() -> Saved | None:
+            write_labels(str(path), labels, meta)
+            if copy:
+                return None
+            saved = Saved(None)
+            try:
+                saved = work.place.final(from_display(labels), origin)
+            except InputError as error:
+                log.warning("Drafts of what was exported could not be settled: %s", error)
+            work.saved, work.elsewhere = labels, False
+            work.save_state = SaveState.file(path.name)
+            return saved
+
+        def tell(_: Saved | None) -> None:
+            done = f"Saved {path}."
+            if copy and self._session.save_state.state in ("edited", "draft"):
+                done += " In the study the labels are still a draft."
+            self.told.emit("info", done)
+
+        self._finish(work, write, tell)
 
     def restore(self) -> None:
         """Bring the edits that were offered back, as one step that can be undone."""
         if self._offer is not None:
-            restore(self._session, self._offer)
+            _restore(self._session, self._offer)
             self.decline()
 
     def decline(self) -> None:
@@ -212,10 +231,10 @@ class Autosave(QObject):
 
     def look(self) -> None:
         """Look for edits and decisions of an earlier session; signals carry them."""
-        self._soon.start()
+        self._soon.throttle()
 
     def save_review(self, review: Review) -> None:
-        """Keep what was decided; points are voxels of the scan's grid."""
+        """Save what was decided; points are voxels of the scan's grid."""
         place = self._place
         if place is not None:
             self._thread.submit(
@@ -224,76 +243,88 @@ class Autosave(QObject):
                 lambda text: self.told.emit("error", f"{text} Decisions are kept until you close."),
             )
 
-    def _finish(self, work: Work, path: Path | None) -> None:
-        self._moment.stop()
-        data, meta, _ = work.layer.as_layer_data_tuple()
-        labels, origin, edits = data.copy(), made(self._session, self.rater), work.edits
-        copy = path is not None and work.place.in_study
+    def _finish(
+        self,
+        work: Work,
+        write: Callable[[], Saved | None],
+        tell: Callable[[Any], None],
+        announce: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Save the labels for good.
 
-        def write() -> Saved | None:
-            if path is not None:
-                from napari_pvs.widgets.viewer.files import write_labels
+        Parameters
+        ----------
+        work
+            The labels.
+        write
+            Does it, in the thread; None where what was written is only a copy.
+        tell
+            Tells the user what `write` returned.
+        announce
+            Tells the session, last.
+        """
+        self._moment.cancel()
+        data, edits = work.layer.data, work.edits
 
-                # the labels may come from a file with other axes
-                meta["metadata"] = {KEY: {"source": work.place.scan.source}}
-                write_labels(str(path), labels, meta)
-            if copy:  # the revisions of the study are what counts
-                return None
-            try:
-                saved = work.place.final(from_display(labels), origin)
-            except InputError as error:
-                if path is None:
-                    raise
-                log.warning("Drafts of what was exported could not be settled: %s", error)
-                saved = Saved(None)
-            work.saved, work.elsewhere = labels, False
-            work.kept = (
-                SaveState.file(path.name) if path else SaveState.revision(saved.revision.number)
-            )
-            return saved
-
-        def tell(saved: Saved | None) -> None:
+        def good(saved: Saved | None) -> None:
             if saved is not None and work.holds(edits, data):
                 work.dirty = False
-                self._session.set_kept(work.layer, work.kept)
+                self._session.set_save_state(work.layer, work.save_state)
                 if work is self._work:
                     self.decline()
-            done = f"Saved {path}." if path else f"Saved as revision {saved.revision.number}."
-            if copy and self._session.kept.state in ("edited", "draft"):
-                done += " In the study the labels are still a draft."
-            notes = saved.notes if saved and path is None else ()
-            self.told.emit("warning" if notes else "info", " ".join([done, *notes]))
+            tell(saved)
             if self.dirty:
-                self._moment.start(moment_ms())
-            if path is None:
-                self._session.study_written.emit()
-                self._session.study_labelled.emit()
+                self._draft_soon()
+            announce()
 
-        def fail(text: str) -> None:
-            self._moment.start(moment_ms())
+        def bad(text: str) -> None:
+            self._draft_soon()
             self.told.emit("error", f"{text} Nothing is lost: the labels are still in the viewer.")
 
-        self._thread.submit(write, tell, fail)
+        self._thread.submit(write, good, bad)
+
+    def _made(self) -> Made:
+        """Tell who edits the labels that are shown, and from what."""
+        layer = self._session.labels
+        if layer is None:
+            return Made(self.rater, "drawn")
+        return Made(self.rater, *origin_of(layer), parents_of(layer))
+
+    def _tell_draft(self, work: Work, saved: Saved, first: bool) -> None:
+        """Tell of a draft; ``first`` is the first one of these labels."""
+        if saved.notes:
+            self.told.emit("warning", " ".join(saved.notes))
+            self._try_again(work)
+        elif saved.revision is not None:
+            when = saved.revision.time.astimezone()
+            self.told.emit("info", f"Draft saved at {when:%H:%M:%S}.")
+            self.drafted.emit()
+            if work.place.in_study and first:  # the next ones change no subject's state
+                self._session.study_written.emit()
+
+    def _draft_soon(self) -> None:
+        self._moment.setTimeout(moment_ms())
+        self._moment.throttle()
 
     def _try_again(self, work: Work) -> None:
         if work is self._work:
             work.dirty = True
-            self._retry.start()
+            self._retry.throttle()
 
     def _on_edit(self) -> None:
         work = self._work
         if work is None:
             return
         work.edits += 1
-        work.made = made(self._session, self.rater)
+        work.made = self._made()
         if not work.dirty:
             work.dirty, work.since = True, time.monotonic()
-        if time.monotonic() - work.since < LONGEST_S or not self._moment.isActive():
-            self._moment.start(moment_ms())
+        if time.monotonic() - work.since < LONGEST_S or not self._moment.pending:
+            self._draft_soon()
 
     def _on_context(self) -> None:
         session = self._session
-        layer, scan, subject = session.labels, session.scan, shown_subject(session)
+        layer, scan, subject = session.labels, session.scan, session.shown_subject
         name, study = (None, None) if subject is None else (subject.name, session.study)
         known, self._known = self._known, (layer, scan, study, name)
         if known == self._known:
@@ -306,10 +337,10 @@ class Autosave(QObject):
             self.look()
         self._work = None
         if layer is not None and self._place is not None:
-            self._work = Work(layer, self._place, made(self._session, self.rater))
-            if session.kept.state == "edited":  # its draft failed while another was corrected
+            self._work = Work(layer, self._place, self._made())
+            if session.save_state.state == "edited":  # its draft failed while another was corrected
                 self._work.dirty, self._work.since = True, time.monotonic()
-                self._moment.start(moment_ms())
+                self._draft_soon()
 
     def _look(self) -> None:
         place = self._place
@@ -330,19 +361,28 @@ class Autosave(QObject):
         self._thread.submit(place.review, review, warn)
         self._thread.submit(place.pending, offer, warn)
 
-    def _timer(self, milliseconds: int, call: Callable[[], None]) -> QTimer:
-        return QTimer(self, singleShot=True, interval=milliseconds, timeout=call)
+
+def _write_draft(work: Work, labels: NDArray[Any]) -> Saved | None:
+    """Save a draft of some labels; None where the last one holds the same."""
+    same = work.saved is not None and np.array_equal(work.saved, labels)
+    if same and not work.elsewhere:
+        return None
+    saved = work.place.draft(from_display(labels), work.made, kept=same)
+    work.saved, work.elsewhere = labels, bool(saved.notes)
+    if saved.revision is not None:
+        work.save_state = SaveState.draft(saved.revision.time)
+    return saved
 
 
-def restore(session: Session, offer: Offer) -> None:
+def _restore(session: Session, offer: Offer) -> None:
     """Let the labels of a session hold what is offered, as one step that can be undone."""
     layer = session.labels or session.new_labels()
-    labels = np.ascontiguousarray(to_display(offer.labels))
+    labels: NDArray[Any] = np.ascontiguousarray(to_display(offer.labels))
     if labels.max(initial=0) > np.iinfo(layer.data.dtype).max:
         labels = labels > 0
     where = voxels_of(layer.data != labels)
     if offer.revision.origin == "corrected":
-        note_origin(layer, offer.revision.weights_id)
+        record_origin(layer, offer.revision.weights_id)
     set_parent(layer, offer.root, offer.revision.number)
     if len(where[0]):
         put(layer, where, labels[where].astype(layer.data.dtype))

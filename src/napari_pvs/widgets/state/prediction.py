@@ -1,19 +1,20 @@
 """A probability map and its mask in the viewer, which follows threshold and smallest volume."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
 
 from napari_pvs.inference.components import drop_round, label, likely
+from napari_pvs.jobs.scratch import Folder
 from napari_pvs.scans.display import from_display
 from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.masks import Box
 from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets.viewer.layers import mask_layer
+from napari_pvs.widgets.viewer.typed import LabelsLayer
 
 
 @dataclass(eq=False)
@@ -48,14 +49,14 @@ class Prediction:
     weights: str
     probability: NDArray[np.float32]
     grid: Grid
-    layer: Labels
+    layer: LabelsLayer
     threshold: float
     min_volume: float
     max_width: float
     file: Path | None = None
-    folder: Any = None
+    folder: Folder | None = None
     box: Box | None = None
-    part: NDArray[np.float32] | None = None
+    part: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))
     count: int = 0
     volume_mm3: float = 0.0
 
@@ -71,7 +72,7 @@ class Prediction:
         Parameters
         ----------
         threshold
-            Smallest probability of a PVS, from `service.LOWEST` on.
+            Smallest probability of a PVS, from `components.LOWEST` on.
         min_volume
             Smallest PVS, mm³.
         """
@@ -81,11 +82,11 @@ class Prediction:
         self.count = int(labels.max(initial=0))
         mask = labels > 0
         self.volume_mm3 = float(np.count_nonzero(mask)) * self.grid.voxel_volume
-        from_display(self.layer.data)[self.box] = mask
+        from_display(self.layer.data)[self.box or ...] = mask
         self.layer.refresh(extent=False)
 
 
-def make_layer(scan: Scan, name: str, mask: NDArray[np.uint8] | None = None) -> Labels:
+def make_layer(scan: Scan, name: str, mask: NDArray[np.uint8] | None = None) -> LabelsLayer:
     """Make the layer of a prediction, which can be looked at but not painted on.
 
     Parameters
@@ -99,6 +100,6 @@ def make_layer(scan: Scan, name: str, mask: NDArray[np.uint8] | None = None) -> 
     """
     found = np.zeros(scan.grid.shape, np.uint8) if mask is None else mask
     data, meta, _ = mask_layer(found, scan, name, "prediction")
-    layer = Labels(data, **meta)
+    layer: LabelsLayer = Labels(data, **meta)
     layer.editable = False
     return layer

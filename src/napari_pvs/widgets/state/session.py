@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from napari.layers import Image, Labels, Layer
+from napari.layers import Image, Labels
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
@@ -21,7 +21,6 @@ from napari_pvs.scans.display import from_display
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.bids import StudySubject
 from napari_pvs.widgets.state.prediction import Prediction
-from napari_pvs.widgets.viewer import canvas as collection
 from napari_pvs.widgets.viewer.canvas import add, make_current
 from napari_pvs.widgets.viewer.edits import Edits, Known, since
 from napari_pvs.widgets.viewer.layers import (
@@ -30,11 +29,21 @@ from napari_pvs.widgets.viewer.layers import (
     layer_array,
     made_by,
     mask_layer,
-    note_origin,
-    note_source,
+    record_origin,
+    record_source,
     require_grid,
     role_of,
 )
+from napari_pvs.widgets.viewer.typed import ImageLayer, LabelsLayer, Layer, Viewer
+
+LINKED = (
+    "affine", "depiction", "interpolation2d", "interpolation3d", "rotate", "scale", "shear",
+    "translate",
+)  # fmt: skip
+"""What T1 and T2 have in common: their place, and how voxels are drawn. Each has its own contrast,
+opacity and visibility."""
+
+_sessions: "weakref.WeakKeyDictionary[Any, Session]" = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -74,18 +83,7 @@ UNCHANGED = SaveState("unchanged", "Not edited.")
 EDITED = SaveState("edited", "Edited; a draft follows in a moment.")
 
 
-def shown_subject(session: "Session") -> StudySubject | None:
-    """Return the study's subject whose scan is shown; None where the scan is from elsewhere."""
-    scan, subject = session.scan, session.subject
-    if session.study is None or subject is None or scan is None or scan.source.path is None:
-        return None
-    return subject if scan.source.path in (subject.t1, subject.t2) else None
-
-
-_sessions: "weakref.WeakKeyDictionary[Any, Session]" = weakref.WeakKeyDictionary()
-
-
-def session_of(viewer: Any) -> "Session":
+def session_of(viewer: Viewer) -> "Session":
     """Return the session of a viewer; the first call makes it and looks at the viewer's layers.
 
     Parameters
@@ -138,8 +136,8 @@ class Session(QObject):
     labels_edited = Signal()
     """Voxels of `labels` changed, by paint, fill, undo, redo, `data_setitem` or new data; or they
     are about to, so look at them a moment later."""
-    kept_changed = Signal()
-    """The labels were edited, or a file holds them now; see `kept`."""
+    save_state_changed = Signal()
+    """The labels were edited, or a file holds them now; see `save_state`."""
     reference_changed = Signal()
     """Another reference layer, or none."""
     study_changed = Signal()
@@ -151,31 +149,33 @@ class Session(QObject):
     study_labelled = Signal()
     """A subject's label changed, which training uses; whoever wrote it sends it."""
 
-    def __init__(self, viewer: Any) -> None:
+    def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self._viewer = weakref.ref(viewer)
         self.scan: Scan | None = None
-        self.t1: Image | None = None
-        self.t2: Image | None = None
+        self.t1: ImageLayer | None = None
+        self.t2: ImageLayer | None = None
         self.predictions: dict[str, Prediction] = {}
-        self.labels: Labels | None = None
-        self.reference: Labels | None = None
+        self.labels: LabelsLayer | None = None
+        self.reference: LabelsLayer | None = None
         self.study: Path | None = None
         self.subject: StudySubject | None = None
         self.opened: Path | None = None
         self.weights: Path | None = None
-        self.left: weakref.WeakValueDictionary[int, Scan] = weakref.WeakValueDictionary()
-        self._kept: weakref.WeakKeyDictionary[Labels, SaveState] = weakref.WeakKeyDictionary()
+        self._left: weakref.WeakValueDictionary[int, Scan] = weakref.WeakValueDictionary()
+        self._save_states: weakref.WeakKeyDictionary[Layer, SaveState]
+        self._save_states = weakref.WeakKeyDictionary()
         self._edits: Edits | None = None
-        self._set_by_user: weakref.WeakKeyDictionary[Labels, Known] = weakref.WeakKeyDictionary()
+        self._set_by_user: weakref.WeakKeyDictionary[LabelsLayer, Known]
+        self._set_by_user = weakref.WeakKeyDictionary()
         viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removing.connect(partial(make_current, self._viewer))
         viewer.layers.events.removed.connect(self._on_removed)
         for layer in viewer.layers:
-            adopt(self, layer)
+            self.adopt(layer)
 
     @property
-    def viewer(self) -> Any:
+    def viewer(self) -> Viewer:
         """The napari viewer, without proxy."""
         viewer = self._viewer()
         if viewer is None:
@@ -188,26 +188,46 @@ class Session(QObject):
         return next(reversed(self.predictions.values()), None)
 
     @property
-    def kept(self) -> SaveState:
-        """Where the labels are kept; those that only the viewer has are never taken out of it."""
-        return UNCHANGED if self.labels is None else self._kept.get(self.labels, UNCHANGED)
+    def save_state(self) -> SaveState:
+        """Where the labels are saved; those that only the viewer has are never taken out of it."""
+        return UNCHANGED if self.labels is None else self._save_states.get(self.labels, UNCHANGED)
 
-    def set_kept(self, layer: Labels, kept: SaveState) -> None:
-        """Tell where a layer's labels are kept now; autosave does."""
-        self._kept[layer] = kept
+    @property
+    def shown_subject(self) -> StudySubject | None:
+        """The study's subject whose scan is shown; None where the scan is from elsewhere."""
+        scan, subject = self.scan, self.subject
+        if self.study is None or subject is None or scan is None or scan.source.path is None:
+            return None
+        return subject if scan.source.path in (subject.t1, subject.t2) else None
+
+    def require_scan(self) -> Scan:
+        """Return the scan, where there must be one."""
+        if self.scan is None:
+            raise RuntimeError("the session has no scan")
+        return self.scan
+
+    def require_labels(self) -> LabelsLayer:
+        """Return the labels, where there must be some."""
+        if self.labels is None:
+            raise RuntimeError("the session has no labels")
+        return self.labels
+
+    def set_save_state(self, layer: LabelsLayer, state: SaveState) -> None:
+        """Tell where a layer's labels are saved now; autosave does."""
+        self._save_states[layer] = state
         if layer is self.labels:
-            self.kept_changed.emit()
+            self.save_state_changed.emit()
 
-    def forget(self, layer: Labels) -> None:
-        """Know nothing of a layer that is filled with another subject's labels."""
-        self._kept.pop(layer, None)
+    def forget(self, layer: LabelsLayer) -> None:
+        """Forget what was recorded for a layer that now shows another subject."""
+        self._save_states.pop(layer, None)
         self._set_by_user.pop(layer, None)
         forget(layer)
 
     def set_scan(self, scan: Scan | None) -> None:
         """Work on another scan; nothing known of the old one is kept, its layers stay."""
         if self.scan is not None:
-            self.left[id(self.scan)] = self.scan
+            self._left[id(self.scan)] = self.scan
         self.scan, self.t1, self.t2 = scan, None, None
         had = bool(self.predictions)
         self.predictions.clear()
@@ -230,18 +250,13 @@ class Session(QObject):
             self.opened = study
             self.study_opened.emit()
 
-    def unsaved(self) -> list[Labels]:
+    def unsaved(self) -> list[LabelsLayer]:
         """Return the labels of which edits are in the viewer alone."""
         viewer = self._viewer()
         there = () if viewer is None else viewer.layers
-        edited = [one for one, kept in self._kept.items() if kept == EDITED]
+        edited: list[Any] = [one for one, state in self._save_states.items() if state == EDITED]
         edited += [one for one in self._set_by_user if one not in edited and self._aside(one)]
         return [one for one in edited if one in there]
-
-    def _aside(self, layer: Labels) -> bool:
-        """Tell whether a layer was edited while another was corrected."""
-        known = None if layer is self.labels else self._set_by_user.get(layer)
-        return known is not None and bool(since(known, layer).any())
 
     def add_prediction(self, prediction: Prediction) -> None:
         """Keep a prediction as the newest; its layer must be in the viewer."""
@@ -250,7 +265,7 @@ class Session(QObject):
         self.weights = prediction.file
         self.prediction_changed.emit()
 
-    def set_labels(self, layer: Any) -> None:
+    def set_labels(self, layer: LabelsLayer | None) -> None:
         """Correct another layer, or none.
 
         Raises
@@ -261,18 +276,12 @@ class Session(QObject):
         layer = unwrapped(layer)
         if layer is self.labels:
             return
-        if any(one.layer is layer for one in self.predictions.values()):
-            raise InputError(
-                f"the layer {layer.name!r} is a prediction, made anew by each move of a slider; "
-                "copy it into your labels by From prediction."
-            )
-        if layer is not None and self.scan is not None:
-            require_grid(layer, self.scan)
-            note_source(layer, self.scan.source)
-        if self._edits is not None:
+        if layer is not None:
+            self._require_own(layer)
+        if self._edits is not None and self.labels is not None:
             self._set_by_user[self.labels] = self._edits.close()
         if layer is not None and self._aside(layer):
-            self.set_kept(layer, EDITED)
+            self.set_save_state(layer, EDITED)
         self.labels, self._edits = layer, None
         if layer is not None:
             known = self._set_by_user.get(layer)
@@ -280,7 +289,7 @@ class Session(QObject):
             self._edits.edited.connect(self._on_edit)
         self.labels_changed.emit()
 
-    def set_reference(self, layer: Any) -> None:
+    def set_reference(self, layer: LabelsLayer | None) -> None:
         """Compare with another layer, or none.
 
         Raises
@@ -296,7 +305,9 @@ class Session(QObject):
         self.reference = layer
         self.reference_changed.emit()
 
-    def new_labels(self, labels: NDArray[Any] | None = None, name: str = "PVS labels") -> Labels:
+    def new_labels(
+        self, labels: NDArray[Any] | None = None, name: str = "PVS labels"
+    ) -> LabelsLayer:
         """Add a labels layer on the scan's grid and correct it.
 
         Parameters
@@ -306,11 +317,12 @@ class Session(QObject):
         name
             What the layer list shows.
         """
-        scan = self._known_scan()
+        scan = self.require_scan()
         if labels is None:  # in the layer's own order, so that zeros are not copied
             labels = from_display(np.zeros(scan.grid.shape[::-1], np.uint8))
         data, meta, _ = mask_layer(labels, scan, name, "labels")
-        layer: Labels = add(self.viewer, Labels(data, **meta), self)
+        layer: LabelsLayer = Labels(data, **meta)
+        add(self.viewer, layer, self)
         self.set_labels(layer)
         return layer
 
@@ -327,94 +339,94 @@ class Session(QObject):
         prediction = self.prediction
         if prediction is None:
             raise RuntimeError("there is no prediction to copy")
-        if self.labels is None:
-            self.new_labels()
-        note_origin(self.labels, prediction.weights_id)
+        layer = self.labels or self.new_labels()
+        record_origin(layer, prediction.weights_id)
+        if self._edits is None:
+            raise RuntimeError("the labels are not followed")
         return self._edits.write(prediction.layer.data > 0)
 
-    def array(self, layer: Labels) -> NDArray[Any]:
+    def array(self, layer: LabelsLayer) -> NDArray[Any]:
         """Return a view of a layer's voxels on the scan's grid (X, Y, Z)."""
-        return layer_array(layer.data, self._known_scan(), layer.name)
+        return layer_array(layer.data, self.require_scan(), layer.name)
 
-    def _known_scan(self) -> Scan:
+    def adopt(self, layer: Layer) -> None:
+        """Take a layer that says what it is: a scan opened as sample data, a duplicate not."""
+        role = role_of(layer)
+        if role in ("T1", "T2") and isinstance(layer, Image):
+            self._adopt_image(layer, layer.metadata[KEY].get("scan"))
+        elif not isinstance(layer, Labels):  # a copy that was made an image
+            return
+        elif role == "reference" and self.reference is None and self._fits(layer):
+            self.set_reference(layer)
+        elif role == "labels" and self.labels is None and self._fits(layer):
+            self.set_labels(layer)
+
+    def _adopt_image(self, layer: ImageLayer, scan: Scan | None) -> None:
+        if scan is None:
+            return
+        if scan is not self.scan:
+            if self.scan is not None and self._left.get(id(scan)) is scan:  # an old copy
+                return
+            self.set_scan(scan)
+        slot = "t1" if role_of(layer) == "T1" else "t2"
+        if getattr(self, slot) is not None:
+            return
+        setattr(self, slot, layer)
+        layers = self.viewer.layers
+        if self.t1 in layers and self.t2 in layers:  # napari unlinks what is deleted
+            layers.link_layers([self.t1, self.t2], LINKED)
+        self.scan_changed.emit()
+
+    def _release(self, layer: Layer) -> None:
+        """Leave the place of a deleted layer empty."""
+        if layer is self.labels:
+            self.set_labels(None)
+        if layer is self.reference:
+            self.set_reference(None)
+        gone = [key for key, one in self.predictions.items() if one.layer is layer]
+        for key in gone:
+            del self.predictions[key]
+        if gone:
+            self.prediction_changed.emit()
+        if layer is self.t1 or layer is self.t2:
+            self.t1 = None if layer is self.t1 else self.t1
+            self.t2 = None if layer is self.t2 else self.t2
+            if self.t1 is None and self.t2 is None:
+                self.set_scan(None)
+            else:
+                self.scan_changed.emit()
+
+    def _fits(self, layer: LabelsLayer) -> bool:
         if self.scan is None:
-            raise RuntimeError("the session has no scan")
-        return self.scan
+            return False
+        try:
+            require_grid(layer, self.scan)
+        except InputError:
+            return False
+        return True
+
+    def _require_own(self, layer: LabelsLayer) -> None:
+        """Refuse a prediction's layer, and one of another grid."""
+        if any(one.layer is layer for one in self.predictions.values()):
+            raise InputError(
+                f"the layer {layer.name!r} is a prediction, made anew by each move of a slider; "
+                "copy it into your labels by From prediction."
+            )
+        if self.scan is not None:
+            require_grid(layer, self.scan)
+            record_source(layer, self.scan.source)
+
+    def _aside(self, layer: LabelsLayer) -> bool:
+        """Tell whether a layer was edited while another was corrected."""
+        known = None if layer is self.labels else self._set_by_user.get(layer)
+        return known is not None and bool(since(known, layer).any())
 
     def _on_inserted(self, event: Any) -> None:
-        adopt(self, event.value)
+        self.adopt(event.value)
 
     def _on_removed(self, event: Any) -> None:
-        let_go(self, event.value)
+        self._release(event.value)
 
     def _on_edit(self) -> None:
-        self.set_kept(self.labels, EDITED)
+        self.set_save_state(self.require_labels(), EDITED)
         self.labels_edited.emit()
-
-
-LINKED = (
-    "affine", "depiction", "interpolation2d", "interpolation3d", "rotate", "scale", "shear",
-    "translate",
-)  # fmt: skip
-"""What T1 and T2 have in common: their place, and how voxels are drawn. Each has its own contrast,
-opacity and visibility."""
-
-
-def adopt(session: "Session", layer: Layer) -> None:
-    """Take a layer that says what it is: a scan opened as sample data, a duplicate not."""
-    role = role_of(layer)
-    scan = layer.metadata.get(KEY, {}).get("scan")
-    if role in ("T1", "T2") and scan is not None and isinstance(layer, Image):
-        if scan is not session.scan:
-            if session.scan is not None and session.left.get(id(scan)) is scan:  # an old copy
-                return
-            session.set_scan(scan)
-        slot = role.lower()
-        if getattr(session, slot) is None:
-            setattr(session, slot, layer)
-            _link(session)
-            session.scan_changed.emit()
-    elif not isinstance(layer, Labels):  # a copy that was made an image
-        return
-    elif role == "reference" and session.reference is None and _fits(session, layer):
-        session.set_reference(layer)
-    elif role == "labels" and session.labels is None and _fits(session, layer):
-        session.set_labels(layer)
-
-
-def let_go(session: "Session", layer: Any) -> None:
-    """Leave the place of a deleted layer empty."""
-    collection.let_go(layer)
-    if layer is session.labels:
-        session.set_labels(None)
-    if layer is session.reference:
-        session.set_reference(None)
-    gone = [key for key, one in session.predictions.items() if one.layer is layer]
-    for key in gone:
-        del session.predictions[key]
-    if gone:
-        session.prediction_changed.emit()
-    if layer is session.t1 or layer is session.t2:
-        session.t1 = None if layer is session.t1 else session.t1
-        session.t2 = None if layer is session.t2 else session.t2
-        if session.t1 is None and session.t2 is None:
-            session.set_scan(None)
-        else:
-            session.scan_changed.emit()
-
-
-def _fits(session: "Session", layer: Layer) -> bool:
-    if session.scan is None:
-        return False
-    try:
-        require_grid(layer, session.scan)
-    except InputError:
-        return False
-    return True
-
-
-def _link(session: "Session") -> None:
-    """Let what is done to the place of T1 be done to T2; napari unlinks what is deleted."""
-    layers = session.viewer.layers
-    if session.t1 in layers and session.t2 in layers:
-        layers.link_layers([session.t1, session.t2], LINKED)

@@ -1,30 +1,16 @@
-"""A form made from a configuration: a row for each field, its description as the tooltip."""
+"""The form of a new training run: a row for each field of its configuration."""
 
-import types
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
-from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
-from qtpy.QtCore import QEvent, QObject, Qt, Signal
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QFileDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QSizePolicy,
-    QSpinBox,
-    QWidget,
-)
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
 
 from napari_pvs.errors import InputError
 from napari_pvs.options import build
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.widgets.parts.controls import Button, Fold, Notice
+from napari_pvs.widgets.parts.controls import Notice, section
+from napari_pvs.widgets.parts.fields import Field, WeightsFile, field_of, said, tip_of, title_of
 
 COMMON = ("recipe", "method", "epochs", "weights", "device")
 """Fields that are always shown; the rest is folded away."""
@@ -46,7 +32,7 @@ class ConfigForm(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fields: dict[str, Any] = {}
+        self.fields: dict[str, Field] = {}
         self.names: dict[str, QLabel] = {}
         self._setting = False
         self.summary = Notice()
@@ -54,24 +40,28 @@ class ConfigForm(QWidget):
         for name in COMMON:
             self._add(shown, name)
         shown.addRow(self.summary)
-        self.more = Fold("More", "All other settings; their defaults are good ones.")
-        self.more.head.toggled.connect(lambda _: self.unfold())
+        self._folded = QWidget()
+        self.more = section(
+            "More", "All other settings; their defaults are good ones.", self._folded
+        )
+        self.more.toggled.connect(lambda _: self.unfold())
         shown.addRow(self.more)
-        self._recipe = self.fields["recipe"].raw()
+        self._recipe: str = self.fields["recipe"].raw()
         self._plain = self._defaults = defaults(self._recipe)
         self._set(self._defaults)
         self._mark()
 
     def unfold(self) -> None:
         """Make the fields under *More*; until then they are what the recipe says."""
-        if self.more.inside.layout() is not None:
+        if self._folded.layout() is not None:
             return
-        form = _layout(self.more.inside)
-        before: QWidget = self.more.head
+        form = _layout(self._folded)
+        before: QWidget = self.more.toggleButton()
         for name in FOLDED:
             self._add(form, name)
-            self.setTabOrder(before, self.fields[name])
-            before = self.fields[name]
+            field = self.fields[name].widget
+            self.setTabOrder(before, field)
+            before = field
         self._set({name: self._defaults[name] for name in FOLDED})
         self._mark()
 
@@ -83,7 +73,7 @@ class ConfigForm(QWidget):
             if name == "recipe" or field.raw() != field.as_raw(self._defaults[name])
         }
 
-    def config(self, study: Any) -> TrainingConfig:
+    def config(self, study: Path | None) -> TrainingConfig:
         """Make the configuration.
 
         Raises
@@ -96,26 +86,19 @@ class ConfigForm(QWidget):
         except InputError as error:
             raise InputError(str(error).replace("see --help", "see its tooltip")) from error
 
-    def show_config(self, config: TrainingConfig) -> None:
-        """Show another configuration, that of a run before."""
-        self.unfold()
-        self._recipe = config.recipe
-        self._defaults = defaults(config.recipe)
-        self._set(config.model_dump())
-        self._mark()
-        self.changed.emit()
+    def offer_weights(self, path: Path, name: str) -> None:
+        """Add weights to those that a run can start from."""
+        field = self.fields["weights"]
+        if isinstance(field, WeightsFile):
+            field.offer(path, name)
 
     def _add(self, form: QFormLayout, name: str) -> None:
-        field = self.fields[name] = editor(name)
-        tip = tip_of(name)
-        field.setToolTip(tip)
+        field = self.fields[name] = field_of(TrainingConfig, name)
         title = self.names[name] = QLabel(title_of(name))
-        title.setToolTip(tip)
-        title.setBuddy(field)
-        form.addRow(title, field)
-        wheeled = getattr(field, "box", field)
-        wheeled.installEventFilter(_Wheel(wheeled))
-        field.changed.connect(lambda: self._on_changed(name))
+        title.setToolTip(tip_of(name, TrainingConfig))
+        title.setBuddy(field.widget)
+        form.addRow(title, field.widget)
+        field.on_change(lambda: self._on_changed(name))
 
     def _on_changed(self, name: str) -> None:
         if self._setting:
@@ -151,7 +134,7 @@ class ConfigForm(QWidget):
             if field is not None and field.raw() != field.as_raw(default):
                 by_user.append(title_of(name).lower())
             elif default != plain and name != "recipe":
-                by_recipe.append(f"{title_of(name).lower()} {_said(default)} ({_said(plain)})")
+                by_recipe.append(f"{title_of(name).lower()} {said(default)} ({said(plain)})")
         parts = []
         if by_recipe:
             parts.append(f"The {self._recipe} recipe sets {len(by_recipe)} defaults, bold in More.")
@@ -167,57 +150,6 @@ def defaults(recipe: str) -> dict[str, Any]:
     return TrainingConfig.model_validate({"study": ".", "recipe": recipe}).model_dump()
 
 
-def title_of(name: str) -> str:
-    """Name of a field, for people."""
-    return name.replace("_", " ").capitalize()
-
-
-def tip_of(name: str, model: type[BaseModel] = TrainingConfig) -> str:
-    """Description of a field, its limits and its default."""
-    field = model.model_fields[name]
-    low, high = limits(name, model)
-    words = [field.description or ""]
-    if low is not None and high is not None:
-        words.append(f"From {low:g} to {high:g}.")
-    elif low is not None:
-        words.append(f"At least {low:g}.")
-    if field.default is not PydanticUndefined:
-        words.append(f"Default: {_said(field.default)}.")
-    return " ".join(words)
-
-
-def limits(name: str, model: type[BaseModel] = TrainingConfig) -> tuple[Any, Any]:
-    """Smallest and largest value of a field, None where there is none."""
-    field = model.model_fields[name]
-    low = high = None
-    for rule in field.metadata:
-        low = next((getattr(rule, k) for k in ("ge", "gt") if hasattr(rule, k)), low)
-        high = next((getattr(rule, k) for k in ("le", "lt") if hasattr(rule, k)), high)
-    return low, high
-
-
-def editor(name: str, model: type[BaseModel] = TrainingConfig) -> Any:
-    """Return the widget that edits a field, by its type."""
-    kind = model.model_fields[name].annotation
-    if get_origin(kind) is Literal:
-        return Choice(get_args(kind))
-    if kind is bool:
-        return Switch()
-    if kind is int:
-        return Number(*limits(name, model))
-    if get_origin(kind) in (Union, types.UnionType):
-        return File()
-    return Entry(several=get_origin(kind) is tuple)
-
-
-def _said(value: Any) -> str:
-    if value is None or value == () or value == []:
-        return "none"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(map(str, value))
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
-
-
 def _layout(parent: QWidget) -> QFormLayout:
     form = QFormLayout(parent)
     form.setContentsMargins(0, 0, 0, 0)
@@ -225,174 +157,3 @@ def _layout(parent: QWidget) -> QFormLayout:
     form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
     return form
-
-
-class _Wheel(QObject):
-    """Keeps the wheel from setting what it is only moved over."""
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.Wheel and not watched.hasFocus():
-            event.ignore()
-            return True
-        return False
-
-
-_NARROW = QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed
-
-
-class Choice(QComboBox):
-    """One of several words."""
-
-    changed = Signal()
-
-    def __init__(self, words: Sequence[str]) -> None:
-        super().__init__()
-        self.addItems(words)
-        self.setSizePolicy(*_NARROW)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.currentIndexChanged.connect(lambda _: self.changed.emit())
-
-    def raw(self) -> str:
-        """The chosen word."""
-        return self.currentText()
-
-    def as_raw(self, value: Any) -> str:
-        """What `raw` is for a value."""
-        return str(value)
-
-    def set(self, value: Any) -> None:
-        """Choose a word."""
-        self.setCurrentText(value)
-
-
-class Switch(QCheckBox):
-    """Yes or no."""
-
-    changed = Signal()
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.toggled.connect(lambda _: self.changed.emit())
-
-    def raw(self) -> bool:
-        """Whether it is on."""
-        return self.isChecked()
-
-    def as_raw(self, value: Any) -> bool:
-        """What `raw` is for a value."""
-        return bool(value)
-
-    def set(self, value: Any) -> None:
-        """Switch on or off."""
-        self.setChecked(value)
-
-
-class Number(QSpinBox):
-    """A whole number."""
-
-    changed = Signal()
-
-    def __init__(self, low: int | None, high: int | None) -> None:
-        super().__init__()
-        self.setRange(0 if low is None else int(low), 10**9 if high is None else int(high))
-        self.setSizePolicy(*_NARROW)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.valueChanged.connect(lambda _: self.changed.emit())
-
-    def raw(self) -> int:
-        """The number."""
-        return self.value()
-
-    def as_raw(self, value: Any) -> int:
-        """What `raw` is for a value."""
-        return int(value)
-
-    def set(self, value: Any) -> None:
-        """Show another number."""
-        self.setValue(value)
-
-
-class Entry(QLineEdit):
-    """A number with decimals, or several values with commas between them.
-
-    Parameters
-    ----------
-    several
-        Whether it holds several.
-    """
-
-    changed = Signal()
-
-    def __init__(self, several: bool) -> None:
-        super().__init__()
-        self._several = several
-        self.setSizePolicy(*_NARROW)
-        if several:
-            self.setPlaceholderText("none")
-        self.textChanged.connect(lambda _: self.changed.emit())
-
-    def raw(self) -> Any:
-        """What was typed: the configuration makes numbers of it, or says what is wrong."""
-        if not self._several:
-            return self.text().strip().replace(",", ".")
-        return [word for word in self.text().replace(",", " ").split() if word]
-
-    def as_raw(self, value: Any) -> Any:
-        """What `raw` is for a value."""
-        return [str(one) for one in value] if self._several else f"{value:g}"
-
-    def set(self, value: Any) -> None:
-        """Show another value."""
-        raw = self.as_raw(value)
-        self.setText(", ".join(raw) if self._several else raw)
-
-
-class File(QWidget):
-    """Weights to start from: none, the starter's, a run's, or a file."""
-
-    changed = Signal()
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.box = QComboBox()
-        self.box.setSizePolicy(*_NARROW)
-        self.box.addItem("none: a new network", None)
-        self.box.addItem("starter", "starter")
-        self.box.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.box.currentIndexChanged.connect(lambda _: self.changed.emit())
-        self.file = Button("File…", "Choose weights that training has made.", self._browse)
-        self.file.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(3)
-        row.addWidget(self.box, 1)
-        row.addWidget(self.file)
-        self.setFocusProxy(self.box)
-
-    def raw(self) -> str | None:
-        """Path, ``starter`` or None."""
-        return self.box.currentData()
-
-    def as_raw(self, value: Any) -> str | None:
-        """What `raw` is for a value."""
-        return None if value is None else str(value)
-
-    def set(self, value: Any) -> None:
-        """Choose weights; a file that is not in the list joins it."""
-        raw = self.as_raw(value)
-        if self.box.findData(raw) < 0:
-            self.offer(Path(raw))
-        self.box.setCurrentIndex(self.box.findData(raw))
-
-    def offer(self, path: Path, name: str = "") -> None:
-        """Add a file to the list, once."""
-        if self.box.findData(str(path)) < 0:
-            self.box.addItem(name or path.name, str(path))
-            self.box.setItemData(self.box.count() - 1, str(path), Qt.ItemDataRole.ToolTipRole)
-
-    def _browse(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(
-            self, "Choose weights", "", "Weights (*.safetensors);;All files (*)"
-        )
-        if name:
-            self.set(name)

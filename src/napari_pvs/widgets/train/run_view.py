@@ -1,9 +1,8 @@
 """One training run: how it is, the buttons that control it, its curves and its log."""
 
 from pathlib import Path
-from typing import Any
 
-from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
@@ -11,6 +10,7 @@ from qtpy.QtWidgets import (
     QPlainTextEdit,
     QProgressBar,
     QSizePolicy,
+    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
@@ -20,9 +20,8 @@ from napari_pvs.training.runs import process as launch
 from napari_pvs.training.runs.control import Command, tell
 from napari_pvs.training.runs.status import RunStatus, duration
 from napari_pvs.widgets.background.thread import Background
-from napari_pvs.widgets.parts.controls import Button, Notice
+from napari_pvs.widgets.parts.controls import Button, Notice, there
 from napari_pvs.widgets.parts.curves import Curves
-from napari_pvs.widgets.train.form import Number
 from napari_pvs.widgets.train.run_watch import RunWatch
 
 _CHOICE = "The runs of the study, the newest first."
@@ -46,7 +45,7 @@ class RunView(QWidget):
         super().__init__()
         self._notice = notice
         self._asked: Command | None = None
-        self._drawn: Any = None
+        self._drawn: tuple[object, ...] | None = None
         self._thread = Background(self)
         self.watch = RunWatch(self)
         self.choice = QComboBox()
@@ -57,6 +56,26 @@ class RunView(QWidget):
         self.bar = QProgressBar()
         self.bar.setToolTip("Steps of the whole run.")
         self.bar.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.extend = Extend()
+        self.extend.asked.connect(self._launch)
+        self.curves: Curves | None = None  # made with the first run: a study may have none
+        self.log = _log()
+        self._column = column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        above: tuple[QWidget, ...] = (self.choice, self.state, self.why, self.bar)
+        below: tuple[QWidget, ...] = (self.extend, self.news, self.log)
+        for part in above:
+            column.addWidget(part)
+        column.addLayout(self._buttons())
+        for part in below:
+            column.addWidget(part)
+        self.watch.changed.connect(self.show_run)
+        self.watch.failed.connect(notice.error)
+        self.watch.ended.connect(self._on_end)
+        self.show_run()
+
+    def _buttons(self) -> QHBoxLayout:
         self.pause = Button(
             "Pause",
             "Wait after the step it is at; memory stays taken.",
@@ -73,28 +92,7 @@ class RunView(QWidget):
         for button in (self.pause, self.resume, self.stop_run):
             button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             row.addWidget(button)
-        self.extend = Extend()
-        self.extend.asked.connect(self._launch)
-        self.curves: Curves | None = None  # made with the first run: a study may have none
-        self.log = QPlainTextEdit()
-        self.log.setToolTip("The last lines of the run's log; its folder holds all.")
-        self.log.setReadOnly(True)
-        self.log.setTabChangesFocus(True)
-        self.log.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
-        self.log.setFixedHeight((_LINES + 2) * self.log.fontMetrics().lineSpacing())
-        self.log.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self._column = column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        for part in (self.choice, self.state, self.why, self.bar):
-            column.addWidget(part)
-        column.addLayout(row)
-        for part in (self.extend, self.news, self.log):
-            column.addWidget(part)
-        self.watch.changed.connect(self.show_run)
-        self.watch.failed.connect(notice.error)
-        self.watch.ended.connect(self._on_end)
-        self.show_run()
+        return row
 
     @property
     def live(self) -> bool:
@@ -136,11 +134,10 @@ class RunView(QWidget):
     def show_run(self) -> None:
         """Show how the run is now."""
         watch, status = self.watch, self.watch.status
-        known = status is not None
-        for part in (self.bar, self.log):
-            part.setVisible(known)
+        self.bar.setVisible(status is not None)
+        self.log.setVisible(status is not None)
         self.setVisible(watch.run is not None)
-        if known:
+        if status is not None:
             self.bar.setRange(0, 0 if watch.starting else status.of)
             self.bar.setValue(status.step)
             self._show_log()
@@ -171,6 +168,8 @@ class RunView(QWidget):
     def _launch(self, epochs: int | None = None) -> None:
         """Start the process of a run that is dead or, with more epochs than it had, done."""
         run, self._asked = self.watch.run, None
+        if run is None:
+            return
         try:
             launch.resume(run, epochs)
         except InputError as error:
@@ -195,7 +194,10 @@ class RunView(QWidget):
             self._on_end()
 
     def _tell(self, command: Command) -> None:
-        self._asked, run = command, self.watch.run
+        run = self.watch.run
+        if run is None:
+            return
+        self._asked = command
         self._thread.submit(lambda: tell(run, command), lambda _: None, self._on_not_told)
         self.watch.hurry()
         self.check()
@@ -206,7 +208,7 @@ class RunView(QWidget):
         self.check()
 
     def _on_stop(self) -> None:
-        if self.watch.starting:
+        if self.watch.starting and self.watch.run is not None:
             self._asked = "stop"
             launch.kill(self.watch.run)
             self.watch.hurry()
@@ -218,6 +220,8 @@ class RunView(QWidget):
         """Say why it ended, unless it was told to."""
         run, status, asked = self.watch.run, self.watch.status, self._asked
         self._asked = None
+        if run is None:
+            return
         bad = status is not None and status.state in ("new", "failed", "died")
         if asked != "stop" and (bad or launch.end_code(run) not in (None, 0)):
             self.why.error(launch.explain(run, "" if status is None else status.why))
@@ -261,7 +265,7 @@ class RunView(QWidget):
         course = watch.course
         if self.curves is not None:
             self.curves.setVisible(bool(course.loss or course.steps))
-        if watch.status is None or not (course.loss or course.steps):
+        if watch.run is None or watch.status is None or not (course.loss or course.steps):
             return
         drawn = (watch.run, len(course.steps), len(course.loss), len(course.validation))
         if drawn != self._drawn:
@@ -275,8 +279,19 @@ class RunView(QWidget):
         text = "\n".join(self.watch.log) or ("" if self.watch.starting else _NO_LOG)
         if text != self.log.toPlainText():
             self.log.setPlainText(text)
-            bar = self.log.verticalScrollBar()
+            bar = there(self.log.verticalScrollBar())
             bar.setValue(bar.maximum())
+
+
+def _log() -> QPlainTextEdit:
+    log = QPlainTextEdit()
+    log.setToolTip("The last lines of the run's log; its folder holds all.")
+    log.setReadOnly(True)
+    log.setTabChangesFocus(True)
+    log.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+    log.setFixedHeight((_LINES + 2) * log.fontMetrics().lineSpacing())
+    log.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    return log
 
 
 _STATES = {
@@ -302,12 +317,15 @@ class Extend(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._offered: tuple[Path, int] | None = None
-        self.epochs = Number(1, None)
+        self.epochs = QSpinBox()
+        self.epochs.setRange(1, 10**9)
+        self.epochs.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.epochs.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.epochs.setToolTip(_TIP)
         self.start = Button(
             "Extend",
             "Go on with the run from its end, until it has so many epochs.",
-            lambda: self.asked.emit(self.epochs.raw()),
+            lambda: self.asked.emit(self.epochs.value()),
         )
         label = QLabel("Epochs in all")
         label.setToolTip(_TIP)
@@ -329,5 +347,5 @@ class Extend(QWidget):
         offered = None if status is None else (status.path, status.epoch)
         if offered != self._offered and status is not None:
             self.epochs.setMinimum(status.epoch + 1)
-            self.epochs.set(status.epoch + max(1, status.epoch // 2))
+            self.epochs.setValue(status.epoch + max(1, status.epoch // 2))
         self._offered = offered

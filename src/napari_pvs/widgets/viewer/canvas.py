@@ -1,22 +1,28 @@
-"""The canvas and camera of a viewer, where napari's versions differ or would crash."""
+"""The canvas and camera of a viewer, and layers that come and go without a stop.
+
+napari takes a tenth of a second to add a layer. A third of it goes to what can wait for the next
+turns of the event loop, or be done before: the sliders, where the viewer was empty, and what the
+polygon and brush tools draw. Where a layer is removed napari collects all of Python's garbage.
+"""
 
 import contextlib
 import gc
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from qtpy.QtCore import QObject
 
-from napari_pvs.widgets.background.idle import Steps, Turns
+from napari_pvs.widgets.background.idle import IdleWork, Steps
+from napari_pvs.widgets.viewer.typed import Layer, Viewer
 
 
-def camera_of(viewer: Any) -> Any:
+def camera_of(viewer: Viewer) -> Any:
     """Return the camera of a viewer."""
-    return getattr(viewer, "scene", viewer).camera  # its place since napari 0.9
+    return getattr(viewer, "scene", viewer).camera  # type: ignore[union-attr]  # napari < 0.9
 
 
-def make_current(viewer: "weakref.ref[Any]", _: Any = None) -> None:
+def make_current(viewer: "weakref.ref[Any]", _: object = None) -> None:
     """Let what is told to OpenGL until the next drawing reach the canvas of a viewer.
 
     napari 0.9 carries out what is pending when a layer is removed, in whatever context is current
@@ -25,12 +31,37 @@ def make_current(viewer: "weakref.ref[Any]", _: Any = None) -> None:
     """
     window = getattr(viewer(), "window", None)
     canvas = getattr(getattr(window, "_qt_viewer", None), "canvas", None)
-    native = getattr(canvas, "native", None)
+    native: Any = getattr(canvas, "native", None)
     if hasattr(native, "makeCurrent"):
         native.makeCurrent()
 
 
-def adding(viewer: Any, layer: Any, selected: Any = None) -> Steps:
+def show_voxel(
+    viewer: Viewer, layer: Layer, index: tuple[int, int, int], zoom: float | None = None
+) -> None:
+    """Show a voxel of a layer's data in the middle of the view.
+
+    Parameters
+    ----------
+    viewer, layer
+        Which moves, and whose voxel.
+    index
+        Of the layer's data.
+    zoom
+        Pixels of the canvas per mm; None leaves the zoom.
+    """
+    dims = viewer.dims
+    camera = camera_of(viewer)
+    world = layer.data_to_world(index)
+    first = dims.ndim - len(world)
+    dims.set_point(list(range(first, dims.ndim)), list(world))
+    shown = [float(world[axis - first]) for axis in dims.displayed]
+    camera.center = (*[0.0] * (3 - len(shown)), *shown)
+    if zoom is not None:
+        camera.zoom = zoom
+
+
+def adding(viewer: Viewer, layer: Layer, selected: Layer | None = None) -> Steps:
     """Add a layer; the viewer lives between the pieces.
 
     Parameters
@@ -65,8 +96,8 @@ def adding(viewer: Any, layer: Any, selected: Any = None) -> Steps:
             tool.visible = True
 
 
-def add(viewer: Any, layer: Any, parent: QObject) -> Any:
-    """Add a layer at once, and return it; only what can wait is left to the next turns.
+def add(viewer: Viewer, layer: Layer, parent: QObject) -> None:
+    """Add a layer at once; only what can wait is left to the next turns.
 
     Parameters
     ----------
@@ -78,75 +109,27 @@ def add(viewer: Any, layer: Any, parent: QObject) -> Any:
     steps = adding(viewer, layer)
     while layer not in viewer.layers:
         next(steps, None)  # of a layer without tools that was all
-    turns = Turns(steps, parent)
-    turns.ended.connect(turns.deleteLater)
-    return layer
+    work = IdleWork(steps, parent)
+    work.ended.connect(work.deleteLater)
 
 
-_open: set[int] = set()
-_frozen = False  # gc.get_freeze_count would count them one by one
-_before: "weakref.WeakSet[Any]" = weakref.WeakSet()
+def remove(viewer: Viewer, layer: Layer) -> None:
+    """Remove a layer without a look at the garbage of the whole process.
 
-
-def hold(dock: Any, layers: Iterable[Any]) -> None:
-    """Pass over what is there now, for as long as a dock is open.
-
-    Parameters
-    ----------
-    dock
-        It is open until `release`.
-    layers
-        Those of its viewer: these are large, and must not stay when they are removed.
+    napari collects it for each layer, and the viewer stands still for a good part of a second each
+    time: a full collection looks through the 700,000 objects that napari and its libraries are
+    made of. Python collects it later, in its own time.
     """
-    global _frozen
-    _open.add(id(dock))
-    if not _frozen:
-        _frozen = True
-        _before.update(layers)
-        gc.freeze()
-
-
-def release(dock: Any) -> None:
-    """Tell that a dock is closed."""
-    _open.discard(id(dock))
-    if not _open:
-        _thaw()
-
-
-def let_go(layer: Any) -> None:
-    """Tell that a layer was removed: it can be collected, also if it was there before."""
-    if layer in _before:
-        _thaw()
-
-
-def _thaw() -> None:
-    global _frozen
-    _before.clear()
-    _frozen = False
-    gc.unfreeze()
-
-
-def show_voxel(
-    viewer: Any, layer: Any, index: tuple[int, int, int], zoom: float | None = None
-) -> None:
-    """Show a voxel of a layer's data in the middle of the view; `zoom` as in `jump`."""
-    dims = viewer.dims
-    camera = camera_of(viewer)
-    world = layer.data_to_world(index)
-    first = dims.ndim - len(world)
-    dims.set_point(list(range(first, dims.ndim)), list(world))
-    shown = [float(world[axis - first]) for axis in dims.displayed]
-    camera.center = (*[0.0] * (3 - len(shown)), *shown)
-    if zoom is not None:
-        camera.zoom = zoom
+    with _without_collection():
+        if layer in viewer.layers:
+            viewer.layers.remove(layer)
 
 
 @contextlib.contextmanager
 def _without_collection() -> Iterator[None]:
-    """Keep the whole process's garbage from being collected while a layer goes.
+    """Let a collection find nothing, for as long as this lasts.
 
-    napari does that for each of them, and the viewer stands still for a good part of a second
-    each time. What is frozen is passed over; Python collects it later, in its own time.
+    To freeze is the one way: napari collects by name, which `gc.disable` does not stop.
     """
     if gc.get_freeze_count():  # somebody else does this; it is theirs to end
         yield

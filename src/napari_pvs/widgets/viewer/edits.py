@@ -3,11 +3,12 @@
 from typing import Any
 
 import numpy as np
-from napari.layers import Labels
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from napari_pvs.scans.masks import voxels_of
+from napari_pvs.widgets.background.debounce import Debouncer
+from napari_pvs.widgets.viewer.typed import LabelsLayer
 
 Known = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 """What a layer held, and which of its voxels the user has set."""
@@ -33,7 +34,7 @@ class Edits(QObject):
 
     def __init__(
         self,
-        layer: Labels,
+        layer: LabelsLayer,
         parent: QObject,
         by_user: bool = True,
         known: Known | None = None,
@@ -47,17 +48,14 @@ class Edits(QObject):
         elif by_user:
             self._touched |= self._before
         self._writing = False
-        self._later = QTimer(self)
-        self._later.setSingleShot(True)
-        self._later.setInterval(0)
-        self._later.timeout.connect(self._settle)
+        self._later = Debouncer(0, self._settle, self)
         self._events = {"paint": self._on_paint, "data": self._look, "set_data": self._look}
         for name, call in self._events.items():
             getattr(layer.events, name).connect(call)
 
     def close(self) -> Known:
         """Follow the layer no longer; return what to begin with when it is followed again."""
-        if self._later.isActive():
+        if self._later.pending:
             self._settle()
         for name, call in self._events.items():
             getattr(self._layer.events, name).disconnect(call)
@@ -67,7 +65,7 @@ class Edits(QObject):
     def write(self, mask: NDArray[np.bool_]) -> int:
         """Set the voxels that the user has not set, as one undo step; return how many changed.
 
-        Undo and redo of it are nobody's decision either.
+        Undo and redo of it count as nobody's decision either.
         """
         self._settle()
         where = voxels_of((mask != self._before) & ~self._touched)
@@ -80,12 +78,12 @@ class Edits(QObject):
             self._settle(by_user=False)
         return len(where[0])
 
-    def _on_paint(self, _: Any) -> None:
+    def _on_paint(self, _: object) -> None:
         if not self._writing:
-            self._later.start()  # when it is done
+            self._later.throttle()  # when it is done
         self._tell()
 
-    def _look(self, _: Any) -> None:
+    def _look(self, _: object) -> None:
         # undo and redo fire set_data alone, and so does every move to another slice
         seen = version(self._layer)
         if seen != self._version:
@@ -97,8 +95,8 @@ class Edits(QObject):
         self.edited.emit()
 
     def _settle(self, by_user: bool = True) -> None:
-        """Put down to the user, or to nobody, what has changed since the last time."""
-        self._later.stop()
+        """Attribute what changed since the last time to the user, or to no one."""
+        self._later.cancel()
         now = self._layer.data > 0
         if now.shape != self._before.shape:
             self._touched = now.copy()
@@ -107,13 +105,13 @@ class Edits(QObject):
         self._before = now
 
 
-def since(known: Known, layer: Any) -> NDArray[np.bool_]:
+def since(known: Known, layer: LabelsLayer) -> NDArray[np.bool_]:
     """Tell which voxels changed while a layer was not followed; all, where it has another shape."""
     now = layer.data > 0
     return now != known[0] if now.shape == known[0].shape else np.ones(now.shape, bool)
 
 
-def put(layer: Labels, where: tuple[NDArray[Any], ...], values: Any) -> None:
+def put(layer: LabelsLayer, where: tuple[NDArray[Any], ...], values: Any) -> None:
     """Set voxels of a layer as one undo step, and show what is changed.
 
     napari's `data_setitem` raises for a hidden layer, when the voxels are set already.
@@ -122,7 +120,7 @@ def put(layer: Labels, where: tuple[NDArray[Any], ...], values: Any) -> None:
     layer.data_setitem(where, values)
 
 
-def version(layer: Any) -> tuple[int, ...]:
+def version(layer: LabelsLayer) -> tuple[int, ...]:
     """What differs after edits, undo, redo and new data; the array comes last."""
     kinds = layer._undo_history, layer._redo_history
     # napari keeps so many steps and no more, so their number alone would stand still

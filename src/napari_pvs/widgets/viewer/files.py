@@ -1,7 +1,8 @@
-"""napari's reader of NIfTI and MGH files."""
+"""napari's reader and writers of NIfTI and MGH files."""
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError
+from napari_pvs.scans.display import looks_like_labels
+from napari_pvs.scans.nifti import Volume, read_labels, read_volume, write_like
 from napari_pvs.widgets.viewer.layers import LayerData, layer_volume, volume_layer
 
 SUFFIXES = (".nii", ".nii.gz", ".mgz")
@@ -27,7 +30,7 @@ def read(path: str | Sequence[str]) -> list[LayerData]:
     """Read one file or several, each into a layer of its own.
 
     Masks and label maps become Labels layers: by their name (``mask``, ``labels`` or, in BIDS,
-    ``dseg``) or by their voxels; see `looks_like_labels`.
+    ``dseg``) or by their voxels; see `display.looks_like_labels`.
 
     Raises
     ------
@@ -37,27 +40,7 @@ def read(path: str | Sequence[str]) -> list[LayerData]:
     return [_read(Path(name)) for name in _listed(path)]
 
 
-def looks_like_labels(data: NDArray[Any]) -> bool:
-    """Tell whether voxels are labels: whole numbers that mostly continue in their neighbours.
-
-    The number of different values tells nothing: a cortical parcellation has some 190, a
-    FreeSurfer scan of 8 bits 125. Of the non-zero neighbours along the first axis 85-88 % are
-    equal in label maps, 10 % in such a scan.
-    """
-    # float32 holds whole numbers up to here
-    if data.min() < 0 or data.max() >= 2**24 or not np.array_equal(data, np.rint(data)):
-        return False
-    one, two = data[1:], data[:-1]
-    inside = (one != 0) & (two != 0)
-    # Lone voxels (small lesions) have no neighbours: a mask then holds a single value.
-    if not inside.any():
-        return np.unique(data).size <= 2
-    return bool((one == two)[inside].mean() > 0.5)
-
-
 def _read(path: Path) -> LayerData:
-    from napari_pvs.scans.nifti import read_labels, read_volume
-
     name = path.name
     for suffix in sorted(SUFFIXES, key=len, reverse=True):
         if name.lower().endswith(suffix):
@@ -68,8 +51,6 @@ def _read(path: Path) -> LayerData:
     volume = read_volume(path)
     if not looks_like_labels(volume.data):
         return volume_layer(volume, name, "image")
-    from dataclasses import replace
-
     return volume_layer(replace(volume, data=volume.data.astype(np.int32)), name, "labels")
 
 
@@ -103,9 +84,7 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     return _write(path, labels.astype(bool) if binary else labels, volume, meta)
 
 
-def _write(path: str, array: NDArray[Any], like: Any, meta: dict[str, Any]) -> list[str]:
-    from napari_pvs.scans.nifti import write_like
-
+def _write(path: str, array: NDArray[Any], like: Volume, meta: dict[str, Any]) -> list[str]:
     try:
         write_like(Path(path), array, like)
     except ValueError as error:

@@ -22,6 +22,7 @@ from napari_pvs.errors import InputError
 from napari_pvs.scans.display import (
     AXES,
     Limits,
+    Modality,
     brain_limits,
     contrast_limits,
     from_display,
@@ -31,6 +32,7 @@ from napari_pvs.scans.grid import Grid, from_ras, to_ras
 from napari_pvs.scans.nifti import Geometry, Volume
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.drafts import Parents
+from napari_pvs.widgets.viewer.typed import Layer
 
 KEY = "napari_pvs"
 """Where a layer's metadata hold ``{"source": Geometry}``, the file that it is to be saved like,
@@ -40,66 +42,66 @@ revision, its number by study, or nothing for another tool's file. What was corr
 ``"corrected_from"``: the weights of the prediction that last went into it, None for a label."""
 Role = Literal["T1", "T2", "prediction", "labels", "reference"]
 
-_parents: "weakref.WeakKeyDictionary[Any, Parents]" = weakref.WeakKeyDictionary()
+_parents: "weakref.WeakKeyDictionary[Layer, Parents]" = weakref.WeakKeyDictionary()
 
 
-def role_of(layer: Any) -> Role | None:
+def role_of(layer: Layer) -> Role | None:
     """Tell what a layer is to the plugin, None for a layer of the user's own."""
-    role: Role | None = _notes(layer).get("role")
+    role: Role | None = _metadata(layer).get("role")
     return role
 
 
-def source_of(layer: Any) -> Geometry | None:
+def source_of(layer: Layer) -> Geometry | None:
     """Tell the file that a layer is to be saved like; None where that is not known."""
-    source: Geometry | None = _notes(layer).get("source")
+    source: Geometry | None = _metadata(layer).get("source")
     return source
 
 
-def note_source(layer: Any, source: Geometry) -> None:
-    """Note the scan's file on a layer that another made on its voxels; one of a file keeps that."""
+def record_source(layer: Layer, source: Geometry) -> None:
+    """Record the scan's file on a layer made on its voxels; a layer of a file keeps its own."""
     if source_of(layer) is None:
-        _note(layer, source=source)
+        _record(layer, source=source)
 
 
-def made_by(layer: Any) -> str | None:
+def made_by(layer: Layer) -> str | None:
     """Tell which weights have made labels that were loaded as a prediction, by their id."""
-    weights: str | None = _notes(layer).get("weights_id")
+    weights: str | None = _metadata(layer).get("weights_id")
     return weights
 
 
-def note_origin(layer: Any, weights_id: str | None) -> None:
-    """Note on a user's labels that a prediction of these weights, or a label, went into them."""
-    _note(layer, corrected_from=weights_id)
+def record_origin(layer: Layer, weights_id: str | None) -> None:
+    """Record that a prediction by these weights, or a label where None, went into the labels."""
+    _record(layer, corrected_from=weights_id)
 
 
-def origin_of(layer: Any) -> tuple[Literal["drawn", "corrected"], str | None]:
+def origin_of(layer: Layer) -> tuple[Literal["drawn", "corrected"], str | None]:
     """Tell how labels were made, and the weights whose prediction last went into them, by id."""
-    notes = _notes(layer)
-    return "corrected" if "corrected_from" in notes else "drawn", notes.get("corrected_from")
+    known = _metadata(layer)
+    return "corrected" if "corrected_from" in known else "drawn", known.get("corrected_from")
 
 
-def parents_of(layer: Any) -> Parents:
-    """Return what a layer's labels were made from; whoever saves a revision of them notes it."""
-    return _parents.setdefault(layer, dict(_notes(layer).get("loaded", {})))
+def parents_of(layer: Layer) -> Parents:
+    """Return the revisions that labels were made from; whoever saves one adds it."""
+    return _parents.setdefault(layer, dict(_metadata(layer).get("loaded", {})))
 
 
-def set_parent(layer: Any, root: Path, number: int) -> None:
-    """Note that another revision was brought into a layer."""
+def set_parent(layer: Layer, root: Path, number: int) -> None:
+    """Record that another revision was brought into a layer."""
     _parents[layer] = {root: number}
 
 
-def forget(layer: Any) -> None:
-    """Know nothing of what was saved from a layer that is filled with other labels."""
+def forget(layer: Layer) -> None:
+    """Forget what was saved from a layer that now shows other labels."""
     _parents.pop(layer, None)
 
 
-def _notes(layer: Any) -> dict[str, Any]:
-    notes: dict[str, Any] = layer.metadata.get(KEY, {})
-    return notes
+def _metadata(layer: Layer) -> dict[str, Any]:
+    known: dict[str, Any] = layer.metadata.get(KEY, {})
+    return known
 
 
-def _note(layer: Any, **values: Any) -> None:
-    layer.metadata[KEY] = _notes(layer) | values
+def _record(layer: Layer, **values: Any) -> None:
+    layer.metadata[KEY] = _metadata(layer) | values
 
 
 Kind = Literal["image", "labels"]
@@ -170,7 +172,11 @@ def scan_layers(scan: Scan, limits: dict[str, Limits] | None = None) -> list[Lay
         Intensities from black to white by modality; `brain_limits` where None.
     """
     layers = []
-    for name, image in (("T1", scan.t1), ("T2", scan.t2)):
+    images: tuple[tuple[Modality, NDArray[np.float32] | None], ...] = (
+        ("T1", scan.t1),
+        ("T2", scan.t2),
+    )
+    for name, image in images:
         if image is not None:
             shown = limits[name] if limits else brain_limits(image, scan.brain, name)
             data, meta, kind = grid_layer(image, scan.grid, scan.source, name, "image", shown)
@@ -258,7 +264,7 @@ def layer_array(data: NDArray[Any], scan: Scan, name: str) -> NDArray[Any]:
     return array
 
 
-def require_grid(layer: Any, scan: Scan) -> None:
+def require_grid(layer: Layer, scan: Scan) -> None:
     """Refuse a layer that does not lie on the voxels of ``scan``.
 
     Of a layer that comes from no file of ours only the shape is known.
@@ -317,5 +323,6 @@ def _in_mm(unit: Any) -> float:
     """Length of a pint unit (or of its name) in mm; 1 for pixels and other numbers."""
     import pint
 
-    unit = pint.get_application_registry().Unit(str(unit))
+    registry: Any = pint.get_application_registry  # untyped
+    unit = registry().Unit(str(unit))
     return float((1 * unit).to("mm").magnitude) if unit.dimensionality == "[length]" else 1.0

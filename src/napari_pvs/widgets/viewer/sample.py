@@ -4,11 +4,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from qtpy.QtCore import QCoreApplication, QEventLoop
 
 from napari_pvs.errors import InputError
+from napari_pvs.jobs import exchange
+from napari_pvs.jobs.protocol import Features, MakeSample, Number
 from napari_pvs.phantom.sample import FEATURES, make_subject
 from napari_pvs.scans.display import Limits
 from napari_pvs.scans.scan import Scan
+from napari_pvs.widgets.background.process import Job, Result, load_stored
 from napari_pvs.widgets.viewer.layers import KEY, LayerData, grid_layer, scan_layers
 
 
@@ -24,45 +28,38 @@ def synthetic_subject() -> list[LayerData]:
         It could not be made, for want of room in the folder of temporary files.
     """
     from napari.utils import progress
-    from qtpy.QtCore import QCoreApplication, QEventLoop
-
-    from napari_pvs.widgets.background.process import Job
 
     application = QCoreApplication.instance()
     if application is None:  # nobody waits at a window
         scan, instances, table = make_subject()
         return sample_layers(scan, instances, {n: [row[n] for row in table] for n in FEATURES})
     loop = QEventLoop()
-    job = Job({"verb": "sample"}, application)
-    found: list[Any] = []
+    job = Job(MakeSample(), application)
+    found: list[Result[Features]] = []
+    failed: list[str] = []
     job.finished.connect(found.append)
-    job.failed.connect(lambda text: found.append(InputError(text)))
+    job.failed.connect(failed.append)
     job.ended.connect(loop.quit)
     with progress(total=0, desc="Making a synthetic subject"):
         job.start()
         loop.exec()  # napari wants the layers when this returns
-    if not found:
-        return []  # napari was closed meanwhile
-    if isinstance(found[0], InputError):
-        raise found[0]
-    return result_layers(found[0])
+    if failed:
+        raise InputError(failed[0])
+    return result_layers(found[0]) if found else []  # none where napari was closed meanwhile
 
 
-def result_layers(result: Any) -> list[LayerData]:
-    """Make the layers of what the service's ``sample`` has left, a `worker.Result`."""
-    from napari_pvs.jobs import exchange
-    from napari_pvs.widgets.background.process import load_stored
-
+def result_layers(result: Result[Features]) -> list[LayerData]:
+    """Make the layers of what the task ``make sample`` has left."""
     scan = load_stored(result)
     limits = exchange.load_limits(result.path)
     instances = exchange.load_array(result.path, "reference")
-    return sample_layers(scan, instances, result.answer["features"], limits)
+    return sample_layers(scan, instances, result.answer.features, limits)
 
 
 def sample_layers(
     scan: Scan,
     instances: NDArray[Any],
-    features: dict[str, list[Any]],
+    features: dict[str, list[Number]],
     limits: dict[str, Limits] | None = None,
 ) -> list[LayerData]:
     """Make the layers of a synthetic subject; arguments as from `make_subject`."""
