@@ -11,8 +11,8 @@ from napari_pvs.errors import InputError
 from napari_pvs.training.data.cohort import Cohort
 from napari_pvs.training.data.sampling import Patches, ahead, draw, patches_of
 from napari_pvs.training.runs.control import Command, Control
-from napari_pvs.training.runs.events import EventLog, Silence, explained
-from napari_pvs.training.runs.folder import BEST, CHECKPOINT, EVENTS, LAST, PSEUDO
+from napari_pvs.training.runs.events import EventLog, NullEventLog, explained
+from napari_pvs.training.runs.folder import BEST, CHECKPOINT, EVENTS, LAST
 
 if TYPE_CHECKING:
     from napari_pvs.training.state import State
@@ -37,13 +37,13 @@ class Run:
     """
 
     def __init__(self, out: Path, cohort: Cohort, state: "State"):
-        from napari_pvs.training.semi_supervised.pseudo_labels import PseudoLabels
+        from napari_pvs.training.semi_supervised.teacher import make_teacher
 
         self.config, self.out, self.cohort, self.state = state.config, out, cohort, state
         self.world = state.world
-        self.events = Silence() if self.world.rank else EventLog(out / EVENTS)
+        self.events = NullEventLog() if self.world.rank else EventLog(out / EVENTS)
         self.control = Control(out, self.world)
-        self.pseudo = PseudoLabels(out / PSEUDO, self.config, self.world)
+        self.teacher = make_teacher(state, out)
         self.spoke = 0.0
         self.losses: list[float] = []
 
@@ -71,7 +71,7 @@ class Run:
                 epoch, within = divmod(progress.step, config.steps)
                 if look and config.follow_labels:
                     self._look_for_labels()
-                self._make_pseudo_labels(epoch, new=within == 0)
+                self.teacher.prepare(epoch, self.cohort, self.events, self._alive, new=within == 0)
                 ended = self._steps(epoch)
                 look = ended == "reload"
                 if progress.step % config.steps == 0:
@@ -91,31 +91,6 @@ class Run:
             self.events.write("data_added", **news)
             log.info("labels: %s", ", ".join(f"{len(v)} {k}" for k, v in news.items() if v))
         self.state.progress.labels = dict(self.cohort.labels)
-
-    def _make_pseudo_labels(self, epoch: int, new: bool) -> None:
-        config, pseudo, scans = self.config, self.pseudo, self.cohort.unlabelled
-        if not config.semi_supervised or config.teacher == "network" or epoch < config.warmup:
-            return
-        if not (new and pseudo.due(epoch)):
-            if pseudo.subjects or pseudo.reopen(epoch, scans):
-                return
-            log.warning("The pseudo-labels are gone and are made anew.")
-        self.events.write("phase", name="pseudo-labels", epoch=epoch)
-        state = self.state
-        threshold = state.progress.threshold
-        pseudo.refresh(
-            epoch, scans, state.mean, threshold, state.device, self._alive, self._burden()
-        )
-        voxels = sum(len(s.foreground) for s in pseudo.subjects)
-        self.events.write("pseudo_labels", scans=len(pseudo.subjects), pvs_voxels=voxels)
-
-    def _burden(self) -> tuple[float, float] | None:
-        """Return how much of the unlabelled brains is likely PVS, where that is to count."""
-        from napari_pvs.training.semi_supervised.alignment import burden
-
-        if not (self.config.semi_supervised and self.config.align):
-            return None
-        return burden([*self.cohort.train, *self.cohort.validation])
 
     def _steps(self, epoch: int) -> Literal["epoch", "reload", "stop"]:
         """Take the steps that are left of an epoch, or those until a command."""
@@ -145,16 +120,13 @@ class Run:
 
     def _draw(self, step: int) -> tuple[Patches, Patches | None]:
         """Draw the labelled and the unlabelled patches of a step."""
-        config, cohort = self.config, self.cohort
+        config, cohort, teacher = self.config, self.cohort, self.teacher
         warm = step < config.warmup * config.steps
-        by_mean = config.teacher == "mean"
-        scans = self.pseudo.subjects if by_mean else cohort.unlabelled
         known = {subject.name for subject in cohort.train}  # labelled meanwhile
-        scans = [scan for scan in scans if scan.name not in known]
-        if warm or not config.semi_supervised:
-            scans = []
+        scans = [scan for scan in teacher.scans(step, cohort) if scan.name not in known]
+        more = teacher.batch(config)
         labels = patches_of(config, step, config.batch)
-        both = labels + (patches_of(config, step, config.unlabelled_batch) if scans else 0)
+        both = labels + (patches_of(config, step, more) if scans else 0)
         share = self.world.share(both)
         labelled = draw(
             cohort.train,
@@ -173,9 +145,9 @@ class Run:
             config,
             step,
             stream=2,
-            count=config.unlabelled_batch,
+            count=more,
             on_pvs_only=False,
-            target=self.pseudo.probability if by_mean else None,
+            target=teacher.target,
             share=share.within(labels, both),
         )
         return labelled, unlabelled
@@ -184,9 +156,9 @@ class Run:
         from napari_pvs.training.step import compute
 
         step = self.state.progress.step
-        loss, said = compute(self.state, labelled, unlabelled)
+        loss, said, where = compute(self.state, self.teacher, labelled, unlabelled)
         if not np.isfinite(said["loss"]):
-            self._diverged(f"the loss became {said['loss']}", said["where"])
+            self._diverged(f"the loss became {said['loss']}", where)
         if not self.state.update(loss):
             self._diverged("the gradient of the loss became infinite or undefined")
         self.losses.append(said["loss"])
@@ -217,7 +189,6 @@ class Run:
 
     def _validate(self, epoch: int) -> None:
         """Measure the running mean; publish its weights where they are the best."""
-        from napari_pvs.training.semi_supervised.alignment import likely
         from napari_pvs.training.validation import THRESHOLDS, validate
 
         progress, subjects = self.state.progress, self.cohort.validation
@@ -225,12 +196,8 @@ class Run:
         state = self.state
         where = state.device, self._alive, self.world, state.config.precision
         more = self.cohort.train[: max(0, state.config.threshold_scans - len(subjects))]
-        wanted, allowed = self._burden(), None
-        if wanted is not None:
-            scans = self.cohort.unlabelled
-            shares = self.pseudo.predict(epoch, scans, state.mean, state.device, self._alive)
-            allowed = None if shares is None else likely(THRESHOLDS, shares, wanted)
-        result: Validation = validate(state.mean, subjects, *where, more, allowed)
+        allowed = self.teacher.allowed(THRESHOLDS, epoch, self.cohort, self._alive)
+        result: Validation = validate(state.ema, subjects, *where, more, allowed)
         progress.threshold = result.threshold
         self.events.write(
             "validation",
@@ -254,7 +221,7 @@ class Run:
         learnt = [*people.train, *people.unlabelled]
         about = card(self.out, self.config, epoch, result, people.validation, learnt)
         for name in names:
-            save(self.out / name, self.state.mean, about)
+            save(self.out / name, self.state.ema, about)
 
     def _checkpoint(self) -> None:
         self.world.lead(lambda: self.state.save(self.out / CHECKPOINT))

@@ -8,7 +8,7 @@ from napari_pvs.errors import InputError
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.network.weights import ModelCard, fingerprint, load, starter_path
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.data.prepared import Loaded
+from napari_pvs.training.data.prepared import PreparedSubject
 from napari_pvs.training.runs.folder import START
 from napari_pvs.training.validation import Validation
 
@@ -18,8 +18,8 @@ def card(
     config: TrainingConfig,
     epoch: int,
     result: Validation,
-    subjects: Sequence[Loaded],
-    learnt: Sequence[Loaded] = (),
+    subjects: Sequence[PreparedSubject],
+    learnt: Sequence[PreparedSubject] = (),
 ) -> ModelCard:
     """Make the card of weights: how they were made, and what they reached.
 

@@ -12,7 +12,7 @@ from napari_pvs.study.labels import LabelStore
 from napari_pvs.study.revision import stamp
 from napari_pvs.study.roles import join
 from napari_pvs.study.split import Split
-from napari_pvs.training.data.prepared import CACHE, Loaded, load
+from napari_pvs.training.data.prepared import CACHE, PreparedSubject, load
 from napari_pvs.training.distributed.world import ALONE, World
 
 log = logging.getLogger(__name__)
@@ -23,8 +23,8 @@ _FEW = 6  # scans that are called by their names
 class _People:
     """Who is learnt from, with and without a label; digests of the labels."""
 
-    train: list[Loaded]
-    unlabelled: list[Loaded]
+    train: list[PreparedSubject]
+    unlabelled: list[PreparedSubject]
     labels: dict[str, str]
 
     def without(self, persons: set[str]) -> "_People":
@@ -52,7 +52,7 @@ class Cohort:
     Attributes
     ----------
     train, validation, unlabelled
-        Loaded subjects, in the order of their names.
+        PreparedSubject subjects, in the order of their names.
     labels
         Digest of the label of each training subject.
     """
@@ -62,9 +62,9 @@ class Cohort:
         self._world = world
         self._held_out = {person_of(name) for name in (*roles.validation, *roles.test)}
         self._frozen = {person_of(name) for name in roles.train}
-        self.train: list[Loaded] = []
-        self.validation: list[Loaded] = []
-        self.unlabelled: list[Loaded] = []
+        self.train: list[PreparedSubject] = []
+        self.validation: list[PreparedSubject] = []
+        self.unlabelled: list[PreparedSubject] = []
         self.labels: dict[str, str] = {}
         self._digests: dict[tuple[Path, int, int], str] = {}
 
@@ -211,11 +211,11 @@ class Cohort:
             self._digests[key] = stamp(path, self.study)
         return self._digests[key]
 
-    def _load(self, subject: StudySubject) -> Loaded:
+    def _load(self, subject: StudySubject) -> PreparedSubject:
         return load(subject, self.study / CACHE)
 
 
-def _named(scans: list[Loaded]) -> str:
+def _named(scans: list[PreparedSubject]) -> str:
     if len(scans) > _FEW:
         return f"{len(scans)} scans"
     return ", ".join(scan.name for scan in scans)

@@ -42,7 +42,7 @@ class EventLog:
         self._sequence += 1
 
 
-class Silence(EventLog):
+class NullEventLog(EventLog):
     """What the processes beside the first have to say."""
 
     def __init__(self) -> None:
