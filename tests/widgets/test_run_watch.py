@@ -8,9 +8,9 @@ from qtpy.QtCore import QObject
 
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.runs import process as launch
-from napari_pvs.widgets import run_watch
 from napari_pvs.training.runs.events import EventLog
 from napari_pvs.training.runs.folder import locked
+from napari_pvs.widgets import run_watch
 from napari_pvs.widgets.run_watch import RunWatch
 
 LONG = 300_000
