@@ -10,6 +10,7 @@ from napari_pvs.cli.options import with_options
 from napari_pvs.errors import InputError
 from napari_pvs.errors import command as shell
 from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.runs.events import Event
 
 
 @app.command()
@@ -157,7 +158,7 @@ def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     show(table)
 
 
-def _sentence(event: dict[str, Any]) -> str:
+def _sentence(event: Event) -> str:
     """Say an event in words; nothing for those that a bar shows."""
     kind = event["type"]
     if kind == "epoch":

@@ -57,12 +57,12 @@ def plan(config: TrainingConfig) -> Plan:
         The study cannot be trained on, or weights or device are not to be had.
     """
     from napari_pvs.network.device import pick
-    from napari_pvs.training.weights import start
+    from napari_pvs.training.weights import load_start
 
     found = subjects(config.study)
     roles = split(found, config.validation, config.test, config.seed, read_roles(config.study))
     use = sentence(roles, corrected(config.study, found, roles), config.semi_supervised)
-    start(config)
+    load_start(config)
     device = pick(config.device)
     memory, refused = forecast(config, device), ""
     try:

@@ -12,7 +12,7 @@ from qtpy.QtCore import QEvent
 from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
-from napari_pvs.training.runs.status import Course
+from napari_pvs.training.runs.status import History as Course
 from napari_pvs.widgets.turns import Steps, Turns
 
 _AVD_MOST = 200

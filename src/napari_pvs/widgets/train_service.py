@@ -55,10 +55,7 @@ def histories(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]
             name=path.name,
             cells=curves.row(watch),
             loss=list(past.loss.items()),
-            validation=[
-                [epoch, *(one[key] for key in ("dsc", "avd_percent", "recall"))]
-                for epoch, one in past.validation.items()
-            ],
+            validation=[[epoch, *found] for epoch, found in past.validation.items()],
         )
     return {"header": curves.HEADER}
 

@@ -20,6 +20,22 @@ _FEW = 6  # scans that are called by their names
 
 
 @dataclass(frozen=True)
+class News:
+    """Names of training subjects whose label came, changed or went; true where there are any."""
+
+    added: list[str]
+    changed: list[str]
+    removed: list[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.changed or self.removed)
+
+    def __str__(self) -> str:
+        lists = (("added", self.added), ("changed", self.changed), ("removed", self.removed))
+        return ", ".join(f"{len(names)} {how}" for how, names in lists if names)
+
+
+@dataclass(frozen=True)
 class _People:
     """Who is learnt from, with and without a label; digests of the labels."""
 
@@ -121,13 +137,12 @@ class Cohort:
         if empty:
             log.warning("%d labels hold no PVS: %s", len(empty), ", ".join(empty))
 
-    def update(self) -> dict[str, list[str]]:
+    def update(self) -> News:
         """Load labels that came or changed, and freeze whose first one it is in the study's roles.
 
         Returns
         -------
-        ``added``, ``changed`` and ``removed``: names of training subjects. A study that cannot be
-        read at the moment changes nothing.
+        What has changed. A study that cannot be read at the moment changes nothing.
         """
         before = dict(self.labels)
         try:
@@ -140,11 +155,11 @@ class Cohort:
             log.warning("What changed in the study waits for the next epoch: %s", error)
         after = self.labels
         same = {n for n in after if n in before and _content(after[n]) == _content(before[n])}
-        return {
-            "added": [n for n in after if n not in before],
-            "changed": [n for n in after if n in before and n not in same],
-            "removed": [n for n in before if n not in after],
-        }
+        return News(
+            added=[n for n in after if n not in before],
+            changed=[n for n in after if n in before and n not in same],
+            removed=[n for n in before if n not in after],
+        )
 
     def _find(self) -> dict[str, StudySubject]:
         return {s.name: s for s in find_subjects(self.study)}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from napari_pvs.errors import InputError
 from napari_pvs.files import atomic
-from napari_pvs.training.runs.status import History, Watch, history, seen
+from napari_pvs.training.runs.status import History, Measures, Watch, history, seen
 
 HEADER = (
     "run",
@@ -64,7 +64,7 @@ def draw(paths: Sequence[Path], out: Path) -> None:
 def row(watch: Watch) -> tuple[str, ...]:
     """Return the row of a run, as far as it was looked at; see `rows`."""
     run, past = watch.status(), watch.history
-    best = max(past.validation.values(), key=lambda e: float(e["dsc"]), default={})
+    epoch, best = max(past.validation.items(), key=lambda item: item[1].dsc, default=(None, None))
     return (
         run.path.name,
         run.method,
@@ -72,10 +72,10 @@ def row(watch: Watch) -> tuple[str, ...]:
         run.state,
         f"{run.epoch}/{run.epochs}",
         _number(run.loss, 4),
-        _number(best.get("dsc"), 3),
-        _number(best.get("avd_percent"), 1),
-        _number(best.get("recall"), 3),
-        str(best.get("epoch", "-")),
+        _number(best and best.dsc, 3),
+        _number(best and best.avd_percent, 1),
+        _number(best and best.recall, 3),
+        "-" if epoch is None else str(epoch),
     )
 
 
@@ -96,8 +96,9 @@ def _picture(past: Sequence[tuple[str, History]]) -> bytes:
         axis.grid(alpha=0.3)
     for name, one in past:
         axes[0].plot(list(one.loss), list(one.loss.values()), label=name)
-        for axis, key in zip(axes[1:], ("dsc", "avd_percent", "recall"), strict=True):
-            known = {e: v[key] for e, v in one.validation.items() if v[key] is not None}
+        for axis, measure in zip(axes[1:], Measures._fields, strict=True):
+            found = {e: getattr(v, measure) for e, v in one.validation.items()}
+            known = {e: value for e, value in found.items() if value is not None}
             axis.plot(list(known), list(known.values()), marker="o", markersize=3, label=name)
     axes[0].legend(fontsize="small")
     buffer = io.BytesIO()
