@@ -2,7 +2,7 @@
 
 import types
 from collections.abc import Sequence
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Union, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_pvs.errors import InputError
-from napari_pvs.options import build
+from napari_pvs.options import build, choices
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.widgets.fold import Fold
 from napari_pvs.widgets.parts import Notice
@@ -193,8 +193,8 @@ def limits(name: str, model: type[BaseModel] = TrainingConfig) -> tuple[Any, Any
 def editor(name: str, model: type[BaseModel] = TrainingConfig) -> Any:
     """Return the widget that edits a field, by its type."""
     kind = model.model_fields[name].annotation
-    if get_origin(kind) is Literal:
-        return Choice(get_args(kind))
+    if words := choices(model.model_fields[name]):
+        return Choice(words)
     if kind is bool:
         return Switch()
     if kind is int:

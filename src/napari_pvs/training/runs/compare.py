@@ -71,15 +71,16 @@ def row(watch: Watch) -> tuple[str, ...]:
         run.recipe,
         run.state,
         f"{run.epoch}/{run.epochs}",
-        _number(run.loss, 4),
-        _number(best and best.dsc, 3),
-        _number(best and best.avd_percent, 1),
-        _number(best and best.recall, 3),
+        cell(run.loss, 4),
+        cell(best and best.dsc, 3),
+        cell(best and best.avd_percent, 1),
+        cell(best and best.recall, 3),
         "-" if epoch is None else str(epoch),
     )
 
 
-def _number(value: float | None, digits: int) -> str:
+def cell(value: float | None, digits: int) -> str:
+    """Write a number for a table; a dash where there is none."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
