@@ -15,9 +15,9 @@ from pathlib import Path
 import records
 from small import cohort, short
 
-from napari_pvs.training.config import METHODS
 from napari_pvs.training.crossval import report
 from napari_pvs.training.crossval.jobs import Job, plan, run
+from napari_pvs.training.methods import METHODS
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ from napari_pvs.study.bids import subjects
 from napari_pvs.training.augment import augment
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.crossval.report import interval
-from napari_pvs.training.data.prepared import CACHE, Loaded, load
+from napari_pvs.training.data.prepared import CACHE, PreparedSubject, load
 from napari_pvs.training.data.sampling import draw
 from napari_pvs.training.run import train
 from napari_pvs.training.runs.folder import BEST
@@ -181,7 +181,7 @@ class Peer:
         """Compute in bfloat16 where ours does."""
         return torch.autocast("cpu", torch.bfloat16, enabled=self.half)
 
-    def predict(self, subject: Loaded) -> NDArray[np.float32]:
+    def predict(self, subject: PreparedSubject) -> NDArray[np.float32]:
         """Probability in the inside of the brain, as ours."""
         from monai.inferers import sliding_window_inference
 

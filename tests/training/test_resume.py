@@ -346,7 +346,7 @@ def test_resumed_after_a_label_came_is_as_never_stopped(
 
     def comes(self):
         if self.state.progress.step == 9:  # in the middle of a cycle, of epochs 1 to 4
-            name = sorted(s.name for s in self.pseudo.subjects)[0]
+            name = sorted(s.name for s in self.teacher.pseudo_labels.subjects)[0]
             path = study / f"derivatives/labels/{name}/anat/{name}_desc-pvs_mask.nii.gz"
             write_image(path, make_head(seed=3).label)
         come(self)

@@ -10,7 +10,7 @@ from napari_pvs.errors import InputError
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.weights import load, save
 from napari_pvs.study.bids import subjects
-from napari_pvs.training import loop, validation
+from napari_pvs.training import loop
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.run import resume, train
 from napari_pvs.training.runs.events import read
@@ -308,7 +308,7 @@ def test_semi_supervised(make_study, tmp_path, method, recipe):
 def test_the_threshold_regards_unlabelled_scans_where_they_count(
     make_study, tmp_path, monkeypatch, method, align
 ):
-    asked, real, seen = [], validation.validate, []
+    asked, real, seen = [], loop.validate, []
 
     def validate(*arguments):
         asked.append(arguments[-1])
@@ -319,7 +319,7 @@ def test_the_threshold_regards_unlabelled_scans_where_they_count(
         return look(self, epoch, scans, *arguments, **values)
 
     look = PseudoLabels.predict
-    monkeypatch.setattr(validation, "validate", validate)
+    monkeypatch.setattr(loop, "validate", validate)
     monkeypatch.setattr(PseudoLabels, "predict", predict)
     train(config(make_study(5, labelled=3), method=method, align=align), tmp_path / "run")
     assert len(asked) == 2

@@ -29,7 +29,7 @@ def walk(one, steps):
 
 
 def tensors(one):
-    return {**one.model.state_dict(), **{f"mean.{k}": v for k, v in one.mean.state_dict().items()}}
+    return {**one.model.state_dict(), **{f"mean.{k}": v for k, v in one.ema.state_dict().items()}}
 
 
 def equal(one, two):
@@ -56,10 +56,10 @@ def test_a_saved_state_goes_on_as_if_never_interrupted(tmp_path):
 
 def test_the_running_mean_follows_and_is_kept_apart():
     one = walk(state(average=0.9), 6)
-    assert not torch.equal(one.mean.head.weight, one.model.head.weight)
+    assert not torch.equal(one.ema.head.weight, one.model.head.weight)
     literal = walk(state(average=0.0), 6)
-    assert torch.equal(literal.mean.head.weight, literal.model.head.weight)
-    assert literal.mean.head.weight.data_ptr() != literal.model.head.weight.data_ptr()
+    assert torch.equal(literal.ema.head.weight, literal.model.head.weight)
+    assert literal.ema.head.weight.data_ptr() != literal.model.head.weight.data_ptr()
 
 
 def test_learning_rate():

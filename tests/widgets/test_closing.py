@@ -68,11 +68,13 @@ def test_the_user_can_give_them_up(edited, monkeypatch):
 def test_what_computes_for_a_window_ends_with_it(make_napari_viewer, open_scan, qtbot):
     import psutil
 
+    both = ["napari_pvs.jobs", "napari_pvs.jobs.clicks"]
+
     def helpers():
         found = []
         for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                found += [one for one in child.cmdline() if one.endswith("service")]
+                found += [one for one in child.cmdline() if one in both]
         return sorted(found)
 
     viewer = make_napari_viewer()
@@ -84,7 +86,6 @@ def test_what_computes_for_a_window_ends_with_it(make_napari_viewer, open_scan, 
     session.new_labels()
     segment.start.click()
     correct.modes["add"].click()  # a network of its own, to be ready for a click
-    both = ["napari_pvs.jobs.clicks", "napari_pvs.jobs"]
     qtbot.waitUntil(lambda: helpers() == both, timeout=60_000)
     correct.clicker.click("add", (5, 5, 5))  # waits for it
     viewer.close()

@@ -10,10 +10,11 @@ from qtpy.QtWidgets import QMainWindow
 
 from napari_pvs.scans.display import display_index, grid_index
 from napari_pvs.scans.scan import Scan
-from napari_pvs.widgets.dock import WIDTH, Dock, blink_predictions, blink_scans, jump
+from napari_pvs.widgets.dock import WIDTH, Dock, blink_predictions, blink_scans
 from napari_pvs.widgets.parts.controls import Button, LayerBox, Notice
 from napari_pvs.widgets.state.prediction import Prediction, make_layer
 from napari_pvs.widgets.state.session import session_of
+from napari_pvs.widgets.viewer.canvas import show_voxel
 from napari_pvs.widgets.viewer.layers import scan_layers
 
 
@@ -85,8 +86,8 @@ def test_jumping_brings_a_voxel_into_the_middle(session, viewer, ndisplay):
     viewer.dims.ndisplay = ndisplay
     viewer.add_image(np.zeros((2, *session.t1.data.shape)), name="a fourth axis")
     index = (3, 20, 9)
-    jump(session, index, zoom=7.0)
     at = display_index(index, session.scan)
+    show_voxel(viewer, session.t1, at, zoom=7.0)
     assert grid_index(at, session.scan) == index
     assert session.t1.data[at] == session.scan.t1[index]
     world = session.t1.data_to_world(at)
@@ -95,8 +96,8 @@ def test_jumping_brings_a_voxel_into_the_middle(session, viewer, ndisplay):
     camera = getattr(viewer, "scene", viewer).camera
     np.testing.assert_allclose(camera.center[-shown:], world[-shown:])
     assert camera.zoom == 7.0
-    viewer.layers.clear()
-    jump(session, index)  # there is nothing to show
+    show_voxel(viewer, session.t1, at)
+    assert camera.zoom == 7.0
 
 
 def test_blinking(session, viewer):

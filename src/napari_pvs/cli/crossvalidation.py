@@ -26,9 +26,6 @@ def crossval(
     ] = None,
 ) -> None:
     """Compare methods by cross-validation: Table 1, subjects, paired differences."""
-    from typing import cast
-
-    from napari_pvs.training.config import METHODS, Method
     from napari_pvs.training.crossval import report
     from napari_pvs.training.crossval.jobs import plan, run
 
@@ -36,7 +33,7 @@ def crossval(
         if name in given:
             instead = "--methods" if name == "method" else "--folds"
             raise InputError(f"--{name} does not go with crossval; choose by {instead}.")
-    chosen = METHODS if methods == "all" else tuple(cast("list[Method]", methods.split(",")))
+    chosen = None if methods == "all" else methods.split(",")
     jobs = plan(config, out, chosen, folds, seeds)
     log_to_stderr()
     if scheduler is None:

@@ -10,6 +10,7 @@ from napari_pvs.cli.options import with_options
 from napari_pvs.errors import InputError
 from napari_pvs.errors import command as shell
 from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.runs.events import Event
 
 
 @app.command()
@@ -157,23 +158,22 @@ def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     show(table)
 
 
-def _sentence(event: dict[str, Any]) -> str:
+def _sentence(event: Event) -> str:
     """Say an event in words; nothing for those that a bar shows."""
+    from napari_pvs.training.data.cohort import News
+    from napari_pvs.training.runs.compare import cell
+
     kind = event["type"]
     if kind == "epoch":
         return f"epoch {event['epoch']} of {event['of']}: loss {event['loss']:.4f}"
     if kind == "validation":
-        avd, recall = (
-            "-" if event[key] is None else f"{event[key]:.{digits}f}"
-            for key, digits in (("avd_percent", 1), ("recall", 3))
-        )
+        avd, recall = cell(event["avd_percent"], 1), cell(event["recall"], 3)
         return (
-            f"epoch {event['epoch']}: validation DSC {event['dsc']:.3f}, AVD {avd} %, "
+            f"epoch {event['epoch']}: validation DSC {cell(event['dsc'], 3)}, AVD {avd} %, "
             f"recall {recall}"
         )
     if kind == "data_added":
-        news = (f"{len(event[k])} {k}" for k in ("added", "changed", "removed") if event[k])
-        return "labels: " + ", ".join(news)
+        return f"labels: {News(event['added'], event['changed'], event['removed'])}"
     said = {
         "hello": "started",
         "resumed": "resumed",

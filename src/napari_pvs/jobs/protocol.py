@@ -22,6 +22,7 @@ from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.network.device import Device
 from napari_pvs.study.bids import StudySubject
 from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.runs.status import History, Measures
 
 REQUEST = "request.json"
 Number = int | float | str
@@ -168,21 +169,16 @@ class RunRow:
         Of its folder.
     cells
         Its row of the table of `training.runs.compare`.
-    dsc, avd_percent, recall
-        At its best validation; None where unknown.
-    loss
-        Epoch and mean loss.
-    validation
-        Epoch, DSC, AVD in % and recall.
+    history
+        Its curves.
+    best
+        What its best validation found; None before the first.
     """
 
     name: str
     cells: tuple[str, ...]
-    dsc: float | None
-    avd_percent: float | None
-    recall: float | None
-    loss: tuple[tuple[int, float], ...]
-    validation: tuple[tuple[int, float | None, float | None, float | None], ...]
+    history: History
+    best: Measures | None
 
 
 @dataclass(frozen=True)

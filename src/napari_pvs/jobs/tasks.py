@@ -50,8 +50,6 @@ from napari_pvs.scans.scan import Scan
 from napari_pvs.study import bids
 from napari_pvs.study.labels import LabelStore
 
-Measures = tuple[float | None, float | None, float | None]
-"""DSC, AVD in % and recall."""
 _TITLES = {"t1": "T1", "t2": "T2", "brain": "brain mask"}
 
 
@@ -232,15 +230,8 @@ def read_runs(request: ReadRuns, folder: Path, say: Say) -> Header:
     for path in status.runs(request.study):
         watch = status.seen(path)
         past = watch.history
-        measures: dict[int, Measures] = {
-            epoch: (one["dsc"], one["avd_percent"], one["recall"])
-            for epoch, one in past.validation.items()
-        }
-        none: Measures = (None, None, None)
-        dsc, avd, recall = max(measures.values(), key=lambda one: one[0] or 0.0, default=none)
-        loss = tuple(past.loss.items())
-        validation = tuple((epoch, *one) for epoch, one in measures.items())
-        say(Row(RunRow(path.name, compare.row(watch), dsc, avd, recall, loss, validation)))
+        best = max(past.validation.values(), key=lambda found: found.dsc, default=None)
+        say(Row(RunRow(path.name, compare.row(watch), past, best)))
     return Header(compare.HEADER)
 
 

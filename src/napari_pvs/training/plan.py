@@ -24,6 +24,7 @@ from napari_pvs.training.data.sampling import patches_of
 from napari_pvs.training.distributed.world import ALONE, World
 from napari_pvs.training.runs.folder import CHECKPOINT
 from napari_pvs.training.runs.status import duration, runs
+from napari_pvs.training.semi_supervised.teacher import teacher_class
 
 _INSIDE = 0.5  # share of a scan's voxels that lie in or near the brain
 
@@ -56,12 +57,12 @@ def plan(config: TrainingConfig) -> Plan:
         The study cannot be trained on, or weights or device are not to be had.
     """
     from napari_pvs.network.device import pick
-    from napari_pvs.training.weights import start
+    from napari_pvs.training.weights import load_start
 
     found = subjects(config.study)
     roles = split(found, config.validation, config.test, config.seed, read_roles(config.study))
     use = sentence(roles, corrected(config.study, found, roles), config.semi_supervised)
-    start(config)
+    load_start(config)
     device = pick(config.device)
     memory, refused = forecast(config, device), ""
     try:
@@ -136,21 +137,16 @@ def _seconds(
     edges = [(max(1, round((smallest / edge) ** 3 * config.batch)), edge) for edge in config.patch]
     labelled = sum(count * edge**3 for count, edge in edges) / len(edges)
     warm = min(config.warmup, config.epochs)
-    epochs = float(config.epochs)
-    if config.semi_supervised:
-        epochs += (config.epochs - warm) * config.unlabelled_batch / config.batch
+    teacher = teacher_class(config)
+    epochs = config.epochs + (config.epochs - warm) * teacher.batch(config) / config.batch
     scan = _voxels(found) * _INSIDE
-    ends = range(1, config.epochs + 1)
     last = (config.warmup, config.epochs)
+    ends = range(1, config.epochs + 1)
     validated = {e for e in ends if e % config.validate_every == 0 or e in last}
     judged = len(roles.validation)
     more = max(0, config.threshold_scans - judged)  # for the threshold alone
-    predicted = len(validated) * (judged + min(more, len(roles.train))) * scan
-    if config.semi_supervised:
-        seen = validated if config.align else set()  # once for the threshold and pseudo-labels
-        if config.teacher == "mean":
-            seen = seen | set(range(config.warmup, config.epochs, config.refresh))
-        predicted += len(seen) * min(config.refresh_scans, len(roles.unlabelled)) * scan
+    scans = len(validated) * (judged + min(more, len(roles.train)))
+    predicted = (scans + teacher.predictions(config, len(roles.unlabelled), validated)) * scan
     learn, predict = _pace(config, device)
     return epochs * config.steps * labelled * learn + predicted * predict
 
@@ -230,7 +226,7 @@ def forecast(config: TrainingConfig, device: torch.device, world: World = ALONE)
     The network is walked through on torch's ``meta`` device, which knows shapes and computes
     nothing; what it would keep for the backward pass is added up.
     """
-    counts = [config.batch, *([config.unlabelled_batch] if config.semi_supervised else [])]
+    counts = [count for count in (config.batch, teacher_class(config).batch(config)) if count]
     kept = 0.0
     for step, edge in enumerate(config.patch):
         patches = sum(patches_of(config, step, count) for count in counts)

@@ -17,7 +17,6 @@ from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data.cohort import Cohort
 from napari_pvs.training.distributed.join import joined
 from napari_pvs.training.distributed.world import World
-from napari_pvs.training.loop import Run
 from napari_pvs.training.runs.control import taken_over
 from napari_pvs.training.runs.folder import (
     CHECKPOINT,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     import torch
 
     from napari_pvs.training.state import State
+    from napari_pvs.training.weights import Start
 
 log = logging.getLogger(__name__)
 
@@ -70,21 +70,22 @@ def train(
         The folder is in use, the study cannot be trained on, the disk is full, or the loss became
         NaN or infinite.
     """
+    from napari_pvs.training.loop import Run
     from napari_pvs.training.plan import require_memory
-    from napari_pvs.training.weights import start
+    from napari_pvs.training.weights import load_start
 
     config = config.absolute()
     device = pick(config.device)
     with joined(device) as world:
         out = world.lead(lambda: _unused(Path(out)))  # one folder, though names may hold the time
-        world.in_turn(lambda: start(config))
+        origin = world.in_turn(lambda: load_start(config)).path
         memory = world.lead(lambda: require_memory(config, device, world))
         cohort = _open(config, roles, labels, world)
         # wrong input leaves no folder behind
         with world.holding(taken_over(out)):
-            world.lead(lambda: _describe(out, config, cohort.roles))
-            state = _at_start(config, out, device, world)
-            return Run(out, cohort, state).go("hello", memory_forecast=memory.needed)
+            world.lead(lambda: _describe(out, config, cohort.roles, origin))
+            state, start = _at_start(config, out, device, world)
+            return Run(out, cohort, state, start).go("hello", memory_forecast=memory.needed)
 
 
 def resume(out: Path, epochs: int | None = None, labels: dict[str, str] | None = None) -> Path:
@@ -108,11 +109,13 @@ def resume(out: Path, epochs: int | None = None, labels: dict[str, str] | None =
     InputError
         No run, one that is still going on, a damaged one, or as `train`.
     """
+    from napari_pvs.training.loop import Run
+
     out = Path(out)
     config = read_config(out)
     device = pick(config.device)
     with joined(device) as world, world.holding(taken_over(out)):
-        state = _at_start(config, out, device, world)
+        state, start = _at_start(config, out, device, world)
         if world.lead((out / CHECKPOINT).is_file):
             world.in_turn(lambda: state.load(out / CHECKPOINT))
         state.config = world.lead(lambda: _of_length(out, state, epochs))
@@ -120,7 +123,7 @@ def resume(out: Path, epochs: int | None = None, labels: dict[str, str] | None =
         roles = world.lead(lambda: read_split(out))
         cohort = Cohort(config.study, roles, config.semi_supervised, world)
         cohort.open((labels or {}) | state.progress.labels, resumed=True)
-        return Run(out, cohort, state).go("resumed")
+        return Run(out, cohort, state, start).go("resumed")
 
 
 def _unused(out: Path) -> Path:
@@ -136,12 +139,9 @@ def _of_a_beginning(path: Path) -> bool:
     return path.name in (CONFIG, LOCK, START) or path.name.startswith(TEMPORARY)
 
 
-def _describe(out: Path, config: TrainingConfig, roles: Split) -> None:
-    from napari_pvs.training.weights import start_path
-
+def _describe(out: Path, config: TrainingConfig, roles: Split, origin: Path | None) -> None:
     if (out / SPLIT).exists():  # begun by another process since `_unused`
         raise InputError(f"{out} holds another run by now; name a new folder.")
-    origin = start_path(config)
     if origin is not None:  # whoever resumes the run needs them, whatever became of the original
         with atomic(out / START) as temporary:
             copyfile(origin, temporary)
@@ -149,18 +149,17 @@ def _describe(out: Path, config: TrainingConfig, roles: Split) -> None:
     write_text(out / SPLIT, json.dumps(asdict(roles), indent=2) + "\n")
 
 
-def _at_start(config: TrainingConfig, out: Path, device: "torch.device", world: World) -> "State":
-    """Return a state before its first step, from the run's own copy of the weights.
-
-    The original may have changed since it was looked at.
-    """
+def _at_start(
+    config: TrainingConfig, out: Path, device: "torch.device", world: World
+) -> "tuple[State, Start]":
+    """Return the state before the first step, and the run's own copy of the weights in it."""
     from napari_pvs.training.state import State
-    from napari_pvs.training.weights import start
+    from napari_pvs.training.weights import load_start
 
-    network, threshold = world.in_turn(lambda: start(config, out))
-    state = State(config, device, network, world)
-    state.progress.threshold = threshold
-    return state
+    start = world.in_turn(lambda: load_start(config, out))
+    state = State(config, device, start.network, world)
+    state.progress.threshold = start.threshold
+    return state, start
 
 
 def _of_length(out: Path, state: "State", epochs: int | None) -> TrainingConfig:

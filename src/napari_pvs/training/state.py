@@ -66,8 +66,8 @@ class State:
         torch.manual_seed(config.seed)
         self.config, self.device, self.world = config, device, world
         self.model = place(world.synchronised(start or M2SS(config.network)), device).train()
-        self.mean = place(M2SS(self.model.config), device).eval()
-        self.mean.load_state_dict(self.model.state_dict())
+        self.ema = place(M2SS(self.model.config), device).eval()
+        self.ema.load_state_dict(self.model.state_dict())
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(),
             config.learning_rate,
@@ -104,7 +104,7 @@ class State:
         decay = min(config.average, (1 + step) / (10 + step))
         with torch.no_grad():
             for kept, new in zip(
-                self.mean.state_dict().values(), self.model.state_dict().values(), strict=True
+                self.ema.state_dict().values(), self.model.state_dict().values(), strict=True
             ):
                 if kept.is_floating_point():
                     kept.lerp_(new, 1 - decay)
@@ -118,7 +118,7 @@ class State:
         from safetensors.torch import save_file
 
         tensors = {f"model.{name}": t for name, t in self.model.state_dict().items()}
-        tensors |= {f"mean.{name}": t for name, t in self.mean.state_dict().items()}
+        tensors |= {f"mean.{name}": t for name, t in self.ema.state_dict().items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{name}": t for name, t in moments.items()}
         # a copy each: safetensors refuses tensors that share memory
@@ -159,7 +159,7 @@ class State:
             )
         try:
             self.model.load_state_dict(_part(tensors, "model."))
-            self.mean.load_state_dict(_part(tensors, "mean."))
+            self.ema.load_state_dict(_part(tensors, "mean."))
         except RuntimeError as error:
             raise InputError(
                 f"{path} is of another network than this run's config; start a new run."

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from napari_pvs.evaluation.overlap import Overlap, overlap
 from napari_pvs.network.device import Precision
 from napari_pvs.network.m2ss import M2SS
-from napari_pvs.training.data.prepared import Loaded
+from napari_pvs.training.data.prepared import PreparedSubject
 from napari_pvs.training.distributed.world import ALONE, World
 from napari_pvs.training.whole_scan import reader
 
@@ -51,12 +51,12 @@ class Validation:
 
 def validate(
     network: M2SS,
-    subjects: Sequence[Loaded],
+    subjects: Sequence[PreparedSubject],
     device: torch.device,
     alive: Callable[[], None] = lambda: None,
     world: World = ALONE,
     precision: Precision = "auto",
-    more: Sequence[Loaded] = (),
+    more: Sequence[PreparedSubject] = (),
     likely: NDArray[np.bool_] | None = None,
 ) -> Validation:
     """Predict labelled subjects and find the best threshold.
@@ -86,7 +86,7 @@ def validate(
     """
     probability = reader(network, device, alive, precision)
 
-    def row(subject: Loaded) -> list[Overlap]:
+    def row(subject: PreparedSubject) -> list[Overlap]:
         if subject.label is None:
             raise ValueError(f"{subject.name} is not labelled")
         found, volume = probability(subject), float(np.prod(subject.voxel_size))

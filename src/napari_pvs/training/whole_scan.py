@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from napari_pvs.inference.predictor import fuse, interior, run
 from napari_pvs.network.device import Precision
 from napari_pvs.network.m2ss import M2SS
-from napari_pvs.training.data.prepared import Loaded
+from napari_pvs.training.data.prepared import PreparedSubject
 
-Answer = Callable[[Loaded], NDArray[np.float32]]
+Answer = Callable[[PreparedSubject], NDArray[np.float32]]
 
 
 def reader(
@@ -40,7 +40,7 @@ def reader(
     """
     model = fuse(network)
 
-    def probability(subject: Loaded) -> NDArray[np.float32]:
+    def probability(subject: PreparedSubject) -> NDArray[np.float32]:
         inside = interior(subject.brain, subject.voxel_size)
         images = subject.images.astype(np.float32)
         return run(model, images, inside, device, progress=lambda *_: alive(), precision=precision)

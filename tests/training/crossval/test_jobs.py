@@ -9,10 +9,11 @@ from napari_pvs.network.config import NetworkConfig
 from napari_pvs.scans.nifti import read_labels, write_like
 from napari_pvs.study.bids import subjects
 from napari_pvs.study.labels import LabelStore
-from napari_pvs.training.config import METHODS, TrainingConfig
+from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.crossval import jobs as crossval
 from napari_pvs.training.crossval import report
 from napari_pvs.training.crossval.jobs import plan, run, run_job
+from napari_pvs.training.methods import METHODS
 from napari_pvs.training.runs.events import read
 
 

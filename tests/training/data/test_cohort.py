@@ -5,7 +5,7 @@ from napari_pvs.errors import InputError
 from napari_pvs.study.bids import subjects
 from napari_pvs.study.labels import stamp
 from napari_pvs.study.roles import Split, assign, read, split
-from napari_pvs.training.data.cohort import Cohort
+from napari_pvs.training.data.cohort import Cohort, News
 
 
 def names(people):
@@ -51,19 +51,19 @@ def test_who_is_held_out_is_not_learnt_from_without_a_label_either(study):
 def test_update(study, make_head, write_image):
     one = cohort(study)
     one.open()
-    assert one.update() == {"added": [], "changed": [], "removed": []}
+    assert one.update() == News([], [], [])
     before = one.train[0]
     label(study, "sub-04", make_head(seed=3).label, write_image)
     changed = make_head(seed=1).label
     changed[8:10, 8:10, 8:10] = True
     path = label(study, "sub-02", changed, write_image)
-    assert one.update() == {"added": ["sub-04"], "changed": ["sub-02"], "removed": []}
+    assert one.update() == News(["sub-04"], ["sub-02"], [])
     assert names(one.train) == ["sub-01", "sub-02", "sub-04"]
     assert names(one.unlabelled) == ["sub-05"]
     assert one.train[0] is before  # what stayed is not read again
     np.testing.assert_array_equal(one.train[1].label, changed[1:-1, 1:-1, 1:-1])
     path.unlink()
-    assert one.update()["removed"] == ["sub-02"]
+    assert one.update().removed == ["sub-02"]
     assert names(one.unlabelled) == ["sub-02", "sub-05"]
 
 
@@ -74,12 +74,12 @@ def test_a_label_that_cannot_be_read_yet_waits(study, make_head, write_image, ca
     whole = write_image(study / "whole.nii.gz", make_head(seed=3).label).read_bytes()
     path.parent.mkdir(parents=True)
     path.write_bytes(whole[: len(whole) // 2])
-    assert one.update() == {"added": [], "changed": [], "removed": []}
+    assert one.update() == News([], [], [])
     assert "waits for the next epoch" in caplog.text
     assert "sub-04_desc-pvs_mask" in caplog.text
     assert names(one.train) == ["sub-01", "sub-02"]
     path.write_bytes(whole)
-    assert one.update()["added"] == ["sub-04"]
+    assert one.update().added == ["sub-04"]
 
 
 def test_an_imported_label_has_not_changed(study):
@@ -88,14 +88,14 @@ def test_an_imported_label_has_not_changed(study):
     one = cohort(study)
     one.open()
     assert LabelStore(study, "sub-02").import_outside() is not None
-    assert one.update() == {"added": [], "changed": [], "removed": []}
+    assert one.update() == News([], [], [])
 
 
 def test_a_label_of_a_held_out_person_stays_out(study, make_head, write_image):
     one = cohort(study)
     one.open()
     label(study, "sub-03", make_head(seed=8).label, write_image)
-    assert one.update() == {"added": [], "changed": [], "removed": []}
+    assert one.update() == News([], [], [])
 
 
 def test_a_changed_label_waits_for_update_where_the_old_one_is_there(
@@ -142,12 +142,12 @@ def test_a_first_label_is_frozen_when_it_is_learnt_from(study, make_head, write_
     broken = study / "derivatives/labels/sub-05/anat/sub-05_desc-pvs_mask.nii.gz"
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"half of it")
-    assert one.update()["added"] == []
+    assert one.update().added == []
     assert read(study)["sub-04"] == read(study)["sub-05"] == "unlabelled"  # not learnt from yet
     broken.unlink()
-    assert one.update()["added"] == ["sub-04"]
+    assert one.update().added == ["sub-04"]
     assert read(study)["sub-04"] == "train"
-    assert one.update() == {"added": [], "changed": [], "removed": []}
+    assert one.update() == News([], [], [])
 
 
 def test_a_label_that_another_run_tests_on_is_not_learnt_from(
@@ -159,10 +159,10 @@ def test_a_label_that_another_run_tests_on_is_not_learnt_from(
     for name in ("sub-04", "sub-05"):
         label(study, name, make_head(seed=3).label, write_image)
     assign(subjects(study), ("sub-03",), ("sub-05",), root=study)
-    assert one.update()["added"] == ["sub-04"]
+    assert one.update().added == ["sub-04"]
     assert names(one.train) == ["sub-01", "sub-02", "sub-04"]
     assert "sub-05: held out by another run of the study" in caplog.text
-    assert one.update() == {"added": [], "changed": [], "removed": []}
+    assert one.update() == News([], [], [])
 
 
 def test_a_label_that_came_after_the_checkpoint_waits_for_update(study, make_head, write_image):
@@ -173,7 +173,7 @@ def test_a_label_that_came_after_the_checkpoint_waits_for_update(study, make_hea
     again.open(one.labels)
     assert again.labels == one.labels
     assert names(again.unlabelled) == ["sub-04", "sub-05"]
-    assert again.update()["added"] == ["sub-04"]
+    assert again.update().added == ["sub-04"]
 
 
 def test_who_learns_is_said(study):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.data.prepared import Loaded
+from napari_pvs.training.data.prepared import PreparedSubject
 from napari_pvs.training.data.sampling import ahead, draw, patches_of
 from napari_pvs.training.distributed.world import Share
 
@@ -19,7 +19,7 @@ def loaded(shape=(30, 26, 34), voxels=((4, 5, 6), (20, 20, 30)), name="a", corne
     brain = np.zeros(shape, bool)
     brain[2:-2, 2:-2, 2:-2] = True
     voxels = np.argwhere(label).astype(np.int16)
-    return Loaded(name, images, label, brain, (0.8, 0.8, 0.8), voxels, corner)
+    return PreparedSubject(name, images, label, brain, (0.8, 0.8, 0.8), voxels, corner)
 
 
 def config(**values):

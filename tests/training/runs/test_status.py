@@ -11,7 +11,7 @@ from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.runs.events import EventLog
 from napari_pvs.training.runs.folder import BEST, locked
 from napari_pvs.training.runs.status import (
-    Course,
+    History,
     as_json,
     best_weights,
     duration,
@@ -119,7 +119,7 @@ def test_a_repeated_epoch_counts_once(make_run):
     EventLog(run / "events.jsonl").write(*("validation",), **validation(1, 0.25)[1])
     past = history(run)
     assert past.loss == {1: 0.5, 2: 0.7}
-    assert past.validation[1]["dsc"] == 0.25
+    assert past.validation[1].dsc == 0.25
 
 
 def test_time_left(make_run):
@@ -169,7 +169,7 @@ def test_refuses_what_is_no_run(tmp_path, make_run):
 
 
 def test_long_runs_are_thinned(curves):
-    course = Course()
+    course = History()
     for step in range(20_000):
         course.add_step(step / 50, 1 / (1 + step))
     assert 1000 < len(course.steps) <= 4000

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_pvs.errors import InputError
 from napari_pvs.jobs import exchange
+from napari_pvs.jobs.protocol import LoadScan, MakeSample, ReadMask
 from napari_pvs.scans.scan import Scan, load_scan
 from napari_pvs.widgets.background import process
 from napari_pvs.widgets.background.process import Job
@@ -39,8 +40,8 @@ def follow(qtbot):
 
 
 def test_a_scan_comes_back_and_its_folder_goes_with_it(parent, follow, head_files, qtbot):
-    t1, t2, brain = map(str, head_files)
-    job = Job({"verb": "load", "t1": t1, "t2": t2, "brain": brain}, parent)
+    t1, t2, brain = head_files
+    job = Job(LoadScan(t1=t1, t2=t2, brain=brain), parent)
     said = follow(job)
     assert [one[0] for one in said] == ["said", "finished", "ended"]
     assert not job.running
@@ -51,9 +52,7 @@ def test_a_scan_comes_back_and_its_folder_goes_with_it(parent, follow, head_file
     assert folder == result.path
     assert folder.is_dir()
     # a request on this scan names its folder, and copies nothing
-    request = {}
-    process.store(scan)(folder / "nowhere", request)
-    assert request == {"scan": str(folder)}
+    assert process.scan_folder(scan, folder / "nowhere") == folder
     del scan, result, said, job
     qtbot.wait(10)  # Qt lets go of the job's slots
     gc.collect()
@@ -63,40 +62,40 @@ def test_a_scan_comes_back_and_its_folder_goes_with_it(parent, follow, head_file
 def test_a_scan_in_memory_is_written_for_the_process(parent, follow, head, write_image, tmp_path):
     scan = Scan.from_arrays(head.t1, head.t2, np.diag([0.8, 0.8, 0.8, 1]), head.brain)
     path = write_image(tmp_path / "m.nii.gz", head.label, scan.grid.affine)
-    job = Job({"verb": "mask", "path": str(path)}, parent, process.store(scan))
+    job = Job(lambda folder: ReadMask(scan=process.scan_folder(scan, folder), path=path), parent)
     result = next(one[1] for one in follow(job) if one[0] == "finished")
     mask = exchange.load_array(result.path, "mask")
     np.testing.assert_array_equal(mask, head.label)
 
 
 def test_wrong_input_fails_in_a_sentence(parent, follow, tmp_path):
-    job = Job({"verb": "load", "t1": str(tmp_path / "no.nii")}, parent)
+    job = Job(LoadScan(t1=tmp_path / "no.nii"), parent)
     said = follow(job)
     assert said[-2:] == [("failed", f"{tmp_path / 'no.nii'} does not exist; check the path."),
                          ("ended",)]  # fmt: skip
 
 
-def refuse(folder, request):
+def refuse(folder):
     raise InputError("the layer is flat; choose another.")
 
 
-def fill_disk(folder, request):
+def fill_disk(folder):
     raise OSError(28, "No space left on device")
 
 
 @pytest.mark.parametrize(
-    ("prepare", "text"),
+    ("make", "text"),
     [(refuse, "the layer is flat; choose another."), (fill_disk, "No space left on device")],
 )
-def test_a_failed_preparation_starts_nothing(parent, follow, prepare, text):
-    said = follow(Job({"verb": "sample"}, parent, prepare))
+def test_a_failed_preparation_starts_nothing(parent, follow, make, text):
+    said = follow(Job(make, parent))
     assert [one[0] for one in said] == ["failed", "ended"]
     assert text in said[0][1]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
 def test_a_killed_process_is_explained(parent, follow, qtbot):
-    job = Job({"verb": "sample"}, parent)
+    job = Job(MakeSample(), parent)
     said = follow(job, until="said")
     with qtbot.waitSignal(job.ended, timeout=LONG):
         os.kill(job._process.processId(), signal.SIGKILL)
@@ -105,7 +104,7 @@ def test_a_killed_process_is_explained(parent, follow, qtbot):
 
 
 def test_cancelling_ends_the_process_and_says_nothing_but_that(parent, follow, qtbot):
-    job = Job({"verb": "sample"}, parent)
+    job = Job(MakeSample(), parent)
     said = follow(job, until="said")
     folder = job._folder.path
     job.cancel()
@@ -122,23 +121,25 @@ def test_cancelling_ends_the_process_and_says_nothing_but_that(parent, follow, q
 def test_a_dock_may_go_while_a_folder_is_prepared(qtbot, tmp_path):
     ended = []
 
-    def prepare(folder, request):
+    def make(folder):
         time.sleep(0.004)
         (folder / "scan").touch()  # the folder stays until it is written
-        ended.append(request["n"])
+        ended.append(folder)
+        return MakeSample()
 
     for n in range(40):
         parent = QWidget()
-        Job({"verb": "sample", "n": n}, parent, prepare).start()
+        Job(make, parent).start()
         parent.deleteLater()
         del parent
         qtbot.wait(n % 8)
     qtbot.waitUntil(lambda: len(ended) == 40)
+    assert len(set(ended)) == 40
 
 
 def test_a_process_ends_with_its_dock(follow, qtbot, qtlog):
     dock = QWidget()
-    job = Job({"verb": "sample"}, dock)
+    job = Job(MakeSample(), dock)
     follow(job, until="said")
     process = job._process.processId()
     with qtbot.waitSignal(dock.destroyed):

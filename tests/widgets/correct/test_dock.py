@@ -360,7 +360,7 @@ def test_the_network_is_made_ready_before_the_first_click(opened, qtbot, monkeyp
     dock, session, _ = opened
     warmed = []
     monkeypatch.setattr(dock.clicker, "warm", lambda: warmed.append(session.labels))
-    dock._ahead.setInterval(0)
+    dock._ahead.setTimeout(0)
     qtbot.wait(50)
     assert warmed == []  # nobody has begun to correct
     labels = session.new_labels()

@@ -165,7 +165,7 @@ def test_decisions_that_could_not_be_written_are_not_replaced_by_older_ones(
     with qtbot.waitSignal(panel._autosave.reviewed, timeout=LONG):
         panel._autosave.look()  # as each dock does when it opens
     assert len(panel._review.decisions) == 2
-    qtbot.waitUntil(lambda: not panel._later.isActive(), timeout=LONG)
+    qtbot.waitUntil(lambda: not panel._make_soon.pending, timeout=LONG)
     qtbot.waitUntil(lambda: panel.left.text() == "2 of 4 left", timeout=LONG)
 
 

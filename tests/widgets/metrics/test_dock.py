@@ -33,7 +33,7 @@ def dock(make_dock, add_scan, head_files):
 
 
 def settle(qtbot, dock):
-    qtbot.waitUntil(lambda: not dock._soon.isActive())
+    qtbot.waitUntil(lambda: not dock._soon.pending)
 
 
 def expected(dock, labels, reference):

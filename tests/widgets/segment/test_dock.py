@@ -38,7 +38,7 @@ def test_from_the_first_mask_to_a_second_opinion(
     for known in (1, 2):  # the first time, nothing is chosen
         click(dock.file)
         assert dock.weights.count() == known
-    dock.device.setCurrentText("cpu")
+    dock.device.set("cpu")
     click(dock.start)
     assert "a segmentation is running" in dock.start.toolTip()
     wait(dock)

@@ -12,9 +12,11 @@ from napari_pvs.inference.components import LOWEST
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.segment import components
 from napari_pvs.jobs import exchange
+from napari_pvs.jobs.protocol import Segmented
 from napari_pvs.scans.display import from_display
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.bids import StudySubject
+from napari_pvs.widgets.state import segmentation
 from napari_pvs.widgets.state.prediction import Prediction, make_layer
 from napari_pvs.widgets.state.segmentation import request_for, showing
 from napari_pvs.widgets.state.session import session_of
@@ -61,7 +63,8 @@ def test_of_a_scan_that_goes_meanwhile_no_layer_is_left(scan, tmp_path, stopped)
     session = session_of(viewer)
     session.set_scan(scan)
     exchange.save_array(tmp_path, "mask", np.zeros(scan.grid.shape, np.uint8))
-    result = SimpleNamespace(path=tmp_path, answer={"weights_id": "0" * 12, "weights": "w"})
+    found = Segmented(0.5, ((0, 1), (0, 1), (0, 1)), 0, 0.0, "0" * 12, "w")
+    result = SimpleNamespace(path=tmp_path, answer=found)
     steps = showing(session, scan, SegmentConfig(), result)
     while len(viewer.layers) == 1:
         next(steps)
@@ -79,13 +82,19 @@ def test_nobody_paints_on_a_prediction(scan):
     assert layer.mode == "pan_zoom"
 
 
-def test_of_a_scan_from_elsewhere_the_study_keeps_nothing():
-    def asked(path):
-        scan = SimpleNamespace(source=SimpleNamespace(path=path))
-        subject = StudySubject("sub-01", None, Path("sub-01_T2w.nii.gz"), None, None)
-        session = SimpleNamespace(scan=scan, study=Path("study"), subject=subject)
-        return request_for(session, SegmentConfig())
+def test_of_a_scan_from_elsewhere_the_study_keeps_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr(segmentation, "scan_folder", lambda scan, folder: folder)
+    viewer = ViewerModel()
+    session = session_of(viewer)
 
-    assert asked(Path("sub-01_T2w.nii.gz"))["subject"] == "sub-01"
+    def asked(path):
+        session.scan = SimpleNamespace(source=SimpleNamespace(path=path))
+        session.study = Path("study")
+        session.subject = StudySubject("sub-01", None, Path("sub-01_T2w.nii.gz"), None, None)
+        request = request_for(session, session.scan, SegmentConfig())(tmp_path)
+        session.scan = None
+        return request.study, request.subject
+
+    assert asked(Path("sub-01_T2w.nii.gz")) == (Path("study"), "sub-01")
     for elsewhere in (Path("other_T1w.nii.gz"), None):  # a sample has no file
-        assert not {"study", "subject"} & set(asked(elsewhere))
+        assert asked(elsewhere) == (None, None)

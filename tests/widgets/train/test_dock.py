@@ -103,14 +103,14 @@ def test_a_run_from_its_plan_to_its_end(add_dock, make_study, qtbot, monkeypatch
         "Learns from 2 labelled scans, validates on 1, does not use 1 unlabelled scan."
     )
     assert " GB that are free on cpu; about " in dock.cost.text()
-    assert not dock.new.inside.isHidden()
+    assert dock.new.isExpanded()
 
     click(qtbot, dock.start)
     run = dock.view.watch.run
     assert run.parent == study / "derivatives" / "runs"
     assert state(dock) == "starting"
     assert "Starting" in dock.view.state.text()
-    assert dock.new.inside.isHidden()
+    assert not dock.new.isExpanded()
     assert "a run of this study goes on" in dock.start.toolTip()
     assert "it is starting" in dock.view.pause.toolTip()
     wait(qtbot, lambda: state(dock) == "running" and dock.view.watch.course.loss)
@@ -342,14 +342,14 @@ def test_a_run_that_is_done_is_extended(add_dock, make_study, qtbot):
     wait_for_its_end(qtbot, dock)
     assert "the run is done" in view.resume.toolTip()
     assert not view.extend.isHidden()
-    assert (view.extend.epochs.minimum(), view.extend.epochs.raw()) == (3, 3)
-    view.extend.epochs.set(5)
+    assert (view.extend.epochs.minimum(), view.extend.epochs.value()) == (3, 3)
+    view.extend.epochs.setValue(5)
     view.show_run()
-    assert view.extend.epochs.raw() == 5  # it stays as it was entered
+    assert view.extend.epochs.value() == 5  # it stays as it was entered
     click(qtbot, view.extend.start)
     assert state(dock) == "starting"
     assert view.extend.isHidden()
-    assert dock.new.inside.isHidden()
+    assert not dock.new.isExpanded()
     wait_for_its_end(qtbot, dock)
     assert view.watch.run == run
     assert (view.watch.status.epoch, view.watch.status.epochs) == (5, 5)
@@ -359,7 +359,9 @@ def test_a_run_that_is_done_is_extended(add_dock, make_study, qtbot):
     assert view.extend.epochs.minimum() == 6
 
 
-def test_the_new_weights_run_where_the_preferences_say(add_dock, make_study, qtbot, monkeypatch):
+def test_the_new_weights_run_where_the_preferences_say(
+    add_dock, make_study, qtbot, monkeypatch, tmp_path
+):
     from napari_pvs.widgets.preferences import preferences
 
     study = make_study(2)
@@ -372,14 +374,14 @@ def test_the_new_weights_run_where_the_preferences_say(add_dock, make_study, qtb
     chosen = preferences().segment
     chosen.device, chosen.windows, chosen.threshold, chosen.min_volume = "cpu", "paper", 0.3, 2.5
     started = []
-    monkeypatch.setattr(dock, "run", lambda job: started.append(job._request))
+    monkeypatch.setattr(dock, "run", lambda job: started.append(job._given))
     dock.open_study(study)
     wait(qtbot, lambda: not dock.offer.isHidden())
     click(qtbot, dock.offer.again)
     (request,) = started
-    config = request["config"]
+    config = request(tmp_path).segment.config
     wanted = {"device": "cpu", "windows": "paper", "threshold": 0.3, "min_volume": 2.5}
-    assert {name: config[name] for name in wanted} == wanted
+    assert {name: getattr(config, name) for name in wanted} == wanted
 
 
 def test_a_start_that_is_refused_leaves_nothing_behind(add_dock, make_study, qtbot):
@@ -449,7 +451,7 @@ def test_it_shows_the_study_that_is_opened_in_any_dock(add_dock, make_study, qtb
     dock.stop()
     dock.session.study_labelled.emit()
     dock.plan()
-    assert not dock._soon.isActive()
+    assert not dock._plan_soon.pending
     assert dock._planning is None
 
 

@@ -10,7 +10,8 @@ from qtpy.QtWidgets import QApplication
 
 from napari_pvs.errors import InputError
 from napari_pvs.training.config import PAPER, TrainingConfig
-from napari_pvs.widgets.train.form import COMMON, LEFT_OUT, ConfigForm, limits, tip_of
+from napari_pvs.widgets.parts.fields import limits, tip_of
+from napari_pvs.widgets.train.form import COMMON, LEFT_OUT, ConfigForm, defaults
 
 
 @pytest.fixture
@@ -24,13 +25,13 @@ def form(qtbot):
 def test_every_field_has_a_row_with_its_description(form):
     assert set(form.fields) == set(TrainingConfig.model_fields) - set(LEFT_OUT)
     for name, field in form.fields.items():
-        assert TrainingConfig.model_fields[name].description in field.toolTip()
-    assert limits("patch") == (None, None)
-    assert limits("learning_rate") == (0, None)
-    assert limits("confidence") == (0.5, 1)
-    assert "From 0.5 to 1." in tip_of("confidence")
-    assert tip_of("epochs").endswith("At least 1. Default: 100.")
-    folded = {name for name in form.fields if form.more.inside.isAncestorOf(form.fields[name])}
+        assert TrainingConfig.model_fields[name].description in field.widget.toolTip()
+    assert limits("patch", TrainingConfig) == (None, None)
+    assert limits("learning_rate", TrainingConfig) == (0, None)
+    assert limits("confidence", TrainingConfig) == (0.5, 1)
+    assert "From 0.5 to 1." in tip_of("confidence", TrainingConfig)
+    assert tip_of("epochs", TrainingConfig).endswith("At least 1. Default: 100.")
+    folded = {name for name in form.fields if form.more.isAncestorOf(form.fields[name].widget)}
     assert folded == set(form.fields) - set(COMMON)
 
 
@@ -43,15 +44,15 @@ def test_what_is_folded_is_made_when_it_is_opened_and_what_the_recipe_says(qtbot
     assert set(form.fields) == set(COMMON)
     assert form.config(tmp_path) == whole.config(tmp_path) != TrainingConfig(study=tmp_path)
     assert form.summary.text() == whole.summary.text()
-    form.more.open()
+    form.more.expand()
     assert form.config(tmp_path) == whole.config(tmp_path)
     assert {n: f.raw() for n, f in form.fields.items()} == {
         n: f.raw() for n, f in whole.fields.items()
     }
     assert form.names["patch"].font().bold()
     form.fields["patch"].set((16,))
-    form.more.open(False)
-    form.more.open()
+    form.more.collapse()
+    form.more.expand()
     assert form.config(tmp_path).patch == (16,)
 
 
@@ -78,7 +79,8 @@ def test_what_is_set_reaches_the_configuration(form, tmp_path):
     assert form.summary.text().startswith("You changed: method, epochs, weights, device, ")
     assert form.names["patch"].font().bold()
     assert not form.names["seed"].font().bold()
-    form.show_config(TrainingConfig(study=tmp_path))
+    for name in given:
+        form.fields[name].set(defaults("default")[name])
     assert form.config(tmp_path) == TrainingConfig(study=tmp_path)
 
 
@@ -87,7 +89,7 @@ def test_a_recipe_sets_defaults_and_leaves_what_was_set(form, tmp_path):
     form.fields["recipe"].set("paper")
     config = form.config(tmp_path)
     assert config == TrainingConfig(study=tmp_path, recipe="paper", warmup=3)
-    assert form.fields["patch"].text() == "32"
+    assert form.fields["patch"].widget.text() == "32"
     differing = sum(
         TrainingConfig.model_fields[name].get_default() != value
         for name, value in PAPER.items()
@@ -121,10 +123,10 @@ def test_wrong_values_are_told_as_by_the_command_line(form, tmp_path, name, valu
 
 
 def test_the_wheel_over_a_value_scrolls_the_dock(form, qtbot):
-    field = form.fields["epochs"]
+    field = form.fields["epochs"].widget
     with qtbot.waitExposed(form, timeout=300_000):
         form.show()
-    form.fields["recipe"].setFocus()
+    form.fields["recipe"].widget.setFocus()
     at = QPointF(5, 5)
     event = QWheelEvent(
         at,

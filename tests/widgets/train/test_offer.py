@@ -9,7 +9,9 @@ pytest.importorskip("napari")
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.jobs import exchange, tasks
+from napari_pvs.jobs.protocol import Changes, Improve, Segment, Segmented
 from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets.train.offer import Offer, told
 
@@ -18,7 +20,7 @@ from napari_pvs.widgets.train.offer import Offer, told
     ("before", "said"), [(800.0, "1,000 mm³, was 800 (+25 %)"), (0.0, "1,000 mm³, was 0. ")]
 )
 def test_in_words(before, said):
-    text = told({"added": 3, "removed": 1, "before_mm3": before, "now_mm3": 1000.0})
+    text = told(Changes(added=3, removed=1, before_mm3=before, now_mm3=1000.0))
     assert text.startswith("3 PVS added, 1 removed; ")
     assert said in text
     assert text.endswith("Shift-T shows the one before.")
@@ -32,21 +34,24 @@ def test_what_changed_is_counted_per_pvs(tmp_path, head, tiny_weights, monkeypat
     now[5, 5, 6:12] = now[9, 9, 5:7] = now[18, 18, 5:7] = 1
     exchange.save_array(tmp_path, "before", before)
 
+    found = Segmented(0.5, ((0, 1), (0, 1), (0, 1)), 3, 1.0, "another one's", "tiny")
+
     def segment(request, folder, say):
         exchange.save_array(folder, "mask", now)
-        return {"weights_id": "another one's"}
+        return found
 
     monkeypatch.setattr(tasks, "segment", segment)
-    request = {"scan": str(tmp_path), "config": {"weights": str(tiny_weights)}}
-    answer = tasks.improve(request, tmp_path, lambda *_, **__: None)
+    request = Improve(segment=Segment(scan=tmp_path, config=SegmentConfig(weights=tiny_weights)))
+    answer = tasks.improve(request, tmp_path, lambda *_: None)
     voxel = 0.8**3
-    assert answer["changes"] == {
-        "added": 2,
-        "removed": 1,
-        "before_mm3": pytest.approx(8 * voxel),
-        "now_mm3": pytest.approx(10 * voxel),
-    }
-    assert "dsc" not in answer  # even better weights came meanwhile, so it is not known
+    assert answer.changes == Changes(
+        added=2,
+        removed=1,
+        before_mm3=pytest.approx(8 * voxel),
+        now_mm3=pytest.approx(10 * voxel),
+    )
+    assert answer.segmented is found
+    assert answer.dsc is None  # even better weights came meanwhile, so it is not known
 
 
 class Signals(QObject):

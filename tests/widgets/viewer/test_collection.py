@@ -1,6 +1,7 @@
-"""What full collections of garbage pass over while docks are open."""
+"""A layer goes without a collection of the whole process's garbage."""
 
 import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -8,58 +9,68 @@ import pytest
 pytest.importorskip("napari")
 
 from napari.components import ViewerModel
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QApplication
 
 from napari_pvs.widgets.dock import Dock
-from napari_pvs.widgets.state.session import session_of
-from napari_pvs.widgets.viewer import canvas as collection
+from napari_pvs.widgets.viewer import canvas
 
 
 @pytest.fixture(autouse=True)
-def none_open(qapp):
-    collection._open.clear()  # docks that earlier tests left to the garbage
-    collection._thaw()
+def nothing_stays_frozen(qapp):
+    assert not gc.get_freeze_count()
     yield
     assert not gc.get_freeze_count()
 
 
-def test_what_was_there_is_passed_over_until_the_last_dock_closes():
-    one, two = object(), object()
-    collection.hold(one, [])
-    before = gc.get_freeze_count()
-    assert before > 1000
-    collection.hold(two, [])
-    assert 0 < gc.get_freeze_count() <= before  # some may have ended
-    collection.release(one)
-    assert 0 < gc.get_freeze_count() <= before  # some may have ended
-    collection.release(two)
-    assert not gc.get_freeze_count()
-
-
-@pytest.mark.parametrize("how", ["taken out", "deleted"])
-def test_a_dock_is_closed_when_it_leaves(how, make_napari_viewer):
-    viewer = make_napari_viewer()
-    dock = Dock(viewer)
-    shown = viewer.window.add_dock_widget(dock)
-    assert gc.get_freeze_count()
-    if how == "taken out":
-        viewer.window.remove_dock_widget(shown)
-        assert not gc.get_freeze_count()
-    dock.deleteLater()
-    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
-    assert not gc.get_freeze_count()
-
-
-def test_layers_that_were_there_can_still_go(qapp):
+@pytest.fixture
+def viewer():
     viewer = ViewerModel()
-    session_of(viewer)
-    old = viewer.add_image(np.zeros((3, 3, 3)))
-    dock = object()
-    collection.hold(dock, viewer.layers)
-    new = viewer.add_image(np.zeros((3, 3, 3)))
-    viewer.layers.remove(new)
-    assert gc.get_freeze_count()  # it came later
-    viewer.layers.remove(old)
+    viewer.add_image(np.zeros((3, 3, 3)))
+    return viewer
+
+
+def test_while_a_layer_goes_the_rest_is_passed_over(viewer):
+    seen = []
+    viewer.layers.events.removed.connect(lambda _: seen.append(gc.get_freeze_count()))
+    canvas.remove(viewer, viewer.layers[0])
+    assert list(viewer.layers) == []
+    (frozen,) = seen
+    assert frozen > 1000
+    canvas.remove(viewer, object())  # one that is gone already
+
+
+def test_what_was_passed_over_is_collected_later(viewer):
+    class Circle:
+        pass
+
+    circle = Circle()
+    circle.itself = circle
+    gone = weakref.ref(circle)
+    viewer.layers.events.removed.connect(lambda _: gc.collect())
+    del circle
+    canvas.remove(viewer, viewer.layers[0])
+    assert gone() is not None  # it was frozen then
+    gc.collect()
+    assert gone() is None
+
+
+def test_an_error_leaves_nothing_frozen(viewer):
+    def fail(_):
+        raise RuntimeError("a slot failed")
+
+    viewer.layers.events.removed.connect(fail)
+    with pytest.raises(Exception, match="a slot failed"):
+        canvas.remove(viewer, viewer.layers[0])
+
+
+def test_who_has_frozen_already_ends_it(viewer):
+    gc.freeze()
+    try:
+        canvas.remove(viewer, viewer.layers[0])
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
+
+
+def test_an_open_dock_freezes_nothing(make_dock):
+    make_dock(Dock)
     assert not gc.get_freeze_count()
-    collection.release(dock)

@@ -15,9 +15,10 @@ from napari_pvs.study.bids import person_of, subjects
 from napari_pvs.study.labels import LabelStore, stamp
 from napari_pvs.study.paths import one, truth_folder
 from napari_pvs.study.roles import Split
-from napari_pvs.training.config import METHODS, Method, TrainingConfig
+from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data.cohort import require_unlabelled
-from napari_pvs.training.data.prepared import CACHE, Loaded, load
+from napari_pvs.training.data.prepared import CACHE, PreparedSubject, load
+from napari_pvs.training.methods import METHODS
 from napari_pvs.training.runs.folder import migrated
 
 _KEPT = ("labels", "unlabelled")  # what a plan holds; all else must be given again
@@ -59,7 +60,7 @@ class Job:
 def plan(
     config: TrainingConfig,
     out: Path,
-    methods: Sequence[Method] = METHODS,
+    methods: Sequence[str] | None = None,
     folds: int = 5,
     seeds: int = 3,
 ) -> list[Job]:
@@ -77,7 +78,7 @@ def plan(
         Folder for all runs. One that holds another cross-validation is refused, one that holds
         this one is continued.
     methods
-        To be compared.
+        To be compared; all where None.
     folds
         Each labelled person is tested on in one of them.
     seeds
@@ -89,6 +90,7 @@ def plan(
         Too few labelled persons, an unknown method, the folder is in use, or a label of the first
         plan is nowhere any more.
     """
+    methods = list(METHODS) if methods is None else list(methods)
     unknown = [name for name in methods if name not in METHODS]
     if unknown or not methods:
         raise InputError(f"{unknown or 'no method'}: choose from {', '.join(METHODS)}.")
@@ -96,7 +98,7 @@ def plan(
     everybody = subjects(config.study)
     about = {
         "config": json.loads(config.model_dump_json(exclude={"method"})),
-        "methods": list(methods),
+        "methods": methods,
         "folds": folds,
         "seeds": seeds,
     }
@@ -292,7 +294,7 @@ def _score(job: Job) -> list[SubjectScore]:
     return scores
 
 
-def _ceiling(study: Path, subject: Loaded) -> float | None:
+def _ceiling(study: Path, subject: PreparedSubject) -> float | None:
     """Oracle ceiling of the DSC, where the study knows how much of each voxel is PVS."""
     from napari_pvs.evaluation.ceiling import ceiling_of
     from napari_pvs.scans.grid import to_ras

@@ -13,17 +13,11 @@ import numpy as np
 from napari_pvs.errors import InputError
 from napari_pvs.evaluation.agreement import concordance
 from napari_pvs.training.crossval.jobs import SCORES, Job
+from napari_pvs.training.methods import METHODS
 
 MEASURES = ("dsc", "avd_percent", "recall", "precision", "lenient_f1")
 CEILING = "ceiling_dsc"
 TITLES = ("DSC", "AVD %", "recall", "precision", "PVS F1", "CCC of counts", "subjects", "runs")
-PAPER = {
-    "supervised-mono": ".50 ± .15, 55 ± 11, .70 ± .19",
-    "supervised-multi": ".56 ± .44, 51 ± 83, .54 ± .44",
-    "semi-mono": ".51 ± .75, 43 ± 67, .79 ± .16",
-    "m2ss": ".65 ± .12, 34 ± 95, .75 ± .07",
-}
-"""DSC, AVD % and recall in the paper's Table 1, on other data."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +107,7 @@ def table(rows: Sequence[Row]) -> str:
         ccc = concordance(list(predicted.values()), list(reference.values()))
         runs = {(row.seed, row.fold) for row in rows if row.method == method}
         cells += ["-" if ccc is None else f"{ccc:.3f}", str(len(predicted)), str(len(runs))]
-        lines.append(f"| {method} | " + " | ".join(cells) + f" | {PAPER[method]} |")
+        lines.append(f"| {method} | " + " | ".join(cells) + f" | {METHODS[method].paper or '-'} |")
     return "\n".join(lines) + "\n"
 
 
@@ -175,7 +169,7 @@ def _moments(values: Sequence[float], digits: int) -> str:
 
 
 def _methods(rows: Sequence[Row]) -> list[str]:
-    return [name for name in PAPER if any(row.method == name for row in rows)]
+    return [name for name in METHODS if any(row.method == name for row in rows)]
 
 
 def interval(gaps: np.ndarray[Any, Any]) -> tuple[float | None, float | None]:

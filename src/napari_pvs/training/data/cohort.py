@@ -10,7 +10,7 @@ from napari_pvs.study.bids import StudySubject, person_of
 from napari_pvs.study.bids import subjects as find_subjects
 from napari_pvs.study.labels import LabelStore, stamp
 from napari_pvs.study.roles import Split, join
-from napari_pvs.training.data.prepared import CACHE, Loaded, load
+from napari_pvs.training.data.prepared import CACHE, PreparedSubject, load
 from napari_pvs.training.distributed.world import ALONE, World
 
 log = logging.getLogger(__name__)
@@ -18,11 +18,27 @@ _FEW = 6  # scans that are called by their names
 
 
 @dataclass(frozen=True)
+class News:
+    """Names of training subjects whose label came, changed or went; true where there are any."""
+
+    added: list[str]
+    changed: list[str]
+    removed: list[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.changed or self.removed)
+
+    def __str__(self) -> str:
+        lists = (("added", self.added), ("changed", self.changed), ("removed", self.removed))
+        return ", ".join(f"{len(names)} {how}" for how, names in lists if names)
+
+
+@dataclass(frozen=True)
 class _People:
     """Who is learnt from, with and without a label; digests of the labels."""
 
-    train: list[Loaded]
-    unlabelled: list[Loaded]
+    train: list[PreparedSubject]
+    unlabelled: list[PreparedSubject]
     labels: dict[str, str]
 
     def without(self, persons: set[str]) -> "_People":
@@ -50,7 +66,7 @@ class Cohort:
     Attributes
     ----------
     train, validation, unlabelled
-        Loaded subjects, in the order of their names.
+        PreparedSubject subjects, in the order of their names.
     labels
         Digest of the label of each training subject.
     """
@@ -60,9 +76,9 @@ class Cohort:
         self._world = world
         self._held_out = {person_of(name) for name in (*roles.validation, *roles.test)}
         self._frozen = {person_of(name) for name in roles.train}
-        self.train: list[Loaded] = []
-        self.validation: list[Loaded] = []
-        self.unlabelled: list[Loaded] = []
+        self.train: list[PreparedSubject] = []
+        self.validation: list[PreparedSubject] = []
+        self.unlabelled: list[PreparedSubject] = []
         self.labels: dict[str, str] = {}
         self._digests: dict[tuple[Path, int, int], str] = {}
 
@@ -119,13 +135,12 @@ class Cohort:
         if empty:
             log.warning("%d labels hold no PVS: %s", len(empty), ", ".join(empty))
 
-    def update(self) -> dict[str, list[str]]:
+    def update(self) -> News:
         """Load labels that came or changed, and freeze whose first one it is in the study's roles.
 
         Returns
         -------
-        ``added``, ``changed`` and ``removed``: names of training subjects. A study that cannot be
-        read at the moment changes nothing.
+        What has changed. A study that cannot be read at the moment changes nothing.
         """
         before = dict(self.labels)
         try:
@@ -138,11 +153,11 @@ class Cohort:
             log.warning("What changed in the study waits for the next epoch: %s", error)
         after = self.labels
         same = {n for n in after if n in before and _content(after[n]) == _content(before[n])}
-        return {
-            "added": [n for n in after if n not in before],
-            "changed": [n for n in after if n in before and n not in same],
-            "removed": [n for n in before if n not in after],
-        }
+        return News(
+            added=[n for n in after if n not in before],
+            changed=[n for n in after if n in before and n not in same],
+            removed=[n for n in before if n not in after],
+        )
 
     def _find(self) -> dict[str, StudySubject]:
         return {s.name: s for s in find_subjects(self.study)}
@@ -209,11 +224,11 @@ class Cohort:
             self._digests[key] = stamp(path, self.study)
         return self._digests[key]
 
-    def _load(self, subject: StudySubject) -> Loaded:
+    def _load(self, subject: StudySubject) -> PreparedSubject:
         return load(subject, self.study / CACHE)
 
 
-def _named(scans: list[Loaded]) -> str:
+def _named(scans: list[PreparedSubject]) -> str:
     if len(scans) > _FEW:
         return f"{len(scans)} scans"
     return ", ".join(scan.name for scan in scans)

@@ -26,7 +26,7 @@ _FORMAT = 1  # to be raised when what is cached changes
 
 
 @dataclass(frozen=True, eq=False)
-class Loaded:
+class PreparedSubject:
     """A subject, cropped to its brain.
 
     Attributes
@@ -57,7 +57,7 @@ class Loaded:
     corner: tuple[int, int, int]
 
 
-def load(subject: StudySubject, cache: Path | None = None) -> Loaded:
+def load(subject: StudySubject, cache: Path | None = None) -> PreparedSubject:
     """Load a subject; from the cache, where it was loaded before.
 
     Parameters
@@ -81,7 +81,7 @@ def load(subject: StudySubject, cache: Path | None = None) -> Loaded:
         box = tuple(slice(c, c + n) for c, n in zip(prepared.corner, shape, strict=True))
         label = np.ascontiguousarray(whole[box])
         foreground = np.argwhere(label).astype(np.int16)
-    return Loaded(
+    return PreparedSubject(
         subject.name,
         prepared.images,
         label,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.data.prepared import Loaded
+from napari_pvs.training.data.prepared import PreparedSubject
 from napari_pvs.training.distributed.world import Share
 
 Start = tuple[int, int, int]
@@ -39,12 +39,12 @@ class Patches:
     share: Share | None = None
 
 
-Target = Callable[[Loaded], "NDArray[np.generic] | None"]
+Target = Callable[[PreparedSubject], "NDArray[np.generic] | None"]
 """What is to be learnt of a subject: an array of its shape."""
 
 
 def draw(
-    subjects: Sequence[Loaded],
+    subjects: Sequence[PreparedSubject],
     config: TrainingConfig,
     step: int,
     *,

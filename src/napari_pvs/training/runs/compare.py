@@ -8,7 +8,7 @@ from pathlib import Path
 
 from napari_pvs.errors import InputError
 from napari_pvs.files import atomic
-from napari_pvs.training.runs.status import History, Watch, history, seen
+from napari_pvs.training.runs.status import History, Measures, Watch, history, seen
 
 HEADER = (
     "run",
@@ -64,22 +64,23 @@ def draw(paths: Sequence[Path], out: Path) -> None:
 def row(watch: Watch) -> tuple[str, ...]:
     """Return the row of a run, as far as it was looked at; see `rows`."""
     run, past = watch.status(), watch.history
-    best = max(past.validation.values(), key=lambda e: float(e["dsc"]), default={})
+    epoch, best = max(past.validation.items(), key=lambda item: item[1].dsc, default=(None, None))
     return (
         run.path.name,
         run.method,
         run.recipe,
         run.state,
         f"{run.epoch}/{run.epochs}",
-        _number(run.loss, 4),
-        _number(best.get("dsc"), 3),
-        _number(best.get("avd_percent"), 1),
-        _number(best.get("recall"), 3),
-        str(best.get("epoch", "-")),
+        cell(run.loss, 4),
+        cell(best and best.dsc, 3),
+        cell(best and best.avd_percent, 1),
+        cell(best and best.recall, 3),
+        "-" if epoch is None else str(epoch),
     )
 
 
-def _number(value: float | None, digits: int) -> str:
+def cell(value: float | None, digits: int) -> str:
+    """Write a number for a table; a dash where there is none."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
@@ -96,8 +97,9 @@ def _picture(past: Sequence[tuple[str, History]]) -> bytes:
         axis.grid(alpha=0.3)
     for name, one in past:
         axes[0].plot(list(one.loss), list(one.loss.values()), label=name)
-        for axis, key in zip(axes[1:], ("dsc", "avd_percent", "recall"), strict=True):
-            known = {e: v[key] for e, v in one.validation.items() if v[key] is not None}
+        for axis, measure in zip(axes[1:], Measures._fields, strict=True):
+            found = {e: getattr(v, measure) for e, v in one.validation.items()}
+            known = {e: value for e, value in found.items() if value is not None}
             axis.plot(list(known), list(known.values()), marker="o", markersize=3, label=name)
     axes[0].legend(fontsize="small")
     buffer = io.BytesIO()

@@ -4,15 +4,83 @@ import errno
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Literal, Required, TypedDict, Unpack
 
 from napari_pvs.errors import InputError, command
 
 VERSION = 1
+Kind = Literal[
+    "hello",
+    "resumed",
+    "phase",
+    "step",
+    "epoch",
+    "validation",
+    "weights",
+    "checkpoint",
+    "pseudo_labels",
+    "data_added",
+    "paused",
+    "stopped",
+    "done",
+    "warning",
+    "error",
+    "heartbeat",
+]
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Values(TypedDict, total=False):
+    """What events say beside their type, all of them together; each has a few of these keys."""
+
+    step: int
+    of: int
+    epoch: int
+    loss: float
+    name: str
+    device: str
+    processes: int
+    method: str
+    train: int
+    validation: int
+    unlabelled: int
+    memory_forecast: int
+    threshold: float
+    dsc: float | None
+    avd_percent: float | None
+    recall: float | None
+    subjects: dict[str, float]
+    weights: str
+    scans: int
+    pvs_voxels: int
+    added: list[str]
+    changed: list[str]
+    removed: list[str]
+    message: str
+
+
+class Event(Values):
+    """One event, as it is read: a line of JSON.
+
+    Attributes
+    ----------
+    v
+        Version of the format.
+    seq
+        Number of the event in its run.
+    time
+        Seconds since 1970.
+    type
+        Which event.
+    """
+
+    v: Required[int]
+    seq: Required[int]
+    time: Required[float]
+    type: Required[Kind]
 
 
 class EventLog:
@@ -32,24 +100,28 @@ class EventLog:
             self._path.write_bytes(whole)
         self._sequence = whole.count(b"\n")
 
-    def write(self, kind: str, **values: Any) -> None:
-        """Append one event ``{v, seq, time, type, ...}``."""
-        event = {"v": VERSION, "seq": self._sequence, "time": time.time(), "type": kind, **values}
+    def write(
+        self, kind: Kind, /, more: Mapping[str, float] | None = None, **values: Unpack[Values]
+    ) -> None:
+        """Append one event ``{v, seq, time, type, ...}``; ``more`` are measures of any name."""
+        event = {"v": VERSION, "seq": self._sequence, "time": time.time(), "type": kind}
         # only the first makes the file: a folder that was moved away must not come back half
         create = 0 if self._sequence else os.O_CREAT
         with open(self._path, "a", encoding="utf-8", opener=_opener(create)) as file:
-            file.write(json.dumps(event) + "\n")
+            file.write(json.dumps(event | values | dict(more or {})) + "\n")
         self._sequence += 1
 
 
-class Silence(EventLog):
-    """What the processes beside the first have to say."""
+class NullEventLog(EventLog):
+    """Writes nothing: of the processes of a run, the first alone writes."""
 
     def __init__(self) -> None:
         pass
 
-    def write(self, kind: str, **values: object) -> None:
-        """Say nothing."""
+    def write(
+        self, kind: Kind, /, more: Mapping[str, float] | None = None, **values: Unpack[Values]
+    ) -> None:
+        """Write nothing."""
 
 
 @contextmanager
@@ -113,7 +185,7 @@ class Tail:
         self._path, self._at = Path(path), 0
         self.behind = False
 
-    def read(self, most: int = -1) -> list[dict[str, Any]]:
+    def read(self, most: int = -1) -> list[Event]:
         """Return the events that came since, but for a line that is still being written.
 
         Parameters
@@ -133,6 +205,6 @@ class Tail:
         return [json.loads(line) for line in whole.decode("utf-8").split("\n")[:-1]]
 
 
-def read(path: Path) -> list[dict[str, Any]]:
+def read(path: Path) -> list[Event]:
     """Read the events of a run, leaving out a last line that is still being written."""
     return Tail(path).read()

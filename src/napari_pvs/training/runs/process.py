@@ -16,10 +16,10 @@ from typing import Any
 
 from napari_pvs.errors import InputError
 from napari_pvs.files import write_text
-from napari_pvs.processes import living
+from napari_pvs.processes import explain_death, living, refusal
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.runs import status as runs
 from napari_pvs.training.runs.folder import CONFIG, EVENTS, LOG, RUNS, SPLIT, busy, is_running
+from napari_pvs.training.runs.status import log_end, runs
 
 _children: dict[Path, "subprocess.Popen[bytes]"] = {}
 """Runs that this napari has started: only their parent learns how they ended."""
@@ -94,7 +94,7 @@ def refuse_second(study: Path) -> None:
     InputError
         One of its runs is going on; or it is not a folder.
     """
-    for run in runs.runs(study):
+    for run in runs(study):
         if alive(run):
             raise busy(run)
 
@@ -171,24 +171,23 @@ def explain(run: Path, why: str = "") -> str:
     run
         Its folder.
     why
-        What its events and its log tell; see `runs.status`.
+        What its events and its log tell; see `RunStatus`.
     """
-    code, lines = end_code(run), runs.log_end(log_of(run))
-    refused = runs.refusal(lines)
-    if code == _KILLED:
-        text = (
-            f"the system killed it (signal {-code}), probably because memory ran out; close other "
-            "programs and resume it, or start a run with a smaller batch."
-        )
-    elif refused is not None:
-        text = refused
-    elif why:
+    code, log = end_code(run), log_of(run)
+    errors = log_end(log)
+    if why and code != _KILLED and refusal(errors) is None:
         text = why
-    elif code in (None, 0):
+    elif code in (None, 0) and refusal(errors) is None:
         text = "it ended before it began; start it again."
     else:
-        last = lines[-1] if lines else "no message"
-        text = f"it ended unexpectedly (exit code {code}: {last}); see {log_of(run)}."
+        text = explain_death(
+            None if code is None else abs(code),
+            code is not None and code < 0,
+            errors,
+            what="it",
+            remedy=f"see {log}",
+            memory="close other programs and resume it, or start a run with a smaller batch",
+        )
     return text[0].upper() + text[1:]
 
 

@@ -8,15 +8,17 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 from napari_pvs.errors import InputError
-from napari_pvs.training.runs.events import Tail
+from napari_pvs.processes import explain_death
+from napari_pvs.training.runs.events import Event, Tail
 from napari_pvs.training.runs.folder import BEST, CONFIG, EVENTS, LOG, RUNS, is_running, read_config
 
 State = Literal["new", "running", "paused", "stopped", "done", "failed", "died"]
 _PACE = 200  # steps that the time left is told by
-_TAIL = 1 << 16  # bytes of a log that are looked at
+_TAIL = 1 << 16  # bytes of a log that are read
+_MOST_STEPS = 4000  # that are kept for the curves; of more, every second is left out
 
 
 @dataclass(frozen=True)
@@ -59,20 +61,39 @@ class RunStatus:
     why: str = ""
 
 
-@dataclass(frozen=True)
+class Measures(NamedTuple):
+    """What a validation found, as means over its subjects; None where a measure is undefined."""
+
+    dsc: float
+    avd_percent: float | None
+    recall: float | None
+
+
+@dataclass
 class History:
-    """What a run went through; an epoch that was repeated after a crash counts once.
+    """The curves of a run; what was done again after a crash counts once.
 
     Attributes
     ----------
     loss
         Mean loss by epoch.
     validation
-        Event ``validation`` by epoch: dsc, avd_percent, recall, threshold, subjects.
+        Measures by epoch.
+    steps
+        Epoch, in fractions, and loss of single steps; of long runs, not of every step.
     """
 
     loss: dict[int, float] = field(default_factory=dict)
-    validation: dict[int, dict[str, Any]] = field(default_factory=dict)
+    validation: dict[int, Measures] = field(default_factory=dict)
+    steps: list[tuple[float, float]] = field(default_factory=list)
+
+    def add_step(self, epoch: float, loss: float) -> None:
+        """Add the loss of a step."""
+        while self.steps and self.steps[-1][0] >= epoch:
+            self.steps.pop()
+        self.steps.append((epoch, loss))
+        if len(self.steps) > _MOST_STEPS:
+            del self.steps[::2]
 
 
 def runs(study: Path) -> list[Path]:
@@ -91,7 +112,7 @@ def runs(study: Path) -> list[Path]:
 
 
 class Watch:
-    """A run seen from outside; each look costs what is new since the one before.
+    """A run seen from outside; each `poll` costs what is new since the one before.
 
     Parameters
     ----------
@@ -100,8 +121,18 @@ class Watch:
 
     Attributes
     ----------
-    path, config, history, last
-        Its folder, configuration, curves so far, and last event but for heartbeats.
+    path, config
+        Its folder and configuration.
+    history
+        Its curves so far.
+    phase
+        What it is doing beside training, such as ``validation``; else empty.
+    best
+        DSC and epoch of its best weights; None before there are any.
+    news
+        The last labels that were folded in: an event ``data_added``.
+    last
+        Its last event, heartbeats left out.
 
     Raises
     ------
@@ -113,18 +144,21 @@ class Watch:
         self.path = Path(run)
         self.config = read_config(self.path)
         self.history = History()
+        self.phase = ""
+        self.best: tuple[float, int] | None = None
+        self.news: Event | None = None
+        self.last: Event | None = None
         self._tail = Tail(self.path / EVENTS)
-        self._steps: deque[tuple[float, int]] = deque(maxlen=_PACE)
+        self._pace: deque[tuple[float, int]] = deque(maxlen=_PACE)
         self._step = 0
-        self.last: dict[str, Any] | None = None
 
     @property
     def behind(self) -> bool:
-        """Whether the last look left events for the next one."""
+        """Whether the last poll left events for the next one."""
         return self._tail.behind
 
-    def look(self, most: int = -1) -> list[dict[str, Any]]:
-        """Return the events that came since the last look.
+    def poll(self, most: int = -1) -> list[Event]:
+        """Return the events that came since the last poll.
 
         Parameters
         ----------
@@ -146,7 +180,7 @@ class Watch:
         return events
 
     def status(self, alive: bool | None = None) -> RunStatus:
-        """Tell how the run is, by the events that were looked at.
+        """Tell how the run is, by the events that were read.
 
         Parameters
         ----------
@@ -167,28 +201,37 @@ class Watch:
             epoch=epoch,
             epochs=config.epochs,
             loss=past.loss.get(epoch),
-            dsc=max((e["dsc"] for e in past.validation.values()), default=None),
+            dsc=max((found.dsc for found in past.validation.values()), default=None),
             seconds_left=self._seconds_left(total) if state == "running" else None,
             why=why,
         )
 
-    def _take(self, event: dict[str, Any]) -> None:
+    def _take(self, event: Event) -> None:
         kind, past = event["type"], self.history
         if kind == "heartbeat":
             return
         self.last = event
         if kind in ("step", "checkpoint", "stopped", "resumed"):
             self._step = int(event["step"])
+        if kind in ("hello", "resumed", "paused"):
+            self._pace.clear()  # a pause is no pace
         if kind == "step":
-            self._steps.append((event["time"], self._step))
+            self._pace.append((event["time"], self._step))
+            if "loss" in event:
+                past.add_step(self._step / self.config.steps, event["loss"])
         elif kind == "epoch":
             past.loss[int(event["epoch"])] = float(event["loss"])
         elif kind == "validation":
-            past.validation[int(event["epoch"])] = event
+            found = Measures(event["dsc"] or 0.0, event["avd_percent"], event["recall"])
+            past.validation[int(event["epoch"])] = found
+        elif kind == "phase":
+            self.phase = "" if event["name"] == "train" else event["name"]
+        elif kind == "weights":
+            self.best = event["dsc"] or 0.0, event["epoch"]
+        elif kind == "data_added":
+            self.news = event
         elif kind == "resumed":
             self.config = read_config(self.path)  # it may have got another length
-        if kind in ("hello", "resumed", "paused"):
-            self._steps.clear()  # a pause is no pace
 
     def _state(self, alive: bool) -> tuple[State, str]:
         if self.last is None:
@@ -200,25 +243,30 @@ class Watch:
             return last, ""
         if last == "error":
             return "failed", str(self.last.get("message", ""))
-        return "died", _last_words(self.path)
+        log = self.path / LOG
+        remedy = "go on with --resume, where need be with a smaller batch in its config.json"
+        errors = log_end(log)
+        return "died", explain_death(
+            None, False, errors, what="it", remedy=f"see {log}", memory=remedy
+        )
 
     def _seconds_left(self, total: int) -> float | None:
         """Extrapolate the pace of the last steps, validations included where they fell."""
-        if len(self._steps) < 2 or self._steps[-1][1] <= self._steps[0][1]:
+        if len(self._pace) < 2 or self._pace[-1][1] <= self._pace[0][1]:
             return None
-        (began, first), (now, last) = self._steps[0], self._steps[-1]
+        (began, first), (now, last) = self._pace[0], self._pace[-1]
         return float((now - began) / (last - first) * (total - 1 - last))
 
 
-def events_of(run: Path) -> list[dict[str, Any]]:
+def events_of(run: Path) -> list[Event]:
     """Read the events of a run; none where it has not started.
 
     Raises
     ------
     InputError
-        As `Watch` and `Watch.look`.
+        As `Watch` and `Watch.poll`.
     """
-    return Watch(run).look()
+    return Watch(run).poll()
 
 
 def seen(run: Path) -> Watch:
@@ -230,7 +278,7 @@ def seen(run: Path) -> Watch:
         As `events_of`.
     """
     watch = Watch(run)
-    watch.look()
+    watch.poll()
     return watch
 
 
@@ -244,7 +292,7 @@ def history(run: Path) -> History:
     return seen(run).history
 
 
-def follow(run: Path, poll: float = 0.2) -> Iterator[dict[str, Any]]:
+def follow(run: Path, poll: float = 0.2) -> Iterator[Event]:
     """Yield the events of a run, old ones first, then new ones until it ends or dies.
 
     Raises
@@ -255,77 +303,25 @@ def follow(run: Path, poll: float = 0.2) -> Iterator[dict[str, Any]]:
     watch = Watch(run)
     while True:
         alive = is_running(run)  # before reading: the last words are not missed
-        yield from watch.look()
+        yield from watch.poll()
         if not alive:
             return
         time.sleep(poll)
 
 
-def log_end(path: Path) -> list[str]:
-    """Return the last lines of a log; none where there is no log."""
+def log_end(path: Path) -> str:
+    """Return the end of a log; nothing where there is no log."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL))
-            text = file.read().decode("utf-8", errors="replace")
+            return file.read().decode("utf-8", errors="replace").rstrip()
     except OSError:
-        return []
-    return text.rstrip().splitlines()
-
-
-def refusal(lines: list[str]) -> str | None:
-    """Return the sentence that the command line ended with, if it refused its input."""
-    said = lines[-1] if lines else ""
-    sentence = said.removeprefix("napari-pvs: ")
-    return None if sentence == said or sentence.startswith("warning: ") else sentence
-
-
-def _last_words(run: Path) -> str:
-    """Explain a death: by the end of the log, else by what kills without a word."""
-    lines = log_end(run / LOG)
-    if (sentence := refusal(lines)) is not None:
-        return sentence
-    if any(line.startswith("Traceback") for line in lines[-60:]):
-        return f"it crashed: {lines[-1]} (see {run / LOG})"
-    return (
-        "it ended without a word: the system killed it, probably for memory, or the machine was "
-        "switched off; go on with --resume, where need be with a smaller batch in its config.json"
-    )
+        return ""
 
 
 def as_json(run: RunStatus) -> str:
     """Return a status as one JSON object."""
     return json.dumps(asdict(run) | {"path": str(run.path)})
-
-
-_MOST = 4000
-"""Steps of a run that are drawn; of more, every second is left out."""
-
-
-@dataclass
-class Course:
-    """What is drawn of a run.
-
-    Attributes
-    ----------
-    loss
-        Mean loss by epoch.
-    validation
-        DSC, AVD in % and recall by epoch; None where a measure is undefined.
-    steps
-        Epoch, in fractions, and loss of single steps.
-    """
-
-    loss: dict[int, float] = field(default_factory=dict)
-    validation: dict[int, tuple[float | None, ...]] = field(default_factory=dict)
-    steps: list[tuple[float, float]] = field(default_factory=list)
-
-    def add_step(self, epoch: float, loss: float) -> None:
-        """Add the loss of a step; one that is done again after a crash counts once."""
-        while self.steps and self.steps[-1][0] >= epoch:
-            self.steps.pop()
-        self.steps.append((epoch, loss))
-        if len(self.steps) > _MOST:
-            del self.steps[::2]
 
 
 @dataclass(frozen=True)

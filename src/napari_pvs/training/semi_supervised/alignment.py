@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_pvs.training.data.prepared import Loaded
+from napari_pvs.training.data.prepared import PreparedSubject
 
 BINS = np.linspace(0, 1, 201)
 """Edges of the bins of a probability; every threshold that is tried is one of them."""
@@ -18,7 +18,7 @@ _ALLOWED = 0.02, 0.98
 _SPREAD = 0.6  # SD of the logarithm of PVS volume between persons: volumes vary by 50 to 65 %
 
 
-def burden(subjects: Sequence[Loaded]) -> tuple[float, float]:
+def burden(subjects: Sequence[PreparedSubject]) -> tuple[float, float]:
     """Return between what shares of the brain the PVS of a mean person lie, by the labels.
 
     That is the standard error on either side of the mean over the labelled subjects, on a

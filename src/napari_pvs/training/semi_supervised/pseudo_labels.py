@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_pvs.files import atomic, write_text
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.data.prepared import Loaded
+from napari_pvs.training.data.prepared import PreparedSubject
 from napari_pvs.training.distributed.world import ALONE, World
 from napari_pvs.training.semi_supervised.alignment import above, aligned
 from napari_pvs.training.whole_scan import reader
@@ -36,12 +36,12 @@ class PseudoLabels:
 
     def __init__(self, folder: Path, config: TrainingConfig, world: World = ALONE):
         self.folder, self.config, self._world = Path(folder), config, world
-        self.subjects: list[Loaded] = []
+        self.subjects: list[PreparedSubject] = []
         self._maps: dict[str, NDArray[np.float16]] = {}
         self._shares: NDArray[np.float64] | None = None
         self._predicted: tuple[int, list[str]] | None = None
 
-    def probability(self, subject: Loaded) -> NDArray[np.float16] | None:
+    def probability(self, subject: PreparedSubject) -> NDArray[np.float16] | None:
         """Return the teacher's probability of PVS, shape of the subject; None where it has none."""
         return self._maps.get(subject.name)
 
@@ -53,7 +53,7 @@ class PseudoLabels:
     def predict(
         self,
         epoch: int,
-        subjects: Sequence[Loaded],
+        subjects: Sequence[PreparedSubject],
         mean: M2SS,
         device: torch.device,
         alive: Callable[[], None] = lambda: None,
@@ -74,8 +74,7 @@ class PseudoLabels:
         alive
             Called after every window.
         keep
-            Whether what it says is kept for `refresh`; where None, if the epoch begins with new
-            pseudo-labels of the running mean.
+            Whether what it says is kept for `refresh`; where None, if new pseudo-labels are due.
 
         Returns
         -------
@@ -83,11 +82,11 @@ class PseudoLabels:
         scans; None without scans.
         """
         if keep is None:
-            keep = self.config.teacher == "mean" and self.due(epoch)
+            keep = self.due(epoch)
         drawn = self.drawn(epoch, subjects)
         probability = reader(mean, device, alive, self.config.precision)
 
-        def look(subject: Loaded) -> NDArray[np.float64]:
+        def look(subject: PreparedSubject) -> NDArray[np.float64]:
             found = probability(subject)
             if keep:
                 self._save(self._plain(subject), found)
@@ -101,7 +100,7 @@ class PseudoLabels:
     def refresh(
         self,
         epoch: int,
-        subjects: Sequence[Loaded],
+        subjects: Sequence[PreparedSubject],
         mean: M2SS,
         threshold: float,
         device: torch.device,
@@ -130,7 +129,7 @@ class PseudoLabels:
             # there are none where the last unlabelled scan has got its label
             threshold = aligned(threshold, self._shares, burden)
 
-        def shift(subject: Loaded) -> None:
+        def shift(subject: PreparedSubject) -> None:
             plain = self._plain(subject)
             found = np.load(plain).astype(np.float32)
             self._save(self._path(subject), shifted(found, threshold))
@@ -142,11 +141,11 @@ class PseudoLabels:
         self._world.lead(lambda: write_text(self.folder / "about.json", about + "\n"))
         self._world.together(lambda: self._open(drawn))
 
-    def reopen(self, epoch: int, subjects: Sequence[Loaded]) -> bool:
+    def reopen(self, epoch: int, subjects: Sequence[PreparedSubject]) -> bool:
         """Open what was made for an epoch in progress; False where it has to be made anew."""
         return all(self._world.gather(self._reopened(epoch, subjects)))
 
-    def _reopened(self, epoch: int, subjects: Sequence[Loaded]) -> bool:
+    def _reopened(self, epoch: int, subjects: Sequence[PreparedSubject]) -> bool:
         begun = epoch - (epoch - self.config.warmup) % self.config.refresh
         try:
             about = json.loads((self.folder / "about.json").read_text(encoding="utf-8"))
@@ -158,10 +157,10 @@ class PseudoLabels:
             return False
         return True
 
-    def _path(self, subject: Loaded) -> Path:
+    def _path(self, subject: PreparedSubject) -> Path:
         return self.folder / f"{subject.name}.npy"
 
-    def _plain(self, subject: Loaded) -> Path:
+    def _plain(self, subject: PreparedSubject) -> Path:
         """Return where the teacher's own probability is, until it is shifted."""
         return self.folder / "plain" / f"{subject.name}.npy"
 
@@ -169,14 +168,14 @@ class PseudoLabels:
         with atomic(path) as temporary:
             np.save(temporary, probability.astype(np.float16))
 
-    def drawn(self, epoch: int, subjects: Sequence[Loaded]) -> list[Loaded]:
+    def drawn(self, epoch: int, subjects: Sequence[PreparedSubject]) -> list[PreparedSubject]:
         """Return the scans of the epoch that begins, at most as many as get pseudo-labels."""
         rng = np.random.default_rng([self.config.seed, 3, epoch])
         count = min(self.config.refresh_scans, len(subjects))
         chosen = rng.choice(len(subjects), size=count, replace=False)
         return [subjects[i] for i in sorted(chosen)]
 
-    def _open(self, drawn: Sequence[Loaded]) -> None:
+    def _open(self, drawn: Sequence[PreparedSubject]) -> None:
         maps, ready = {}, []
         for subject in drawn:
             values = np.load(self._path(subject), mmap_mode="r")

@@ -257,7 +257,7 @@ class Metrics(JobDock):
             shown = self.session.shown_subject
             subject = layer.name if shown is None else shown.name
             one = score(
-                layer.data, reference.data, layer.scale, subject=subject,
+                layer.data, reference.data, tuple(layer.scale), subject=subject,
                 region=self._region(layer), voxel_volume=self._voxel_volume(layer),
             )  # fmt: skip
             write(path, to_tsv(Comparison((one,))), self.notice)

@@ -7,7 +7,6 @@ from qtpy.QtWidgets import QAbstractItemView, QHBoxLayout, QVBoxLayout, QWidget
 from napari_pvs.evaluation.compare import SubjectScore
 from napari_pvs.jobs import protocol
 from napari_pvs.jobs.protocol import Header, ReadRuns, RunRow, ScoreStudy
-from napari_pvs.training.runs.status import Course
 from napari_pvs.widgets.background.process import Job, Result
 from napari_pvs.widgets.dock import JobDock
 from napari_pvs.widgets.parts.controls import Button, Notice, ask_where, there, write
@@ -33,9 +32,9 @@ _SCORES = (
 )
 _RUNS = (
     Column("Run", lambda row: row.name, tip="Its folder: when it began, and its method."),
-    Column("DSC", lambda row: row.dsc, "{:.3f}", "Best on validation."),
-    Column("AVD %", lambda row: row.avd_percent, "{:.1f}", "At the best DSC."),
-    Column("Recall", lambda row: row.recall, "{:.3f}", "At the best DSC."),
+    Column("DSC", lambda row: row.best and row.best.dsc, "{:.3f}", "Best on validation."),
+    Column("AVD %", lambda row: row.best and row.best.avd_percent, "{:.1f}", "At the best DSC."),
+    Column("Recall", lambda row: row.best and row.best.recall, "{:.3f}", "At the best DSC."),
 )
 
 
@@ -200,7 +199,7 @@ class RunTable(QWidget):
         if self.curves is None:
             self.curves = Curves()
             self._column.addWidget(self.curves)
-        self.curves.show_runs([(row.name, _course(row)) for row in chosen])
+        self.curves.show_runs([(row.name, row.history) for row in chosen])
         self.curves.show()
         self.legend.say(
             "<br>".join(
@@ -219,10 +218,3 @@ class RunTable(QWidget):
         path: Path | None = ask_where(self, "runs.png", "Picture (*.png)")
         if path and not self.grab().save(str(path)):
             self._dock.notice.error(f"{path} cannot be written; choose another folder.")
-
-
-def _course(row: RunRow) -> Course:
-    return Course(
-        loss=dict(row.loss),
-        validation={epoch: tuple(measures) for epoch, *measures in row.validation},
-    )

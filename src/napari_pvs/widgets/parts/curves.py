@@ -9,7 +9,7 @@ from qtpy.QtCore import QEvent
 from qtpy.QtGui import QPalette, QShowEvent
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
-from napari_pvs.training.runs.status import Course
+from napari_pvs.training.runs.status import History
 from napari_pvs.widgets.background.idle import IdleWork, Steps
 
 _AVD_MOST = 200
@@ -36,14 +36,14 @@ class Curves(QWidget):
         self.ready = False
         """Whether all plots are there."""
         self.plots: list[Any] = []
-        self.shown: list[tuple[str, Course]] = []
+        self.shown: list[tuple[str, History]] = []
         """What is drawn, by the names of the runs."""
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, 0, 0, 0)
         self._column.setSpacing(2)
         self._building = IdleWork(self._build(), self)
 
-    def show_run(self, name: str, course: Course, epochs: int) -> None:
+    def show_run(self, name: str, course: History, epochs: int) -> None:
         """Draw one run.
 
         Parameters
@@ -57,7 +57,7 @@ class Curves(QWidget):
         """
         self._show([(name, course)], partial(self._draw_run, course, epochs))
 
-    def show_runs(self, courses: Sequence[tuple[str, Course]]) -> None:
+    def show_runs(self, courses: Sequence[tuple[str, History]]) -> None:
         """Draw several runs side by side, DSC alone in the middle."""
         self._show(list(courses), partial(self._draw_runs, [course for _, course in courses]))
 
@@ -66,7 +66,7 @@ class Curves(QWidget):
         """Whether the plots show what they were given last."""
         return self.ready and self._drawing is None
 
-    def _show(self, shown: list[tuple[str, Course]], draw: Callable[[], Steps]) -> None:
+    def _show(self, shown: list[tuple[str, History]], draw: Callable[[], Steps]) -> None:
         self.shown, self._draw = shown, draw
         if self.ready:
             self._begin()
@@ -133,7 +133,7 @@ class Curves(QWidget):
         self._column.addWidget(plot)
         self.plots.append(plot)
 
-    def _draw_run(self, course: Course, epochs: int) -> Steps:
+    def _draw_run(self, course: History, epochs: int) -> Steps:
         loss, measures, avd = self.plots
         loss.clear()
         if course.steps:
@@ -151,7 +151,7 @@ class Curves(QWidget):
         self._line(avd, *_known(course.validation, 1), _AVD, points=True)
         self._limit([course])
 
-    def _draw_runs(self, courses: Sequence[Course]) -> Steps:
+    def _draw_runs(self, courses: Sequence[History]) -> Steps:
         loss, measures, avd = self.plots
         coloured = [(course, SEVERAL[at % len(SEVERAL)]) for at, course in enumerate(courses)]
         loss.clear()
@@ -203,7 +203,7 @@ class Curves(QWidget):
         words = ", ".join(f"<span style='color:{colour}'>{text}</span>" for text, colour in parts)
         plot.setLabel("left", words)
 
-    def _limit(self, courses: Sequence[Course]) -> None:
+    def _limit(self, courses: Sequence[History]) -> None:
         """Let the axis of AVD end where the values do, or at its most."""
         known = [value for course in courses for value in _known(course.validation, 1)[1]]
         self.plots[2].setYRange(0, min(_AVD_MOST, max(known, default=100)))

@@ -4,7 +4,7 @@ import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Union, get_args, get_origin
 
 from magicgui.widgets import create_widget
 from pydantic import BaseModel
@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QSizePolicy, QWidget
 
+from napari_pvs.options import choices
 from napari_pvs.widgets.parts.controls import Button
 
 _MOST = 10**9  # of a whole number without a limit
@@ -154,8 +155,11 @@ class WeightsFile(Field):
 def field_of(model: type[BaseModel], name: str) -> Field:
     """Make the editor of a field, by its type; its tooltip is the field's description."""
     kind, tip = model.model_fields[name].annotation, tip_of(name, model)
-    if get_origin(kind) is Literal or kind is bool:
-        return Value(kind, tip, **({"text": ""} if kind is bool else {}))
+    words = choices(model.model_fields[name])
+    if words:
+        return Value(str, tip, widget_type="ComboBox", choices=list(words))
+    if kind is bool:
+        return Value(bool, tip, text="")
     if kind is int:
         low, high = limits(name, model)
         least = 0 if low is None else int(low)

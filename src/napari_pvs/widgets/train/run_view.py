@@ -157,7 +157,7 @@ class RunView(QWidget):
         elif self.watch.starting:
             why = "it is starting."
         else:
-            why = f"the run is {_STATES[state]}."
+            why = f"the run is {_STATES[status.state]}."
         may_pause = running and state == "running"
         self.pause.allow_if(asked if may_pause else why)
         self.stop_run.allow_if((asked if self._asked == "stop" else None) if self.live else why)

@@ -1,15 +1,14 @@
 """Follows one training run: what it said since the last look, and whether it lives."""
 
 from pathlib import Path
-from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_pvs.errors import InputError
 from napari_pvs.training.runs import process as launch
+from napari_pvs.training.runs.events import Event
 from napari_pvs.training.runs.folder import BEST, CONFIG
-from napari_pvs.training.runs.status import RunStatus, Watch, log_end
-from napari_pvs.widgets.parts.curves import Course
+from napari_pvs.training.runs.status import History, RunStatus, Watch, log_end
 
 _LIVE_MS, _STILL_MS, _BEHIND_MS = 300, 2000, 5
 _AT_A_TIME = 1 << 17  # bytes of events a look: read in a few ms
@@ -26,14 +25,6 @@ class RunWatch(QObject):
         How it is; None before it could be read.
     starting
         Whether its process lives and has not begun: it imports, and reads its scans.
-    course
-        Its curves.
-    phase
-        What it is at, such as ``validation``.
-    best
-        DSC and epoch of its best weights, or None.
-    news
-        The last labels that were folded in: an event ``data_added``.
     log
         The last lines of its log.
     """
@@ -53,7 +44,14 @@ class RunWatch(QObject):
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.look)
         self._stopped = False
-        self._forget(None)
+        self.run: Path | None = None
+        self.status: RunStatus | None = None
+        self.starting = False
+        self.log: list[str] = []
+        self._watch: Watch | None = None
+        self._alive = False
+        self._shown = False
+        self._log_seen: tuple[Path, int] | None = None
 
     def follow(self, run: Path | None) -> None:
         """Follow another run, or none."""
@@ -76,28 +74,29 @@ class RunWatch(QObject):
 
     def look(self) -> None:
         """Read what is new."""
-        was = self._alive
+        run, was = self.run, self._alive
+        if run is None:
+            return
         try:
             if self._watch is None:
-                self._watch = Watch(self.run)
-            elif not (self.run / CONFIG).is_file():
+                self._watch = Watch(run)
+            elif not (run / CONFIG).is_file():
                 raise FileNotFoundError
-            alive = launch.alive(self.run)  # before reading: the last words are not missed
-            events = self._watch.look(_AT_A_TIME)
+            watch = self._watch
+            alive = launch.alive(run)  # before reading: the last words are not missed
             before = self.best
-            for event in events:
-                self._take(event)
-            self.status = self._watch.status(alive)
+            events = watch.poll(_AT_A_TIME)
+            self.status = watch.status(alive)
         except (InputError, OSError) as error:
             self._alive, self.status = False, None
-            gone = f"{self.run} is gone; if the study was moved, open it where it is now."
+            gone = f"{run} is gone; if the study was moved, open it where it is now."
             self.failed.emit(str(error) if isinstance(error, InputError) else gone)
             self.changed.emit()
             return
-        behind = self._watch.behind
+        behind = watch.behind
         self._alive = alive
-        self.starting = alive and not behind and self._is_starting()
-        self.log = self._read_log()
+        self.starting = alive and not behind and _is_starting(watch)
+        self.log = self._read_log(run)
         interval = _BEHIND_MS if behind else _LIVE_MS if alive else _STILL_MS
         self._look_in(interval)
         if events or was != alive or self.starting or not self._shown:
@@ -109,9 +108,29 @@ class RunWatch(QObject):
             self.ended.emit()
 
     @property
+    def course(self) -> History:
+        """Its curves."""
+        return History() if self._watch is None else self._watch.history
+
+    @property
+    def phase(self) -> str:
+        """What it is at, such as ``validation``."""
+        return "" if self._watch is None else self._watch.phase
+
+    @property
+    def best(self) -> tuple[float, int] | None:
+        """DSC and epoch of its best weights, or None."""
+        return None if self._watch is None else self._watch.best
+
+    @property
+    def news(self) -> Event | None:
+        """The last labels that were folded in: an event ``data_added``."""
+        return None if self._watch is None else self._watch.news
+
+    @property
     def weights(self) -> Path | None:
         """Path of its best weights, if it has published any."""
-        return None if self.best is None else self.run / BEST
+        return None if self.best is None or self.run is None else self.run / BEST
 
     def hurry(self) -> None:
         """Look soon: something was told to the run."""
@@ -124,39 +143,12 @@ class RunWatch(QObject):
 
     def _forget(self, run: Path | None) -> None:
         self.run = run
-        self._watch: Watch | None = None
+        self._watch, self.status = None, None
         self._alive = self._shown = self.starting = False
-        self.status: RunStatus | None = None
-        self.course = Course()
-        self.phase = ""
-        self.best: tuple[float, int] | None = None
-        self.news: dict[str, Any] | None = None
-        self.log: list[str] = []
-        self._log_seen: tuple[Path, int] | None = None
+        self.log, self._log_seen = [], None
 
-    def _is_starting(self) -> bool:
-        """Whether nothing was said yet in this life of the run."""
-        last, started = self._watch.last, launch.started_at(self.run)
-        return last is None or (started is not None and last["time"] < started)
-
-    def _take(self, event: dict[str, Any]) -> None:
-        kind, config = event["type"], self._watch.config
-        if kind == "step":
-            self.course.add_step(event["step"] / config.steps, event["loss"])
-        elif kind == "epoch":
-            self.course.loss[event["epoch"]] = event["loss"]
-        elif kind == "validation":
-            measures = (event["dsc"], event["avd_percent"], event["recall"])
-            self.course.validation[event["epoch"]] = measures
-        elif kind == "phase":
-            self.phase = "" if event["name"] == "train" else event["name"]
-        elif kind == "weights":
-            self.best = event["dsc"], event["epoch"]
-        elif kind == "data_added":
-            self.news = event
-
-    def _read_log(self) -> list[str]:
-        path = launch.log_of(self.run)
+    def _read_log(self, run: Path) -> list[str]:
+        path = launch.log_of(run)
         try:
             seen = path, path.stat().st_size
         except OSError:
@@ -164,4 +156,10 @@ class RunWatch(QObject):
         if seen == self._log_seen:
             return self.log
         self._log_seen = seen
-        return log_end(path)[-30:]
+        return log_end(path).splitlines()[-30:]
+
+
+def _is_starting(watch: Watch) -> bool:
+    """Whether nothing was said yet in this life of a run."""
+    last, started = watch.last, launch.started_at(watch.path)
+    return last is None or (started is not None and last["time"] < started)
