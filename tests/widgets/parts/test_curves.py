@@ -5,7 +5,8 @@ import pytest
 pytest.importorskip("napari")
 pytest.importorskip("pyqtgraph")
 
-from napari_pvs.widgets.parts.curves import Course, Curves
+from napari_pvs.training.runs.status import History
+from napari_pvs.widgets.parts.curves import Curves
 
 
 @pytest.fixture
@@ -23,12 +24,12 @@ def lines(plot):
 
 
 def test_a_run(curves):
-    course = Course(
+    course = History(
         loss={1: 0.9, 2: 0.5},
         validation={1: (0.3, None, 0.5), 2: (0.6, 40.0, 0.7)},
         steps=[(0.5, 1.0), (1.5, 0.6)],
     )
-    curves.show_run("one", Course(loss={1: 9.0}), epochs=1)  # what follows takes its turn
+    curves.show_run("one", History(loss={1: 9.0}), epochs=1)  # what follows takes its turn
     curves.show_run("one", course, epochs=4)
     curves.wait()
     loss, measures, avd = map(lines, curves.plots)
@@ -47,8 +48,8 @@ def test_a_run(curves):
 def test_what_is_shown_before_the_plots_are_there_is_drawn_then(qtbot):
     curves = Curves()
     qtbot.addWidget(curves)
-    curves.show_runs([("old", Course(loss={1: 0.7}))])
-    curves.show_run("one", Course(loss={1: 0.9}), epochs=4)
+    curves.show_runs([("old", History(loss={1: 0.7}))])
+    curves.show_run("one", History(loss={1: 0.9}), epochs=4)
     assert not curves.ready
     assert [name for name, _ in curves.shown] == ["one"]
     qtbot.waitUntil(lambda: curves.drawn)
@@ -63,7 +64,7 @@ def test_taken_away_before_the_plots_are_there(qtbot):
 
 
 def test_several_runs(curves):
-    one, two = Course(loss={1: 0.9}, validation={1: (0.3, 9.0, 0.5)}), Course(loss={1: 0.2, 9: 0.1})
+    one, two = History(loss={1: 0.9}, validation={1: (0.3, 9.0, 0.5)}), History(loss={1: 0.2, 9: 0.1})
     curves.show_runs([("one", one), ("two", two)])
     curves.wait()
     assert [len(lines(plot)) for plot in curves.plots] == [2, 2, 2]
