@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from napari_pvs.correction import component_index
-from napari_pvs.correction.component_index import Catalogue
+from napari_pvs.correction.component_index import ComponentIndex
 
 SHAPE = (30, 28, 26)
 
@@ -34,7 +34,7 @@ def test_random_edits_give_what_counting_anew_gives(monkeypatch, many):
     monkeypatch.setattr(component_index, "_MANY", many)
     rng = np.random.default_rng(1)
     mask = (rng.random(SHAPE) > 0.97).astype(np.uint8)
-    found = Catalogue(mask)
+    found = ComponentIndex(mask)
     check(found, mask)
     for _ in range(50):
         before = mask.copy()
@@ -58,12 +58,12 @@ def two():
 
 
 def test_numbers_begin_with_the_largest():
-    assert [entry.voxels for entry in Catalogue(two()).entries.values()] == [10, 6, 1]
+    assert [entry.voxels for entry in ComponentIndex(two()).entries.values()] == [10, 6, 1]
 
 
 def test_a_pvs_that_grows_keeps_its_number():
     mask = two()
-    found = Catalogue(mask)
+    found = ComponentIndex(mask)
     key = found.at((20, 20, 20))
     after = mask.copy()
     after[20, 20, 21] = 1
@@ -73,7 +73,7 @@ def test_a_pvs_that_grows_keeps_its_number():
 
 def test_of_two_that_join_the_larger_keeps_its_number_and_a_split_gives_a_new_one():
     mask = two()
-    found = Catalogue(mask)
+    found = ComponentIndex(mask)
     small, large = found.at((5, 5, 3)), found.at((5, 5, 12))
     joined = mask.copy()
     joined[5, 5, 8:10] = 1
@@ -87,7 +87,7 @@ def test_of_two_that_join_the_larger_keeps_its_number_and_a_split_gives_a_new_on
 
 def test_an_edit_elsewhere_and_no_edit_change_nothing():
     mask = two()
-    found = Catalogue(mask)
+    found = ComponentIndex(mask)
     nothing = np.nonzero(np.zeros(SHAPE))
     assert found.update(mask, nothing) == (set(), set())
     after = mask.copy()
@@ -99,7 +99,7 @@ def test_an_edit_elsewhere_and_no_edit_change_nothing():
 
 def test_an_empty_mask():
     empty = np.zeros(SHAPE, np.uint8)
-    found = Catalogue(empty)
+    found = ComponentIndex(empty)
     assert found.entries == {}
     assert found.at((1, 1, 1)) is None
     mask = two()

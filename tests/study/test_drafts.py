@@ -10,7 +10,7 @@ import pytest
 from napari_pvs.correction.review import Decision, Review
 from napari_pvs.errors import InputError
 from napari_pvs.scans.scan import load_scan
-from napari_pvs.study.drafts import Made, Place, recovery_folder, scan_key
+from napari_pvs.study.drafts import DraftStore, Made, recovery_folder, scan_key
 from napari_pvs.study.labels import LabelStore
 
 ME = Made("AB", "drawn")
@@ -36,9 +36,9 @@ def test_a_draft_is_found_again_by_another_copy_of_the_scan(
 ):
     t1, t2, brain = head_files
     labels = make_head().label.astype(np.uint8)
-    Place(load_scan(t1, t2, brain)).draft(labels, Made("AB", "corrected", "0123abcd"))
+    DraftStore(load_scan(t1, t2, brain)).draft(labels, Made("AB", "corrected", "0123abcd"))
     elsewhere = [path.rename(tmp_path / path.name) for path in (t1, t2, brain)]
-    offer = Place(load_scan(*elsewhere)).pending()
+    offer = DraftStore(load_scan(*elsewhere)).pending()
     np.testing.assert_array_equal(offer.labels, labels)
     assert offer.revision.author == "AB"
     assert offer.revision.weights_id == "0123abcd"
@@ -48,29 +48,29 @@ def test_a_draft_is_found_again_by_another_copy_of_the_scan(
 
 
 def test_another_scan_finds_nothing(pvs_scan, labels, own_folders):
-    Place(pvs_scan).draft(labels, ME)
+    DraftStore(pvs_scan).draft(labels, ME)
     other = replace(pvs_scan, t2=pvs_scan.t2 + 1)
     assert scan_key(other) != scan_key(pvs_scan) == scan_key(replace(pvs_scan))
-    assert Place(other).pending() is None
+    assert DraftStore(other).pending() is None
 
 
 def test_the_newest_draft_is_offered_until_a_final_one_follows(pvs_scan, labels, own_folders):
-    place = Place(pvs_scan)
+    place = DraftStore(pvs_scan)
     assert place.pending() is None
     place.draft(labels, ME)
     second = np.zeros_like(labels)
     second[5, 5, 5] = 1
     revision = place.draft(second, ME).revision
     assert revision.parent == 1
-    np.testing.assert_array_equal(Place(pvs_scan).pending().labels, second)
+    np.testing.assert_array_equal(DraftStore(pvs_scan).pending().labels, second)
     place.final(second, ME)
-    assert Place(pvs_scan).pending() is None
+    assert DraftStore(pvs_scan).pending() is None
     place.draft(labels, ME)
-    np.testing.assert_array_equal(Place(pvs_scan).pending().labels, labels)
+    np.testing.assert_array_equal(DraftStore(pvs_scan).pending().labels, labels)
 
 
 def test_in_a_study_it_is_a_revision_of_the_subject(pvs_scan, labels, own_folders, study):
-    place = Place(pvs_scan, study, "sub-01")
+    place = DraftStore(pvs_scan, study, "sub-01")
     assert place.in_study
     draft = place.draft(labels, ME).revision
     store = LabelStore(study, "sub-01")
@@ -81,24 +81,24 @@ def test_in_a_study_it_is_a_revision_of_the_subject(pvs_scan, labels, own_folder
     assert store.current() == final.revision
     assert final.revision.parent == draft.number
     np.testing.assert_array_equal(store.load(final.revision).data, labels)
-    assert Place(pvs_scan, study, "sub-01").pending() is None
+    assert DraftStore(pvs_scan, study, "sub-01").pending() is None
 
 
 def test_a_prediction_that_nobody_touched_is_not_offered(pvs_scan, labels, own_folders, study):
     store = LabelStore(study, "sub-01")
     store.save(labels, pvs_scan.source, author="net", origin="predicted", state="draft")
-    assert Place(pvs_scan, study, "sub-01").pending() is None
+    assert DraftStore(pvs_scan, study, "sub-01").pending() is None
     # nor does it hide what a rater has drawn
     store.save(labels, pvs_scan.source, author="AB", origin="drawn", state="draft")
     store.save(labels, pvs_scan.source, author="net", origin="predicted", state="draft")
-    assert Place(pvs_scan, study, "sub-01").pending().revision.author == "AB"
+    assert DraftStore(pvs_scan, study, "sub-01").pending().revision.author == "AB"
 
 
 def test_a_study_that_cannot_be_written_leaves_the_draft_in_the_users_folder(
     pvs_scan, labels, own_folders, study
 ):
     (study / "derivatives").write_text("in the way of the folder")
-    place = Place(pvs_scan, study, "sub-01")
+    place = DraftStore(pvs_scan, study, "sub-01")
     saved = place.draft(labels, ME)
     (note,) = saved.notes
     assert str(study) in note
@@ -110,19 +110,19 @@ def test_a_study_that_cannot_be_written_leaves_the_draft_in_the_users_folder(
         place.final(labels, ME)
     # reopened, and the study is there again
     (study / "derivatives").unlink()
-    again = Place(pvs_scan, study, "sub-01")
+    again = DraftStore(pvs_scan, study, "sub-01")
     np.testing.assert_array_equal(again.pending().labels, labels)
     again.final(labels, ME)
-    assert Place(pvs_scan, study, "sub-01").pending() is None
+    assert DraftStore(pvs_scan, study, "sub-01").pending() is None
 
 
 def test_an_older_draft_is_not_offered_after_a_newer_final_revision(
     pvs_scan, labels, own_folders, study
 ):
-    Place(pvs_scan).draft(labels, ME)  # before the scan belonged to a study
+    DraftStore(pvs_scan).draft(labels, ME)  # before the scan belonged to a study
     store = LabelStore(study, "sub-01")
     store.save(labels, pvs_scan.source, author="other", origin="drawn")
-    assert Place(pvs_scan, study, "sub-01").pending() is None
+    assert DraftStore(pvs_scan, study, "sub-01").pending() is None
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
@@ -130,26 +130,26 @@ def test_a_folder_without_permission(pvs_scan, labels, own_folders):
     own_folders.mkdir()
     own_folders.chmod(0o500)
     with pytest.raises(InputError, match=r"cannot be written \(Permission denied\); make room"):
-        Place(pvs_scan).draft(labels, ME)
+        DraftStore(pvs_scan).draft(labels, ME)
 
 
 def test_nothing_can_be_written(pvs_scan, labels, own_folders):
     own_folders.write_text("in the way of the folder")
     with pytest.raises(InputError, match=r"cannot be written"):
-        Place(pvs_scan).draft(labels, ME)
+        DraftStore(pvs_scan).draft(labels, ME)
     with pytest.raises(InputError, match=r"cannot be written"):
-        Place(pvs_scan).save_review(Place(pvs_scan).review())
+        DraftStore(pvs_scan).save_review(DraftStore(pvs_scan).review())
 
 
 def test_a_study_that_was_moved_is_not_made_anew(pvs_scan, labels, own_folders, tmp_path, study):
-    place = Place(pvs_scan, study, "sub-01")
+    place = DraftStore(pvs_scan, study, "sub-01")
     place.draft(labels, ME)
     study.rename(tmp_path / "moved")
     with pytest.raises(InputError, match=r"study is no longer there; open the study where it is"):
         place.final(labels, ME)
     saved = place.draft(labels, ME)  # into the user's own folder
     assert "is no longer there" in " ".join(saved.notes)
-    assert Place(pvs_scan).pending() is not None
+    assert DraftStore(pvs_scan).pending() is not None
     place.save_review(place.review())
     assert not study.exists()
 
@@ -164,22 +164,22 @@ def test_the_later_of_two_decisions_counts_wherever_it_is(pvs_scan, own_folders,
         )
 
     early, late = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC)
-    place = Place(pvs_scan, study, "sub-01")
+    place = DraftStore(pvs_scan, study, "sub-01")
     place.save_review(decided(("accept", early), ("accept", late)))
-    Place(pvs_scan).save_review(decided(("reject", late), ("reject", early), ("skip", early)))
+    DraftStore(pvs_scan).save_review(decided(("reject", late), ("reject", early), ("skip", early)))
     found = {one.point[0]: one.verdict for one in place.review().decisions}
     assert found == {0: "reject", 1: "accept", 2: "skip"}
 
 
 def test_numbers_below_0_are_refused_in_words(pvs_scan, labels, own_folders):
     with pytest.raises(InputError, match="numbers below 0"):
-        Place(pvs_scan).draft(-labels.astype(np.int32), ME)
+        DraftStore(pvs_scan).draft(-labels.astype(np.int32), ME)
 
 
 def test_own_drafts_that_cannot_be_settled_do_not_undo_the_final_one(
     pvs_scan, labels, own_folders, study
 ):
-    place = Place(pvs_scan, study, "sub-01")
+    place = DraftStore(pvs_scan, study, "sub-01")
     place._save, save = refusing(place), place._save
     save(place._roots[1], labels, ME, "draft")
     saved = place.final(labels, ME)
@@ -200,7 +200,7 @@ def refusing(place):
 
 
 def test_a_damaged_review_counts_as_none(pvs_scan, own_folders):
-    place = Place(pvs_scan)
+    place = DraftStore(pvs_scan)
     place.save_review(place.review())
     (path,) = recovery_folder().rglob("*_desc-pvs_review.json")
     path.write_text("{")
@@ -210,10 +210,10 @@ def test_a_damaged_review_counts_as_none(pvs_scan, own_folders):
 def test_a_draft_of_a_scan_that_was_replaced_is_not_forced_onto_it(
     pvs_scan, labels, own_folders, study
 ):
-    Place(pvs_scan, study, "sub-01").draft(labels, ME)
+    DraftStore(pvs_scan, study, "sub-01").draft(labels, ME)
     grid = replace(pvs_scan.grid, affine=np.diag([1.0, 1, 1, 1]))
     with pytest.raises(InputError, match="does not lie on this scan's voxels"):
-        Place(replace(pvs_scan, grid=grid), study, "sub-01").pending()
+        DraftStore(replace(pvs_scan, grid=grid), study, "sub-01").pending()
 
 
 def test_old_drafts_that_were_gone_on_from_go_with_the_first_new_one(
@@ -223,7 +223,7 @@ def test_old_drafts_that_were_gone_on_from_go_with_the_first_new_one(
 
     asked = []
     monkeypatch.setattr(drafts, "prune_unfinished", lambda *given: asked.append(given))
-    place = Place(pvs_scan, keep_days=200)
+    place = DraftStore(pvs_scan, keep_days=200)
     assert asked == []  # to look deletes nothing
     place.pending()
     assert asked == []

@@ -14,7 +14,7 @@ if sys.platform == "linux" and not os.environ.get("DISPLAY"):
 from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_pvs.errors import InputError
-from napari_pvs.study.drafts import Place
+from napari_pvs.study.drafts import DraftStore
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.widgets import dock as module
 
@@ -42,7 +42,7 @@ def test_a_draft_is_saved_before_the_window_closes(edited):
     viewer, session, asked = edited
     assert session.save_state.state == "edited"
     assert viewer.window._qt_window.close()
-    assert Place(session.scan).pending().labels.sum() == 1
+    assert DraftStore(session.scan).pending().labels.sum() == 1
     assert asked == []
 
 
@@ -54,7 +54,7 @@ def test_edits_that_cannot_be_saved_keep_the_window_open(edited, monkeypatch):
         assert asked == [["PVS labels"]]
         assert session.labels.data.sum() == 1
     assert viewer.window._qt_window.close()  # there is room again
-    assert Place(session.scan).pending() is not None
+    assert DraftStore(session.scan).pending() is not None
 
 
 def test_the_user_can_give_them_up(edited, monkeypatch):
@@ -62,7 +62,7 @@ def test_the_user_can_give_them_up(edited, monkeypatch):
     monkeypatch.setattr(LabelStore, "save", full)
     monkeypatch.setattr(module, "lose", lambda window, names: True)
     assert viewer.window._qt_window.close()
-    assert Place(session.scan).pending() is None
+    assert DraftStore(session.scan).pending() is None
 
 
 def test_what_computes_for_a_window_ends_with_it(make_napari_viewer, open_scan, qtbot):

@@ -62,8 +62,8 @@ def docks(make_napari_viewer, make_study, tiny_weights, qtbot, wait, own_folders
     load.session.set_reference(segment.session.prediction.layer)
     qtbot.waitUntil(lambda: docks["Metrics"].agreement is not None, timeout=LONG)
     train._stop_planning()
-    train.form.more.open()
-    train.new.open()
+    train.form.more.expand(animate=False)
+    train.new.expand(animate=False)
     for dock in docks.values():
         dock.notice.error("/a/long/path/without/a/space" * 9 + " is gone; look for it.")
     return docks

@@ -44,7 +44,7 @@ class Entry:
         return int(x), int(y), int(z)
 
 
-class Catalogue:
+class ComponentIndex:
     """The 26-connected parts of a mask, numbered from the largest.
 
     Parameters
@@ -56,7 +56,7 @@ class Catalogue:
     --------
     >>> mask = np.zeros((9, 9, 9), bool)
     >>> mask[1, 1, 1:4] = mask[7, 7, 7] = True
-    >>> [entry.voxels for entry in Catalogue(mask).entries.values()]
+    >>> [entry.voxels for entry in ComponentIndex(mask).entries.values()]
     [3, 1]
     """
 

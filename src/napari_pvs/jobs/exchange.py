@@ -1,6 +1,6 @@
-"""Scans and label images in a folder of arrays, to pass between napari and its helper process.
+"""Scans and label images in a folder of arrays, to pass between napari and its processes.
 
-Arrays lie in the order that the viewer shows (see `layers.to_display`): they are mapped from disk,
+Arrays lie in the order that the viewer shows (see `display.to_display`): they are mapped from disk,
 so that neither reading them nor making layers of them copies or waits.
 """
 

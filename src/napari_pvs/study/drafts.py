@@ -108,15 +108,15 @@ class Saved:
 log = logging.getLogger(__name__)
 
 
-class Place:
-    """Where the labels of one scan go. Its calls read and write files: not for the GUI thread.
+class DraftStore:
+    """Drafts and review decisions of one scan. Reads and writes files: not for the GUI thread.
 
     Parameters
     ----------
     scan
         Whose labels.
     study, subject
-        Where it belongs to; None outside a study.
+        Study and subject that the scan belongs to; None outside a study.
     keep_days
         Age from which on unfinished drafts may be deleted; None keeps all of them.
     """
@@ -146,7 +146,7 @@ class Place:
         return [(self.study, self.subject), own] if self.study and self.subject else [own]
 
     def draft(self, labels: NDArray[Any], made: Made, kept: bool = False) -> Saved:
-        """Save a draft: in the study or, if that cannot be written, in the user's own folder.
+        """Save a draft in the study or, if that cannot be written, in the user's own folder.
 
         Parameters
         ----------
@@ -155,7 +155,7 @@ class Place:
         made
             By whom, and how.
         kept
-            The user's own folder holds these labels: only the study is tried.
+            The user's own folder already holds these labels; only the study is tried.
 
         Raises
         ------
@@ -180,9 +180,9 @@ class Place:
         raise InputError(refused[0])
 
     def final(self, labels: NDArray[Any], made: Made) -> Saved:
-        """Save a final revision in the study, and let nothing older be offered again.
+        """Save a final revision in the study, so that nothing older is offered again.
 
-        Outside a study this only says that the labels were saved elsewhere.
+        Outside a study this only records that the labels were saved elsewhere.
 
         Parameters
         ----------
@@ -215,7 +215,7 @@ class Place:
     def pending(self) -> Offer | None:
         """Find the newest edits that were never saved as final.
 
-        A prediction that nobody has touched is none.
+        An untouched prediction does not count.
 
         Raises
         ------
@@ -244,7 +244,7 @@ class Place:
         return Offer(draft, data, root)
 
     def review(self) -> Review:
-        """Read what was decided about single PVS; nothing where a file is damaged.
+        """Read the decisions about single PVS; a damaged file counts as none.
 
         A study may have become read-only, or writable, in between: the later decision counts.
         """
@@ -259,7 +259,7 @@ class Place:
         return latest(found)
 
     def save_review(self, review: Review) -> None:
-        """Keep what was decided about single PVS; what others decided since stays.
+        """Save the decisions about single PVS; decisions that others made since are kept.
 
         Raises
         ------
@@ -317,7 +317,7 @@ class Place:
 
 
 def recovery_folder() -> Path:
-    """Folder of edits that belong to no study."""
+    """Folder of drafts that belong to no study."""
     return platformdirs.user_data_path("napari-pvs", appauthor=False) / "recovery"
 
 
@@ -335,7 +335,7 @@ def _review_path(root: Path, subject: str) -> Path:
 
 
 def explained(error: InputError | OSError) -> InputError:
-    """Say what the system has refused, and what to do."""
+    """Explain what the system refused, with the remedy."""
     if isinstance(error, InputError):
         return error
     return InputError(
@@ -345,7 +345,7 @@ def explained(error: InputError | OSError) -> InputError:
 
 
 def read_decisions(path: Path) -> tuple[Decision, ...]:
-    """Read what was decided; nothing where there is no file.
+    """Read the decisions in a file; none if there is no file.
 
     Raises
     ------
@@ -361,18 +361,18 @@ def read_decisions(path: Path) -> tuple[Decision, ...]:
 
 
 def keep_decisions(path: Path, review: Review, known: Collection[Decision]) -> None:
-    """Write what was decided here, beside what others have decided since.
+    """Write the decisions made here, beside those that others made since.
 
-    A file that cannot be understood is set aside.
+    A file that cannot be parsed is renamed and kept.
 
     Parameters
     ----------
     path
         The file.
     review
-        What counts here.
+        The decisions made here.
     known
-        What was known here at any time: in the file alone, it was taken back.
+        Decisions that were ever known here: one that is only in the file was taken back.
 
     Raises
     ------

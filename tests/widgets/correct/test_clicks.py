@@ -183,7 +183,7 @@ def test_a_click_that_waits_is_not_carried_out_on_other_labels(open_scan, parent
     with qtbot.waitSignal(clicker._pass.answered, timeout=LONG):
         session.set_labels(None)
         session.new_labels(name="others")
-    assert failed == ["A click that waited was left off: its labels went."]
+    assert failed == ["A waiting click was dropped: its labels are gone."]
     assert not session.labels.data.any()
 
 

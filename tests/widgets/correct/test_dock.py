@@ -268,11 +268,11 @@ def test_edits_become_a_draft_and_the_dock_says_so(correcting, qtbot, tubes):
 
 
 def test_the_offer_is_shown_and_taken(make_napari_viewer, open_scan, qtbot, pvs_scan, tubes):
-    from napari_pvs.study.drafts import Made, Place
+    from napari_pvs.study.drafts import DraftStore, Made
 
     labels = np.zeros(pvs_scan.grid.shape, np.uint8)
     labels[tubes["sure"]] = 1
-    Place(pvs_scan).draft(labels, Made("CD", "drawn"))
+    DraftStore(pvs_scan).draft(labels, Made("CD", "drawn"))
     viewer = make_napari_viewer()
     session = open_scan(viewer)
     dock = Correct(viewer)

@@ -82,7 +82,7 @@ def test_moving_to_a_row_shows_the_pvs(beside, qtbot):
         session.viewer.dims.set_point(0, 0)
         qtbot.keyClick(table.table, Qt.Key.Key_Down)
         row = table.table.current()
-        assert session.viewer.dims.current_step[0] == table._catalogue.entries[row.id].point[0]
+        assert session.viewer.dims.current_step[0] == table._index.entries[row.id].point[0]
         seen.append(row.id)
     assert len(set(seen)) == 2
 
@@ -104,7 +104,7 @@ def test_taking_the_selected_pvs_away_does_not_move_the_view(beside, qtbot):
     session.viewer.dims.set_point(0, 0)
     before = session.viewer.dims.point
     key = table.table.current().id
-    one = table._catalogue.entries[key].index
+    one = table._index.entries[key].index
     followed(table, qtbot, lambda: session.labels.data_setitem(one, 0))
     assert key not in shown(table)
     assert session.viewer.dims.point == before

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_pvs.errors import InputError
 from napari_pvs.scans.display import display_index, from_display, grid_index
-from napari_pvs.study.drafts import Place
+from napari_pvs.study.drafts import DraftStore
 from napari_pvs.widgets.correct import review_queue as module
 from napari_pvs.widgets.correct.clicks import Clicker
 from napari_pvs.widgets.correct.review_queue import QueuePanel
@@ -147,7 +147,7 @@ def test_what_a_click_adds_was_looked_at(open_scan, predict, panel_of, qtbot, tu
     assert session.labels.data[display_index((15, 6, 8), session.scan)]
     qtbot.waitUntil(lambda: len(panel.queue.items) == count + 1, timeout=LONG)
     assert len(panel.queue.pending) == left
-    place = Place(session.scan)
+    place = DraftStore(session.scan)
     qtbot.waitUntil(lambda: len(place.review().decisions) == 1, timeout=LONG)
 
 
@@ -157,9 +157,9 @@ def test_decisions_that_could_not_be_written_are_not_replaced_by_older_ones(
     session, panel = reviewing
     panel.move_on()
     panel.yes()
-    place = Place(session.scan)
+    place = DraftStore(session.scan)
     qtbot.waitUntil(lambda: len(place.review().decisions) == 1, timeout=LONG)
-    monkeypatch.setattr(Place, "save_review", _refuse)
+    monkeypatch.setattr(DraftStore, "save_review", _refuse)
     panel.yes()
     assert len(panel._review.decisions) == 2
     with qtbot.waitSignal(panel._autosave.reviewed, timeout=LONG):
@@ -190,7 +190,7 @@ def test_decisions_are_there_again_in_the_next_session(
     panel.move_on()
     decided = name_of(panel.item, session, tubes)
     panel.yes()
-    place = Place(pvs_scan)
+    place = DraftStore(pvs_scan)
     qtbot.waitUntil(lambda: len(place.review().decisions) == 1, timeout=LONG)
     (decision,) = place.review().decisions
     assert decision.verdict == "accept"

@@ -7,7 +7,7 @@ pytest.importorskip("napari")
 
 from napari_pvs.errors import InputError
 from napari_pvs.study.bids import subjects
-from napari_pvs.study.drafts import Place
+from napari_pvs.study.drafts import DraftStore
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.widgets.load.dock import Load
 
@@ -112,7 +112,7 @@ def test_where_it_gets_none_the_layer_stays_and_that_is_said(shown, qtbot, monke
     def refuse(*_, **__):
         raise InputError("the disk is full; make room.")
 
-    monkeypatch.setattr(Place, "draft", refuse)
+    monkeypatch.setattr(DraftStore, "draft", refuse)
     labels = edited_at_the_last_moment(dock, qtbot)
     assert store.pending() is None
     assert labels in dock.viewer.layers

@@ -64,7 +64,10 @@ def test_taken_away_before_the_plots_are_there(qtbot):
 
 
 def test_several_runs(curves):
-    one, two = History(loss={1: 0.9}, validation={1: (0.3, 9.0, 0.5)}), History(loss={1: 0.2, 9: 0.1})
+    one, two = (
+        History(loss={1: 0.9}, validation={1: (0.3, 9.0, 0.5)}),
+        History(loss={1: 0.2, 9: 0.1}),
+    )
     curves.show_runs([("one", one), ("two", two)])
     curves.wait()
     assert [len(lines(plot)) for plot in curves.plots] == [2, 2, 2]

@@ -21,7 +21,7 @@ from napari_pvs.errors import InputError
 from napari_pvs.scans.display import display_index
 from napari_pvs.scans.scan import load_scan
 from napari_pvs.study.bids import subjects
-from napari_pvs.study.drafts import Made, Place, recovery_folder
+from napari_pvs.study.drafts import DraftStore, Made, recovery_folder
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.widgets.correct.clicks import Clicker
 from napari_pvs.widgets.preferences import preferences
@@ -89,13 +89,13 @@ def test_every_edit_becomes_a_draft_and_none_is_written_twice(saving, qtbot, tub
     assert not autosave.dirty
     assert session.save_state.state == "draft"
     assert session.save_state.text.endswith("; not final.")
-    offer = Place(pvs_scan).pending()
+    offer = DraftStore(pvs_scan).pending()
     assert (offer.revision.author, offer.revision.origin) == ("AB", "drawn")
     np.testing.assert_array_equal(offer.labels, session.array(session.labels))
     # undo is an edit too
     session.labels.undo()
     qtbot.waitUntil(lambda: len(told) == 2, timeout=LONG)
-    assert not Place(pvs_scan).pending().labels.any()
+    assert not DraftStore(pvs_scan).pending().labels.any()
     # and what comes back to what was saved is none
     edit(session, tubes["sure"])
     session.labels.undo()
@@ -138,7 +138,7 @@ def test_what_was_corrected_names_its_weights(saving, predict, qtbot, tubes, pvs
     predict(session)
     edit(session, tubes["missed"])
     qtbot.waitUntil(lambda: bool(told), timeout=LONG)
-    revision = Place(pvs_scan).pending().revision
+    revision = DraftStore(pvs_scan).pending().revision
     assert (revision.origin, revision.weights_id) == ("corrected", "aaaabbbbcccc")
 
 
@@ -150,12 +150,12 @@ def test_a_prediction_that_is_only_shown_has_not_been_corrected(
     predict(session, labels=False)
     edit(session, tubes["sure"])
     qtbot.waitUntil(lambda: bool(told), timeout=LONG)
-    revision = Place(pvs_scan).pending().revision
+    revision = DraftStore(pvs_scan).pending().revision
     assert (revision.origin, revision.weights_id) == ("drawn", None)
     # a click that follows its map brings it in
     Clicker(session, session).click("add", display_index((16, 18, 10), session.scan))
     qtbot.waitUntil(lambda: len(told) == 2, timeout=LONG)
-    revision = Place(pvs_scan).pending().revision
+    revision = DraftStore(pvs_scan).pending().revision
     assert (revision.origin, revision.weights_id) == ("corrected", "aaaabbbbcccc")
 
 
@@ -164,7 +164,7 @@ def test_edits_of_an_earlier_session_are_offered_and_come_back_as_one_step(
 ):
     labels = np.zeros(pvs_scan.grid.shape, np.uint8)
     labels[tubes["sure"]] = labels[tubes["doubtful"]] = 1
-    Place(pvs_scan).draft(labels, Made("CD", "drawn"))
+    DraftStore(pvs_scan).draft(labels, Made("CD", "drawn"))
     session, autosave, _, offers = saving()
     qtbot.waitUntil(lambda: bool(offers and offers[-1]), timeout=LONG)
     assert "Edits by CD" in offers[-1].text
@@ -180,18 +180,18 @@ def test_edits_of_an_earlier_session_are_offered_and_come_back_as_one_step(
 def test_what_was_declined_stays_on_disk(saving, qtbot, tubes, pvs_scan):
     labels = np.zeros(pvs_scan.grid.shape, np.uint8)
     labels[tubes["sure"]] = 1
-    Place(pvs_scan).draft(labels, Made("CD", "drawn"))
+    DraftStore(pvs_scan).draft(labels, Made("CD", "drawn"))
     _, autosave, _, offers = saving()
     qtbot.waitUntil(lambda: bool(offers and offers[-1]), timeout=LONG)
     autosave.decline()
     assert offers[-1] is None
-    assert Place(pvs_scan).pending() is not None
+    assert DraftStore(pvs_scan).pending() is not None
 
 
 def test_numbers_that_do_not_fit_the_layer_become_a_mask(saving, qtbot, tubes, pvs_scan):
     labels = np.zeros(pvs_scan.grid.shape, np.int32)
     labels[tubes["sure"]] = 1012
-    Place(pvs_scan).draft(labels, Made("CD", "drawn"))
+    DraftStore(pvs_scan).draft(labels, Made("CD", "drawn"))
     session, autosave, _, offers = saving()
     qtbot.waitUntil(lambda: bool(offers and offers[-1]), timeout=LONG)
     autosave.restore()
@@ -273,7 +273,7 @@ def test_an_edit_while_the_final_one_is_written_stays_unsaved(saving, qtbot, stu
     qtbot.waitUntil(lambda: any("revision" in text for _, text in told), timeout=LONG)
     assert session.save_state.state in ("edited", "draft")
     qtbot.waitUntil(lambda: not autosave.dirty and len(told) > 1, timeout=LONG)
-    offer = Place(scan, root, subject.name).pending()
+    offer = DraftStore(scan, root, subject.name).pending()
     np.testing.assert_array_equal(offer.labels, session.array(session.labels))
 
 
@@ -293,7 +293,7 @@ def test_export_writes_the_scans_geometry_and_settles_the_draft(
     np.testing.assert_array_equal(image.affine, nib.load(head_files[0]).affine)
     expected = scan.to_source(session.array(session.labels))
     np.testing.assert_array_equal(np.asarray(image.dataobj), expected)
-    assert Place(scan).pending() is None
+    assert DraftStore(scan).pending() is None
     assert session.save_state.text == "Saved as mine.nii.gz."
 
 
@@ -357,7 +357,9 @@ def test_a_full_disk_is_told_and_tried_again(saving, qtbot, tubes, own_folders, 
     assert session.save_state.state == "edited"
     own_folders.unlink()
     qtbot.waitUntil(lambda: bool(told_of(told, "info")), timeout=LONG)
-    np.testing.assert_array_equal(Place(pvs_scan).pending().labels, session.array(session.labels))
+    np.testing.assert_array_equal(
+        DraftStore(pvs_scan).pending().labels, session.array(session.labels)
+    )
 
 
 def test_a_disk_that_fills_up_while_a_draft_is_written(saving, qtbot, tubes, pvs_scan, monkeypatch):
@@ -377,10 +379,12 @@ def test_a_disk_that_fills_up_while_a_draft_is_written(saving, qtbot, tubes, pvs
         assert "(No space left on device); make room" in told_of(told, "error")[0]
         assert autosave.dirty
         # the draft before is whole, and nothing half written lies beside it
-        np.testing.assert_array_equal(Place(pvs_scan).pending().labels, first)
+        np.testing.assert_array_equal(DraftStore(pvs_scan).pending().labels, first)
         assert list(recovery_folder().rglob(".tmp-*")) == []
     qtbot.waitUntil(lambda: session.save_state.state == "draft", timeout=LONG)
-    np.testing.assert_array_equal(Place(pvs_scan).pending().labels, session.array(session.labels))
+    np.testing.assert_array_equal(
+        DraftStore(pvs_scan).pending().labels, session.array(session.labels)
+    )
 
 
 def test_every_dock_tells_that_edits_could_not_be_saved(saving, qtbot, tubes, monkeypatch):
@@ -412,7 +416,7 @@ def test_what_failed_is_saved_when_its_layer_is_corrected_again(
     session.set_labels(first)
     assert autosave.dirty
     qtbot.waitUntil(lambda: bool(told_of(told, "info")), timeout=LONG)
-    np.testing.assert_array_equal(Place(pvs_scan).pending().labels, session.array(first))
+    np.testing.assert_array_equal(DraftStore(pvs_scan).pending().labels, session.array(first))
 
 
 def test_the_sessions_own_draft_is_not_offered(saving, qtbot, tubes):
@@ -453,13 +457,13 @@ def test_labels_that_leave_the_viewer_are_saved_first(saving, qtbot, tubes, pvs_
     expected = session.array(session.labels).copy()
     session.viewer.layers.remove(session.labels)
     qtbot.waitUntil(lambda: bool(told), timeout=LONG)
-    np.testing.assert_array_equal(Place(pvs_scan).pending().labels, expected)
+    np.testing.assert_array_equal(DraftStore(pvs_scan).pending().labels, expected)
 
 
 def test_another_scan_brings_its_own_offer(saving, qtbot, tubes, pvs_scan, head_files):
     labels = np.zeros(pvs_scan.grid.shape, np.uint8)
     labels[tubes["sure"]] = 1
-    Place(pvs_scan).draft(labels, Made("CD", "drawn"))
+    DraftStore(pvs_scan).draft(labels, Made("CD", "drawn"))
     session, autosave, _, offers = saving()
     qtbot.waitUntil(lambda: bool(offers and offers[-1]), timeout=LONG)
     session.viewer.layers.clear()
@@ -652,7 +656,7 @@ def test_what_is_restored_keeps_the_weights_it_came_from(saving, qtbot, study_sc
     root, subject, scan = study_scan
     mask = np.zeros(scan.grid.shape, np.uint8)
     mask[5:8, 5:8, 5:8] = 1
-    Place(scan, root, subject.name).draft(mask, Made("AB", "corrected", "w" * 12))
+    DraftStore(scan, root, subject.name).draft(mask, Made("AB", "corrected", "w" * 12))
     session, autosave, _, offers = saving(scan=scan)
     session.set_study(root, subject)
     autosave.look()
@@ -685,7 +689,7 @@ def test_decisions_are_known_where_an_earlier_draft_is_damaged(saving, qtbot, st
     from napari_pvs.correction.review import Decision, Review
 
     root, subject, scan = study_scan
-    place = Place(scan, root, subject.name)
+    place = DraftStore(scan, root, subject.name)
     one = Decision(point=(1, 1, 1), kind="found", verdict="reject", time=datetime.now(UTC))
     place.save_review(Review(decisions=(one,)))
     mask = np.zeros(scan.grid.shape, np.uint8)

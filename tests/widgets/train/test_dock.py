@@ -401,7 +401,7 @@ def test_a_start_that_is_refused_leaves_nothing_behind(add_dock, make_study, qtb
     left = {path.name for path in (study / "derivatives" / "runs").iterdir()}
     assert left <= {".start.lock"}  # for whoever starts at the same moment
     assert dock.view.watch.run is None
-    assert dock.run_form.parentWidget().isHidden()
+    assert dock.run_box.isHidden()
 
 
 def test_wrong_values_and_places_are_told_at_once(add_dock, make_study, qtbot, tmp_path):

@@ -1,4 +1,4 @@
-"""Something that is done once, a moment after it was last asked for."""
+"""A call that is made once, a moment after it was last asked for."""
 
 from collections.abc import Callable
 
@@ -7,16 +7,16 @@ from superqt.utils import QSignalDebouncer
 
 
 class Debouncer(QSignalDebouncer):
-    """Calls something when nobody has asked for it for a while; ask by `throttle`.
+    """Makes a call once nobody has asked for it for a while; ask by `throttle`.
 
     Parameters
     ----------
     milliseconds
-        How long; 0 is the next turn of the event loop.
+        How long to wait; 0 is the next turn of the event loop.
     call
         What is called.
     parent
-        Nothing is called once it is gone.
+        Owner; no call is made once it is gone.
     """
 
     def __init__(self, milliseconds: int, call: Callable[[], object], parent: QObject) -> None:
@@ -28,12 +28,12 @@ class Debouncer(QSignalDebouncer):
         self.triggered.connect(self._on_triggered)
 
     def throttle(self) -> None:
-        """Ask for the call; each time anew it waits as long."""
+        """Ask for the call; the wait starts again."""
         self.pending = True
         super().throttle()
 
     def cancel(self) -> None:
-        """Leave the call off."""
+        """Drop the call."""
         self.pending = False
         super().cancel()
 

@@ -1,4 +1,4 @@
-"""Work for the viewer's own thread, in pieces: between two of them the viewer lives."""
+"""Work for the viewer's thread in small steps, so that the viewer stays responsive in between."""
 
 from collections.abc import Generator
 from contextlib import suppress
@@ -7,23 +7,23 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer, Signal
 
 Steps = Generator[Any, None, Any]
-"""Work that yields wherever the viewer may have a moment, and can be left off there. A number that
-it yields is how long it waits for something else, in ms."""
+"""Work that yields wherever the viewer may take a turn, and may be abandoned there. A number that
+it yields is a pause in ms, for work that waits for something else."""
 
 
 class IdleWork(QObject):
-    """Does one piece in each turn of the event loop.
+    """Runs one step in each turn of the event loop.
 
     Parameters
     ----------
     steps
-        The work. What it raises ends it, and is raised in the event loop.
+        The work. An exception ends it, and is raised in the event loop.
     parent
-        The rest is left off when it is gone.
+        Owner; once it is gone, the rest is abandoned.
     """
 
     ended = Signal()
-    """All is done, or a piece has failed. Not sent after `stop`."""
+    """The work is done, or a step failed. Not sent after `stop`."""
 
     def __init__(self, steps: Steps, parent: QObject) -> None:
         super().__init__(parent)
@@ -35,14 +35,14 @@ class IdleWork(QObject):
         self._timer.start(0)
 
     def stop(self) -> None:
-        """Leave the rest off."""
+        """Abandon the rest."""
         self._timer.stop()
         steps, self._steps = self._steps, None
-        if steps is not None and not self._running:  # a piece may stop itself
+        if steps is not None and not self._running:  # a step may stop itself
             steps.close()
 
     def _next(self) -> None:
-        # a piece can let the event loop run, as a dialogue does
+        # a step can run the event loop itself, as a dialog does
         if self._steps is None or self._running:
             return
         more, pause = False, None
@@ -57,8 +57,8 @@ class IdleWork(QObject):
             if self._steps is None:
                 pass
             elif more:
-                with suppress(RuntimeError):  # in a piece's dialogue the parent may have gone
-                    self._timer.start(pause or 0)  # what has become due meanwhile comes first
+                with suppress(RuntimeError):  # the parent may have been deleted in a step's dialog
+                    self._timer.start(pause or 0)  # events that came meanwhile go first
             else:
                 self.stop()
                 self.ended.emit()

@@ -1,4 +1,4 @@
-"""Processes without Qt that do what takes longer than a moment: the viewer never waits for them.
+"""Processes without Qt that do the slow work, so that the viewer never waits.
 
 A thread would share Python's lock with the viewer and stall it; a process does not. `Job` does one
 thing and ends; the network for clicks, in `correct.clicks`, stays and answers. See `jobs.protocol`
@@ -43,20 +43,20 @@ _TAIL = 4000  # characters of stderr that are kept
 
 
 class Process(QObject):
-    """One process, from its start to its end; it never outlives its parent or napari.
+    """One process, from start to end; it never outlives its parent or napari.
 
     Parameters
     ----------
     request
-        What is asked of it, or what makes the request.
+        The request, or a function that makes it.
     parent
-        The process ends with it.
+        Owner; the process ends with it.
     """
 
     module: str
     """What `python -m` runs, with the folder as its argument."""
     failed = Signal(str)
-    """It did not go well: one sentence for the user. Not sent after `stop`."""
+    """It failed: one sentence for the user. Not sent after `stop`."""
 
     def __init__(self, request: Request | MakeRequest, parent: QObject) -> None:
         super().__init__(parent)
@@ -80,7 +80,7 @@ class Process(QObject):
         return not self._over
 
     def launch(self) -> None:
-        """Prepare and start; the signals tell the rest."""
+        """Prepare and start; signals report the rest."""
         given = self._given
         if isinstance(given, Request):
             self._start_process(given)
@@ -94,22 +94,22 @@ class Process(QObject):
             threading.Thread(target=_prepare, args=work, daemon=True).start()
 
     def stop(self) -> None:
-        """End it now, without a word; it leaves nothing behind."""
+        """End it now, without a signal; it leaves nothing behind."""
         if not self._over:
             self._end()
             self._kill()
             self.deleteLater()
 
     def write(self, line: bytes) -> None:
-        """Send it a line."""
+        """Send a line to its stdin."""
         self._process.write(line)
 
     def _on_message(self, message: Message, raw: bytes) -> None:
-        """Take a message, and the bytes that came after it."""
+        """Handle a message and the bytes that followed it."""
         raise NotImplementedError
 
     def _on_death(self, text: str) -> None:
-        """It has ended, by itself; ``text`` says why, had nobody expected that."""
+        """Handle an end that nobody asked for; ``text`` explains it."""
         self._fail(text)
 
     def _fail(self, text: str) -> None:
@@ -176,7 +176,7 @@ class Process(QObject):
 def _prepare(
     make: MakeRequest, folder: Folder, tell: Callable[[Request | Exception], None]
 ) -> None:
-    """Make a request in a folder, which lives as long as that takes, and tell it or why not."""
+    """Make a request in a folder, which is kept that long, and report it or the exception."""
     try:
         made = make(folder.path)
     except Exception as error:
@@ -187,14 +187,14 @@ def _prepare(
 
 @dataclass(frozen=True, eq=False)
 class Result(Generic[A]):
-    """What a job has left.
+    """What a job produced.
 
     Attributes
     ----------
     answer
         Of the type that its request names.
     folder
-        Its arrays. They are mapped from disk: keep the folder for as long as they are in use.
+        Holds its arrays. They are mapped from disk: keep it for as long as they are in use.
     """
 
     answer: A
@@ -207,12 +207,12 @@ class Result(Generic[A]):
 
 
 class Job(Process):
-    """One request to a process; see `jobs.tasks` for what it does.
+    """One request, done in a process of its own; see `jobs.tasks`.
 
     Parameters
     ----------
     request
-        What is asked of it, or what makes the request.
+        The request, or a function that makes it.
     parent
         The dock; the process ends with it.
     """
@@ -221,13 +221,13 @@ class Job(Process):
     progressed = Signal(int, int)
     """Steps done, steps in all."""
     said = Signal(str)
-    """What it is at."""
+    """What it is doing."""
     row = Signal(object)
     """One of several results, of the type that the request names."""
     finished = Signal(object)
-    """It went well: a `Result`."""
+    """It succeeded: a `Result`."""
     ended = Signal()
-    """The last signal, however it ended."""
+    """Always the last signal."""
 
     def __init__(self, request: Request | MakeRequest, parent: QObject) -> None:
         super().__init__(request, parent)
@@ -240,12 +240,12 @@ class Job(Process):
         return super().running or self._showing is not None
 
     def start(self) -> "Job":
-        """Start; the signals tell the rest."""
+        """Start; signals report the rest."""
         self.launch()
         return self
 
     def cancel(self) -> None:
-        """End it now; it leaves nothing behind, but for what is shown of it already."""
+        """End it now; only what is already shown stays."""
         if self._showing is not None:
             self._showing.stop()
             self._finish()
@@ -254,9 +254,9 @@ class Job(Process):
             self.ended.emit()
 
     def go_on(self, steps: Steps) -> None:
-        """Show what was found, a piece in each turn of the event loop; then it has ended.
+        """Show the result, one step in each turn of the event loop; the job ends after that.
 
-        To be called by a slot of `finished`, by one.
+        Called by one slot of `finished`.
         """
         self._showing = IdleWork(steps, self)
         self._showing.ended.connect(self._finish)
@@ -295,13 +295,13 @@ _folders: "weakref.WeakKeyDictionary[Scan, Folder]" = weakref.WeakKeyDictionary(
 
 
 def stored(scan: Scan) -> Path | None:
-    """Folder that a scan was loaded from, as arrays; None for a scan that lies in memory only."""
+    """Folder with the arrays that a scan was loaded from; None for a scan in memory only."""
     folder = _folders.get(scan)
     return None if folder is None else folder.path
 
 
 def load_stored(result: Result[Any]) -> Scan:
-    """Map the scan that a job has left; its folder stays for as long as the scan is used."""
+    """Map the scan that a job produced; its folder is kept for as long as the scan is used."""
     scan = exchange.load_scan(result.path)
     _folders[scan] = result.folder
     return scan

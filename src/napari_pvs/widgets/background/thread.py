@@ -1,4 +1,4 @@
-"""One thread for what must not make the viewer wait; its answers arrive in the viewer's thread."""
+"""One thread for what would make the viewer wait; its answers arrive in the viewer's thread."""
 
 import contextlib
 from collections.abc import Callable
@@ -20,9 +20,9 @@ def application() -> QCoreApplication:
 
 
 class Post(QObject):
-    """Brings calls from threads into the viewer's.
+    """Calls functions in the viewer's thread on behalf of other threads.
 
-    It lives as long as napari: a signal that a thread emits while its object is deleted crashes.
+    Lives as long as napari: a thread that emits a signal of a deleted object crashes.
     """
 
     _sent = Signal(object)
@@ -32,7 +32,7 @@ class Post(QObject):
         self._sent.connect(self._call)
 
     def send(self, call: Callable[[], None]) -> None:
-        """Have something called in the viewer's thread, in its turn."""
+        """Queue a call for the viewer's thread."""
         self._sent.emit(call)
 
     def _call(self, call: Callable[[], None]) -> None:
@@ -41,17 +41,17 @@ class Post(QObject):
 
 @cache
 def post() -> Post:
-    """Return the only one; the viewer's thread asks first."""
+    """Return the one instance; the viewer's thread must be the first to ask."""
     return Post()
 
 
 class Background:
-    """Does one thing after the other. What was begun is finished, even when Python ends.
+    """Runs calls one after the other. What has begun is finished, even when Python exits.
 
     Parameters
     ----------
     parent
-        Answers stop when it is gone.
+        Owner; once it is gone, answers are dropped.
     """
 
     def __init__(self, parent: QObject) -> None:
@@ -65,17 +65,18 @@ class Background:
         good: Callable[[Any], None],
         bad: Callable[[str], None] | None = None,
     ) -> None:
-        """Call something in the thread.
+        """Run a call in the thread.
 
         Parameters
         ----------
         call
-            Touches neither Qt nor napari.
+            Must touch neither Qt nor napari.
         good
-            Gets what it returns.
+            Receives the result, in the viewer's thread.
         bad
-            Gets the sentence of an `InputError`, or of the system where a file or folder is gone
-            or refuses. Other exceptions are told too, and raised in the viewer's thread.
+            Receives the sentence of an `InputError`, or the system's where a file or folder is
+            missing or refuses access. Other exceptions are reported too, and raised in the
+            viewer's thread.
         """
 
         def run() -> None:
@@ -88,19 +89,19 @@ class Background:
         self._thread.submit(run)
 
     def marker(self) -> Callable[[], None]:
-        """Return what waits until all is done that was asked for before; for another thread."""
+        """Return a function that waits for all calls submitted so far; for another thread."""
         done = self._thread.submit(lambda: None)
         return lambda: done.result()
 
     def catch_up(self, seconds: float) -> None:
-        """Wait here, no longer than that, until all is done that was asked for, and deliver it."""
+        """Wait at most so long for all submitted calls, and deliver their results."""
         with contextlib.suppress(TimeoutError):
             self._thread.submit(lambda: None).result(seconds)
         # what a thread emits goes to a helper of Qt's binding, not to this object
         QCoreApplication.sendPostedEvents(None, QEvent.Type.MetaCall.value)
 
     def wait(self) -> None:
-        """Wait until all is done; what comes later is not taken."""
+        """Wait for all submitted calls and accept no more."""
         self._thread.shutdown()
 
     def _deliver(self, answer: Callable[[], None]) -> None:

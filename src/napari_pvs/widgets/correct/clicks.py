@@ -1,4 +1,4 @@
-"""Carries out clicks on the labels: each is one step that can be undone."""
+"""Carries out clicks on the labels; each is one undo step."""
 
 import math
 from collections.abc import Callable
@@ -68,7 +68,7 @@ class Clicker(QObject):
     said = Signal(str)
     """What was done."""
     failed = Signal(str)
-    """Why nothing was done; one sentence with the remedy."""
+    """Why nothing was done: one sentence with the remedy."""
     done = Signal(str, object)
     """A click was carried out: its mode and the voxel."""
 
@@ -86,7 +86,7 @@ class Clicker(QObject):
 
     @property
     def reason(self) -> str | None:
-        """Why clicks can do nothing now."""
+        """Why clicks have no effect now; None if they do."""
         if self._session.scan is None:
             return "load a scan first."
         if self._session.labels is None:
@@ -94,7 +94,7 @@ class Clicker(QObject):
         return None
 
     def warm(self) -> None:
-        """Make the network ready where clicks will need it."""
+        """Start the network if clicks will need it."""
         scan = self._session.scan
         if scan is None or self._session.prediction is not None or self._pass is not None:
             return
@@ -218,12 +218,12 @@ class Clicker(QObject):
         self._again(waiting)
 
     def _again(self, waiting: list[_Waiting]) -> None:
-        """Carry out clicks that have waited for a process that is gone."""
+        """Carry out clicks that were waiting for a process that is gone."""
         for point, then in waiting:
             self._safely(partial(self._evidence, point, then))
 
     def _safely(self, call: Callable[[], None]) -> None:
-        """Carry out a click that has waited, where it still can be."""
+        """Carry out a click that was waiting, if it still can be."""
         if self.reason is not None:
             return
         try:
@@ -232,13 +232,13 @@ class Clicker(QObject):
             self.failed.emit(_sentence(error))
 
     def _drop(self) -> None:
-        """Leave off clicks that wait: they were meant for other labels."""
+        """Drop waiting clicks: they were meant for other labels."""
         if self._waiting:
             self._waiting.clear()
-            self.failed.emit("A click that waited was left off: its labels went.")
+            self.failed.emit("A waiting click was dropped: its labels are gone.")
 
     def _rest(self) -> None:
-        """End a process that nobody needs: there is a map now, or another scan."""
+        """End a process that is no longer needed: there is a map now, or another scan."""
         scan = self._session.scan
         if scan is not self._scan:
             self._scan, self._failed, self._refused = scan, False, None

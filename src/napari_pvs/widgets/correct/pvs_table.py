@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QModelIndex, Signal
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from napari_pvs.correction.component_index import Catalogue, Entry
+from napari_pvs.correction.component_index import ComponentIndex, Entry
 from napari_pvs.scans.display import to_display
 from napari_pvs.scans.masks import voxels_of
 from napari_pvs.widgets.background.debounce import Debouncer
@@ -59,7 +59,7 @@ class PvsTable(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        self._catalogue: Catalogue | None = None
+        self._index: ComponentIndex | None = None
         self._mask: NDArray[np.bool_] | None = None  # what the catalogue is of
         self._rows: dict[int, Row] = {}
         self._score: NDArray[np.float32] | None = None
@@ -82,7 +82,7 @@ class PvsTable(QWidget):
     def follow(self) -> None:
         """Show what the labels are now."""
         layer = self._session.labels
-        if layer is None or self._mask is None or self._catalogue is None:
+        if layer is None or self._mask is None or self._index is None:
             return
         now = layer.data > 0
         if now.shape != self._mask.shape:
@@ -90,10 +90,10 @@ class PvsTable(QWidget):
             return
         changed = voxels_of(now != self._mask)
         if len(changed[0]):
-            gone, new = self._catalogue.update(now, changed)
+            gone, new = self._index.update(now, changed)
             self._mask = now
             self._quiet = True  # where a row goes, its neighbour becomes the current one
-            self._replace(gone, [self._catalogue.entries[key] for key in new])
+            self._replace(gone, [self._index.entries[key] for key in new])
             self._quiet = False
             self._count()
         self.followed.emit()
@@ -103,7 +103,7 @@ class PvsTable(QWidget):
         if self._later.pending:
             self._later.cancel()
             self.follow()
-        key = None if self._catalogue is None else self._catalogue.at(point)
+        key = None if self._index is None else self._index.at(point)
         row = None if key is None else self._rows.get(key)
         if row is not None:
             self._quiet = True  # it is in view already
@@ -112,11 +112,11 @@ class PvsTable(QWidget):
 
     def _start(self) -> None:
         layer = self._session.labels
-        self._catalogue, self._mask, self._rows = None, None, {}
+        self._index, self._mask, self._rows = None, None, {}
         if layer is not None and layer.data.ndim == 3:
             self._mask = layer.data > 0
-            self._catalogue = Catalogue(self._mask)
-        entries = self._catalogue.entries.values() if self._catalogue else ()
+            self._index = ComponentIndex(self._mask)
+        entries = self._index.entries.values() if self._index else ()
         self._rows = {row.id: row for row in self._made(entries)}
         self.table.set_rows(list(self._rows.values()))
         self._count()
@@ -166,9 +166,9 @@ class PvsTable(QWidget):
         """Take the probabilities of another prediction."""
         prediction = self._session.prediction
         score = None if prediction is None else prediction.probability
-        if score is self._score or self._catalogue is None:
+        if score is self._score or self._index is None:
             return
-        for row in self._made(self._catalogue.entries.values()):
+        for row in self._made(self._index.entries.values()):
             self._rows[row.id].probability = row.probability
         model = self.table.model_
         model.dataChanged.emit(model.index(0, 0), model.index(len(model.rows) - 1, 3))
@@ -181,6 +181,6 @@ class PvsTable(QWidget):
 
     def _show(self, row: Row) -> None:
         layer = self._session.labels
-        entry = self._catalogue.entries.get(row.id) if self._catalogue else None
+        entry = self._index.entries.get(row.id) if self._index else None
         if layer is not None and entry is not None and not self._quiet:
             show_voxel(self._session.viewer, layer, entry.point)

@@ -1,4 +1,4 @@
-"""How a job goes, with a button to cancel it."""
+"""Progress of a job, with a button to cancel it."""
 
 from functools import partial
 
@@ -9,14 +9,14 @@ from napari_pvs.widgets.parts.controls import Button, Notice
 
 
 class JobBar(QWidget):
-    """Text, bar and cancel button; seen only while a job runs.
+    """Text, bar and cancel button, visible only while a job runs.
 
-    Of several jobs the one that began last is shown, then the one before.
+    Of several jobs the most recent is shown, then the one before.
 
     Parameters
     ----------
     notice
-        Where a failure or the cancellation is told.
+        Where failures and cancellation are reported.
     """
 
     def __init__(self, notice: Notice) -> None:
@@ -38,7 +38,7 @@ class JobBar(QWidget):
         self.hide()
 
     def follow(self, job: Job, text: str) -> Job:
-        """Show a job until it ends."""
+        """Show the progress of a job until it ends."""
         self._notice.clear()
         self._jobs[job] = text
         job.said.connect(partial(self._on_said, job))

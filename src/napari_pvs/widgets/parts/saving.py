@@ -1,4 +1,4 @@
-"""Saving labels, and what an earlier session has left unsaved."""
+"""Controls that save labels, and the offer to restore unsaved edits."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from napari_pvs.widgets.state.session import Session
 
 
 class OfferPanel(QWidget):
-    """Offers edits that were never saved as final; seen only while there are some.
+    """Offers edits that were never saved as final; visible only while there are some.
 
     Parameters
     ----------
     autosave
-        Which found them.
+        Finds them.
     """
 
     def __init__(self, autosave: Autosave) -> None:
@@ -54,7 +54,7 @@ class SavingPanel(QWidget):
     session
         Of the viewer.
     autosave
-        Which saves.
+        Saves the labels.
     """
 
     def __init__(self, session: Session, autosave: Autosave) -> None:

@@ -62,7 +62,7 @@ class Rows(QAbstractTableModel):
         self.endResetModel()
 
     def refresh(self, at: int) -> None:
-        """Show a row anew whose values have changed."""
+        """Update a row whose values changed."""
         self.dataChanged.emit(self.index(at, 0), self.index(at, len(self.columns) - 1))
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
@@ -160,7 +160,7 @@ class Table(QTableView):
         return self.model_.rows
 
     def set_rows(self, rows: Sequence[Any]) -> None:
-        """Show other rows; what was selected stays so, without a signal."""
+        """Show other rows; the selection is kept, without a signal."""
         current, at = self.current(), self.currentIndex().row()
         self.model_.set_rows(rows)
         if current is None or self._key is None:
@@ -174,12 +174,12 @@ class Table(QTableView):
             self.setCurrentIndex(index)
 
     def show_rows(self, rows: Sequence[Any]) -> None:
-        """Show other rows, as `set_rows`; without any the table is hidden."""
+        """Show other rows, as `set_rows`; an empty table is hidden."""
         self.set_rows(rows)
         self.setVisible(bool(rows))
 
     def refresh(self, row: Any) -> None:
-        """Show a row anew whose values have changed."""
+        """Update a row whose values changed."""
         self.model_.refresh(next(i for i, one in enumerate(self.rows) if one is row))
 
     def select(self, row: Any) -> None:
@@ -212,7 +212,7 @@ class Table(QTableView):
             super().keyPressEvent(event)
 
     def mousePressEvent(self, event: Any) -> None:
-        """Move to the row that is selected again, too."""
+        """Report a click on the selected row, too."""
         index = self.indexAt(event.position().toPoint())
         again = index.isValid() and index.row() == self.currentIndex().row()
         super().mousePressEvent(event)

@@ -18,7 +18,7 @@ from napari_pvs.correction.review import Review
 from napari_pvs.errors import InputError
 from napari_pvs.scans.display import from_display, to_display
 from napari_pvs.scans.masks import voxels_of
-from napari_pvs.study.drafts import Made, Offer, Place, Saved
+from napari_pvs.study.drafts import DraftStore, Made, Offer, Saved
 from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.background.thread import Background, application
 from napari_pvs.widgets.preferences import preferences
@@ -31,9 +31,9 @@ from napari_pvs.widgets.viewer.typed import LabelsLayer
 log = logging.getLogger(__name__)
 
 LONGEST_S = 15.0
-"""How long edits without a pause go on without a draft."""
+"""Longest time without a draft while edits go on without a pause."""
 RETRY_MS = 20_000
-"""When saving is tried again after it failed."""
+"""Wait before saving is tried again after a failure."""
 
 
 @dataclass(eq=False)
@@ -41,7 +41,7 @@ class Work:
     """Labels that are edited, and where they belong."""
 
     layer: LabelsLayer
-    place: Place
+    place: DraftStore
     made: Made
     saved: NDArray[Any] | None = None  # what the last draft or revision holds
     save_state: SaveState = UNCHANGED  # of that
@@ -56,7 +56,7 @@ class Work:
 
 
 def moment_ms() -> int:
-    """How long after the last edit a draft is saved."""
+    """Time between the last edit and the draft."""
     seconds: float = preferences().correct.autosave_seconds
     return round(1000 * seconds)
 
@@ -67,7 +67,7 @@ def autosave_of(session: Session) -> "Autosave":
 
 
 class Autosave(QObject):
-    """Saves what is edited in one viewer. Get it by `autosave_of`.
+    """Saves the edits made in one viewer. Get it by `autosave_of`.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class Autosave(QObject):
         super().__init__(session)
         self._session = session
         self._known: tuple[Any, ...] = ()
-        self._place: Place | None = None
+        self._place: DraftStore | None = None
         self._work: Work | None = None
         self._offer: Offer | None = None
         self._thread = Background(self)
@@ -103,7 +103,7 @@ class Autosave(QObject):
 
     @property
     def rater(self) -> str:
-        """Who edits; remembered from session to session."""
+        """Name of the rater, remembered between sessions."""
         name: str = preferences().correct.rater.strip()
         with contextlib.suppress(OSError, KeyError, ImportError):  # who has no name, has no account
             name = name or getpass.getuser()
@@ -120,7 +120,7 @@ class Autosave(QObject):
 
     @property
     def drafting(self) -> bool:
-        """Whether edits are on their way into a draft, or will be; not while saving fails."""
+        """Whether a draft of the edits is being written, or will be; not while saving fails."""
         waits = self._work is not None and self._session.save_state.state == "edited"
         return waits and not self._retry.pending
 
@@ -153,12 +153,12 @@ class Autosave(QObject):
         self._thread.submit(partial(_write_draft, work, labels), tell, fail)
 
     def settling(self) -> Callable[[], None]:
-        """Return what waits, in a thread, until all that was edited is on disk, or refused."""
+        """Return the pending writes; a thread that calls them waits until all edits are on disk."""
         self.flush()
         return self._thread.marker()
 
     def settle(self, seconds: float) -> None:
-        """Save now what was edited, and wait no longer than that for the answer."""
+        """Save pending edits now, and wait at most so long for them."""
         self.flush()
         self._thread.catch_up(seconds)
 
@@ -219,18 +219,18 @@ class Autosave(QObject):
         self._finish(work, write, tell)
 
     def restore(self) -> None:
-        """Bring the edits that were offered back, as one step that can be undone."""
+        """Restore the offered edits, as one undo step."""
         if self._offer is not None:
             _restore(self._session, self._offer)
             self.decline()
 
     def decline(self) -> None:
-        """Take the offer back; its edits stay on disk, and newer ones will be offered instead."""
+        """Withdraw the offer; its edits stay on disk, and newer ones will be offered instead."""
         self._offer = None
         self.offered.emit(None)
 
     def look(self) -> None:
-        """Look for edits and decisions of an earlier session; signals carry them."""
+        """Look for edits and decisions of an earlier session; signals report them."""
         self._soon.throttle()
 
     def save_review(self, review: Review) -> None:
@@ -284,14 +284,14 @@ class Autosave(QObject):
         self._thread.submit(write, good, bad)
 
     def _made(self) -> Made:
-        """Tell who edits the labels that are shown, and from what."""
+        """Return who edits the shown labels, and what they were made from."""
         layer = self._session.labels
         if layer is None:
             return Made(self.rater, "drawn")
         return Made(self.rater, *origin_of(layer), parents_of(layer))
 
     def _tell_draft(self, work: Work, saved: Saved, first: bool) -> None:
-        """Tell of a draft; ``first`` is the first one of these labels."""
+        """Report a draft; ``first`` marks the first one of these labels."""
         if saved.notes:
             self.told.emit("warning", " ".join(saved.notes))
             self._try_again(work)
@@ -332,7 +332,7 @@ class Autosave(QObject):
         self.flush()  # what was edited until now
         if known[1:] != self._known[1:]:
             days = preferences().correct.keep_drafts_days
-            self._place = None if scan is None else Place(scan, study, name, keep_days=days)
+            self._place = None if scan is None else DraftStore(scan, study, name, keep_days=days)
             self.decline()
             self.look()
         self._work = None
@@ -375,7 +375,7 @@ def _write_draft(work: Work, labels: NDArray[Any]) -> Saved | None:
 
 
 def _restore(session: Session, offer: Offer) -> None:
-    """Let the labels of a session hold what is offered, as one step that can be undone."""
+    """Bring the offered edits into the labels of a session, as one undo step."""
     layer = session.labels or session.new_labels()
     labels: NDArray[Any] = np.ascontiguousarray(to_display(offer.labels))
     if labels.max(initial=0) > np.iinfo(layer.data.dtype).max:

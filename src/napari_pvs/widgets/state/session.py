@@ -98,7 +98,7 @@ def session_of(viewer: Viewer) -> "Session":
 
 
 def unwrapped(thing: Any) -> Any:
-    """Take napari's proxy off a viewer or layer: what is kept is compared by identity."""
+    """Take napari's proxy off a viewer or layer, because they are compared by identity."""
     return getattr(thing, "__wrapped__", thing)
 
 
@@ -213,7 +213,7 @@ class Session(QObject):
         return self.labels
 
     def set_save_state(self, layer: LabelsLayer, state: SaveState) -> None:
-        """Tell where a layer's labels are saved now; autosave does."""
+        """Set where a layer's labels are saved; autosave calls this."""
         self._save_states[layer] = state
         if layer is self.labels:
             self.save_state_changed.emit()
@@ -225,7 +225,7 @@ class Session(QObject):
         forget(layer)
 
     def set_scan(self, scan: Scan | None) -> None:
-        """Work on another scan; nothing known of the old one is kept, its layers stay."""
+        """Work on another scan; forget the old one, but leave its layers."""
         if self.scan is not None:
             self._left[id(self.scan)] = self.scan
         self.scan, self.t1, self.t2 = scan, None, None
@@ -238,20 +238,20 @@ class Session(QObject):
         self.scan_changed.emit()
 
     def set_study(self, study: Path | None, subject: StudySubject | None) -> None:
-        """Tell which study is open and which of its subjects is shown."""
+        """Set the open study and which of its subjects is shown."""
         self.study, self.subject = study, subject
         self.study_changed.emit()
         if study is not None:
             self.open_study(study)
 
     def open_study(self, study: Path) -> None:
-        """Tell which study is worked on; what is shown may still be of another."""
+        """Set the study to work on; what is shown may still be of another."""
         if study != self.opened:
             self.opened = study
             self.study_opened.emit()
 
     def unsaved(self) -> list[LabelsLayer]:
-        """Return the labels of which edits are in the viewer alone."""
+        """Return the labels whose edits are in no file."""
         viewer = self._viewer()
         there = () if viewer is None else viewer.layers
         edited: list[Any] = [one for one, state in self._save_states.items() if state == EDITED]
@@ -350,7 +350,7 @@ class Session(QObject):
         return layer_array(layer.data, self.require_scan(), layer.name)
 
     def adopt(self, layer: Layer) -> None:
-        """Take a layer that says what it is: a scan opened as sample data, a duplicate not."""
+        """Adopt a layer whose metadata say what it is, such as a scan opened as sample data."""
         role = role_of(layer)
         if role in ("T1", "T2") and isinstance(layer, Image):
             self._adopt_image(layer, layer.metadata[KEY].get("scan"))
@@ -378,7 +378,7 @@ class Session(QObject):
         self.scan_changed.emit()
 
     def _release(self, layer: Layer) -> None:
-        """Leave the place of a deleted layer empty."""
+        """Clear the place of a deleted layer."""
         if layer is self.labels:
             self.set_labels(None)
         if layer is self.reference:
@@ -406,7 +406,7 @@ class Session(QObject):
         return True
 
     def _require_own(self, layer: LabelsLayer) -> None:
-        """Refuse a prediction's layer, and one of another grid."""
+        """Refuse the layer of a prediction, and one on another grid."""
         if any(one.layer is layer for one in self.predictions.values()):
             raise InputError(
                 f"the layer {layer.name!r} is a prediction, made anew by each move of a slider; "
@@ -417,7 +417,7 @@ class Session(QObject):
             record_source(layer, self.scan.source)
 
     def _aside(self, layer: LabelsLayer) -> bool:
-        """Tell whether a layer was edited while another was corrected."""
+        """Whether a layer was edited while another was being corrected."""
         known = None if layer is self.labels else self._set_by_user.get(layer)
         return known is not None and bool(since(known, layer).any())
 

@@ -92,7 +92,7 @@ class Train(JobDock):
         self.view = RunView(self.notice)
         self.offer = Offer(self, self.view.watch)
         form = self.group("Run")
-        self._run_box = there(form.parentWidget())
+        self.run_box = there(form.parentWidget())
         form.addRow(self.offer)
         form.addRow(self.view)
         self.setTabOrder(self.start, self.offer.again)
@@ -171,7 +171,7 @@ class Train(JobDock):
         elif self.study is None:
             reason = "open a study first."
         self.start.allow_if(reason)
-        self._run_box.setVisible(self.view.watch.run is not None)
+        self.run_box.setVisible(self.view.watch.run is not None)
         if self.study is None:
             self.use.say("To train, open a study: a BIDS folder with labels of two persons.")
         self.offer.check()

@@ -1,8 +1,8 @@
-"""The canvas and camera of a viewer, and layers that come and go without a stop.
+"""The canvas and camera of a viewer; adding and removing layers without a stall.
 
-napari takes a tenth of a second to add a layer. A third of it goes to what can wait for the next
-turns of the event loop, or be done before: the sliders, where the viewer was empty, and what the
-polygon and brush tools draw. Where a layer is removed napari collects all of Python's garbage.
+napari takes a tenth of a second to add a layer. A third of that can wait for later turns of the
+event loop, or be done before: the sliders of an empty viewer, and what the polygon and brush tools
+draw. When a layer is removed, napari runs a full garbage collection.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ def camera_of(viewer: Viewer) -> Any:
 
 
 def make_current(viewer: "weakref.ref[Any]", _: object = None) -> None:
-    """Let what is told to OpenGL until the next drawing reach the canvas of a viewer.
+    """Make the canvas of a viewer the current OpenGL context until the next drawing.
 
     napari 0.9 carries out what is pending when a layer is removed, in whatever context is current
     then. Where it is not the canvas's, the next drawing may read freed buffers: a segmentation
@@ -39,12 +39,12 @@ def make_current(viewer: "weakref.ref[Any]", _: object = None) -> None:
 def show_voxel(
     viewer: Viewer, layer: Layer, index: tuple[int, int, int], zoom: float | None = None
 ) -> None:
-    """Show a voxel of a layer's data in the middle of the view.
+    """Centre the view on a voxel of a layer's data.
 
     Parameters
     ----------
     viewer, layer
-        Which moves, and whose voxel.
+        The viewer to move, and the layer of the voxel.
     index
         Of the layer's data.
     zoom
@@ -62,7 +62,7 @@ def show_voxel(
 
 
 def adding(viewer: Viewer, layer: Layer, selected: Layer | None = None) -> Steps:
-    """Add a layer; the viewer lives between the pieces.
+    """Add a layer in steps, so that the viewer stays responsive.
 
     Parameters
     ----------
@@ -97,14 +97,14 @@ def adding(viewer: Viewer, layer: Layer, selected: Layer | None = None) -> Steps
 
 
 def add(viewer: Viewer, layer: Layer, parent: QObject) -> None:
-    """Add a layer at once; only what can wait is left to the next turns.
+    """Add a layer at once; only what can wait is left to later turns.
 
     Parameters
     ----------
     viewer, layer
         As for `adding`.
     parent
-        Lives as long as the viewer.
+        Owner; lives as long as the viewer.
     """
     steps = adding(viewer, layer)
     while layer not in viewer.layers:
@@ -127,11 +127,11 @@ def remove(viewer: Viewer, layer: Layer) -> None:
 
 @contextlib.contextmanager
 def _without_collection() -> Iterator[None]:
-    """Let a collection find nothing, for as long as this lasts.
+    """Leave nothing for a garbage collection to look at, for the time being.
 
-    To freeze is the one way: napari collects by name, which `gc.disable` does not stop.
+    Freezing is the only way: napari calls `gc.collect` itself, which `gc.disable` does not stop.
     """
-    if gc.get_freeze_count():  # somebody else does this; it is theirs to end
+    if gc.get_freeze_count():  # someone else froze it, and will unfreeze it
         yield
         return
     gc.freeze()

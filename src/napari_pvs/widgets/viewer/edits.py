@@ -1,4 +1,4 @@
-"""Who changed which voxels of a labels layer."""
+"""Which voxels of a labels layer the user has set."""
 
 from typing import Any
 
@@ -20,17 +20,17 @@ class Edits(QObject):
     Parameters
     ----------
     layer
-        What is followed.
+        The layer to follow.
     parent
         The session.
     by_user
-        Whether what is labelled from the start counts as set by the user.
+        Whether voxels labelled from the start count as set by the user.
     known
-        What `close` has told of the layer when it was followed before.
+        What `close` returned when the layer was followed before.
     """
 
     edited = Signal()
-    """Voxels changed, or are about to: napari tells of `data_setitem` before it is done."""
+    """Voxels changed, or are about to: napari announces `data_setitem` before it is done."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Edits(QObject):
             getattr(layer.events, name).connect(call)
 
     def close(self) -> Known:
-        """Follow the layer no longer; return what to begin with when it is followed again."""
+        """Stop following the layer; return what to resume with."""
         if self._later.pending:
             self._settle()
         for name, call in self._events.items():
@@ -106,22 +106,22 @@ class Edits(QObject):
 
 
 def since(known: Known, layer: LabelsLayer) -> NDArray[np.bool_]:
-    """Tell which voxels changed while a layer was not followed; all, where it has another shape."""
+    """Return which voxels changed while a layer was not followed; all, if its shape changed."""
     now = layer.data > 0
     return now != known[0] if now.shape == known[0].shape else np.ones(now.shape, bool)
 
 
 def put(layer: LabelsLayer, where: tuple[NDArray[Any], ...], values: Any) -> None:
-    """Set voxels of a layer as one undo step, and show what is changed.
+    """Set voxels of a layer as one undo step, and make the layer visible.
 
-    napari's `data_setitem` raises for a hidden layer, when the voxels are set already.
+    On a hidden layer napari's `data_setitem` raises after the voxels are set.
     """
     layer.visible = True
     layer.data_setitem(where, values)
 
 
 def version(layer: LabelsLayer) -> tuple[int, ...]:
-    """What differs after edits, undo, redo and new data; the array comes last."""
+    """Return a key that changes with edits, undo, redo and new data; the array comes last."""
     kinds = layer._undo_history, layer._redo_history
     # napari keeps so many steps and no more, so their number alone would stand still
     newest = (id(steps[-1]) if steps else 0 for steps in kinds)
