@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QMainWindow
 
 from napari_pvs.scans.display import display_index, grid_index
 from napari_pvs.scans.scan import Scan
-from napari_pvs.widgets.dock import WIDTH, Dock, blink_predictions, blink_scans
+from napari_pvs.widgets.dock import WIDTH, JobDock, blink_predictions, blink_scans
 from napari_pvs.widgets.parts.controls import Button, LayerBox, Notice
 from napari_pvs.widgets.state.prediction import Prediction, make_layer
 from napari_pvs.widgets.state.session import session_of
@@ -138,7 +138,7 @@ class Work(QObject):
 def test_a_dock_that_is_taken_away_ends_its_work(qtbot, viewer):
     window = QMainWindow()
     qtbot.addWidget(window)
-    dock = Dock(viewer)
+    dock = JobDock(viewer)
     window.setCentralWidget(dock)
     work = dock.run(Work())
     assert dock.busy

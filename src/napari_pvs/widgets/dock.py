@@ -50,6 +50,7 @@ class Dock(QWidget):
         self.session: Session = session_of(viewer)
         self.autosave = autosave_of(self.session)  # whichever dock is open, edits are kept
         self.notice = Notice()
+        self.notice.setParent(self)  # until it is placed
         self.autosave.told.connect(self._on_told)
         guard(self.session, self.autosave)
         bind_keys(self.session)
@@ -110,6 +111,7 @@ class JobDock(Dock):
     def __init__(self, viewer: Viewer) -> None:
         super().__init__(viewer)
         self.bar = JobBar(self.notice)
+        self.bar.setParent(self)
         self._job: Job | None = None
 
     @property

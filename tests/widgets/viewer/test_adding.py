@@ -58,12 +58,17 @@ def test_left_off_half_way_the_layer_is_whole():
 
 def test_at_once_also_without_tools(parent):
     viewer = ViewerModel()
-    assert [add(viewer, image(), parent) for _ in range(2)] == list(viewer.layers)
+    images = [image(), image()]
+    for one in images:
+        add(viewer, one, parent)
+    assert images == list(viewer.layers)
 
 
 def test_at_once_it_is_there_and_its_tools_follow(make_napari_viewer, parent, qtbot):
     viewer = make_napari_viewer()
-    one, other = (add(viewer, labels(), parent) for _ in range(2))
+    one, other = labels(), labels()
+    for layer in (one, other):
+        add(viewer, layer, parent)
     assert list(viewer.layers) == [one, other]
     viewer.layers.remove(one)  # before its tools were made
     whole = hidden(labels())

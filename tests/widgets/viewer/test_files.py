@@ -129,9 +129,9 @@ def test_reading_and_writing_need_neither_napari_nor_qt(tmp_path):
 import sys
 for name in ("napari", "qtpy", "magicgui", "PyQt6", "PySide6"):
     sys.modules[name] = None
-from napari_pvs.widgets import layers, reader, sample, writer
-data, meta, kind = reader.get_reader({path!r})({path!r})[0]
-writer.write_image({str(tmp_path / "b.nii.gz")!r}, data, meta)
+from napari_pvs.widgets.viewer import files, layers, sample
+data, meta, kind = files.get_reader({path!r})({path!r})[0]
+files.write_image({str(tmp_path / "b.nii.gz")!r}, data, meta)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
     np.testing.assert_array_equal(nib.load(tmp_path / "b.nii.gz").get_fdata(), noise())

@@ -21,11 +21,11 @@ class Debouncer(QSignalDebouncer):
 
     def __init__(self, milliseconds: int, call: Callable[[], object], parent: QObject) -> None:
         super().__init__(parent=parent)
-        self._call = call
         self.pending = False
         """Whether the call is still to come."""
         self.setTimeout(milliseconds)
-        self.triggered.connect(self._on_triggered)
+        self.triggered.connect(self._reset)
+        self.triggered.connect(call)  # Qt's bindings hold methods of widgets weakly
 
     def throttle(self) -> None:
         """Ask for the call; the wait starts again."""
@@ -37,6 +37,5 @@ class Debouncer(QSignalDebouncer):
         self.pending = False
         super().cancel()
 
-    def _on_triggered(self) -> None:
+    def _reset(self) -> None:
         self.pending = False
-        self._call()

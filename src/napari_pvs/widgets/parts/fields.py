@@ -43,7 +43,7 @@ class Field(ABC):
 
     @abstractmethod
     def on_change(self, call: Callable[[], None]) -> None:
-        """Call something whenever the value changes."""
+        """Call something whenever the value changes; a method is held weakly."""
 
 
 class Value(Field):
@@ -63,7 +63,7 @@ class Value(Field):
 
     def on_change(self, call: Callable[[], None]) -> None:
         """Call something whenever the value changes."""
-        self._made.changed.connect(lambda _: call())
+        self._made.changed.connect(call, max_args=0)
 
 
 class Text(Value):
@@ -142,7 +142,7 @@ class WeightsFile(Field):
 
     def on_change(self, call: Callable[[], None]) -> None:
         """Call something whenever the choice changes."""
-        self._made.changed.connect(lambda _: call())
+        self._made.changed.connect(call, max_args=0)
 
     def _browse(self) -> None:
         name, _ = QFileDialog.getOpenFileName(

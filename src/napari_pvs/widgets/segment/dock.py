@@ -16,7 +16,7 @@ from napari_pvs.widgets.background.idle import Steps
 from napari_pvs.widgets.background.process import Job, Result
 from napari_pvs.widgets.dock import PREDICTIONS_KEY, JobDock, blink_predictions
 from napari_pvs.widgets.parts.controls import Button, Notice, allow
-from napari_pvs.widgets.parts.fields import Field, field_of
+from napari_pvs.widgets.parts.fields import field_of
 from napari_pvs.widgets.preferences import follow, preferences
 from napari_pvs.widgets.segment.weights_list import WeightsList
 from napari_pvs.widgets.state.prediction import Prediction
@@ -48,8 +48,8 @@ class Segment(JobDock):
         for slider in (self.threshold, self.min_volume):
             slider.valueChanged.connect(lambda _: self._cut_soon.throttle())
         self._show_preferences()
-        self.device.on_change(lambda: self._prefer("device", self.device))
-        self.windows.on_change(lambda: self._prefer("windows", self.windows))
+        self.device.on_change(self._prefer)
+        self.windows.on_change(self._prefer)
         follow("segment", self._show_preferences)
         self.session.scan_changed.connect(self._on_scan)
         self.session.prediction_changed.connect(self._on_prediction)
@@ -166,8 +166,12 @@ class Segment(JobDock):
         if self.session.prediction is None:
             self.min_volume.setValue(chosen.min_volume)
 
-    def _prefer(self, name: str, field: Field) -> None:
-        setattr(preferences().segment, name, field.raw())
+    def _prefer(self) -> None:
+        """Let the next dock, and the next session, begin with what is chosen."""
+        chosen = preferences().segment
+        for name, field in (("device", self.device), ("windows", self.windows)):
+            if getattr(chosen, name) != field.raw():
+                setattr(chosen, name, field.raw())
 
     def _on_scan(self) -> None:
         if self.session.scan is None:

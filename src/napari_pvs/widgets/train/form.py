@@ -1,5 +1,6 @@
 """The form of a new training run: a row for each field of its configuration."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ class ConfigForm(QWidget):
         title.setToolTip(tip_of(name, TrainingConfig))
         title.setBuddy(field.widget)
         form.addRow(title, field.widget)
-        field.on_change(lambda: self._on_changed(name))
+        field.on_change(partial(self._on_changed, name))
 
     def _on_changed(self, name: str) -> None:
         if self._setting:

@@ -1,10 +1,12 @@
-"""napari's sample data: a synthetic subject, made when asked for."""
+"""napari's sample data: a synthetic subject, made when asked for.
 
-from typing import Any
+Qt is imported where it is needed: without a window the subject is made without it.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QCoreApplication, QEventLoop
 
 from napari_pvs.errors import InputError
 from napari_pvs.jobs import exchange
@@ -12,8 +14,10 @@ from napari_pvs.jobs.protocol import Features, MakeSample, Number
 from napari_pvs.phantom.sample import FEATURES, make_subject
 from napari_pvs.scans.display import Limits
 from napari_pvs.scans.scan import Scan
-from napari_pvs.widgets.background.process import Job, Result, load_stored
 from napari_pvs.widgets.viewer.layers import KEY, LayerData, grid_layer, scan_layers
+
+if TYPE_CHECKING:
+    from napari_pvs.widgets.background.process import Result
 
 
 def synthetic_subject() -> list[LayerData]:
@@ -28,6 +32,9 @@ def synthetic_subject() -> list[LayerData]:
         It could not be made, for want of room in the folder of temporary files.
     """
     from napari.utils import progress
+    from qtpy.QtCore import QCoreApplication, QEventLoop
+
+    from napari_pvs.widgets.background.process import Job
 
     application = QCoreApplication.instance()
     if application is None:  # nobody waits at a window
@@ -35,7 +42,7 @@ def synthetic_subject() -> list[LayerData]:
         return sample_layers(scan, instances, {n: [row[n] for row in table] for n in FEATURES})
     loop = QEventLoop()
     job = Job(MakeSample(), application)
-    found: list[Result[Features]] = []
+    found: list[Any] = []
     failed: list[str] = []
     job.finished.connect(found.append)
     job.failed.connect(failed.append)
@@ -48,8 +55,10 @@ def synthetic_subject() -> list[LayerData]:
     return result_layers(found[0]) if found else []  # none where napari was closed meanwhile
 
 
-def result_layers(result: Result[Features]) -> list[LayerData]:
+def result_layers(result: "Result[Features]") -> list[LayerData]:
     """Make the layers of what the task ``make sample`` has left."""
+    from napari_pvs.widgets.background.process import load_stored
+
     scan = load_stored(result)
     limits = exchange.load_limits(result.path)
     instances = exchange.load_array(result.path, "reference")
