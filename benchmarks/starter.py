@@ -1,10 +1,15 @@
 """Make the starter weights: phantoms on many anatomies, training, calibration, test, model card.
 
-    python benchmarks/starter.py --anatomy DIR --work WORK
+    python benchmarks/starter.py --anatomy DIR --work WORK [--real FILE]
 
 Anatomies are FreeSurfer-coded label maps named ``*_NN.nii.gz``. Maps 18 and 20 are kept for the
-test, map 17 for validation and the thresholds, the others are trained on. A step whose result is
-in WORK already is not done again, so that an interrupted command goes on at the next step.
+test, map 17 for the calibration, the others are trained on. A step whose result is in WORK already
+is not done again, so that an interrupted command goes on at the next step.
+
+The network's answer to T1 and T2, T1 alone and T2 alone is calibrated on the phantoms of map 17, so
+that .5 is the threshold of all three: the offset makes the marked volume the true one on average,
+the slope makes probabilities come true (least expected calibration error). ``--real`` puts what
+``benchmarks/real.py --json FILE`` has measured into the card.
 """
 
 import argparse
@@ -20,6 +25,7 @@ import nibabel as nib
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 
 from napari_pvs.evaluation.ceiling import ceiling
 from napari_pvs.evaluation.compare import SubjectScore, score
@@ -29,7 +35,8 @@ from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.predictor import Predictor
 from napari_pvs.inference.search_region import search_region
 from napari_pvs.inference.segment import baseline, components
-from napari_pvs.network.weights import load, save, starter_path
+from napari_pvs.network.m2ss import M2SS
+from napari_pvs.network.weights import ModelCard, load, save, starter_path
 from napari_pvs.phantom.cohort import TRUTH, subject_name, write_cohort
 from napari_pvs.phantom.config import PhantomConfig
 from napari_pvs.scans.scan import Scan, load_scan
@@ -40,10 +47,13 @@ from napari_pvs.training.runs.status import status
 
 SEED, CALIBRATION_SEED, TEST_SEED = 1000, 8000, 9000
 TEST, VALIDATION = ("18", "20"), ("17",)
-SITES = ("random", "A", "random", "B", "random", "C", "random")
-TEST_SITES = ("A", "A", "B", "B", "C", "C", "random", "random")
+SITES = ("random", "A", "random", "B", "random", "C", "random", "D")
+TEST_SITES = ("A", "A", "B", "B", "C", "C", "D", "D", "random", "random")
 MODALITIES = {"T1+T2": ("t1", "t2"), "T2": ("t2",), "T1": ("t1",)}
-THRESHOLDS = np.arange(0.2, 0.96, 0.05).round(2)
+THRESHOLDS = np.arange(0.1, 0.91, 0.02).round(2)
+SLOPES = np.arange(0.2, 1.55, 0.05).round(2)
+LEAST = 0.01
+"""Voxels with a smaller probability are not asked whether it comes true: nearly all of a brain."""
 MEASURES = ("dsc", "avd_percent", "recall", "precision", "lenient_f1", "strict_f1", "ceiling_dsc")
 
 
@@ -53,16 +63,17 @@ def main() -> None:
     )
     arguments.add_argument("--anatomy", type=Path, required=True, help="folder of label maps")
     arguments.add_argument("--work", type=Path, required=True, help="folder for cohorts and run")
-    arguments.add_argument("--subjects", type=int, default=44)
-    arguments.add_argument("--epochs", type=int, default=180)
+    arguments.add_argument("--subjects", type=int, default=100)
+    arguments.add_argument("--epochs", type=int, default=44)
+    arguments.add_argument("--start", default="starter", help="weights to start from; 'none'")
+    arguments.add_argument("--real", type=Path, help="JSON of benchmarks/real.py, for the card")
     arguments.add_argument("--jobs", type=int, default=2)
     arguments.add_argument("--no-baselines", action="store_true", help="skip the slower half")
     arguments.add_argument("--out", type=Path, default=starter_path())
     given = arguments.parse_args()
     maps = {path.name.split("_")[-1].split(".")[0]: path for path in given.anatomy.glob("*.nii.gz")}
     seen = [maps[key] for key in sorted(maps) if key not in TEST + VALIDATION]
-    seen += [maps[key] for key in VALIDATION]
-    held_out = [subject_name(i) for i in range(given.subjects) if i % len(seen) == len(seen) - 1]
+    held_out = [subject_name(given.subjects - 1 - i) for i in range(4)]  # to watch the run
     study, run, known, test = (
         given.work / name for name in ("study", "run", "calibration", "test")
     )
@@ -78,26 +89,35 @@ def main() -> None:
         config = TrainingConfig(
             study=study,
             epochs=given.epochs,
+            weights=None if given.start == "none" else Path(given.start),
+            warmup=0,
+            learning_rate=1.5e-3,
+            modality_dropout=0.5,
             validation=tuple(held_out),
-            validate_every=20,
+            validate_every=19,
         )
         train(config, run)
+    answers = {
+        name: list(scans(known, subjects_of(known), used)) for name, used in MODALITIES.items()
+    }
+    raw = Predictor(weights)
+    found = {name: calibrate(answers[name], raw) for name in MODALITIES}
+    model, card = load(weights)
+    weights = given.work / "calibrated.safetensors"
+    save(weights, model, with_calibration(model, card, found))
     predictor = Predictor(weights)
-    thresholds = {name: calibrate(known, used, predictor) for name, used in MODALITIES.items()}
-    print(json.dumps(thresholds))
+    print(json.dumps(found))
     compared = ("network",) if given.no_baselines else ("network", "frangi", "threshold")
     accuracy = {
-        name: evaluate(test, used, predictor, thresholds[name], compared)
-        for name, used in MODALITIES.items()
+        name: evaluate(test, used, predictor, compared) for name, used in MODALITIES.items()
     }
     print(json.dumps(accuracy, indent=2))
     model, card = load(weights)
     about = {
         "data": f"{given.subjects} phantoms, seed {SEED}, sites {', '.join(SITES)}, on SynthSeg's "
         f"training label maps {', '.join(p.name.split('_')[-1][:2] for p in seen)} (Billot et al., "
-        f"Apache-2.0); of these, {', '.join(VALIDATION)} for validation only. Thresholds: "
-        f"{len(TEST_SITES)} more phantoms on that, seed {CALIBRATION_SEED}, "
-        f"sites {', '.join(TEST_SITES)}",
+        f"Apache-2.0). Labels by the rater's rule. Calibration: {len(TEST_SITES)} phantoms on map "
+        f"{', '.join(VALIDATION)}, seed {CALIBRATION_SEED}, sites {', '.join(TEST_SITES)}",
         "command": "python benchmarks/starter.py --anatomy DIR --work WORK",
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, "
         f"torch {torch.__version__}, no GPU",
@@ -111,7 +131,8 @@ def main() -> None:
         **accuracy,
     }
     changes = {"name": "starter", "training": about, "accuracy": measured}
-    changes |= {"thresholds": thresholds, "threshold": thresholds["T1+T2"]}
+    if given.real:
+        measured["real"] = json.loads(given.real.read_text(encoding="utf-8"))["card"]
     save(given.out, model, card.model_copy(update=changes))
 
 
@@ -137,9 +158,10 @@ def notes(run: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def scans(
-    study: Path, names: list[str], used: tuple[str, ...]
-) -> Iterator[tuple[str, Scan, NDArray[np.bool_], NDArray[np.float32]]]:
+Case = tuple[str, Scan, NDArray[np.bool_], NDArray[np.float32]]
+
+
+def scans(study: Path, names: list[str], used: tuple[str, ...]) -> Iterator[Case]:
     """Load subjects with some modalities: name, scan, reference mask, share of PVS per voxel."""
     for name in names:
         files = {key: study / name / "anat" / f"{name}_{key.upper()}w.nii.gz" for key in used}
@@ -149,48 +171,89 @@ def scans(
         yield name, load_scan(files.get("t1"), files.get("t2")), reference, fraction
 
 
-def calibrate(study: Path, used: tuple[str, ...], predictor: Predictor) -> float:
-    """Find the threshold on phantoms of the validation anatomy.
+def subjects_of(study: Path) -> list[str]:
+    """Names of the subjects of a cohort."""
+    return sorted(folder.name for folder in study.glob("sub-*"))
 
-    The DSC hardly depends on it: of those within .01 of the best mean DSC, the one that gives the
-    true volume on average (geometric mean over subjects) is taken.
+
+def calibrate(answers: list[Case], predictor: Predictor) -> tuple[float, float]:
+    """Find the slope and the offset of the logit on phantoms of the validation anatomy.
+
+    Of the thresholds within .01 of the best mean DSC, the one that gives the true volume on average
+    (geometric mean over subjects) becomes .5.
     """
     config = SegmentConfig()
-    names = sorted(folder.name for folder in study.glob("sub-*"))
-    dsc, ratio = [], []
-    for _, scan, reference, _ in scans(study, names, used):
+    dsc, ratio, said, true = [], [], [], []
+    for _, scan, reference, _ in answers:
         found, volume = predictor.predict(scan), scan.grid.voxel_volume
         masks = [components(found, t, scan.grid, config) > 0 for t in THRESHOLDS]
         dsc.append([overlap(mask, reference, volume).dsc for mask in masks])
         ratio.append([(mask.sum() + 1) / (reference.sum() + 1) for mask in masks])
+        likely = found > 0.001
+        said.append(found[likely])
+        true.append(reference[likely])
     mean, away = np.mean(dsc, axis=0), np.abs(np.log(ratio).mean(axis=0))
     away[mean < mean.max() - 0.01] = np.inf
-    return float(THRESHOLDS[away.argmin()])
+    middle = logit(float(THRESHOLDS[away.argmin()]))
+    answer, label = logit(np.concatenate(said)), np.concatenate(true)
+    errors = [calibration_error(expit(slope * (answer - middle)), label) for slope in SLOPES]
+    slope = float(SLOPES[int(np.argmin(errors))])
+    return slope, -slope * middle
+
+
+def calibration_error(probability: NDArray[np.floating], label: NDArray[np.bool_]) -> float:
+    """Expected calibration error of voxels from `LEAST` on, ten bins (Guo et al., ICML 2017)."""
+    use = probability >= LEAST
+    probability, label = probability[use], label[use]
+    bins = np.minimum((10 * probability).astype(int), 9)
+    count = np.bincount(bins, minlength=10)
+    gap = np.abs(np.bincount(bins, probability, 10) - np.bincount(bins, label, 10))
+    return float(gap.sum() / max(count.sum(), 1))
+
+
+def with_calibration(
+    model: M2SS, card: ModelCard, found: dict[str, tuple[float, float]]
+) -> ModelCard:
+    """Fold the calibration for T1+T2 into the network's last layer; the card has the others."""
+    slope, offset = found["T1+T2"]
+    with torch.no_grad():
+        model.head.weight *= slope
+        model.head.bias.mul_(slope).add_(offset)
+    others = {
+        name: (a / slope, b - a / slope * offset)
+        for name, (a, b) in found.items()
+        if "+" not in name
+    }
+    return card.model_copy(update={"calibration": others, "threshold": 0.5, "thresholds": {}})
 
 
 def evaluate(
     test: Path,
     used: tuple[str, ...],
     predictor: Predictor,
-    threshold: float,
     compared: tuple[str, ...],
 ) -> dict[str, dict[str, float]]:
     """Measure the network and the baselines on the test cohort with some modalities."""
     methods: dict[str, list[SubjectScore]] = {name: [] for name in compared}
     config = SegmentConfig()
-    names = sorted(folder.name for folder in test.glob("sub-*"))
-    for name, scan, reference, fraction in scans(test, names, used):
+    said, true = [], []
+    for name, scan, reference, fraction in scans(test, subjects_of(test), used):
         best = ceiling(fraction, PhantomConfig().label_fraction).dsc
         for method, scores in methods.items():
             if method == "network":
-                found, limit = predictor.predict(scan), threshold
+                found, limit = predictor.predict(scan), predictor.card.threshold
+                said.append(found[scan.brain])
+                true.append(reference[scan.brain])
             else:
                 found, limit = baseline(scan, method, region(test, name))
             mask = components(found, limit, scan.grid, config) > 0
             one = score(mask, reference, scan.grid.voxel_size, subject=name, region=scan.brain)
             scores.append(replace(one, ceiling_dsc=best))
             print(f"{'+'.join(used)} {name} {method}: DSC {one.dsc:.3f}", flush=True)
-    return {method: summary(scores) for method, scores in methods.items()}
+    out = {method: summary(scores) for method, scores in methods.items()}
+    error = calibration_error(np.concatenate(said), np.concatenate(true))
+    out["network"]["calibration_error"] = round(error, 4)
+    return out
 
 
 @cache

@@ -1,8 +1,13 @@
+import itertools
+
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from skimage.measure import regionprops
 
 from napari_pvs.inference.components import drop_round, label, table
+from napari_pvs.inference.config import SegmentConfig
+from napari_pvs.inference.segment import components
 from napari_pvs.scans.grid import Grid
 
 TURN = np.array([[0, -0.7, 0, 10], [0.9, 0, 0, -20], [0, 0, 1.1, 5], [0, 0, 0, 1.0]])
@@ -96,6 +101,7 @@ def test_round_and_wide_is_left_out_and_a_tube_stays():
     assert kept.max() == 2
     # the same voxels at half the size are no wider than a PVS
     assert np.array_equal(drop_round(labels, (0.5, 0.5, 0.5), 2.8), labels)
+    assert drop_round(labels, (1.0, 1.0, 1.0), None) is labels
     empty = np.zeros((4, 4, 4), np.int32)
     assert np.array_equal(drop_round(empty, (1.0, 1.0, 1.0), 2.8), empty)
 
@@ -127,3 +133,16 @@ def test_only_pvs_voxels_are_looked_at_with_the_same_answer(order, threshold):
     # what is kept keeps its order
     numbers = np.unique(labels[inside])
     np.testing.assert_array_equal(kept[inside], np.searchsorted(numbers, labels[inside]) + 1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_lower_threshold_never_loses_a_voxel(seed):
+    """With the defaults: nothing is left out for its shape."""
+    rng = np.random.default_rng(seed)
+    score = gaussian_filter(rng.random((30, 30, 30)), 1.5).astype(np.float32)
+    score = (score - score.min()) / np.ptp(score)
+    grid = Grid(score.shape, np.eye(4) * [0.8, 0.8, 0.8, 1])
+    masks = [components(score, t, grid, SegmentConfig()) > 0 for t in (0.9, 0.8, 0.7, 0.6, 0.5)]
+    for strict, loose in itertools.pairwise(masks):
+        assert strict.any()
+        assert loose[strict].all()

@@ -1,6 +1,7 @@
 import copy
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -52,6 +53,28 @@ def test_round_trip(tmp_path, tiny_model):
         "weights.json",
         "weights.safetensors",
     ]
+
+
+def test_calibration_moves_the_logit_by_modality():
+    card = ModelCard(calibration={"T1": (0.5, 1.0)})
+    raw = np.array([0.0, 0.0005, 0.02, 0.2, 0.5, 0.9, 1.0], np.float32)
+    found = raw.copy()
+    card.calibrate(found, ("T1",))
+    expected = 1 / (1 + np.exp(-(0.5 * np.log(0.2 / 0.8) + 1)))
+    assert found[3] == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_array_equal(found[:2], raw[:2])
+    assert (np.diff(found) >= 0).all()  # a lower threshold never loses a voxel
+    assert found[-1] <= 1
+    other = raw.copy()
+    card.calibrate(other, ("T1", "T2"))
+    np.testing.assert_array_equal(other, raw)
+
+
+@pytest.mark.parametrize("pair", [[0, 0], [-1, 0], [1, "nan"], [1]])
+def test_calibration_that_is_none_is_refused(tmp_path, stored, pair):
+    state, card = stored
+    metadata = {"card": json.dumps(card | {"calibration": {"T1": pair}})}
+    refused_when_written(tmp_path, state, metadata, "card")
 
 
 def test_thresholds_by_modality():

@@ -6,7 +6,14 @@ import pytest
 from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError
-from napari_pvs.phantom.anatomy import BASAL_GANGLIA, Anatomy, Tissue, icbm152, read_anatomy
+from napari_pvs.phantom.anatomy import (
+    BASAL_GANGLIA,
+    Anatomy,
+    Tissue,
+    atrophied,
+    icbm152,
+    read_anatomy,
+)
 
 
 def test_codes_become_tissues(codes: NDArray[np.int32], head: Anatomy) -> None:
@@ -93,3 +100,15 @@ def test_template_has_plausible_volumes() -> None:
     ganglia = np.isin(anatomy.tissue, BASAL_GANGLIA)
     left, right = ganglia[:98].sum(), ganglia[99:].sum()
     assert 0.9 < left / right < 1.1
+
+
+def test_atrophy_widens_the_ventricles_at_the_tissues_cost(head: Anatomy) -> None:
+    wide = atrophied(head, 3.0)
+    assert atrophied(head, 0.2) is head
+    assert wide.ventricles.sum() > 1.5 * head.ventricles.sum()
+    assert wide.ventricles[head.ventricles].all()
+    grown = wide.ventricles & ~head.ventricles
+    assert (wide.tissue[grown] == Tissue.CSF).all()
+    np.testing.assert_array_equal(wide.brain, head.brain)
+    cortex = [(a.tissue == Tissue.CORTEX).sum() for a in (head, wide)]
+    assert cortex[1] <= cortex[0]

@@ -95,7 +95,7 @@ def test_files_agree(cohort: Path) -> None:
     assert mask.any()
     np.testing.assert_array_equal(mask, instances > 0)
     np.testing.assert_array_equal(mask, read_labels(label).data)
-    np.testing.assert_array_equal(mask > 0, share >= 0.4 - 1e-4)
+    assert share[mask > 0].min() >= 0.2 - 1e-4  # the default rule is the rater's
     scan = nib.load(cohort / "sub-01/anat/sub-01_T2w.nii.gz")
     assert scan.shape == mask.shape == (60, 60, 60)
     assert nib.aff2axcodes(scan.affine) == ("R", "A", "S")

@@ -3,6 +3,7 @@ import pytest
 
 from napari_pvs.phantom import mimics
 from napari_pvs.phantom.anatomy import Anatomy, Tissue
+from napari_pvs.phantom.sites import SITES
 
 EDGES = np.full(3, 1.0)
 
@@ -76,7 +77,10 @@ def test_lesions_are_blobs_with_lacunes_in_a_rim() -> None:
     white[5:65, 5:65, 5:65] = True
     distance = np.full((35, 35, 35), 20, np.float32)
     distance[:17] = 4
-    found = [mimics.lesions(white, distance, EDGES, np.random.default_rng(s)) for s in range(6)]
+    site = SITES["A"]
+    found = [
+        mimics.lesions(white, distance, EDGES, site, np.random.default_rng(s)) for s in range(8)
+    ]
     for wmh, fluid in found:
         assert wmh.max() <= 1
         assert wmh.min() == 0
@@ -91,7 +95,7 @@ def test_lesions_are_blobs_with_lacunes_in_a_rim() -> None:
 def test_no_white_matter_no_lesions() -> None:
     nowhere = np.zeros((10, 10, 10), bool)
     distance = np.ones((5, 5, 5), np.float32)
-    wmh, fluid = mimics.lesions(nowhere, distance, EDGES, np.random.default_rng(0))
+    wmh, fluid = mimics.lesions(nowhere, distance, EDGES, SITES["A"], np.random.default_rng(0))
     assert not wmh.any()
     assert not fluid.any()
 
@@ -112,3 +116,35 @@ def test_no_white_matter_no_vessels() -> None:
     nowhere = np.zeros((10, 10, 10), bool)
     directions = np.zeros((3, 5, 5, 5), np.float32)
     assert not mimics.vessels(nowhere, directions, EDGES, np.random.default_rng(0)).any()
+
+
+def test_an_infarct_is_larger_than_every_other_lesion() -> None:
+    white = np.ones((70, 70, 70), bool)
+    distance = np.full((35, 35, 35), 20, np.float32)
+    none, all_ = (SITES["A"].model_copy(update={"infarcts": share}) for share in (0.0, 1.0))
+    for seed in range(4):
+        wmh = [
+            mimics.lesions(white, distance, EDGES, site, np.random.default_rng(seed))[0]
+            for site in (none, all_)
+        ]
+        assert (wmh[1] > 0.5).sum() > (wmh[0] > 0.5).sum() + 500
+
+
+def test_the_halo_fades_with_the_distance_to_the_ventricles() -> None:
+    white = np.ones((40, 40, 40), bool)
+    distance = np.repeat(np.arange(20, dtype=np.float32), 400).reshape(20, 20, 20) * 2
+    site = SITES["A"].model_copy(update={"halo": (0.9, 0.9)})
+    wmh, _ = mimics.lesions(white, distance, EDGES, site, np.random.default_rng(0))
+    profile = np.median(wmh, axis=(1, 2))
+    assert profile[0] > 0.3
+    assert profile[0] > profile[6] > profile[30]
+
+
+def test_choroid_plexus_stays_in_the_ventricles() -> None:
+    ventricles = np.zeros((40, 40, 40), bool)
+    ventricles[10:30, 5:35, 15:25] = True
+    share = mimics.choroid_plexus(ventricles, EDGES, np.random.default_rng(0))
+    assert 0 < share.max() <= 1
+    assert not share[~ventricles].any()
+    assert (share[ventricles] > 0.3).mean() < 0.6
+    assert not mimics.choroid_plexus(ventricles & False, EDGES, np.random.default_rng(0)).any()

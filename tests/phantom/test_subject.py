@@ -38,10 +38,10 @@ def test_table_agrees_with_the_instances(subject: Subject, config: PhantomConfig
     assert {row["region"] for row in subject.table} <= {"WM", "BG"}
     voxels = np.bincount(subject.instances.ravel(), minlength=26)[1:]
     assert [row["voxels"] for row in subject.table] == voxels.tolist()
-    np.testing.assert_array_equal(subject.instances > 0, subject.fraction >= config.label_fraction)
     for row in subject.table:
         assert config.fluid[0] <= row["fluid"] <= config.fluid[1]
-        assert row["length_mm"] >= 2 * row["diameter_mm"] - 1e-3
+        least = 1.3 if row["region"] == "BG" else 2
+        assert row["length_mm"] >= least * row["diameter_mm"] - 1e-3
 
 
 def test_tubes_do_not_overlap(subject: Subject) -> None:
@@ -67,26 +67,29 @@ def test_tubes_lie_where_the_table_says(subject: Subject) -> None:
 def test_tubes_stay_in_white_matter_and_basal_ganglia(subject: Subject) -> None:
     core = subject.fraction > 0.9
     assert core.any()
-    assert subject.habitat[core].mean() > 0.97
-    near = ndimage.binary_dilation(subject.habitat, iterations=3)
-    assert near[subject.fraction > 0].all()
+    assert subject.habitat[core].mean() > 0.95  # of wide ones, the rim may lie outside
+    # a centreline stays inside, and a tube has a radius of 2 mm at most
+    away = ndimage.distance_transform_edt(~subject.habitat, sampling=0.8)
+    assert away[subject.fraction > 0].max() < 2 + 0.8 * np.sqrt(3)
     assert subject.brain[subject.instances > 0].all()
 
 
-def test_volume_is_the_lengths_times_the_areas(subject: Subject) -> None:
-    expected = [np.pi / 4 * r["diameter_mm"] ** 2 * r["length_mm"] for r in subject.table]
+def test_volume_is_that_of_cylinders_with_round_ends(subject: Subject) -> None:
+    size = [(r["diameter_mm"], r["length_mm"]) for r in subject.table]
+    expected = [np.pi / 4 * d**2 * length + np.pi / 6 * d**3 for d, length in size]
     measured = [r["volume_mm3"] for r in subject.table]
     assert 0.9 < sum(measured) / sum(expected) < 1.25
-    assert np.corrcoef(expected, measured)[0, 1] > 0.97
+    ratio = np.array(measured) / expected
+    assert np.mean(np.abs(ratio - 1) < 0.25) > 0.9  # a branch of another width is more
 
 
 def test_pvs_are_bright_on_t2_and_dark_on_t1(make: Make) -> None:
     with_pvs, without = make(fluid=(0.6, 0.6)), make(fluid=(0.01, 0.01))
-    np.testing.assert_array_equal(with_pvs.instances, without.instances)
+    np.testing.assert_array_equal(with_pvs.fraction, without.fraction)
     core = with_pvs.fraction > 0.8
     assert (with_pvs.t2[core] / without.t2[core]).mean() > 1.15
     assert (with_pvs.t1[core] / without.t1[core]).mean() < 0.9
-    far = ~ndimage.binary_dilation(with_pvs.fraction > 0, iterations=4) & with_pvs.brain
+    far = ~ndimage.binary_dilation(with_pvs.fraction > 0, iterations=6) & with_pvs.brain
     np.testing.assert_allclose(with_pvs.t2[far], without.t2[far], rtol=1e-4)
 
 
@@ -113,6 +116,7 @@ def test_mimics_have_their_polarity(
         names = ("vessels", "folia", "wmh", "lacune")
         shown = {name: image if name == mimic else nothing for name in names}
         monkeypatch.setattr(mimics, "vessels", lambda *_: shown["vessels"])
+        monkeypatch.setattr(mimics, "choroid_plexus", lambda *_: nothing)
         monkeypatch.setattr(mimics, "folia", lambda *_: shown["folia"])
         monkeypatch.setattr(mimics, "lesions", lambda *_: (shown["wmh"], shown["lacune"]))
         return make(pvs=(0, 0)), image > 0
@@ -125,8 +129,9 @@ def test_mimics_have_their_polarity(
         assert abs((one[where] / other[where]).mean() - 1) > 0.08
 
 
-def test_label_rule(make: Make) -> None:
-    strict, loose = make(label_fraction=0.6), make(label_fraction=0.2)
+def test_physical_rule(make: Make) -> None:
+    strict, loose = (make(label_rule="physical", label_fraction=least) for least in (0.6, 0.2))
+    np.testing.assert_array_equal(strict.instances > 0, strict.fraction >= 0.6)
     np.testing.assert_array_equal(strict.fraction, loose.fraction)
     np.testing.assert_array_equal(strict.t2, loose.t2)
     assert (loose.instances > 0).sum() > 1.5 * (strict.instances > 0).sum()
@@ -134,9 +139,38 @@ def test_label_rule(make: Make) -> None:
     np.testing.assert_array_equal(strict.instances[inside], loose.instances[inside])
 
 
-def test_default_label_rule_keeps_the_volume(subject: Subject) -> None:
-    labelled = (subject.instances > 0).sum() / subject.fraction.sum()
+def test_the_physical_rule_keeps_the_volume(make: Make) -> None:
+    physical = make(label_rule="physical")
+    labelled = (physical.instances > 0).sum() / physical.fraction.sum()
     assert labelled == pytest.approx(1, abs=0.12)
+
+
+def test_a_rater_labels_what_can_be_seen(make: Make) -> None:
+    rules = [make(label_rule="rater", visible=visible) for visible in (0.0, 2.5, 20.0)]
+    numbers = [len(np.unique(made.instances)) - 1 for made in rules]
+    assert numbers[0] == 25
+    assert numbers[0] >= numbers[1] > numbers[2]
+    for made in rules:
+        np.testing.assert_array_equal(made.t2, rules[0].t2)
+        assert (made.fraction[made.instances > 0] >= 0.2 - 1e-6).all()
+    # who is seen keeps the same voxels
+    kept = rules[2].instances > 0
+    np.testing.assert_array_equal(rules[2].instances[kept], rules[0].instances[kept])
+
+
+def test_the_rater_agrees_with_the_physical_rule_on_wide_pvs(make: Make) -> None:
+    rater, physical = make(label_rule="rater"), make(label_rule="physical")
+    wide = [row["id"] for row in rater.table if row["diameter_mm"] > 1.5]
+    one, other = np.isin(rater.instances, wide), np.isin(physical.instances, wide)
+    assert wide
+    assert 2 * (one & other).sum() / (one.sum() + other.sum()) > 0.8
+
+
+def test_raters_differ(make: Make) -> None:
+    same = make(rater_variation=0.0)
+    others = [make(rater_variation=0.15, seed=seed) for seed in (5, 6)]
+    np.testing.assert_array_equal(same.t1, others[0].t1)
+    assert not np.array_equal(same.instances > 0, others[0].instances > 0)
 
 
 def test_no_pvs(make: Make) -> None:
@@ -160,7 +194,7 @@ def test_same_seed_same_subject(make: Make, subject: Subject) -> None:
     assert again.table == subject.table
 
 
-@pytest.mark.parametrize("name", ["A", "B", "C", "random"])
+@pytest.mark.parametrize("name", list(SITES))
 def test_sites_keep_their_voxel_size(make: Make, name: str) -> None:
     made = make(site=name, pvs=(2, 2))
     edges = np.diag(made.affine)[:3]
@@ -175,18 +209,17 @@ def test_sites_keep_their_snr(make: Make, name: str) -> None:
     made = make(site=name, pvs=(2, 2))
     quiet = ndimage.binary_erosion(made.habitat & (made.fraction == 0), iterations=3)
     both = quiet[1:] & quiet[:-1]
-    for scan in (made.t1, made.t2):
+    for scan, (low, high) in ((made.t1, SITES[name].t1_snr), (made.t2, SITES[name].t2_snr)):
         # neighbours differ by noise, not by texture or bias; the median spares the lesions
         step = np.abs(np.diff(scan, axis=0))[both]
         sigma = np.median(step) / 0.6745 / np.sqrt(2)
-        low, high = SITES[name].snr
         assert 0.8 * low < np.median(scan[quiet]) / sigma < 1.2 * high
 
 
 def test_misregistration_moves_t2_only(head: Anatomy, config: PhantomConfig) -> None:
     made, centres = [], []
     for mm in (0.0, 3.0):
-        update = {"misregistration": (mm, mm), "snr": (200, 200), "motion": 0.0}
+        update = {"misregistration": (mm, mm), "t2_snr": (200, 200), "motion": 0.0}
         site = SITES["A"].model_copy(update=update)
         made.append(make_subject(head, site, config, np.random.default_rng(3)))
         scan = made[-1].t2[24:56, 16:64, 32:68]  # around the ventricles

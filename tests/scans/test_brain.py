@@ -77,6 +77,47 @@ def test_t2_is_folded_to_the_ranks_of_t1():
     assert white > grey > bone > fluid >= air == 0
 
 
+def head_over_zeroed_air(bone=30):
+    """A small defaced head, 2.2 L: scalp, bone, and a brain of 1.1 L."""
+    rng = np.random.default_rng(0)
+    image = np.where(ball(81), rng.normal(110, 8, GRID.shape), 0)
+    image[ball(76)] = rng.normal(bone, 5, GRID.shape)[ball(76)]
+    image[ball(64)] = rng.normal(100, 8, GRID.shape)[ball(64)]
+    return image.astype(np.float32)
+
+
+@pytest.mark.parametrize("bone", [30, 100])  # without a layer of bone its volume tells
+def test_a_small_head_over_zeroed_air_is_no_brain(monkeypatch, bone):
+    monkeypatch.setattr(brain, "deepbet_mask", lambda image, device: ball(64))
+    image = head_over_zeroed_air(bone)
+    assert stripped_mask(image, GRID) is not None
+    np.testing.assert_array_equal(brain_mask(image, None, GRID), ball(64))
+    np.testing.assert_array_equal(brain_mask(None, image, GRID), ball(64))
+
+
+def test_what_is_left_of_a_partly_stripped_head_goes(monkeypatch):
+    image = scan(ball(70))
+    left = ball(90) & ~ball(66)
+    left[:, :46] = False
+    image[left] = 100
+    monkeypatch.setattr(brain, "deepbet_mask", lambda image, device: ball(70))
+    monkeypatch.setattr(brain, "LARGE_ML", 0.0)  # so that it is looked at
+    found = brain_mask(image, None, GRID)
+    assert found[ball(70)].all()
+    assert not found[~ball(75)].any()
+
+
+def test_a_plain_stripped_brain_is_not_computed_again(monkeypatch):
+    monkeypatch.setattr(brain, "deepbet_mask", lambda image, device: pytest.fail("computed"))
+    np.testing.assert_array_equal(brain_mask(scan(ball(68)), None, GRID), ball(68))
+
+
+@pytest.mark.parametrize("found", [np.zeros(GRID.shape, bool), ball(70.5)])
+def test_a_large_stripped_brain_stays_as_it_is(monkeypatch, found):
+    monkeypatch.setattr(brain, "deepbet_mask", lambda image, device: found)
+    np.testing.assert_array_equal(brain_mask(scan(ball(71)), None, GRID), ball(71))
+
+
 def test_neither():
     with pytest.raises(ValueError, match="neither"):
         brain_mask(None, None, GRID)

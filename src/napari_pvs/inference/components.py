@@ -80,7 +80,9 @@ def label(
 
 
 def drop_round(
-    labels: NDArray[np.int32], voxel_size: tuple[float, float, float], max_width_mm: float
+    labels: NDArray[np.int32],
+    voxel_size: tuple[float, float, float],
+    max_width_mm: float | None,
 ) -> NDArray[np.int32]:
     """Leave out components that are wider than a PVS and not long: lesions.
 
@@ -96,12 +98,14 @@ def drop_round(
     voxel_size
         In mm.
     max_width_mm
-        At 2.4 mm, 98 % of the synthetic PVS of 8 voxels and more are kept.
+        None keeps everything.
 
     Returns
     -------
     Labels numbered anew, in the same order.
     """
+    if max_width_mm is None:
+        return labels
     found = moments(labels, np.diag(voxel_size))
     sizes, axes = found.sizes, 4 * np.sqrt(found.variances)
     width, length = axes[:, 1], axes[:, 2]

@@ -28,10 +28,11 @@ class SegmentConfig(BaseModel):
     min_volume: float = Field(
         1.0, ge=0, allow_inf_nan=False, description="Smallest PVS that is kept, in mm³."
     )
-    max_width: float = Field(
-        2.4,
+    max_width: float | None = Field(
+        None,
         gt=0,
-        description="Wider components (mm) are left out where they are rather round: lesions.",
+        description="Leave out components that are wider (mm) and rather round; nothing is left "
+        "out for its shape unless this is given.",
     )
     device: Device = Field("auto", description="auto, cpu, cuda or mps.")
     backend: BackendName = Field(

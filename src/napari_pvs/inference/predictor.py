@@ -134,7 +134,10 @@ class Predictor:
         -------
         float32 (X, Y, Z), 0 outside the brain.
         """
-        return compute(self.backend, images, brain, self.windows, progress)
+        probability = compute(self.backend, images, brain, self.windows, progress)
+        pairs = zip(("T1", "T2"), images, strict=True)
+        self.card.calibrate(probability, tuple(name for name, image in pairs if image.any()))
+        return probability
 
 
 def interior(brain: NDArray[np.bool_], voxel_size: tuple[float, float, float]) -> NDArray[np.bool_]:

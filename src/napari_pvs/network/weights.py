@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from napari_pvs.network.m2ss import M2SS
 
 FORMAT = "napari-pvs/1"
+Slope = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
 _REMEDY = "give weights made by napari-pvs train"
 
 
@@ -41,6 +44,9 @@ class ModelCard(BaseModel):
     """The probability at which its mask was best on the validation subjects."""
     thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = {}
     """The same for scans with some modalities only, by ``T1``, ``T2`` or ``T1+T2``."""
+    calibration: dict[str, tuple[Slope, Finite]] = {}
+    """Slope and offset of the network's logit that make it a probability, for scans with some
+    modalities, named as above; none where the network's own answer is one (Platt 1999)."""
     training: dict[str, Any] = {}
     """Data, command, seed, time and machine that made it."""
     accuracy: dict[str, Any] = {}
@@ -51,6 +57,19 @@ class ModelCard(BaseModel):
     def threshold_for(self, modalities: tuple[str, ...]) -> float:
         """Return the threshold for a scan with these modalities."""
         return self.thresholds.get("+".join(modalities), self.threshold)
+
+    def calibrate(self, probability: NDArray[np.float32], modalities: tuple[str, ...]) -> None:
+        """Turn the network's answer to a scan with these modalities into a probability, in place.
+
+        Answers below .001 stay: nearly all voxels, and none near a threshold.
+        """
+        slope, offset = self.calibration.get("+".join(modalities), (1.0, 0.0))
+        if (slope, offset) == (1.0, 0.0):
+            return
+        where = probability > 1e-3
+        answer = np.clip(probability[where], 1e-3, 1 - 1e-6)
+        logit = slope * np.log(answer / (1 - answer)) + offset
+        probability[where] = np.maximum(1 / (1 + np.exp(-logit)), 1e-3)
 
 
 def save(path: Path, model: "M2SS", card: ModelCard) -> None:

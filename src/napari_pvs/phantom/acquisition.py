@@ -1,4 +1,4 @@
-"""What the scanner does: contrast, point spread, motion, receive field, misregistration, noise."""
+"""What the scanner does: contrast, point spread, motion, receive field, slices, noise, filters."""
 
 from dataclasses import dataclass
 
@@ -21,14 +21,65 @@ class Contrast:
     ----------
     tissue
         Indexed by `Tissue`.
-    csf, wmh, vessel
-        Of pure fluid, white-matter hyperintensities and vessels.
+    csf, wmh, vessel, choroid
+        Of pure fluid, white-matter hyperintensities, vessels and choroid plexus.
     """
 
     tissue: Image
     csf: float
     wmh: float
     vessel: float
+    choroid: float
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """How one scan is taken.
+
+    Attributes
+    ----------
+    fwhm
+        Full width at half maximum of the point spread, voxels.
+    smoothing
+        The same of smoothing after the noise, voxels; 0 for none.
+    sharpening
+        Share of an unsharp mask that is added.
+    axis, thickness
+        Across which axis 2D slices lie and how thick they are, in voxels; 0 for a 3D scan.
+    snr
+        White matter's signal over the noise's standard deviation.
+    """
+
+    fwhm: float
+    smoothing: float
+    sharpening: float
+    axis: int
+    thickness: float
+    snr: float
+
+    @property
+    def spread(self) -> NDArray[np.float64]:
+        """Standard deviation of the whole blur along each axis, in voxels."""
+        variance = np.full(3, (self.fwhm**2 + self.smoothing**2) / _FWHM**2)
+        if self.thickness:  # a box, then linear interpolation between slices
+            variance[self.axis] += self.thickness**2 / 12 + self.thickness**2 / 6
+        return np.asarray(np.sqrt(variance))
+
+
+def draw_acquisition(
+    site: Site, modality: str, voxel_size: NDArray[np.float64], rng: np.random.Generator
+) -> Acquisition:
+    """Draw how a ``T1`` or ``T2`` of a site is taken; ``voxel_size`` in mm."""
+    fwhm = rng.uniform(*site.psf)
+    smoothing = rng.uniform(*site.smoothing) if rng.random() < 0.6 else 0.0
+    sharpening = rng.uniform(*site.sharpening) if rng.random() < 0.4 else 0.0
+    axis, thickness = 2, 0.0
+    if rng.random() < site.sliced:
+        axis = int(rng.choice(3, p=(0.15, 0.15, 0.7)))
+        thickness = float(rng.uniform(*site.slices) / voxel_size[axis])
+    limits = site.t1_snr if modality == "T1" else site.t2_snr
+    snr = float(np.exp(rng.uniform(*np.log(limits))))
+    return Acquisition(fwhm, smoothing, sharpening, axis, thickness, snr)
 
 
 def draw_contrasts(site: Site, rng: np.random.Generator) -> dict[str, Contrast]:
@@ -57,7 +108,7 @@ def draw_contrasts(site: Site, rng: np.random.Generator) -> dict[str, Contrast]:
     deep = draw(site.t2_deep_grey)
     t2[Tissue.STRIATUM] = deep
     t2[Tissue.THALAMUS] = deep * rng.uniform(0.95, 1.03)
-    t2[Tissue.PALLIDUM] = rng.uniform(0.6, 0.95)  # iron
+    t2[Tissue.PALLIDUM] = draw(site.t2_pallidum)
     t2[Tissue.HIPPOCAMPUS] = t2[Tissue.CORTEX]
     t2[Tissue.CSF] = draw(site.t2_csf)
     t2[Tissue.CEREBELLAR_WHITE_MATTER] = rng.uniform(0.95, 1.12)
@@ -65,14 +116,20 @@ def draw_contrasts(site: Site, rng: np.random.Generator) -> dict[str, Contrast]:
     t2[Tissue.BRAINSTEM] = rng.uniform(0.95, 1.2)
     t2[Tissue.SOFT_TISSUE], t2[Tissue.BONE] = rng.uniform(0.4, 0.9), rng.uniform(0.1, 0.3)
     t2[Tissue.FAT] = rng.uniform(0.8, 1.6)
-    return {
-        "T1": Contrast(t1, float(t1[Tissue.CSF]), draw(site.t1_wmh), rng.uniform(0.5, 0.9)),
-        "T2": Contrast(t2, float(t2[Tissue.CSF]), draw(site.t2_wmh), rng.uniform(0.3, 0.7)),
-    }
+    out = {}
+    for name, tissue, wmh, vessel in (
+        ("T1", t1, draw(site.t1_wmh), rng.uniform(0.5, 0.9)),
+        ("T2", t2, draw(site.t2_wmh), rng.uniform(0.3, 0.7)),
+    ):
+        csf, cortex = float(tissue[Tissue.CSF]), float(tissue[Tissue.CORTEX])
+        choroid = cortex + rng.uniform(0.0, 0.5) * (csf - cortex)
+        out[name] = Contrast(tissue, csf, wmh, vessel, choroid)
+    return out
 
 
 def acquire(
     clean: Image,
+    how: Acquisition,
     site: Site,
     voxel_size: NDArray[np.float64],
     shift_mm: NDArray[np.float64],
@@ -84,8 +141,10 @@ def acquire(
     ----------
     clean
         Intensities without noise, white matter = 1.
+    how
+        Point spread, slices, noise and filters.
     site
-        Ranges to draw from.
+        Ranges of motion and receive field to draw from.
     voxel_size, shift_mm
         In mm; the shift is the misregistration of this modality.
     rng
@@ -95,8 +154,7 @@ def acquire(
     -------
     Magnitude image with Rician noise, in the scanner's own units.
     """
-    fwhm = rng.uniform(*site.psf)
-    image = ndimage.gaussian_filter(clean, fwhm / _FWHM)
+    image = ndimage.gaussian_filter(clean, how.fwhm / _FWHM)
     for axis, shift in enumerate(shift_mm / voxel_size):
         image = _shift(image, float(shift), axis)
     if rng.random() < site.motion:
@@ -104,16 +162,56 @@ def acquire(
     field = smooth_field(clean.shape, voxel_size, 90.0, rng)
     field *= rng.uniform(*site.bias) / np.abs(field).max()
     image *= 1 + field
-    sigma = 1 / rng.uniform(*site.snr)
-    real = rng.standard_normal(image.shape, dtype=np.float32)
-    real *= sigma
-    real += image
-    imaginary = rng.standard_normal(image.shape, dtype=np.float32)
-    imaginary *= sigma
-    image = np.hypot(real, imaginary)
-    if (blur := rng.uniform(*site.smoothing)) > 0.1:
-        image = ndimage.gaussian_filter(image, blur / _FWHM)
+    if how.thickness:
+        image = across(image, how.axis, *_slicing(image.shape[how.axis], how.thickness, rng))
+    if how.smoothing > 0.1:
+        image = ndimage.gaussian_filter(image, how.smoothing / _FWHM)
+    # both parts of the complex signal are as smooth as the finished scan
+    image += _noise(image.shape, how, rng)
+    image = np.hypot(image, _noise(image.shape, how, rng))
+    if how.sharpening:
+        image += how.sharpening * (image - ndimage.gaussian_filter(image, 1.0))
+        np.maximum(image, 0, out=image)
     return np.asarray(image * rng.uniform(200, 1200), np.float32)
+
+
+def across(image: Image, axis: int, *matrices: NDArray[np.float32]) -> Image:
+    """Multiply an image along one axis by matrices (to, from), one after the other."""
+    out = image
+    for matrix in matrices:
+        out = np.moveaxis(np.tensordot(matrix, out, axes=(1, axis)), 0, axis)
+    return np.ascontiguousarray(out)
+
+
+def _slicing(
+    length: int, thickness: float, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Matrices of averaging ``length`` voxels into slices, and of interpolating back."""
+    centres = np.arange(rng.uniform(0, thickness), length - 0.5, thickness)
+    if len(centres) < 2:
+        centres = np.array([0.0, length - 1.0])
+    voxels = np.arange(length)
+    mean = np.clip(thickness / 2 + 0.5 - np.abs(voxels - centres[:, None]), 0, 1)
+    mean /= mean.sum(1, keepdims=True)
+    back = np.clip(1 - np.abs(voxels[:, None] - centres) / thickness, 0, 1)
+    back[voxels < centres[0]] = np.eye(len(centres))[0]
+    back[voxels > centres[-1]] = np.eye(len(centres))[-1]
+    back /= back.sum(1, keepdims=True)
+    return mean.astype(np.float32), back.astype(np.float32)
+
+
+def _noise(shape: tuple[int, ...], how: Acquisition, rng: np.random.Generator) -> Image:
+    """Draw noise of the scan's SNR, correlated as its smoothing and its slices leave it."""
+    noise = rng.standard_normal(shape, dtype=np.float32)
+    if how.thickness:
+        back = _slicing(shape[how.axis], how.thickness, rng)[1]
+        few = [slice(None)] * 3
+        few[how.axis] = slice(back.shape[1])
+        noise = across(noise[tuple(few)], how.axis, back)
+    if how.smoothing > 0.1:
+        noise = ndimage.gaussian_filter(noise, how.smoothing / _FWHM)
+    noise *= 1 / (how.snr * max(float(noise.std()), 1e-6))
+    return np.asarray(noise, np.float32)
 
 
 def _shift(image: Image, voxels: float, axis: int) -> Image:

@@ -1,11 +1,13 @@
 """The configuration of a synthetic cohort."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napari_pvs.phantom.sites import SITES
+
+LabelRule = Literal["rater", "physical"]
 
 
 class PhantomConfig(BaseModel):
@@ -30,13 +32,31 @@ class PhantomConfig(BaseModel):
     )
     pvs: tuple[int, int] = Field((60, 500), description="Fewest and most PVS in a subject.")
     fluid: tuple[float, float] = Field(
-        (0.2, 0.6), description="Fluid in a PVS, as a share of the white-matter-to-CSF step."
+        (0.5, 1.0),
+        description="Fluid in a PVS, as a share of the step from the tissue around it to CSF.",
+    )
+    width: float = Field(
+        0.2, ge=0, le=0.5, description="How far subjects differ in the width of their PVS (log SD)."
+    )
+    label_rule: LabelRule = Field(
+        "rater",
+        description="rater: what the image without noise shows, at half of its local maximum, of "
+        "PVS that can be seen; physical: what PVS fill.",
     )
     label_fraction: float = Field(
-        0.4,  # the rule under which the labels' volume is the tubes' volume, within 5 %
+        0.4,  # physical: the labels' volume is then the tubes', within 5 %
         gt=0,
         lt=1,
-        description="A voxel is labelled where a PVS fills at least this share of it.",
+        description="The physical rule labels a voxel where a PVS fills at least this share of it; "
+        "the rater's, half of it.",
+    )
+    visible: float = Field(
+        2.5,
+        ge=0,
+        description="Least contrast of a PVS that a rater sees, in standard deviations of noise.",
+    )
+    rater_variation: float = Field(
+        0.0, ge=0, le=0.3, description="How far raters differ in where a PVS ends and is seen (SD)."
     )
     deformation: float = Field(
         2.5, ge=0, le=6, description="Amplitude in mm of each subject's own smooth deformation."

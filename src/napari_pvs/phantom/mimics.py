@@ -1,4 +1,4 @@
-"""What looks like a PVS and is none: white-matter lesions, lacunes, vessels, fissures, sulci."""
+"""What looks like a PVS and is none: lesions, lacunes, vessels, fissures, sulci, choroid plexus."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,6 +6,7 @@ from scipy import ndimage
 
 from napari_pvs.phantom.anatomy import Tissue
 from napari_pvs.phantom.placement import Image, smooth_field
+from napari_pvs.phantom.sites import Site
 from napari_pvs.phantom.tubes import draw_tube, lognormal, rasterise
 from napari_pvs.scans.masks import bounding_box
 
@@ -75,9 +76,13 @@ def lesions(
     white: NDArray[np.bool_],
     ventricle_distance: Image,
     voxel_size: NDArray[np.float64],
+    site: Site,
     rng: np.random.Generator,
 ) -> tuple[Image, Image]:
-    """White-matter hyperintensities and lacunes.
+    """White-matter hyperintensities, lacunes and infarcts.
+
+    A lacune is told from a PVS by its size (radius from 2.2 mm), its round shape, its rim, and
+    because it is rare; a punctate lesion because it is fainter than fluid and hardly dark on T1.
 
     Parameters
     ----------
@@ -87,6 +92,8 @@ def lesions(
         Distance to the ventricles in mm, at every second voxel.
     voxel_size
         In mm.
+    site
+        How strong the hyperintensity around the ventricles is, and how often there is an infarct.
     rng
         Source of randomness.
 
@@ -101,24 +108,55 @@ def lesions(
         return wmh, fluid
     near = places[ventricle_distance[tuple(places.T // 2)] < 8]
     rough = smooth_field(white.shape, voxel_size, 5.0, rng)
-    for _ in range(rng.integers(2, 14)):  # caps and periventricular patches
+    load = rng.uniform(0, 1) ** 2  # most have few lesions, some many
+    for _ in range(rng.integers(2, 8 + int(16 * load))):  # caps and periventricular patches
         if len(near):
             radii = lognormal(rng, 3.0, 0.5, 1.2, 9) * rng.uniform(0.6, 1.6, 3)
             _add_blob(wmh, near[rng.integers(len(near))], radii, 1.0, rough, voxel_size, rng)
-    for _ in range(rng.integers(2, 30)):  # deep
-        radii = lognormal(rng, 1.5, 0.45, 0.7, 5) * rng.uniform(0.75, 1.35, 3)
+    for _ in range(rng.integers(2, 10 + int(50 * load))):  # deep
+        radii = lognormal(rng, 1.8, 0.45, 0.9, 6) * rng.uniform(0.75, 1.35, 3)
         place = places[rng.integers(len(places))]
-        _add_blob(wmh, place, radii, rng.uniform(0.5, 1.0), rough, voxel_size, rng)
-    for _ in range(rng.integers(40, 200)):  # punctate: as small as a PVS, some as long
-        radii = lognormal(rng, 0.8, 0.3, 0.5, 2) * rng.uniform(0.7, 2.0, 3)
+        _add_blob(wmh, place, radii, rng.uniform(0.4, 1.0), rough, voxel_size, rng)
+    for _ in range(rng.integers(0, 40)):  # punctate
+        radii = lognormal(rng, 0.9, 0.3, 0.6, 2) * rng.uniform(0.8, 1.4, 3)
         place = places[rng.integers(len(places))]
-        _add_blob(wmh, place, radii, rng.uniform(0.5, 1.0), rough, voxel_size, rng)
-    for _ in range(rng.integers(0, 5)):  # lacunes
-        radii = rng.uniform(1.7, 4.5) * rng.uniform(0.8, 1.25, 3)
+        _add_blob(wmh, place, radii, rng.uniform(0.3, 0.8), rough, voxel_size, rng)
+    for _ in range(rng.poisson(0.6)):  # lacunes
+        radii = rng.uniform(2.2, 6) * rng.uniform(0.85, 1.2, 3)
         place = places[rng.integers(len(places))]
-        _add_blob(fluid, place, radii, rng.uniform(0.6, 1.0), rough, voxel_size, rng)
+        _add_blob(fluid, place, radii, rng.uniform(0.7, 1.0), rough, voxel_size, rng)
         _add_blob(wmh, place, radii + rng.uniform(1, 2.5), 1.0, rough, voxel_size, rng)
+    if rng.random() < site.infarcts:
+        place = places[rng.integers(len(places))]
+        radii = rng.uniform(6, 25) * rng.uniform(0.6, 1.5, 3)
+        _add_blob(wmh, place, radii, 1.0, rough, voxel_size, rng)
+        cavity = rng.uniform(-0.5, 1)  # none in recent ones
+        if cavity > 0:
+            _add_blob(fluid, place, radii * rng.uniform(0.4, 0.8), cavity, rough, voxel_size, rng)
+    strength = rng.uniform(*site.halo)
+    if strength:
+        halo = strength * np.exp(-ventricle_distance / rng.uniform(2, 6))
+        for axis in range(3):
+            halo = halo.repeat(2, axis)
+        halo = halo[tuple(slice(n) for n in white.shape)] * np.clip(1 + 0.5 * rough, 0, 1)
+        np.maximum(wmh, (halo * white).astype(np.float32), out=wmh)
     return wmh, fluid
+
+
+def choroid_plexus(
+    ventricles: NDArray[np.bool_], voxel_size: NDArray[np.float64], rng: np.random.Generator
+) -> Image:
+    """Share of choroid plexus per voxel: fronds as bright as grey matter inside the ventricles."""
+    out = np.zeros(ventricles.shape, np.float32)
+    places = np.argwhere(ventricles)
+    if not len(places):
+        return out
+    rough = smooth_field(ventricles.shape, voxel_size, 2.5, rng)
+    for _ in range(rng.integers(3, 14)):
+        radii = rng.uniform(0.8, 2.5) * rng.uniform(0.6, 2.5, 3)
+        place = places[rng.integers(len(places))]
+        _add_blob(out, place, radii, rng.uniform(0.4, 1.0), rough, voxel_size, rng)
+    return out * ventricles
 
 
 def vessels(
@@ -126,17 +164,20 @@ def vessels(
     directions: Image,
     voxel_size: NDArray[np.float64],
     rng: np.random.Generator,
+    number: tuple[int, int] = (5, 50),
+    diameter: float = 1.0,
 ) -> Image:
     """Share of each voxel in a vessel: PVS-shaped, but dark on T2 (flow void).
 
-    ``directions`` are unit vectors (3, X, Y, Z) at every second voxel.
+    ``directions`` are unit vectors (3, X, Y, Z) at every second voxel; ``diameter`` is the median
+    in mm.
     """
     out = np.zeros(allowed.shape, np.float32)
     places = np.argwhere(allowed)
-    for _ in range(rng.integers(5, 50) if len(places) else 0):
+    for _ in range(rng.integers(*number) if len(places) else 0):
         place = places[rng.integers(len(places))]
         direction = np.asarray(directions[(slice(None), *(place // 2))], np.float64)
-        tube = draw_tube(place * voxel_size, direction, allowed, voxel_size, "WM", rng)
+        tube = draw_tube(place * voxel_size, direction, allowed, voxel_size, "WM", rng, diameter)
         if tube is not None:
             raster = rasterise(tube, allowed.shape, voxel_size)
             out[tuple(raster.voxels.T)] = raster.fraction

@@ -1,4 +1,4 @@
-"""Sites: what a scanner does to an anatomy. Numbers: the literature's, white matter = 1."""
+"""Sites: what a scanner and its protocol do to an anatomy. White matter is 1."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -8,8 +8,9 @@ Range = tuple[float, float]
 class Site(BaseModel):
     """One scanner and protocol; every pair is a range, drawn anew for each subject.
 
-    Intensities are relative to white matter. T1 3 T MPRAGE, T2 3 T TSE/SPACE; the ranges hold the
-    values of the published phantoms and of FreeSurfer-labelled scans.
+    Intensities are relative to white matter. T1: MPRAGE; T2: TSE or SPACE. The ranges hold what was
+    measured on real scans (T2: CSF 3.3-6.3, grey matter 1.2-1.7; T1: CSF .15-.35, cortex .5-.75,
+    deep grey matter .7-.9; SNR of T2 7-17) and leave room on both sides.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -17,22 +18,41 @@ class Site(BaseModel):
     name: str
     voxel_size: tuple[Range, Range, Range] = ((0.8, 0.8),) * 3
     """Voxel edge in mm, per axis (left-right, posterior-anterior, inferior-superior)."""
-    t1_cortex: Range = (0.58, 0.66)
-    t1_deep_grey: Range = (0.72, 0.82)
-    t1_csf: Range = (0.18, 0.32)
-    t1_wmh: Range = (0.70, 0.85)
-    t2_cortex: Range = (1.20, 1.38)
-    t2_deep_grey: Range = (1.00, 1.08)
-    t2_csf: Range = (2.0, 2.9)
-    t2_wmh: Range = (1.50, 1.80)
-    snr: Range = (15, 30)
-    """White-matter signal over the standard deviation of the Rician noise."""
+    t1_cortex: Range = (0.55, 0.68)
+    t1_deep_grey: Range = (0.72, 0.85)
+    t1_csf: Range = (0.15, 0.32)
+    t1_wmh: Range = (0.65, 0.90)
+    t2_cortex: Range = (1.20, 1.50)
+    t2_deep_grey: Range = (0.95, 1.20)
+    t2_pallidum: Range = (0.60, 0.95)
+    """Iron darkens it."""
+    t2_csf: Range = (3.6, 6.0)
+    t2_wmh: Range = (1.40, 1.90)
+    t1_snr: Range = (20, 40)
+    t2_snr: Range = (8, 16)
+    """White-matter signal over the standard deviation of the noise of the finished scan."""
     bias: Range = (0.05, 0.20)
     """Largest relative deviation of the receive field."""
     psf: Range = (1.0, 1.3)
     """Full width at half maximum of the point spread, in voxels."""
     smoothing: Range = (0.0, 0.0)
     """FWHM in voxels of smoothing after the noise: interpolating scanners, registered scans."""
+    sharpening: Range = (0.0, 0.0)
+    """Share of an unsharp mask that the scanner's filter adds."""
+    slices: Range = (2.0, 5.0)
+    """Thickness in mm of the slices of 2D scans."""
+    sliced: float = Field(0.0, ge=0, le=1)
+    """Share of scans that are 2D slices, interpolated to the voxels of the site."""
+    texture: Range = (0.005, 0.02)
+    """Relative standard deviation of fine variation inside tissue."""
+    atrophy: Range = (0.0, 0.0)
+    """By how many mm the ventricles widen."""
+    halo: Range = (0.0, 0.3)
+    """Strength of the hyperintensity around the ventricles, as a share of a lesion's."""
+    infarcts: float = Field(0.0, ge=0, le=1)
+    """Share of subjects with an infarct."""
+    stripping: Range = (0.0, 0.0)
+    """By how many mm the brain mask may miss the brain's surface, outwards."""
     misregistration: Range = (0.0, 0.5)
     """T2 against T1, in mm."""
     motion: float = Field(0.1, ge=0, le=1)
@@ -46,40 +66,66 @@ SITES: dict[str, Site] = {
         Site(
             name="B",
             voxel_size=((1.0, 1.0), (1.0, 1.0), (1.0, 1.0)),
-            t1_cortex=(0.62, 0.72),
-            t1_csf=(0.25, 0.38),
-            t2_cortex=(1.30, 1.48),
-            t2_csf=(2.6, 3.6),
-            snr=(18, 36),
-            psf=(1.1, 1.5),
+            t1_cortex=(0.60, 0.74),
+            t1_csf=(0.22, 0.38),
+            t2_cortex=(1.25, 1.60),
+            t2_csf=(4.0, 7.0),
+            t1_snr=(16, 36),
+            t2_snr=(7, 14),
+            psf=(1.1, 1.6),
+            atrophy=(0.0, 2.0),
         ),
         Site(
             name="C",
             voxel_size=((0.7, 0.7), (0.7, 0.7), (0.7, 0.7)),
-            t1_cortex=(0.52, 0.62),
-            t2_cortex=(1.14, 1.28),
-            t2_csf=(1.9, 2.4),
-            snr=(15, 24),
+            t1_cortex=(0.50, 0.62),
+            t2_cortex=(1.18, 1.40),
+            t2_csf=(2.8, 4.5),
+            t1_snr=(12, 22),
+            t2_snr=(6, 11),
             psf=(0.9, 1.2),
         ),
         Site(
+            name="D",
+            voxel_size=((1.0, 1.0), (1.0, 1.0), (1.0, 1.0)),
+            t2_csf=(3.5, 7.0),
+            t1_snr=(20, 45),
+            t2_snr=(9, 20),
+            psf=(1.0, 1.5),
+            slices=(3.0, 5.0),
+            sliced=0.5,
+            sharpening=(0.0, 0.4),
+            atrophy=(0.0, 3.0),
+            infarcts=0.1,
+        ),
+        Site(
             name="random",
-            voxel_size=((0.68, 1.08), (0.68, 1.08), (0.68, 1.08)),
-            t1_cortex=(0.48, 0.78),
-            t1_deep_grey=(0.66, 0.92),
-            t1_csf=(0.08, 0.42),
-            t1_wmh=(0.6, 0.92),
-            t2_cortex=(1.12, 1.65),
-            t2_deep_grey=(0.85, 1.2),
-            t2_csf=(1.8, 4.2),
-            t2_wmh=(1.3, 2.1),
-            snr=(13, 45),
+            voxel_size=((0.6, 1.2), (0.6, 1.2), (0.6, 1.2)),
+            t1_cortex=(0.45, 0.80),
+            t1_deep_grey=(0.64, 0.94),
+            t1_csf=(0.06, 0.45),
+            t1_wmh=(0.55, 0.97),
+            t2_cortex=(1.08, 1.75),
+            t2_deep_grey=(0.80, 1.35),
+            t2_pallidum=(0.40, 1.0),
+            t2_csf=(2.4, 9.0),
+            t2_wmh=(1.25, 2.4),
+            t1_snr=(10, 60),
+            t2_snr=(4.5, 25),
             bias=(0.02, 0.3),
-            psf=(0.8, 1.5),
-            smoothing=(0.0, 1.3),
-            misregistration=(0.0, 0.7),
+            psf=(0.8, 1.7),
+            smoothing=(0.0, 1.6),
+            sharpening=(0.0, 0.7),
+            slices=(2.0, 4.5),
+            sliced=0.2,
+            texture=(0.005, 0.045),
+            atrophy=(0.0, 4.0),
+            halo=(0.0, 0.9),
+            infarcts=0.15,
+            stripping=(0.0, 2.0),
+            misregistration=(0.0, 0.8),
             motion=0.15,
         ),
     )
 }
-"""A: 0.8 mm, as HCP; B: clinical 1 mm; C: noisy 0.7 mm; random: domain randomisation."""
+"""A: 0.8 mm, as HCP; B: 1 mm; C: noisy 0.7 mm; D: 2D slices; random: domain randomisation."""

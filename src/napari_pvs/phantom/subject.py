@@ -1,18 +1,26 @@
 """One synthetic subject: anatomy, PVS and mimics, acquisition, and the truth about every PVS."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_pvs.phantom import mimics
-from napari_pvs.phantom.acquisition import Contrast, acquire, draw_contrasts
-from napari_pvs.phantom.anatomy import BASAL_GANGLIA, Anatomy, Tissue
+from napari_pvs.phantom import labels, mimics
+from napari_pvs.phantom.acquisition import Contrast, acquire, draw_acquisition, draw_contrasts
+from napari_pvs.phantom.anatomy import BASAL_GANGLIA, Anatomy, Tissue, atrophied
 from napari_pvs.phantom.config import PhantomConfig
 from napari_pvs.phantom.placement import Image, Placement, smooth_field
 from napari_pvs.phantom.sites import Site
-from napari_pvs.phantom.tubes import Tube, draw_tube, median_diameter, rasterise
+from napari_pvs.phantom.tubes import (
+    Raster,
+    Tube,
+    draw_tube,
+    lognormal,
+    median_diameter,
+    rasterise,
+    union,
+)
 
 _MARGIN_MM = 1.2  # a PVS keeps this far from CSF
 
@@ -61,6 +69,7 @@ class _Pvs:
     fluid: Image
     owner: NDArray[np.int32]
     tubes: list[tuple[Tube, float, float]] = field(default_factory=list)  # tube, fluid, volume
+    rasters: list[Raster] = field(default_factory=list)
 
 
 def make_subject(
@@ -68,6 +77,7 @@ def make_subject(
 ) -> Subject:
     """Make one subject; everything random comes from ``rng``."""
     voxel_size = _voxel_size(site, rng)
+    anatomy = atrophied(anatomy, rng.uniform(*site.atrophy))
     if not config.head:
         anatomy = anatomy.without_head()
     extent = zip(config.field_of_view, voxel_size, strict=True)
@@ -75,40 +85,40 @@ def make_subject(
     placement = Placement(anatomy, shape, voxel_size, config, rng)
     contrasts = draw_contrasts(site, rng)
     placed = placement.sample(_channels(anatomy, contrasts, rng))
-    brain = placed["brain"] > 0.5
+    brain = _stripped(placed["brain"] > 0.5, voxel_size, site, rng)
     # both vary slowly: kept at every second voxel
     to_ventricle = _distance_to(placed["ventricles"][::2, ::2, ::2] > 0.5, 2 * voxel_size)
     directions = _towards(to_ventricle, 2 * voxel_size)
     ganglia = placed["ganglia"] > 0.5
     white = (placed["white"] > 0.7) & ~ganglia
-    csf_distance = _distance_to(placed["csf"] > 0.4, voxel_size)
+    inner = _distance_to(placed["csf"] > 0.4, voxel_size) > _MARGIN_MM
     regions = {
-        "WM": white & (csf_distance > _MARGIN_MM),
-        "BG": (ganglia | ((placed["white"] > 0.5) & _near(ganglia))) & (csf_distance > _MARGIN_MM),
+        "WM": white & inner,
+        "BG": (ganglia | ((placed["white"] > 0.5) & _near(ganglia))) & inner,
     }
     pvs = _place_pvs(regions, directions, voxel_size, config, rng)
-    wmh, lacunes = mimics.lesions(white | ganglia, to_ventricle, voxel_size, rng)
-    flow = mimics.vessels(regions["WM"], directions, voxel_size, rng)
-    fissures = mimics.folia(placed["cerebellum"], voxel_size, rng)
-    texture = _texture(shape, voxel_size, rng)
+    wmh, lacunes = mimics.lesions(white | ganglia, to_ventricle, voxel_size, site, rng)
+    others = _draw_mimics(placed, lacunes, regions["WM"], brain, directions, voxel_size, rng)
+    texture = _texture(shape, voxel_size, site, rng)
+    solid = placed["csf"] < 0.5
     shift = rng.normal(size=3)
     shift *= rng.uniform(*site.misregistration) / np.linalg.norm(shift)
-    scans = {}
+    scans, taken, steps = {}, [], []
     for name, contrast in contrasts.items():
         image = placed[name]
-        tissue_only = brain & (placed["csf"] < 0.5)
-        image *= np.where(tissue_only, 1 + texture * (1 if name == "T2" else -0.7), 1)
-        image += wmh * (contrast.wmh - image) * (placed["csf"] < 0.5)
-        image += flow * (contrast.vessel - image)
-        image += np.maximum(lacunes, fissures) * (contrast.csf - image)
-        # fluid shares are of the white-matter-to-CSF step, whatever tissue the PVS lies in
-        image += pvs.fluid * (contrast.csf - 1)
+        image *= np.where(brain & solid, 1 + texture * (1 if name == "T2" else -0.7), 1)
+        image += wmh * (contrast.wmh - image) * solid
+        others.paint(image, contrast)
+        how = draw_acquisition(site, name, voxel_size, rng)
+        taken.append(how)
+        steps.append([_step(image, raster, contrast.csf) * how.snr for raster in pvs.rasters])
+        image += pvs.fluid * (contrast.csf - image)
         moved = shift if name == "T2" else np.zeros(3)
-        scan = acquire(image, site, voxel_size, moved, rng)
+        scan = acquire(image, how, site, voxel_size, moved, rng)
         scans[name] = scan if config.head else scan * brain
     affine = np.diag([*voxel_size, 1.0])
     affine[:3, 3] = -(np.array(shape) - 1) / 2 * voxel_size
-    instances = np.where(pvs.fraction >= config.label_fraction, pvs.owner, 0).astype(np.int32)
+    instances = _labelled(pvs, steps, [how.spread for how in taken], config, rng)
     return Subject(
         t1=scans["T1"],
         t2=scans["T2"],
@@ -121,6 +131,80 @@ def make_subject(
         site=site.name,
         anatomy=anatomy.name,
     )
+
+
+@dataclass
+class _Mimics:
+    """What is neither tissue nor PVS: how much of it there is in each voxel, 0-1."""
+
+    choroid: Image
+    flow: Image
+    fluid: Image
+    """In lacunes and in the fissures of the cerebellum."""
+
+    def paint(self, image: Image, contrast: Contrast) -> None:
+        image += self.choroid * (contrast.choroid - image)
+        image += self.flow * (contrast.vessel - image)
+        image += self.fluid * (contrast.csf - image)
+
+
+def _draw_mimics(
+    placed: dict[str, Image],
+    lacunes: Image,
+    white: NDArray[np.bool_],
+    brain: NDArray[np.bool_],
+    directions: Image,
+    voxel_size: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> _Mimics:
+    flow = mimics.vessels(white, directions, voxel_size, rng)
+    outside = (placed["csf"] > 0.7) & brain & (placed["ventricles"] < 0.1)
+    flow += mimics.vessels(outside, directions, voxel_size, rng, (5, 40), 1.2)
+    choroid = mimics.choroid_plexus(placed["ventricles"] > 0.6, voxel_size, rng)
+    fissures = mimics.folia(placed["cerebellum"], voxel_size, rng)
+    return _Mimics(choroid, flow, np.maximum(lacunes, fissures))
+
+
+def _labelled(
+    pvs: _Pvs,
+    steps: list[list[float]],
+    spreads: list[NDArray[np.float64]],
+    config: PhantomConfig,
+    rng: np.random.Generator,
+) -> NDArray[np.int32]:
+    """Label PVS by the rule of the config.
+
+    ``steps`` has, for each scan, how far pure fluid in the place of each PVS would stand out, in
+    units of the noise; ``spreads`` how far each scan is smoothed.
+    """
+    if config.label_rule == "physical":
+        return labels.physical(pvs.fraction, pvs.owner, config.label_fraction)
+    contrast_to_noise = [
+        [abs(step) * share for step in both]
+        for both, (_, share, _) in zip(zip(*steps, strict=True), pvs.tubes, strict=True)
+    ]
+    shape = pvs.fraction.shape
+    return labels.rater(pvs.rasters, contrast_to_noise, spreads, shape, config, rng.spawn(1)[0])
+
+
+def _step(image: Image, raster: Raster, csf: float) -> float:
+    """Intensity of fluid against the tissue in which a PVS lies."""
+    return csf - float(np.median(image[tuple(raster.voxels.T)]))
+
+
+def _stripped(
+    brain: NDArray[np.bool_],
+    voxel_size: NDArray[np.float64],
+    site: Site,
+    rng: np.random.Generator,
+) -> NDArray[np.bool_]:
+    """Return the mask that skull stripping leaves: the brain, or more in some places."""
+    most = rng.uniform(*site.stripping)
+    if not most or not brain.any():
+        return brain
+    field = smooth_field(brain.shape, voxel_size, 40.0, rng)
+    margin = most * np.clip(0.5 + 0.5 * field, 0, 2)
+    return np.asarray(_distance_to(brain, voxel_size) <= margin, bool)
 
 
 def _voxel_size(site: Site, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -150,11 +234,20 @@ def _channels(
     cb_white = (tissue == Tissue.CEREBELLAR_WHITE_MATTER).astype(np.float32)
     out["cerebellum"] += 0.5 * ndimage.gaussian_filter(cb_white, 1.0)
     tips = mimics.sulcal_tips(tissue, rng)
+    outer = (tissue == Tissue.CSF) & ~anatomy.ventricles
+    dimmed = _dimmed(tissue.shape, rng)[outer]
     for name, contrast in contrasts.items():
         image = contrast.tissue[tissue]
+        image[outer] += dimmed * (contrast.tissue[Tissue.CORTEX] - contrast.csf)
         image += tips * (contrast.csf - image)
         out[name] = ndimage.gaussian_filter(image, 0.5)
     return out
+
+
+def _dimmed(shape: tuple[int, int, int], rng: np.random.Generator) -> Image:
+    """Share of cortex that sulci show in place of CSF: they are narrow, and their CSF flows."""
+    field = smooth_field(shape, np.ones(3), 12.0, rng)
+    return np.asarray(np.clip(rng.uniform(0.0, 0.6) + 0.2 * field, 0, 0.9), np.float32)
 
 
 def _place_pvs(
@@ -168,18 +261,22 @@ def _place_pvs(
     shape = regions["WM"].shape
     pvs = _Pvs(np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.int32))
     wanted = _number(config.pvs, rng)
-    diameter = median_diameter(wanted)
+    diameter = median_diameter(wanted) * lognormal(rng, 1.0, config.width, 0.7, 1.6)
     places = {name: np.argwhere(region) for name, region in regions.items()}
     dense = smooth_field(shape, voxel_size, 30.0, rng)  # PVS crowd in some parts, spare others
     origins = _perforated_substance(places["BG"])
+    in_ganglia = rng.uniform(0.1, 0.4)
+    clusters = {
+        name: [where[rng.integers(len(where))] for _ in range(rng.integers(0, 5)) if len(where)]
+        for name, where in places.items()
+    }
     for _ in range(20 * wanted):
         if len(pvs.tubes) == wanted:
             break
-        name = "BG" if rng.random() < 0.2 else "WM"
-        if not len(places[name]):
-            continue
-        place = places[name][rng.integers(len(places[name]))]
-        if name == "WM" and dense[tuple(place)] < rng.normal():
+        name = "BG" if rng.random() < in_ganglia else "WM"
+        crowded = dense if name == "WM" else None
+        place = _draw_place(places[name], clusters[name], regions[name], voxel_size, crowded, rng)
+        if place is None:
             continue
         if name == "BG":
             origin = origins[int(place[0] > shape[0] / 2)]
@@ -192,15 +289,65 @@ def _place_pvs(
         if tube is None:
             continue
         raster = rasterise(tube, shape, voxel_size)
+        if rng.random() < 0.08:
+            tube, raster = _branched(tube, raster, regions[name], voxel_size, rng)
         at = tuple(raster.voxels.T)
         if not len(raster.voxels) or pvs.fraction[at].any():
             continue
         share = float(rng.uniform(*config.fluid))
         pvs.tubes.append((tube, share, float(raster.fraction.sum() * voxel_size.prod())))
+        pvs.rasters.append(raster)
         pvs.fraction[at] = raster.fraction
         pvs.fluid[at] = raster.fraction * share
         pvs.owner[at] = len(pvs.tubes)
     return pvs
+
+
+def _draw_place(
+    places: NDArray[np.intp],
+    clusters: list[NDArray[np.intp]],
+    region: NDArray[np.bool_],
+    voxel_size: NDArray[np.float64],
+    dense: Image | None,
+    rng: np.random.Generator,
+) -> NDArray[np.intp] | None:
+    """Draw the voxel where a PVS begins, more often where ``dense`` is high or in a cluster."""
+    if not len(places):
+        return None
+    place = places[rng.integers(len(places))]
+    if clusters and rng.random() < 0.3:  # état criblé
+        centre = clusters[rng.integers(len(clusters))]
+        place = np.rint(centre + rng.normal(0, 4, 3) / voxel_size).astype(np.intp)
+        if not ((place >= 0) & (place < region.shape)).all() or not region[tuple(place)]:
+            return None
+    elif dense is not None and dense[tuple(place)] < rng.normal():
+        return None
+    return np.asarray(place, np.intp)
+
+
+def _branched(
+    tube: Tube,
+    raster: Raster,
+    allowed: NDArray[np.bool_],
+    voxel_size: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> tuple[Tube, Raster]:
+    """Add a branch that leaves a tube from its inner half; the length is that of both."""
+    n = len(tube.points)
+    at = int(rng.integers(n // 4, n - n // 4))
+    along = tube.points[-1] - tube.points[0]
+    direction = along / np.linalg.norm(along) + 0.5 * rng.normal(size=3)
+    branch = draw_tube(
+        tube.points[at], direction, allowed, voxel_size, tube.region, rng, tube.diameter
+    )
+    if branch is None:
+        return tube, raster
+    half = slice(len(branch.points) // 2, None)
+    branch = Tube(
+        branch.points[half], branch.radii[half], branch.diameter, branch.length / 2, tube.region
+    )
+    whole = replace(tube, length=tube.length + branch.length)
+    return whole, union(raster, rasterise(branch, allowed.shape, voxel_size))
 
 
 def _number(limits: tuple[int, int], rng: np.random.Generator) -> int:
@@ -246,11 +393,14 @@ def _towards(distance: Image, voxel_size: NDArray[np.float64]) -> Image:
 
 
 def _texture(
-    shape: tuple[int, int, int], voxel_size: NDArray[np.float64], rng: np.random.Generator
+    shape: tuple[int, int, int],
+    voxel_size: NDArray[np.float64],
+    site: Site,
+    rng: np.random.Generator,
 ) -> Image:
     """Relative intensity variation inside tissue: broad and fine."""
     broad = rng.uniform(0.01, 0.035) * smooth_field(shape, voxel_size, 25.0, rng)
-    fine = rng.uniform(0.005, 0.02) * smooth_field(shape, voxel_size, 5.0, rng)
+    fine = rng.uniform(*site.texture) * smooth_field(shape, voxel_size, rng.uniform(3, 6), rng)
     return np.asarray(broad + fine, np.float32)
 
 

@@ -43,16 +43,16 @@ def lognormal(
 def median_diameter(number: int) -> float:
     """Median diameter in mm of a subject's PVS: who has many has wider ones.
 
-    From 1.0 mm at 60 PVS to 1.2 mm at 500, with the logarithm of their number, so that volumes
-    grow faster than numbers: about 0.3 mL at 60, 1.2 mL at 200 and 3.6 mL at 500.
+    From 1.0 mm at 60 PVS to 1.3 mm at 500, with the logarithm of their number, so that volumes
+    grow faster than numbers; subjects differ from it by `PhantomConfig.width`.
 
     Examples
     --------
     >>> [round(median_diameter(n), 2) for n in (10, 60, 173, 500, 900)]
-    [1.0, 1.0, 1.1, 1.2, 1.2]
+    [1.0, 1.0, 1.15, 1.3, 1.3]
     """
     share = np.log(max(number, 1) / 60) / np.log(500 / 60)
-    return float(1.0 + 0.2 * np.clip(share, 0, 1))
+    return float(1.0 + 0.3 * np.clip(share, 0, 1))
 
 
 def draw_tube(
@@ -67,18 +67,21 @@ def draw_tube(
     """Draw a tube through ``start`` along ``direction``, cut where it leaves ``allowed``.
 
     Diameters and lengths are lognormal; the median diameter is ``median`` mm, in basal ganglia a
-    fifth more, the median length 5 mm. None where less than two diameters of length are left.
+    fourth more, the median length 5 mm, in basal ganglia 4 mm. None where less than two diameters
+    of length are left (in basal ganglia, whose PVS may be short and wide, 1.3).
     """
-    diameter = lognormal(rng, median * (1.2 if region == "BG" else 1.0), 0.3, 0.6, 3.0)
-    length = lognormal(rng, 5.0, 0.5, 2 * diameter, 20.0)
+    ganglia = region == "BG"
+    least = 1.3 if ganglia else 2.0
+    diameter = lognormal(rng, median * (1.25 if ganglia else 1.0), 0.35, 0.5, 4.0)
+    length = lognormal(rng, 4.0 if ganglia else 5.0, 0.5, least * diameter, 20.0)
     direction = direction + rng.normal(0, 0.25, 3)
     direction /= np.linalg.norm(direction)
     side = np.cross(direction, rng.normal(size=3))
     side /= np.linalg.norm(side)
     other = np.cross(direction, side)
     s = np.arange(-length / 2, length / 2 + STEP_MM / 2, STEP_MM)
-    bend = rng.normal(0, 1 / 40)  # 1/mm
-    wave, phase = rng.normal(0, 0.15), rng.uniform(0, 2 * np.pi)
+    bend = rng.normal(0, 1 / 30)  # 1/mm
+    wave, phase = rng.normal(0, 0.2), rng.uniform(0, 2 * np.pi)
     points = (
         start
         + s[:, None] * direction
@@ -95,11 +98,12 @@ def draw_tube(
     last = middle + int(np.argmin(np.r_[inside[middle:], False])) - 1
     points, s = points[first : last + 1], s[first : last + 1]
     length = float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
-    if length < 2 * diameter:
+    if length < least * diameter:
         return None
     along = np.linspace(0, 1, len(s))
     taper = 1 - 0.4 * np.abs(2 * along - 1) ** 4
-    uneven = 1 + 0.12 * np.sin(2 * np.pi * (s / rng.uniform(2, 5) + rng.uniform()))
+    beads = rng.uniform(0.25, 0.45) if rng.random() < 0.2 else 0.12
+    uneven = 1 + beads * np.sin(2 * np.pi * (s / rng.uniform(2, 5) + rng.uniform()))
     radii = taper * uneven
     radii *= diameter / 2 / radii.mean()
     return Tube(points, radii, diameter, length, region)
@@ -142,3 +146,13 @@ def rasterise(tube: Tube, shape: tuple[int, ...], voxel_size: NDArray[np.float64
     fraction = (distance <= radii[nearest]).reshape(len(box), -1).mean(1)
     hit = fraction > 0
     return Raster(box[hit], fraction[hit].astype(np.float32))
+
+
+def union(first: Raster, second: Raster) -> Raster:
+    """Join two tubes into one PVS; where both lie in a voxel, the larger share counts."""
+    voxels = np.concatenate([first.voxels, second.voxels])
+    fraction = np.concatenate([first.fraction, second.fraction])
+    unique, index = np.unique(voxels, axis=0, return_inverse=True)
+    most = np.zeros(len(unique), np.float32)
+    np.maximum.at(most, index.ravel(), fraction)
+    return Raster(unique, most)

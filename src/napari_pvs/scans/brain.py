@@ -13,6 +13,13 @@ VOLUME_ML = (300.0, 2500.0)
 """No brain is smaller or larger; adults have 900 to 1900 mL with their ventricles."""
 WHOLE_HEAD_ML = 2000.0
 """Fields of view that are smaller hold part of a head."""
+LARGE_ML = 1450.0
+"""A stripped scan that holds more is looked at twice: it may be a small head over zeroed air."""
+WHOLE, PARTLY = 0.8, 0.95
+"""Shares of a stripped scan that deepbet takes for brain: less than the first, and it is a head;
+less than the second, and pieces of the head are left around the brain."""
+LEFT_MM = 3.0
+"""Such pieces lie farther from deepbet's brain."""
 BACKGROUND = 0.3
 """Share of a stripped scan that is background; a brain fills about half of the box around it."""
 
@@ -27,8 +34,10 @@ def brain_mask(
     """Find the brain in the T1, or in the T2 if there is no T1.
 
     A skull-stripped scan tells its own mask; for a whole head deepbet (Fisch et al., Human Brain
-    Mapping 2024) computes it. deepbet was trained on T1, so a T2 goes through `t1_like`;
-    ``benchmarks/brain_extraction.py`` compares other ways.
+    Mapping 2024) computes it. A scan that looks stripped but is large or has a layer of bone is
+    computed too: it may be a defaced head over zeroed air, or a head that was partly stripped.
+    deepbet was trained on T1, so a T2 goes through `t1_like`; ``benchmarks/brain_extraction.py``
+    compares other ways.
 
     Parameters
     ----------
@@ -54,8 +63,9 @@ def brain_mask(
     if image is None:
         raise ValueError("neither T1 nor T2")
     mask = stripped_mask(image, grid)
-    if mask is None:
-        mask = deepbet_mask(image if t1 is not None else t1_like(image), device)
+    if mask is None or _doubtful(image, mask, grid):
+        found = deepbet_mask(image if t1 is not None else t1_like(image), device)
+        mask = found if mask is None else _brain_of(mask, found, grid)
     if not VOLUME_ML[0] <= _millilitres(mask, grid) <= VOLUME_ML[1]:
         raise InputError(f"no brain was found in {name}; give its brain mask (--brain-mask).")
     return mask
@@ -78,6 +88,41 @@ def stripped_mask(image: NDArray[np.floating], grid: Grid) -> NDArray[np.bool_] 
         return None
     mask = _solid(inside)
     return mask if VOLUME_ML[0] <= _millilitres(mask, grid) <= VOLUME_ML[1] else None
+
+
+def _doubtful(image: NDArray[np.floating], mask: NDArray[np.bool_], grid: Grid) -> bool:
+    """Whether what looks stripped may be a head: by its volume, or by bone below a brighter rim."""
+    if _millilitres(mask, grid) > LARGE_ML:
+        return True
+    import edt
+
+    half = (slice(None, None, 2),) * 3
+    inside = mask[half]
+    edges = tuple(2 * edge for edge in grid.voxel_size)
+    depth = edt.edt(np.ascontiguousarray(inside), anisotropy=edges, black_border=True)[inside]
+    values = image[half][inside]
+    layers = [values[(depth > d) & (depth <= d + 2)] for d in range(0, 30, 2)]
+    profile = np.array([np.median(layer) for layer in layers if len(layer) > 100])
+    if len(profile) < 8:
+        return False
+    lowest = int(profile[1:8].argmin()) + 1  # bone lies 2 to 16 mm deep
+    dip = profile[lowest]
+    return bool(min(profile[:lowest].max(), profile[lowest:].max()) > 1.3 * max(dip, 0))
+
+
+def _brain_of(
+    stripped: NDArray[np.bool_], found: NDArray[np.bool_], grid: Grid
+) -> NDArray[np.bool_]:
+    """Choose between what a scan's zeros and what deepbet say, by how much they share."""
+    share = np.count_nonzero(stripped & found) / np.count_nonzero(stripped)
+    if share >= PARTLY or not found.any():
+        return stripped
+    if share < WHOLE:
+        return found
+    import edt
+
+    near = edt.edt(~found, anisotropy=grid.voxel_size) <= LEFT_MM
+    return _solid(stripped & near)
 
 
 def t1_like(t2: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -52,7 +52,7 @@ class Prediction:
     layer: LabelsLayer
     threshold: float
     min_volume: float
-    max_width: float
+    max_width: float | None
     file: Path | None = None
     folder: Folder | None = None
     box: Box | None = None
