@@ -7,9 +7,11 @@
 given), Frangi's filter and a detector of bright spots are compared. No reference exists for these
 scans; what can be measured without one:
 
-- PVS picked by eye (``DIR/real/visible_pvs.tsv``, or ``--visible``): found where a marked voxel lies
-  within `FOUND_MM` of the listed one. With ``kind`` "not" in the list: places that are no PVS;
-  they count as false marks by the same rule.
+- PVS picked by eye (``results/visible_pvs.tsv`` beside this file, or ``--visible``): found where a
+  marked voxel lies within `FOUND_MM` of the listed one. Rows of the kind "not" are sulci, lesions,
+  ventricles and the like, marked wrongly by the same rule; "doubtful" ones count neither way. All
+  were picked from enlarged slices, moved to the extremum beside them and checked in three planes,
+  before any mark on them was seen; those of the list of one half of the scans are "first list".
 - Contrast of each mark: its peak against the median of a shell 2-5 mm around it, inside the brain,
   without other marks and fluid, in units of the shell's median absolute deviation (MAD). Visible is
   a peak of more than 3 MAD, bright on T2 and dark on T1, in every image given.
@@ -27,7 +29,10 @@ basal ganglia, both averaged where both are given, above `SPOT_THRESHOLD`.
 
 import argparse
 import csv
+import hashlib
+import inspect
 import json
+import pickle
 import time
 import warnings
 from collections import defaultdict
@@ -35,7 +40,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import edt
 import nibabel as nib
@@ -44,6 +49,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from napari_pvs.inference.classical import FRANGI_THRESHOLD
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.predictor import Predictor
 from napari_pvs.inference.segment import baseline, components, segment_scan
@@ -51,6 +57,9 @@ from napari_pvs.phantom.tubes import STEP_MM, Tube, rasterise
 from napari_pvs.scans.atlas import Atlas, fit_atlas
 from napari_pvs.scans.masks import Box, bounding_box
 from napari_pvs.scans.scan import Scan, load_scan
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 try:
     from napari_pvs.inference.search_region import search_region
@@ -62,6 +71,8 @@ Values = NDArray[np.float32]
 Labels = NDArray[np.int32]
 
 FOUND_MM = 1.5
+LIST = Path(__file__).parent / "results" / "visible_pvs.tsv"
+FIRST = "first list"
 PARTNER_VOXELS = 2.0
 SHELL_MM = (2.0, 5.0)
 VISIBLE_MAD = 3.0
@@ -121,10 +132,12 @@ class Person:
 
     subject: Subject
     folder: Path
+    rows: list[dict[str, str]]
+    """Of the list of places."""
     scan: Scan = field(init=False)
     box: Box = field(init=False)
-    vesselness: dict[tuple[int, int], Values] = field(default_factory=dict)
-    """By the identity of the images, which live as long as the person."""
+    scores: dict[tuple[Any, ...], Values] = field(default_factory=dict)
+    """Of the other detectors, which do not change with the weights."""
 
     def __post_init__(self) -> None:
         """Read the scan; a whole head's brain is found here."""
@@ -218,12 +231,55 @@ class Person:
         """See `regions`."""
         return regions(self)
 
-    def only(self, kinds: Iterable[str], scan: Scan | None = None) -> Scan:
-        """Return the scan with some contrasts."""
-        scan = scan or self.scan
-        return replace(
-            scan, t1=scan.t1 if "T1" in kinds else None, t2=scan.t2 if "T2" in kinds else None
-        )
+    @cached_property
+    def put(self) -> "tuple[Scan, list[Inserted]]":
+        """The scan with inserted PVS, and these."""
+        return insert(self, self.voxels(self.rows))
+
+    def listed(self, kind: str) -> list[dict[str, str]]:
+        """Rows of the list of one kind: pvs or not."""
+        return [row for row in self.rows if row["kind"] == kind]
+
+    def voxels(self, rows: Iterable[dict[str, str]]) -> NDArray[np.intp]:
+        """Voxels of rows of the list, in the part that is looked at."""
+        listed = [[int(row[axis]) for axis in "xyz"] for row in rows]
+        return np.array(listed, np.intp).reshape(-1, 3) - self.corner
+
+    def given(self, kinds: Iterable[str], inserted: bool = False) -> Scan:
+        """Return the scan, or the one with inserted PVS, with some of its contrasts."""
+        scan = self.put[0] if inserted else self.scan
+        t1, t2 = (i if k in kinds else None for k, i in (("T1", scan.t1), ("T2", scan.t2)))
+        return replace(scan, t1=t1, t2=t2)
+
+    def score(self, of: "Scorer", kinds: tuple[str, ...], inserted: bool = False) -> Values:
+        """Score map of a detector."""
+        key = of.__name__, *kinds, inserted
+        if key not in self.scores:
+            self.scores[key] = of(self.given(kinds, inserted), self.habitat)
+        return self.scores[key]
+
+
+def ready(subject: Subject, folder: Path, rows: list[dict[str, str]], cache: Path | None) -> Person:
+    """Read a person, or take what an earlier run with the same list and code has derived."""
+    made_by = (Person, regions, insert, _tube, _drawn, frangi, spots)
+    known = repr((subject, str(folder), rows, [inspect.getsource(x) for x in made_by])).encode()
+    name = f"{subject.name}-{hashlib.sha256(known).hexdigest()[:12]}.pickle"
+    if cache and (cache / name).is_file():
+        with (cache / name).open("rb") as stream:
+            return pickle.load(stream)
+    person = Person(subject, folder, rows)
+    if cache:
+        cache.mkdir(parents=True, exist_ok=True)
+        for old in cache.glob(f"{subject.name}-*.pickle"):
+            old.unlink()
+        for kinds in cases(person):
+            for of in (frangi, spots):
+                for inserted in (False, True):
+                    person.score(of, kinds, inserted)
+        _ = person.regions, person.lesion
+        with (cache / name).open("wb") as stream:
+            pickle.dump(person, stream, protocol=5)
+    return person
 
 
 def regions(person: Person) -> dict[str, Mask]:
@@ -310,7 +366,8 @@ def _template_brain(mni: NDArray[np.float32]) -> Mask:
 # --- methods
 
 
-Method = Callable[[Person, Scan], Labels]
+Scorer = Callable[[Scan, Mask], Values]
+"""Scores a scan inside its white matter and basal ganglia."""
 CONFIG = SegmentConfig()
 
 
@@ -319,58 +376,64 @@ class Network:
 
     def __init__(self, weights: Path | None) -> None:
         self.predictor = Predictor(weights)
-        self.scores: dict[tuple[str, ...], Values] = {}
+        self.probability = np.empty(0, np.float32)
+        self.marks: dict[tuple[str, ...], int] = {}
 
-    def __call__(self, person: Person, scan: Scan) -> Labels:
+    def __call__(self, person: Person, kinds: tuple[str, ...], inserted: bool = False) -> Labels:
         """Mark PVS."""
-        found = segment_scan(scan, CONFIG, self.predictor)
-        if scan.t1 is person.scan.t1 or scan.t2 is person.scan.t2:  # not one with inserted PVS
-            self.scores[(person.subject.name, *scan.modalities)] = found.probability
+        found = segment_scan(person.given(kinds, inserted), CONFIG, self.predictor)
+        if not inserted:
+            self.probability = found.probability
+            self.marks[(person.subject.name, *kinds)] = int(found.labels.max())
         return found.labels
 
 
-class Score:
-    """A score map above a threshold, fixed or such that the marks are as many as another's."""
+class Above:
+    """What a detector scores above a threshold, or as many marks as a network has."""
 
-    def __init__(
-        self,
-        score: Callable[[Person, Scan], Values],
-        threshold: float | None,
-        like: dict[tuple[str, ...], int],
-    ) -> None:
-        self.score, self.threshold, self.like = score, threshold, like
-        self.thresholds: dict[tuple[str, ...], float] = {}
+    def __init__(self, scorer: Scorer, threshold: float | None, like: Network) -> None:
+        self.scorer, self.threshold, self.like = scorer, threshold, like
+        self.matched: dict[tuple[str, ...], float] = {}
 
-    def __call__(self, person: Person, scan: Scan) -> Labels:
+    def __call__(self, person: Person, kinds: tuple[str, ...], inserted: bool = False) -> Labels:
         """Mark PVS."""
-        score = self.score(person, scan)
-        key = (person.subject.name, *scan.modalities)
-        if self.threshold is None and key not in self.thresholds:
-            self.thresholds[key] = self.matched(score, self.like[key], scan)
-        return components(score, self.thresholds.get(key, self.threshold), scan.grid, CONFIG)
+        score = person.score(self.scorer, kinds, inserted)
+        threshold = self.threshold
+        if threshold is None:
+            key = person.subject.name, *kinds
+            if key not in self.matched:
+                self.matched[key] = self._match(person, score, self.like.marks[key])
+            threshold = self.matched[key]
+        return components(score, threshold, person.scan.grid, CONFIG)
 
-    def matched(self, score: Values, wanted: int, scan: Scan) -> float:
-        """Threshold at which as many are marked as wanted; the highest of those nearest."""
-        tried = np.geomspace(max(score.max(), 1e-3), max(score.max(), 1e-3) / 400, 20)
-        counts = [int(components(score, t, scan.grid, CONFIG).max()) for t in tried]
-        return float(tried[np.argmin(np.abs(np.array(counts) - wanted))])
+    @staticmethod
+    def _match(person: Person, score: Values, wanted: int) -> float:
+        """Lower the threshold until as many are marked as wanted, or no more come."""
+        best, least, stale = 1.0, np.inf, 0
+        for threshold in np.geomspace(score.max(), score.max() / 200, 30):
+            count = int(components(score, threshold, person.scan.grid, CONFIG).max())
+            stale = 0 if abs(count - wanted) < least else stale + 1
+            if not stale:
+                best, least = float(threshold), abs(count - wanted)
+            if stale > 4:
+                break
+        return best
 
 
-def frangi(person: Person, scan: Scan) -> Values:
+Method = Network | Above
+
+
+def frangi(scan: Scan, inside: Mask) -> Values:
     """Frangi's vesselness as the product computes it."""
-    key = id(scan.t1), id(scan.t2)
-    if key not in person.vesselness:
-        person.vesselness[key] = baseline(scan, "frangi", person.habitat)[0]
-    return person.vesselness[key]
+    return baseline(scan, "frangi", inside)[0]
 
 
-def spots(person: Person, scan: Scan) -> Values:
+def spots(scan: Scan, inside: Mask) -> Values:
     """White top-hat of T2 and of inverted T1, in robust standard deviations."""
     import SimpleITK as sitk
 
     parts = []
-    radius = [round(SPOT_MM / edge) for edge in person.size[::-1]]
-    inside = person.habitat
+    radius = [round(SPOT_MM / edge) for edge in scan.grid.voxel_size[::-1]]
     for sign, image in ((-1, scan.t1), (1, scan.t2)):
         if image is not None:
             bright = sitk.GetImageFromArray(sign * image)
@@ -504,7 +567,7 @@ def insert(person: Person, listed: NDArray[Any], seed: int = 0) -> tuple[Scan, l
     """
     rng = np.random.default_rng(seed)
     size, shape = person.size, person.scan.grid.shape
-    busy = spots(person, person.scan) > 3.5
+    busy = spots(person.scan, person.habitat) > 3.5
     busy &= ndimage.uniform_filter(busy.astype(np.float32), 3) > 1.5 / 27
     taken = person.distance_to(busy) < 2.5
     for point in listed:
@@ -614,48 +677,30 @@ def read_list(path: Path) -> dict[str, list[dict[str, str]]]:
     out = defaultdict(list)
     with path.open(encoding="utf-8") as stream:
         for row in csv.DictReader(stream, delimiter="\t"):
-            out[row["scan"]].append(row)
+            out[row["scan"]].append({"kind": "pvs", "how": FIRST} | row)
     return out
 
 
-def voxels(rows: Iterable[dict[str, str]]) -> NDArray[np.intp]:
-    """Voxel indices of rows of the list."""
-    return np.array([[int(row[a]) for a in "xyz"] for row in rows], np.intp).reshape(-1, 3)
-
-
-def judge(
-    person: Person,
-    kinds: tuple[str, ...],
-    method: Method,
-    rows: list[dict[str, str]],
-    put: tuple[Scan, list[Inserted]],
-) -> tuple[dict[str, Any], Labels]:
+def judge(person: Person, kinds: tuple[str, ...], method: Method) -> tuple[dict[str, Any], Labels]:
     """Everything that one method does on one scan, but its agreement with another's."""
-    started = time.perf_counter()
-    labels = method(person, person.only(kinds))
-    seconds = time.perf_counter() - started
+    labels = method(person, kinds)
     size = person.size
     mask = labels > 0
     images = {kind: person.images[kind] for kind in kinds}
     marks = contrasts(labels, images, person.scan.brain, person.fluid, size)
-    there = [row for row in rows if row.get("kind", "pvs") != "not"]
-    absent = [row for row in rows if row.get("kind", "pvs") == "not"]
+    there = person.voxels(person.listed("pvs"))
+    absent = person.voxels(person.listed("not"))
+    first = person.voxels(row for row in person.listed("pvs") if row["how"] == FIRST)
     total = max(1, int(mask.sum()))
     shares = {name: float(mask[region].sum() / total) for name, region in person.regions.items()}
     if person.lesion is not None:
         shares["lesion"] = float(mask[person.lesion].sum() / total)
-    out = {
-        "seconds": round(seconds, 2),
+    out: dict[str, Any] = {
         "marks": int(labels.max()),
         "volume_mm3": round(float(mask.sum() * size.prod()), 1),
-        "visible": [
-            int(near(mask, voxels(there) - person.corner, size, FOUND_MM).sum()),
-            len(there),
-        ],
-        "not_pvs": [
-            int(near(mask, voxels(absent) - person.corner, size, FOUND_MM).sum()),
-            len(absent),
-        ],
+        "visible": [int(near(mask, there, size, FOUND_MM).sum()), len(there)],
+        "visible_first": [int(near(mask, first, size, FOUND_MM).sum()), len(first)],
+        "not_pvs": [int(near(mask, absent, size, FOUND_MM).sum()), len(absent)],
         "contrast": {
             "share": _share([mark.least > VISIBLE_MAD for mark in marks]),
             "share_3sd": _share([mark.least > VISIBLE_MAD * 1.4826 for mark in marks]),
@@ -667,8 +712,13 @@ def judge(
         },
         "where": {name: round(share, 4) for name, share in shares.items()},
     }
-    changed, tubes = put
-    after = method(person, person.only(kinds, changed)) > 0
+    if isinstance(method, Network):
+        out["probability"] = [
+            round(float(around(method.probability, point, size).max()), 3) for point in there
+        ]
+        out["threshold"] = method.predictor.card.threshold_for(kinds)
+    tubes = person.put[1]
+    after = method(person, kinds, inserted=True) > 0
     out["inserted"] = [
         {
             "region": tube.region,
@@ -680,6 +730,19 @@ def judge(
         for tube, hit in zip(tubes, hits(tubes, mask, after, size), strict=True)
     ]
     return out, labels
+
+
+def around(
+    image: Values, point: NDArray[np.intp], size: NDArray[np.float64], reach: float = FOUND_MM
+) -> Values:
+    """Values within a reach in mm of a voxel."""
+    steps = np.ceil(reach / size).astype(int)
+    offsets = np.stack(
+        np.meshgrid(*(np.arange(-n, n + 1) for n in steps), indexing="ij"), -1
+    ).reshape(-1, 3)
+    close = np.square(offsets * size).sum(1) <= reach**2 + 1e-6
+    where = np.clip(point + offsets[close], 0, np.array(image.shape) - 1)
+    return image[tuple(where.T)]
 
 
 def hits(
@@ -709,6 +772,107 @@ def recall(rows: list[dict[str, Any]]) -> tuple[int, int]:
     """Found and all of the tubes where nothing had been marked before."""
     fresh = [row for row in rows if not row["before"]]
     return sum(row["found"] for row in fresh), len(fresh)
+
+
+# --- pictures
+
+_CROP_MM, _ENLARGED, _MOST = 24, 6, 12
+_WINDOW = {"T1": (-4.0, 2.5), "T2": (-2.0, 5.0)}
+
+
+def tile(
+    images: dict[str, Values],
+    point: NDArray[np.intp],
+    size: NDArray[np.float64],
+    outlined: Mask | None,
+    text: str,
+) -> "Image.Image":
+    """Three planes through a voxel, one row for each contrast; marks are outlined in yellow."""
+    from PIL import Image, ImageDraw
+
+    side = _CROP_MM * _ENLARGED
+    out = Image.new("RGB", (3 * (side + 2), len(images) * (side + 2) + 14))
+    draw = ImageDraw.Draw(out)
+    draw.text((1, 1), text, fill="white")
+    reach = np.ceil(_CROP_MM / 2 / size).astype(int) + 4  # the spline sees the crop alone
+    first = np.maximum(point - reach, 0)
+    crop = tuple(slice(a, b) for a, b in zip(first, point + reach + 1, strict=True))
+    point = point - first
+    outlined = None if outlined is None else outlined[crop]
+    for row, (kind, image) in enumerate((k, i[crop]) for k, i in images.items()):
+        low, high = _WINDOW[kind]
+        for column, across in enumerate((2, 1, 0)):
+            axes = [axis for axis in range(3) if axis != across]
+            span = np.arange(side) / _ENLARGED - (side - 1) / 2 / _ENLARGED
+            u, v = (point[a] + span / size[a] for a in axes)
+            at = np.empty((3, side, side))
+            at[axes[0]], at[axes[1]], at[across] = u[None, :], v[::-1, None], point[across]
+            values = ndimage.map_coordinates(image, at, order=3, mode="nearest")
+            grey = np.clip((values - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+            rgb = np.repeat(grey[..., None], 3, -1)
+            if outlined is not None:
+                mark = ndimage.map_coordinates(outlined.astype(np.uint8), at, order=0) > 0
+                rgb[mark & ~ndimage.binary_erosion(mark)] = (255, 220, 0)
+            corner = column * (side + 2), 14 + row * (side + 2)
+            out.paste(Image.fromarray(rgb), corner)
+            x, y = corner[0] + side // 2, corner[1] + side // 2
+            for dx, dy in ((0, 1), (0, -1), (1, 0), (-1, 0)):  # ticks at the edges, on its axes
+                far, end = side // 2 - 8, side // 2 - 1
+                draw.line((x + dx * far, y + dy * far, x + dx * end, y + dy * end), fill="cyan")
+    return out
+
+
+def sheet(tiles: "list[Image.Image]", path: Path, columns: int = 3) -> None:
+    """Write tiles of one size as a page."""
+    from PIL import Image
+
+    if not tiles:
+        return
+    wide, high = tiles[0].size
+    rows = -(-len(tiles) // columns)
+    out = Image.new("RGB", (columns * (wide + 6), rows * (high + 6)), (40, 40, 60))
+    for number, each in enumerate(tiles):
+        out.paste(each, (number % columns * (wide + 6), number // columns * (high + 6)))
+    out.save(path)
+
+
+def pages(path: Path, person: Person, kinds: tuple[str, ...], labels: Labels) -> None:
+    """Write a page of what was found, missed and is doubtful (marks of least contrast)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = {kind: person.images[kind] for kind in kinds}
+    size, mask = person.size, labels > 0
+    listed = person.listed("pvs")
+    points = person.voxels(listed)
+    found = near(mask, points, size, FOUND_MM)
+    marks = contrasts(labels, images, person.scan.brain, person.fluid, size)
+    doubtful = sorted(marks, key=lambda mark: mark.least)
+    clear = sorted(marks, key=lambda mark: -mark.least)
+    wrong = person.listed("not")
+    places = person.voxels(wrong)
+    groups = {
+        "found": [(p, "found") for p, hit in zip(points, found, strict=True) if hit],
+        "missed": [(p, "missed") for p, hit in zip(points, found, strict=True) if not hit],
+        "doubtful": [
+            (np.array(m.centre), f"doubtful, {m.least:.1f} MAD, {m.voxels} voxels")
+            for m in doubtful
+            if m.least <= VISIBLE_MAD * 1.4826
+        ],
+        "clearest": [
+            (np.array(m.centre), f"clear, {m.least:.1f} MAD, {m.voxels} voxels") for m in clear
+        ],
+        "no PVS": [
+            (p, f"marked: {row['where']}")
+            for row, p, hit in zip(wrong, places, near(mask, places, size, FOUND_MM), strict=True)
+            if hit
+        ],
+    }
+    for name, items in groups.items():
+        tiles = [
+            tile(images, point, size, mask, f"{text} {tuple((point + person.corner).tolist())}")
+            for point, text in items[:_MOST]
+        ]
+        stem = f"{path.stem}-{person.subject.name}-{name.replace(' ', '-')}"
+        sheet(tiles, path.with_name(f"{stem}.png"))
 
 
 # --- tables
@@ -741,8 +905,18 @@ def tables(found: dict[str, dict[str, Any]]) -> None:
         show(title, scans, rows)
 
     table(f"Visible PVS found (a marked voxel within {FOUND_MM} mm)", lambda r: of(r["visible"]))
+    table("The same, of the first list", lambda r: of(r["visible_first"]))
     if any(r["not_pvs"][1] for each in found.values() for r in each["scans"].values()):
         table("Marked although it is no PVS (same rule)", lambda r: of(r["not_pvs"]))
+    if any("probability" in r for each in found.values() for r in each["scans"].values()):
+        table(
+            "Median of the largest probability within 1.5 mm of visible PVS (threshold)",
+            lambda r: (
+                f"{np.median(r['probability']):.2f} ({r['threshold']:.2f})"
+                if r.get("probability")
+                else "-"
+            ),
+        )
     table("Marks", lambda r: str(r["marks"]))
     table("Volume, mm³", lambda r: f"{r['volume_mm3']:.0f}")
     table("Marks with visible contrast (> 3 MAD)", lambda r: percent(r["contrast"]["share"]))
@@ -798,55 +972,51 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, action="append", help="again for another file")
-    parser.add_argument("--visible", type=Path, help="list of places; DIR/real/visible_pvs.tsv")
+    parser.add_argument("--visible", type=Path, default=LIST, help="list of places")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--page", type=Path, help="PNG of enlarged crops of the first weights")
     parser.add_argument("--scans", nargs="+", help="names of SUBJECTS; all where none is given")
+    parser.add_argument(
+        "--cache", type=Path, help="folder that keeps what does not depend on weights"
+    )
     parser.add_argument("--alone", action="store_true", help="weights only, no other detector")
     given = parser.parse_args()
     folder = given.data / "real"
-    listed = read_list(given.visible or folder / "visible_pvs.tsv")
-    counts: dict[tuple[str, ...], int] = {}
-    methods: dict[str, Method] = {}
+    listed = read_list(given.visible)
+    networks: dict[str, Network] = {}
     for path in given.weights or [None]:
         network = Network(path)
-        methods[f"{path.stem if path else 'starter'} ({network.predictor.weights_id[:6]})"] = (
-            network
-        )
-    first = next(iter(methods))
+        name = f"{path.stem if path else 'starter'} ({network.predictor.weights_id[:6]})"
+        networks[name] = network
+    methods: dict[str, Method] = dict(networks)
     if not given.alone:
-        methods["Frangi, as many marks"] = Score(frangi, None, counts)
-        methods["Frangi, default .08"] = Score(frangi, 0.08, counts)
-        methods["bright spots"] = Score(spots, SPOT_THRESHOLD, counts)
+        first = next(iter(networks.values()))
+        methods["Frangi, as many marks"] = Above(frangi, None, first)
+        methods["Frangi, default .08"] = Above(frangi, FRANGI_THRESHOLD, first)
+        methods["bright spots"] = Above(spots, SPOT_THRESHOLD, first)
     found: dict[str, dict[str, Any]] = {name: {"scans": {}, "agreement": {}} for name in methods}
     for subject in SUBJECTS:
         if given.scans and subject.name not in given.scans:
             continue
         started = time.perf_counter()
-        person = Person(subject, folder)
-        rows = listed.get(subject.listed, [])
-        put = insert(person, voxels(rows) - person.corner)
+        person = ready(subject, folder, listed.get(subject.listed, []), given.cache)
         fluid = ", ".join(f"{kind} {value:.1f}" for kind, value in person.csf.items())
-        print(
-            f"{subject.name}: ready in {time.perf_counter() - started:.0f} s, fluid at {fluid}, "
-            f"{len(put[1])} inserted",
-            flush=True,
-        )
+        said = f"fluid at {fluid}, {len(person.put[1])} inserted"
+        print(f"{subject.name}: {said}; {time.perf_counter() - started:.0f} s", flush=True)
         for name, method in methods.items():
             marked: dict[str, Labels] = {}
             for kinds in cases(person):
-                label = f"{subject.name} {'+'.join(kinds)}"
-                result, labels = judge(person, kinds, method, rows, put)
-                found[name]["scans"][label] = result
+                result, labels = judge(person, kinds, method)
+                found[name]["scans"][f"{subject.name} {'+'.join(kinds)}"] = result
                 marked["+".join(kinds)] = labels
-                if name == first:
-                    counts[(subject.name, *kinds)] = result["marks"]
             if len(marked) == 3:
                 pairs = (("T1", "T2"), ("T1", "T1+T2"), ("T2", "T1+T2"))
                 found[name]["agreement"][subject.name] = {
                     f"{a} and {b}": agreement(marked[a], marked[b], person.size) for a, b in pairs
                 }
-            print(f"  {name}: done at {time.perf_counter() - started:.0f} s", flush=True)
+            if given.page and method is next(iter(networks.values())):
+                pages(given.page, person, kinds, labels)
+            print(f"  {name}: {time.perf_counter() - started:.0f} s", flush=True)
     tables(found)
     if given.json:
         from records import command, machine
