@@ -11,7 +11,7 @@ scans; what can be measured without one:
   marked voxel lies within `FOUND_MM` of the listed one. Rows of the kind "not" are sulci, lesions,
   ventricles and the like, marked wrongly by the same rule; "doubtful" ones count neither way. All
   were picked from enlarged slices, moved to the extremum beside them and checked in three planes,
-  before any mark on them was seen; those of the list of one half of the scans are "first list".
+  before any mark on them was seen; those that came with the data are "first list".
 - Contrast of each mark: its peak against the median of a shell 2-5 mm around it, inside the brain,
   without other marks and fluid, in units of the shell's median absolute deviation (MAD). Visible is
   a peak of more than 3 MAD, bright on T2 and dark on T1, in every image given.
@@ -139,7 +139,7 @@ class Person:
     scores: dict[tuple[Any, ...], Values] = field(default_factory=dict)
     """Of the other detectors, which do not change with the weights."""
 
-    def __post_init__(self) -> None:
+    def read_scan(self) -> None:
         """Read the scan; a whole head's brain is found here."""
         at = {
             kind: self.folder / name if name else None
@@ -163,7 +163,7 @@ class Person:
         """First voxel of the part that is looked at: the brain and a margin around it."""
         return np.array([side.start for side in self.box])
 
-    def read(self, name: str) -> NDArray[Any]:
+    def image(self, name: str) -> NDArray[Any]:
         """Read another image of the same grid."""
         return canonical(self.folder / name)[self.box]
 
@@ -224,7 +224,7 @@ class Person:
     def lesion(self) -> Mask | None:
         """Lesions or infarct, by hand."""
         name = self.subject.lesion
-        return self.read(name) > 0 if name else None
+        return self.image(name) > 0 if name else None
 
     @cached_property
     def regions(self) -> dict[str, Mask]:
@@ -259,27 +259,34 @@ class Person:
         return self.scores[key]
 
 
-def ready(subject: Subject, folder: Path, rows: list[dict[str, str]], cache: Path | None) -> Person:
-    """Read a person, or take what an earlier run with the same list and code has derived."""
-    made_by = (Person, regions, insert, _tube, _drawn, frangi, spots)
-    known = repr((subject, str(folder), rows, [inspect.getsource(x) for x in made_by])).encode()
-    name = f"{subject.name}-{hashlib.sha256(known).hexdigest()[:12]}.pickle"
-    if cache and (cache / name).is_file():
-        with (cache / name).open("rb") as stream:
+def cached(folder: Path, person: Person) -> Path:
+    """File that keeps what is derived from a person's scan by this code with this list."""
+    known = repr((person.subject, str(person.folder), person.rows)) + MADE_BY
+    return (
+        folder / f"{person.subject.name}-{hashlib.sha256(known.encode()).hexdigest()[:12]}.pickle"
+    )
+
+
+def load(person: Person, cache: Path | None) -> Person:
+    """Take what an earlier run has derived, or read the scan."""
+    if cache and (path := cached(cache, person)).is_file():
+        with path.open("rb") as stream:
             return pickle.load(stream)
-    person = Person(subject, folder, rows)
-    if cache:
-        cache.mkdir(parents=True, exist_ok=True)
-        for old in cache.glob(f"{subject.name}-*.pickle"):
-            old.unlink()
-        for kinds in cases(person):
-            for of in (frangi, spots):
-                for inserted in (False, True):
-                    person.score(of, kinds, inserted)
-        _ = person.regions, person.lesion
-        with (cache / name).open("wb") as stream:
-            pickle.dump(person, stream, protocol=5)
+    person.read_scan()
     return person
+
+
+def keep(person: Person, cache: Path) -> None:
+    """Write what was derived, and delete what older code or another list had."""
+    cache.mkdir(parents=True, exist_ok=True)
+    path = cached(cache, person)
+    for old in cache.glob(f"{person.subject.name}-*.pickle"):
+        if old != path:
+            old.unlink()
+    part = path.with_suffix(".part")
+    with part.open("wb") as stream:
+        pickle.dump(person, stream, protocol=5)
+    part.replace(path)
 
 
 def regions(person: Person) -> dict[str, Mask]:
@@ -294,7 +301,7 @@ def regions(person: Person) -> dict[str, Mask]:
     """
     path = person.subject.labels
     if path:
-        return _labelled(person.read(path))
+        return _labelled(person.image(path))
     scan, atlas = person.scan, person.atlas
     brain = scan.brain
     mni = _mni(atlas, brain.shape)
@@ -665,6 +672,29 @@ def _drawn(
 
 # --- the run
 
+MADE_BY = "".join(
+    inspect.getsource(each) for each in (Person, regions, insert, _tube, _drawn, frangi, spots)
+)
+"""Code that makes what the cache keeps, as it was when this file was read."""
+
+
+def measured(person: Person) -> dict[str, Any]:
+    """What was measured on the scan itself, each intensity in units of `Person.images`."""
+    white = ndimage.binary_erosion(person.habitat & ~person.atlas.deep_grey & ~person.fluid)
+    return {
+        "voxel_mm": person.size.round(3).tolist(),
+        "fluid": {kind: round(value, 2) for kind, value in person.csf.items()},
+        "fwhm_mm": {
+            kind: smoothness(image, white, person.size).round(2).tolist()
+            for kind, image in person.images.items()
+        },
+        "inserted": len(person.put[1]),
+        "region_ml": {
+            name: round(float(mask.sum() * person.size.prod() / 1000), 1)
+            for name, mask in (*person.regions.items(), ("habitat", person.habitat))
+        },
+    }
+
 
 def cases(person: Person) -> list[tuple[str, ...]]:
     """T1, T2 and both, as far as a person has them."""
@@ -748,7 +778,7 @@ def around(
 def hits(
     tubes: list[Inserted], before: Mask, after: Mask, size: NDArray[np.float64]
 ) -> list[dict[str, Any]]:
-    """For each tube: marked before, found after, share of its length, marked volume by true."""
+    """For each tube: marked before, found after, and the share of its length that is marked."""
     out = []
     trees = [cKDTree(np.argwhere(mask) * size) if mask.any() else None for mask in (before, after)]
     for each in tubes:
@@ -995,14 +1025,16 @@ def main() -> None:
         methods["Frangi, default .08"] = Above(frangi, FRANGI_THRESHOLD, first)
         methods["bright spots"] = Above(spots, SPOT_THRESHOLD, first)
     found: dict[str, dict[str, Any]] = {name: {"scans": {}, "agreement": {}} for name in methods}
+    about: dict[str, Any] = {}
     for subject in SUBJECTS:
         if given.scans and subject.name not in given.scans:
             continue
-        started = time.perf_counter()
-        person = ready(subject, folder, listed.get(subject.listed, []), given.cache)
-        fluid = ", ".join(f"{kind} {value:.1f}" for kind, value in person.csf.items())
-        said = f"fluid at {fluid}, {len(person.put[1])} inserted"
-        print(f"{subject.name}: {said}; {time.perf_counter() - started:.0f} s", flush=True)
+        started = time.process_time()
+        person = load(Person(subject, folder, listed.get(subject.listed, [])), given.cache)
+        about[subject.name] = measured(person)
+        print(
+            f"{subject.name}: {time.process_time() - started:.0f} s of processor time", flush=True
+        )
         for name, method in methods.items():
             marked: dict[str, Labels] = {}
             for kinds in cases(person):
@@ -1016,13 +1048,15 @@ def main() -> None:
                 }
             if given.page and method is next(iter(networks.values())):
                 pages(given.page, person, kinds, labels)
-            print(f"  {name}: {time.perf_counter() - started:.0f} s", flush=True)
+            print(f"  {name}: {time.process_time() - started:.0f} s", flush=True)
+        if given.cache:
+            keep(person, given.cache)
     tables(found)
     if given.json:
         from records import command, machine
 
-        about = {"command": command(), "machine": machine(), "measured": found}
-        given.json.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        out = {"command": command(), "machine": machine(), "scans": about, "measured": found}
+        given.json.write_text(json.dumps(out, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
