@@ -208,7 +208,10 @@ class Person:
         out = {}
         for kind, image in self.images.items():
             signed = CONTRASTS[kind] * image
-            core = ndimage.binary_erosion((signed > 2.5) & self.deep)
+            # on a T1 of high contrast between white and grey matter fluid is no further than 1.6
+            least = min(2.5, 0.75 * float(np.percentile(signed[self.deep], 99.5)))
+            core = ndimage.binary_erosion((signed > least) & self.deep)
+            core = core if core.any() else (signed > least) & self.deep
             out[kind] = CONTRASTS[kind] * float(np.percentile(signed[core], 75))
         return out
 
