@@ -1,4 +1,4 @@
-"""What a training run would use, and what it would cost: counted and tried before it starts."""
+"""What a training run would use and cost, in memory and time, before it is started."""
 
 import json
 import logging
@@ -36,11 +36,11 @@ class Plan:
     Attributes
     ----------
     use
-        Who is learnt from, in a sentence.
+        The subjects to learn from, in a sentence.
     cost
         Memory and time, in a sentence.
     refused
-        Why the run would not start; empty where it would.
+        Why the run would not start; empty if it would.
     """
 
     use: str
@@ -49,12 +49,12 @@ class Plan:
 
 
 def plan(config: TrainingConfig) -> Plan:
-    """Look into the study, forecast the memory and time a step.
+    """Examine the study, and forecast memory and time of a run.
 
     Raises
     ------
     InputError
-        The study cannot be trained on, or weights or device are not to be had.
+        The study cannot be trained on, or weights or device are not available.
     """
     from napari_pvs.network.device import pick
     from napari_pvs.training.weights import load_start
@@ -76,16 +76,16 @@ def plan(config: TrainingConfig) -> Plan:
 
 
 def sentence(roles: Split, new: int | None, semi_supervised: bool) -> str:
-    """Say who is learnt from.
+    """Say which subjects a run learns from.
 
     Parameters
     ----------
     roles
-        Who trains, validates, is not to be touched.
+        The subjects of training, validation and test.
     new
-        Labels to learn from that the last run did not know; None before the first run.
+        Number of labels that the last run did not have; None before the first run.
     semi_supervised
-        Whether unlabelled scans are learnt from.
+        Whether the method learns from unlabelled scans.
     """
     parts = [f"Learns from {_count(len(roles.train), 'labelled scan')}"]
     if new is not None:
@@ -101,7 +101,7 @@ def sentence(roles: Split, new: int | None, semi_supervised: bool) -> str:
 
 
 def corrected(study: Path, found: Sequence[StudySubject], roles: Split) -> int | None:
-    """Count the labels to learn from that the newest run did not know; None without a run."""
+    """Count the training labels that the last run did not have; None if there is none."""
     for run in reversed(runs(study)):
         known = _learnt(run / CHECKPOINT)
         if known is not None:
@@ -116,7 +116,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _learnt(checkpoint: Path) -> Mapping[str, str] | None:
-    """Start of the SHA-256 of each label that a run has learnt from."""
+    """Return the start of the SHA-256 of each label that a run has learnt from."""
     from safetensors import SafetensorError, safe_open
 
     if not checkpoint.is_file():
@@ -126,13 +126,13 @@ def _learnt(checkpoint: Path) -> Mapping[str, str] | None:
             labels = json.loads((file.metadata() or {})["progress"])["labels"]
         return {name: str(label).rpartition("@")[2] for name, label in labels.items()}
     except (SafetensorError, OSError, ValueError, KeyError, AttributeError):
-        return None  # a damaged run is no reason not to start another
+        return None  # a damaged run must not prevent another one
 
 
 def _seconds(
     config: TrainingConfig, roles: Split, found: Sequence[StudySubject], device: Any
 ) -> float:
-    """Seconds of a run: voxels of its patches, validations and pseudo-labels, at a tried pace."""
+    """Estimate the seconds of a run: its voxels to learn from and predict, at a measured pace."""
     smallest = min(config.patch)
     edges = [(max(1, round((smallest / edge) ** 3 * config.batch)), edge) for edge in config.patch]
     labelled = sum(count * edge**3 for count, edge in edges) / len(edges)
@@ -162,7 +162,7 @@ def _voxels(found: Sequence[StudySubject]) -> float:
 
 
 def _pace(config: TrainingConfig, device: Any) -> tuple[float, float]:
-    """Seconds per voxel to learn from it, and to predict it, tried on few patches of noise."""
+    """Measure the seconds to learn from a voxel and to predict one, on patches of noise."""
     import torch
 
     from napari_pvs.network.device import place
@@ -174,7 +174,7 @@ def _pace(config: TrainingConfig, device: Any) -> tuple[float, float]:
     images = images.to(device)
     voxels = images.shape[0] * edge**3
     taken: list[tuple[float, float]] = []
-    for _ in range(3):  # the first one is slow
+    for _ in range(3):  # the first is slow
         began = _now(device)
         loss = model(images).float().mean()
         predicted = _now(device)
@@ -195,7 +195,7 @@ def _now(device: Any) -> float:
 log = logging.getLogger(__name__)
 
 _BYTES = 4  # float32
-_KEPT = 1.3  # bytes held at the peak of a step, per byte of activations: benchmarks/memory.py
+_KEPT = 1.3  # peak bytes of a step per byte of activations: benchmarks/memory.py
 _BASE = 520 * 2**20  # interpreter, torch and its libraries
 
 
@@ -208,7 +208,7 @@ class Forecast:
     needed
         Bytes at the peak of a step.
     free
-        Bytes that the device has left; None where it does not say.
+        Free bytes of the device; None if unknown.
     """
 
     needed: int
@@ -216,15 +216,15 @@ class Forecast:
 
     @property
     def fits(self) -> bool:
-        """Whether nine tenths of the free memory suffice."""
+        """Whether nine tenths of the free memory are enough."""
         return self.free is None or self.needed <= 0.9 * self.free
 
 
 def forecast(config: TrainingConfig, device: torch.device, world: World = ALONE) -> Forecast:
     """Estimate the memory of a step of a run, in each of its processes.
 
-    The network is walked through on torch's ``meta`` device, which knows shapes and computes
-    nothing; what it would keep for the backward pass is added up.
+    The network is run on torch's ``meta`` device, which computes shapes only, and the outputs that
+    it would keep for the backward pass are added up.
     """
     counts = [count for count in (config.batch, teacher_class(config).batch(config)) if count]
     kept = 0.0
@@ -239,12 +239,12 @@ def forecast(config: TrainingConfig, device: torch.device, world: World = ALONE)
 
 
 def require_memory(config: TrainingConfig, device: torch.device, world: World = ALONE) -> Forecast:
-    """Refuse a run that does not fit, and propose a batch that does.
+    """Refuse a run that does not fit into memory, and propose a batch that does.
 
     Raises
     ------
     InputError
-        Too little memory is free.
+        There is not enough free memory.
     """
     whole = forecast(config, device, world)
     if whole.fits or whole.free is None:
@@ -264,9 +264,9 @@ def require_memory(config: TrainingConfig, device: torch.device, world: World = 
     )
 
 
-@cache  # of every batch that is tried
+@cache  # for every batch that is tried
 def _of_a_patch(network: NetworkConfig, edge: int) -> float:
-    """Bytes of all layers' outputs for one patch of an edge."""
+    """Return the bytes of all layers' outputs for a patch with an edge of ``edge`` voxels."""
     total = 0
 
     def add(_module: torch.nn.Module, _inputs: object, output: object) -> None:
@@ -275,7 +275,7 @@ def _of_a_patch(network: NetworkConfig, edge: int) -> float:
             total += output.numel() * _BYTES
 
     with torch.device("meta"):
-        model = M2SS(network).eval()  # batch norm learns nothing from one voxel
+        model = M2SS(network).eval()  # since batch norm cannot train on one voxel
         hooks = [m.register_forward_hook(add) for m in model.modules() if not list(m.children())]
         model(torch.empty(1, 2, edge, edge, edge))
     for hook in hooks:

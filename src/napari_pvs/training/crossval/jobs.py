@@ -1,4 +1,4 @@
-"""Cross-validation: every method on every fold with every seed, resumable, in any order."""
+"""Cross-validation: a training run per method, fold and seed, resumable and in any order."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -22,27 +22,27 @@ from napari_pvs.training.data.prepared import CACHE, PreparedSubject, load
 from napari_pvs.training.methods import METHODS
 from napari_pvs.training.runs.folder import migrated
 
-_KEPT = ("labels", "unlabelled")  # what a plan holds; all else must be given again
+_KEPT = ("labels", "unlabelled")  # fixed by the first plan; the rest must be given again
 PLAN = "crossval.json"
 SCORES = "scores.json"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training run of a cross-validation, and the subjects it is tested on.
+    """One training run of a cross-validation, and the subjects that it is tested on.
 
     Attributes
     ----------
     config
-        Of the run; its seed is the job's.
+        Of the run, with its method and seed.
     roles
-        Who trains, validates and tests; the rest of the labelled subjects are nobody's.
+        Who trains, validates and is tested.
     fold
         From 1.
     out
         The run's folder.
     labels
-        Stamps of the labels that count, by subject: newer ones wait for the next
+        Stamps of the labels to use, by subject; newer ones are left to the next
         cross-validation.
     """
 
@@ -54,7 +54,7 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether its scores are written."""
+        """Whether its scores have been written."""
         return (self.out / SCORES).is_file()
 
 
@@ -65,31 +65,30 @@ def plan(
     folds: int = 5,
     seeds: int = 3,
 ) -> list[Job]:
-    """List all runs of a cross-validation.
+    """Plan a cross-validation.
 
-    The persons are dealt into folds by ``config.seed``; in each fold, one in ten of the others
-    (at least one) validates. The roles that the study keeps for its own runs play no part. Labels
-    that come or change after the first plan play none either.
+    The labelled persons are dealt into folds by ``config.seed``; in each fold, one in ten of the
+    others (at least one) validates. The roles recorded in the study are ignored, and so are labels
+    that are added or changed after the first plan.
 
     Parameters
     ----------
     config
-        What all runs share; its method is not looked at.
+        What all runs share; its method is ignored.
     out
-        Folder for all runs. One that holds another cross-validation is refused, one that holds
-        this one is continued.
+        Folder for all runs. If it holds this cross-validation, it is resumed.
     methods
-        To be compared; all where None.
+        To compare; all if None.
     folds
-        Each labelled person is tested on in one of them.
+        Each labelled person is tested in one of them.
     seeds
-        Runs of each method and fold, with seeds from ``config.seed`` on.
+        Runs of each method and fold; their seeds start at ``config.seed``.
 
     Raises
     ------
     InputError
-        Too few labelled persons, an unknown method, the folder is in use, or a label of the first
-        plan is nowhere any more.
+        Too few labelled persons, an unknown method, a folder with something else in it, or a label
+        of the first plan no longer exists.
     """
     methods = list(METHODS) if methods is None else list(methods)
     unknown = [name for name in methods if name not in METHODS]
@@ -118,7 +117,7 @@ def plan(
     if any(config.model_copy(update={"method": name}).semi_supervised for name in methods):
         require_unlabelled(config.study, unlabelled)
     persons = sorted({person_of(name) for name in stamps})
-    tested = -(-len(persons) // folds)  # in the largest fold; two more learn and validate
+    tested = -(-len(persons) // folds)  # in the largest fold; two more train and validate
     if folds < 2 or len(persons) < max(folds, tested + 2):
         raise InputError(
             f"{folds} folds need as many labelled persons, and two beside those of a fold; "
@@ -126,7 +125,7 @@ def plan(
         )
     np.random.default_rng([config.seed, 5]).shuffle(persons)
     jobs = []
-    # fold by fold, so that an interrupted one can be compared as far as it came
+    # fold by fold, so that an interrupted cross-validation can be compared as far as it got
     for seed in range(config.seed, config.seed + seeds):
         for fold in range(folds):
             roles = _roles(stamps, unlabelled, persons, fold, folds)
@@ -142,7 +141,7 @@ def plan(
 
 
 def run(jobs: Iterable[Job], said: Callable[[Job], None] = lambda _: None) -> None:
-    """Do jobs one after the other; what is done is left, what was begun is resumed.
+    """Run jobs one after another; finished ones are skipped, begun ones resumed.
 
     Parameters
     ----------
@@ -166,7 +165,7 @@ def _roles(
 ) -> Split:
     tested = set(persons[fold::folds])
     others = [p for p in persons if p not in tested]
-    # other persons validate in other folds
+    # so that other persons validate in other folds
     turn = fold * max(1, round(len(others) / 10)) % len(others)
     count = max(1, round(len(others) / 10))
     validating = {others[(turn + i) % len(others)] for i in range(count)}
@@ -183,7 +182,7 @@ def _roles(
 
 
 def _begun(out: Path, about: dict[str, object]) -> dict[str, Any] | None:
-    """Return what the folder's plan holds; None where there is none yet."""
+    """Return the plan in the folder; None if there is none yet."""
     path = out / PLAN
     if path.is_file():
         try:
@@ -205,7 +204,7 @@ def _begun(out: Path, about: dict[str, object]) -> dict[str, Any] | None:
 
 
 def run_job(job: Job) -> Path:
-    """Train one run, or go on with it, and score its test subjects.
+    """Train or resume a run, and score its test subjects.
 
     Returns
     -------
@@ -228,7 +227,7 @@ def run_job(job: Job) -> Path:
     if (job.out / CHECKPOINT).is_file():
         resume(job.out, labels=job.labels)
     else:
-        if job.out.exists():  # killed before the first checkpoint
+        if job.out.exists():  # killed before its first checkpoint
             _clear(job.out)
         train(job.config, job.out, job.roles, job.labels)
     if status(job.out).state != "done":
@@ -239,23 +238,23 @@ def run_job(job: Job) -> Path:
 
 
 def _clear(out: Path) -> None:
-    """Remove a run that has no checkpoint: nothing was learnt."""
+    """Remove a run without a checkpoint."""
     import shutil
 
     from napari_pvs.training.runs.folder import locked
 
     with locked(out):
-        pass  # refuses one that is alive
+        pass  # refuses a run that is running
     shutil.rmtree(out)
 
 
 def label_of(study: Path, name: str, known: str) -> Path:
-    """Return the file of a label by its stamp.
+    """Return the file of a label with a given stamp.
 
     Raises
     ------
     InputError
-        It is nowhere any more.
+        No such file exists any more.
     """
     path = LabelStore(study, name).stamped(known)
     if path is None:
@@ -267,7 +266,7 @@ def label_of(study: Path, name: str, known: str) -> Path:
 
 
 def _score(job: Job) -> list[SubjectScore]:
-    """Measure the best weights (by the labelled validation) on the test subjects."""
+    """Measure the best weights, chosen by validation, on the test subjects."""
     from napari_pvs.evaluation.compare import score
     from napari_pvs.inference.config import SegmentConfig
     from napari_pvs.inference.segment import components
@@ -296,7 +295,7 @@ def _score(job: Job) -> list[SubjectScore]:
 
 
 def _ceiling(study: Path, subject: PreparedSubject) -> float | None:
-    """Oracle ceiling of the DSC, where the study knows how much of each voxel is PVS."""
+    """Return the oracle ceiling of the DSC, if the study has the PVS fraction of each voxel."""
     from napari_pvs.evaluation.ceiling import ceiling_of
     from napari_pvs.scans.grid import to_ras
     from napari_pvs.scans.nifti import read_volume
