@@ -1,7 +1,6 @@
 """What a training run would use and cost, in memory and time, before it is started."""
 
 import json
-import logging
 import time
 from bisect import bisect
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ import torch
 
 from napari_pvs.errors import InputError
 from napari_pvs.network.config import NetworkConfig
+from napari_pvs.network.device import pick, place
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.study.bids import StudySubject, fingerprint, subjects
 from napari_pvs.study.roles import read as read_roles
@@ -25,7 +25,11 @@ from napari_pvs.training.distributed.world import ALONE, World
 from napari_pvs.training.runs.folder import CHECKPOINT
 from napari_pvs.training.runs.status import duration, runs
 from napari_pvs.training.semi_supervised.teacher import teacher_class
+from napari_pvs.training.weights import load_start
 
+_BYTES = 4  # float32
+_KEPT = 1.3  # peak bytes of a step per byte of activations: benchmarks/memory.py
+_BASE = 520 * 2**20  # interpreter, torch and its libraries
 _INSIDE = 0.5  # share of a scan's voxels that lie in or near the brain
 
 
@@ -56,9 +60,6 @@ def plan(config: TrainingConfig) -> Plan:
     InputError
         The study cannot be trained on, or weights or device are not available.
     """
-    from napari_pvs.network.device import pick
-    from napari_pvs.training.weights import load_start
-
     found = subjects(config.study)
     roles = split(found, config.validation, config.test, config.seed, read_roles(config.study))
     use = sentence(roles, corrected(config.study, found, roles), config.semi_supervised)
@@ -130,7 +131,7 @@ def _learnt(checkpoint: Path) -> Mapping[str, str] | None:
 
 
 def _seconds(
-    config: TrainingConfig, roles: Split, found: Sequence[StudySubject], device: Any
+    config: TrainingConfig, roles: Split, found: Sequence[StudySubject], device: torch.device
 ) -> float:
     """Estimate the seconds of a run: its voxels to learn from and predict, at a measured pace."""
     smallest = min(config.patch)
@@ -161,13 +162,8 @@ def _voxels(found: Sequence[StudySubject]) -> float:
     return float(np.prod(image.shape[:3]))
 
 
-def _pace(config: TrainingConfig, device: Any) -> tuple[float, float]:
+def _pace(config: TrainingConfig, device: torch.device) -> tuple[float, float]:
     """Measure the seconds to learn from a voxel and to predict one, on patches of noise."""
-    import torch
-
-    from napari_pvs.network.device import place
-    from napari_pvs.network.m2ss import M2SS
-
     model = place(M2SS(config.network), device).train()
     edge = min(config.patch)
     images = torch.randn(max(2, min(config.batch, 2 * 32**3 // edge**3)), 2, edge, edge, edge)
@@ -184,19 +180,10 @@ def _pace(config: TrainingConfig, device: Any) -> tuple[float, float]:
     return learn / voxels, predict / voxels
 
 
-def _now(device: Any) -> float:
-    import torch
-
+def _now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
-
-
-log = logging.getLogger(__name__)
-
-_BYTES = 4  # float32
-_KEPT = 1.3  # peak bytes of a step per byte of activations: benchmarks/memory.py
-_BASE = 520 * 2**20  # interpreter, torch and its libraries
 
 
 @dataclass(frozen=True)

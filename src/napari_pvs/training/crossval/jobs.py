@@ -4,11 +4,11 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from napari_pvs.errors import InputError
+from napari_pvs.errors import InputError, words_of
 from napari_pvs.evaluation.compare import SubjectScore
 from napari_pvs.files import write_text
 from napari_pvs.study.bids import person_of, subjects
@@ -22,7 +22,6 @@ from napari_pvs.training.data.prepared import CACHE, PreparedSubject, load
 from napari_pvs.training.methods import METHODS
 from napari_pvs.training.runs.folder import migrated
 
-_KEPT = ("labels", "unlabelled")  # fixed by the first plan; the rest must be given again
 PLAN = "crossval.json"
 SCORES = "scores.json"
 
@@ -56,6 +55,19 @@ class Job:
     def done(self) -> bool:
         """Whether its scores have been written."""
         return (self.out / SCORES).is_file()
+
+
+class _Plan(BaseModel):
+    """What ``crossval.json`` holds: the options, and what the first plan has fixed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    config: dict[str, JsonValue]
+    methods: list[str]
+    folds: int
+    seeds: int
+    labels: dict[str, str] = {}
+    unlabelled: list[str] = []
 
 
 def plan(
@@ -96,25 +108,20 @@ def plan(
         raise InputError(f"{unknown or 'no method'}: choose from {', '.join(METHODS)}.")
     config = config.absolute()
     everybody = subjects(config.study)
-    about = {
-        "config": json.loads(config.model_dump_json(exclude={"method"})),
-        "methods": methods,
-        "folds": folds,
-        "seeds": seeds,
-    }
-    begun = _begun(Path(out), about)
+    asked = _Plan(config=_shared(config), methods=methods, folds=folds, seeds=seeds)
+    begun = _begun(Path(out), asked)
     if begun is None:
         stamps = {s.name: stamp(s.label, config.study) for s in everybody if s.label is not None}
         known = {person_of(name) for name in stamps}
         unlabelled = [s.name for s in everybody if s.person not in known]
     else:
-        stamps, unlabelled = begun["labels"], begun["unlabelled"]
+        stamps, unlabelled = begun.labels, begun.unlabelled
         gone = sorted(stamps.keys() - {s.name for s in everybody})
         if gone:
             raise InputError(f"{gone[0]} is no longer in {config.study}; put its scans back.")
         for name, was in stamps.items():
             label_of(config.study, name, was)
-    if any(config.model_copy(update={"method": name}).semi_supervised for name in methods):
+    if any(METHODS[name].semi_supervised for name in methods):
         require_unlabelled(config.study, unlabelled)
     persons = sorted({person_of(name) for name in stamps})
     tested = -(-len(persons) // folds)  # in the largest fold; two more train and validate
@@ -135,8 +142,8 @@ def plan(
                 folder = Path(out) / method / f"fold-{fold + 1}_seed-{seed}"
                 jobs.append(Job(own, roles, fold + 1, folder, stamps))
     if begun is None:
-        whole = about | {"labels": stamps, "unlabelled": unlabelled}
-        write_text(Path(out) / PLAN, json.dumps(whole, indent=2) + "\n")
+        whole = asked.model_copy(update={"labels": stamps, "unlabelled": unlabelled})
+        write_text(Path(out) / PLAN, json.dumps(whole.model_dump(), indent=2) + "\n")
     return jobs
 
 
@@ -181,18 +188,28 @@ def _roles(
     )
 
 
-def _begun(out: Path, about: dict[str, object]) -> dict[str, Any] | None:
+def _shared(config: TrainingConfig) -> dict[str, JsonValue]:
+    """Return what all runs share of a configuration, as JSON has it."""
+    return config.model_dump(mode="json", exclude={"method"})
+
+
+def _begun(out: Path, asked: _Plan) -> _Plan | None:
     """Return the plan in the folder; None if there is none yet."""
     path = out / PLAN
     if path.is_file():
         try:
-            held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            was = TrainingConfig.model_validate(migrated(held["config"])).absolute()
-            held["config"] = json.loads(was.model_dump_json(exclude={"method"}))
-            same = {*_KEPT} <= {*held} and {k: held[k] for k in held if k not in _KEPT} == about
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise InputError(f"{path} is damaged ({error}); name a new folder.") from error
-        if not same:
+            held = _Plan.model_validate_json(path.read_bytes())
+            was = _shared(TrainingConfig.model_validate(migrated(held.config)).absolute())
+        except ValidationError as error:
+            first = error.errors()[0]
+            reason = words_of(first, ".".join(map(str, first["loc"])))
+            raise InputError(f"{path} is damaged ({reason}); name a new folder.") from error
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be read ({error.strerror}); name a new folder."
+            ) from error
+        frozen = {"labels": held.labels, "unlabelled": held.unlabelled}
+        if held.model_copy(update={"config": was}) != asked.model_copy(update=frozen):
             raise InputError(
                 f"{out} holds another cross-validation; name a new folder, or give the same "
                 "options to go on with it."

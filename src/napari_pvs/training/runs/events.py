@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Required, TypedDict, Unpack
 
 from napari_pvs.errors import InputError, command
+from napari_pvs.files import unwritable
 
 VERSION = 1
 Kind = Literal[
@@ -147,10 +148,10 @@ def explained(out: Path, events: EventLog) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         path, number = getattr(error, "filename", None), getattr(error, "errno", None)
         reason = getattr(error, "strerror", None) or error
-        then = f"then go on with {command('train', '--resume', out)}."
+        then = f"then go on with {command('train', '--resume', out)}"
         if path is None or number in _FULL or Path(str(path)).is_relative_to(out):
-            raise InputError(f"{out} cannot be written ({reason}); make room, {then}") from error
-        words = f"{path} cannot be used any more ({reason}); put it back, {then}"
+            raise unwritable(out, error, f"make room, {then}") from error
+        words = f"{path} cannot be used any more ({reason}); put it back, {then}."
         events.write("error", message=words)
         raise InputError(words) from error
     except InputError as error:

@@ -12,13 +12,14 @@
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from napari_pvs.errors import InputError, words_of
+from napari_pvs.files import unwritable
 from napari_pvs.study.split import Split
 from napari_pvs.training.config import TrainingConfig
 
@@ -75,11 +76,11 @@ def read_config(run: Path) -> TrainingConfig:
         ) from error
 
 
-def migrated(values: dict[str, object]) -> dict[str, object]:
+def migrated(values: Mapping[str, object]) -> dict[str, object]:
     """Convert the configuration of an older version."""
     if isinstance(values.get("patch"), int):  # there used to be one edge only
-        values = values | {"patch": [values["patch"]]}
-    return values
+        return {**values, "patch": [values["patch"]]}
+    return dict(values)
 
 
 def read_split(run: Path) -> Split:
@@ -115,9 +116,7 @@ def locked(run: Path) -> Iterator[None]:
     except Timeout as error:
         raise busy(run) from error
     except OSError as error:
-        raise InputError(
-            f"{run} cannot be written ({error.strerror}); choose another folder."
-        ) from error
+        raise unwritable(run, error, "choose another folder") from error
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_pvs.errors import InputError
-from napari_pvs.files import write_text
+from napari_pvs.files import unwritable, write_text
 from napari_pvs.processes import explain_death, living, refusal
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.runs.folder import CONFIG, EVENTS, LOG, RUNS, SPLIT, busy, is_running
@@ -26,6 +26,7 @@ _children: dict[Path, "subprocess.Popen[bytes]"] = {}
 _KILLED = -9
 _LOCK = ".start.lock"
 _STARTING_S = 1.0
+_COPY = "allow writing there, or copy it to a folder of yours"
 
 
 def start(config: TrainingConfig) -> Path:
@@ -49,7 +50,7 @@ def _begin(config: TrainingConfig, study: Path) -> Path:
     try:
         write_text(run / CONFIG, config.model_dump_json(indent=2) + "\n")
     except (InputError, OSError) as error:
-        raise _unwritable(study, error) from error
+        raise unwritable(f"the study {study}", error, _COPY) from error
     try:
         _launch(run, [str(run)])
     except InputError:
@@ -205,17 +206,11 @@ def _alone(study: Path) -> Iterator[None]:
             f"another napari starts a run of {study} right now; try again in a moment."
         ) from error
     except OSError as error:
-        raise _unwritable(study, error) from error
+        raise unwritable(f"the study {study}", error, _COPY) from error
     try:
         yield
     finally:
         lock.release()
-
-
-def _unwritable(study: Path, error: Exception) -> InputError:
-    why = getattr(error, "strerror", None) or error.__cause__ or error
-    remedy = "allow writing there, or copy it to a folder of yours."
-    return InputError(f"the study {study} cannot be written ({why}); {remedy}")
 
 
 def _launch(run: Path, arguments: list[str]) -> None:
