@@ -18,6 +18,7 @@ ROOMS = {
             ("__init__",),
             ("errors",),
             ("files",),
+            ("options",),
             ("processes",),
             ("scans",),
             ("network",),
@@ -27,7 +28,6 @@ ROOMS = {
             ("study",),
             ("training",),
             ("burden",),
-            ("options",),
             ("cli", "widgets"),
             ("__main__",),
         )
