@@ -9,15 +9,19 @@ of it, in a column as narrow as it may be.
 """
 
 import argparse
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+# the user's settings and preferences are left alone
+os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
 
 import napari
 import numpy as np
 from napari.settings import get_settings
 from PIL import Image
-from qtpy.QtCore import QSettings, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QScrollArea, QWidget
 
@@ -55,8 +59,6 @@ def main() -> None:
             PhantomConfig(subjects=3, labelled=1, field_of_view=tuple(given.size), pvs=(60, 200)),
             study,
         )
-        for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
-            QSettings.setPath(kind, QSettings.Scope.UserScope, folder)  # leave the user's alone
         get_settings().appearance.theme = given.theme
         viewer = napari.Viewer(show=True)
         viewer.window.resize(1280, 860)

@@ -4,7 +4,7 @@ import sys
 import psutil
 import pytest
 
-from napari_pvs.processes import explain_death, living
+from napari_pvs.processes import explain_death, living, refusal
 
 
 def test_a_process_is_known_by_number_and_beginning():
@@ -30,3 +30,26 @@ def test_a_process_is_known_by_number_and_beginning():
 )
 def test_a_death_is_explained_in_words(code, crashed, errors, text):
     assert text in explain_death(code, crashed, errors)
+
+
+@pytest.mark.parametrize(
+    ("code", "crashed", "log", "text"),
+    [
+        (9, True, "napari-pvs: no label; draw one.", "The system killed it (signal 9), probably"),
+        (2, False, "step 3\nnapari-pvs: no label; draw one.\n", "no label; draw one."),
+        (2, False, "napari-pvs: warning: odd\n", "it ended unexpectedly (exit code 2: napari-pvs"),
+        (None, False, "napari-pvs: no label; draw one.", "no label; draw one."),
+        (None, False, "Traceback\nKeyError: 'x'", "it crashed: KeyError: 'x'; see run.log."),
+        (None, False, "Traceback\n" + "step\n" * 60, "it ended without a word"),
+        (None, False, "", "was switched off; resume it."),
+    ],
+)
+def test_the_death_of_a_run_is_explained_by_its_log(code, crashed, log, text):
+    words = {"what": "it", "remedy": "see run.log", "memory": "resume it"}
+    assert text in explain_death(code, crashed, log, **words)
+
+
+def test_a_refusal_is_the_last_line_alone():
+    assert refusal("napari-pvs: no label; draw one.\n\n") == "no label; draw one."
+    assert refusal("napari-pvs: no label; draw one.\nstep 4\n") is None
+    assert refusal("") is None

@@ -43,9 +43,7 @@ def atomic(path: Path) -> Iterator[Path]:
             _sweep(path.parent)
         handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=f"-{path.name}", dir=path.parent)
     except OSError as error:
-        raise InputError(
-            f"{path.parent} cannot be written ({error.strerror}); choose another folder."
-        ) from error
+        raise unwritable(path.parent, error, "choose another folder") from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -57,6 +55,28 @@ def atomic(path: Path) -> Iterator[Path]:
         _fsync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def unwritable(what: Path | str, error: Exception, remedy: str) -> InputError:
+    """Return the sentence for something that cannot be written.
+
+    Parameters
+    ----------
+    what
+        Its path, or how a sentence about it begins.
+    error
+        What the system said, or an `InputError` that it caused.
+    remedy
+        What to do.
+
+    Examples
+    --------
+    >>> str(unwritable(Path("out"), OSError(28, "No space left"), "make room"))
+    'out cannot be written (No space left); make room.'
+    """
+    reason = getattr(error, "strerror", None) or error.__cause__ or error
+    reason = getattr(reason, "strerror", None) or reason
+    return InputError(f"{what} cannot be written ({reason}); {remedy}.")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -19,19 +19,16 @@ def apart(tmp_path, monkeypatch, user_data):
         yield
         return
     import napari.settings
-    from qtpy.QtCore import QSettings
 
     from napari_pvs.widgets import dock
 
     monkeypatch.setattr(dock, "lose", lambda window, names: True)  # nobody would answer
 
-    for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
-        QSettings.setPath(kind, QSettings.Scope.UserScope, str(tmp_path / "config"))
+    settings = str(tmp_path / "napari" / "settings.yaml")
+    monkeypatch.setenv("NAPARI_CONFIG", settings)  # of child processes too
     if hasattr(napari.settings, "get_plugin_settings"):
         napari.settings._clear_plugin_settings_cache()
-        monkeypatch.setattr(
-            napari.settings, "_CFG_PATH", str(tmp_path / "napari" / "settings.yaml")
-        )
+        monkeypatch.setattr(napari.settings, "_CFG_PATH", settings)
         yield
         napari.settings._clear_plugin_settings_cache()
     else:

@@ -54,7 +54,7 @@ def docks(make_napari_viewer, make_study, tiny_weights, qtbot, wait, own_folders
     wait(load)
     assert load.session.scan is not None, load.notice.text()
     segment.add_weights(tiny_weights)
-    segment.device.setCurrentText("cpu")
+    segment.device.set("cpu")
     segment.run_it()
     wait(segment)
     assert segment.notice.isHidden(), segment.notice.text()

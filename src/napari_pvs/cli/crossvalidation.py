@@ -1,4 +1,4 @@
-"""The verb crossval."""
+"""The command crossval."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,12 +17,14 @@ def crossval(
     *,
     config: TrainingConfig,
     given: dict[str, Any],
-    out: Annotated[Path, typer.Option("--out", help="Folder for all runs; goes on where it was.")],
-    methods: Annotated[str, typer.Option(help="all, or names with commas between.")] = "all",
-    folds: Annotated[int, typer.Option(min=2, help="Parts of the labelled persons.")] = 5,
+    out: Annotated[Path, typer.Option("--out", help="Folder for all runs; resumed if it exists.")],
+    methods: Annotated[str, typer.Option(help="all, or names separated by commas.")] = "all",
+    folds: Annotated[
+        int, typer.Option(min=2, help="Folds that the labelled persons are dealt into.")
+    ] = 5,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each method and fold.")] = 3,
     scheduler: Annotated[
-        str | None, typer.Option(help="Address of a dask scheduler: runs go to its workers.")
+        str | None, typer.Option(help="Address of a dask scheduler, whose workers do the runs.")
     ] = None,
 ) -> None:
     """Compare methods by cross-validation: Table 1, subjects, paired differences."""

@@ -1,4 +1,4 @@
-"""Verbs that learn, and look after it: train, runs."""
+"""The commands train and runs."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,10 +21,10 @@ def train(
     given: dict[str, Any],
     out: Annotated[Path | None, typer.Option("--out", help="Run folder, new or empty.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="STUDY is a run folder: go on with it.")
+        bool, typer.Option("--resume", help="Resume the run whose folder is STUDY.")
     ] = False,
 ) -> None:
-    """Train on a study, or from a run folder with a config.json, or go on with a run."""
+    """Train on a study, or in a run folder that has a config.json, or resume a run."""
     from datetime import datetime
 
     from napari_pvs.training import run as training
@@ -37,8 +37,8 @@ def train(
     if of_run and (beside or out is not None):
         option = beside[0].replace("_", "-") if beside else "out"
         raise InputError(
-            f"--{option} does not go with the run folder {place}, whose {folder.CONFIG} says what "
-            "to do; change it there, or start a new run from the study."
+            f"--{option} does not go with the run folder {place}, whose {folder.CONFIG} already "
+            "sets it; change it there, or start a new run from the study."
         )
     if of_run:
         out, config = place, folder.read_config(place)
@@ -75,7 +75,7 @@ def list_runs(
             print(status.as_json(status.status(path)))
         return
     if not found:
-        subjects(study)  # refuses what is no study
+        subjects(study)  # refuses a folder that is not a study
         print(f"{study} has no runs yet; start one with {shell('train', study)}")
         return
     _print_table(HEADER, rows(found))
@@ -86,7 +86,7 @@ def list_runs(
 
 @runs_app.command()
 def follow(run: Run) -> None:
-    """Show a run as it goes on, until it ends."""
+    """Follow a run until it ends."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from napari_pvs.training.runs import status
@@ -137,7 +137,7 @@ def compare(
     out: Annotated[Path | None, typer.Option("--out", help="Curves, .png or .html.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Compare runs: a table, and their curves as a picture or a page."""
+    """Compare runs in a table; draw their curves as a picture or a page."""
     from napari_pvs.training.runs.compare import HEADER, draw, rows
 
     require_new(out, overwrite)
@@ -152,14 +152,14 @@ def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
     table = Table()
     for title in header:
-        table.add_column(title, overflow="fold")  # a name that is cut is of no use
+        table.add_column(title, overflow="fold")  # never cut a name
     for row in rows:
         table.add_row(*row)
     show(table)
 
 
 def _sentence(event: Event) -> str:
-    """Say an event in words; nothing for those that a bar shows."""
+    """Describe an event; nothing for those that the progress bar shows."""
     from napari_pvs.training.data.cohort import News
     from napari_pvs.training.runs.compare import cell
 

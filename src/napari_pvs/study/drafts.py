@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from napari_pvs.correction.review import Decision, Review
 from napari_pvs.errors import InputError
-from napari_pvs.files import write_text
+from napari_pvs.files import unwritable, write_text
 from napari_pvs.scans.grid import Grid, to_ras
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.labels import LabelStore, Origin, Revision, State
@@ -338,10 +338,7 @@ def explained(error: InputError | OSError) -> InputError:
     """Explain what the system refused, with the remedy."""
     if isinstance(error, InputError):
         return error
-    return InputError(
-        f"{error.filename or 'the file'} cannot be written ({error.strerror}); make room or "
-        "allow writing there."
-    )
+    return unwritable(error.filename or "the file", error, "make room or allow writing there")
 
 
 def read_decisions(path: Path) -> tuple[Decision, ...]:

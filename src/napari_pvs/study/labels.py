@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from napari_pvs.errors import InputError, InputWarning
-from napari_pvs.files import atomic, write_text
+from napari_pvs.files import atomic, unwritable, write_text
 from napari_pvs.scans.nifti import Geometry, Volume, read_labels, write_like
 from napari_pvs.study.paths import LABEL, label_folder, one, require
 
@@ -203,10 +203,8 @@ def explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(
-            f"{folder} cannot be written ({error.strerror}); make room or allow writing there, "
-            "and save again."
-        ) from error
+        remedy = "make room or allow writing there, and save again"
+        raise unwritable(folder, error, remedy) from error
 
 
 def stamp(path: Path, study: Path) -> str:

@@ -32,7 +32,7 @@ PAPER: dict[str, Any] = {
     "ramp_up": 0,
     "align": False,
 }
-"""What ``recipe="paper"`` sets where nothing else is said; the paper leaves the rest open."""
+"""Defaults of ``recipe="paper"``; the paper leaves the rest open."""
 ADAPT: dict[str, Any] = {
     "weights": Path("starter"),
     "epochs": 20,
@@ -43,12 +43,12 @@ ADAPT: dict[str, Any] = {
     "ramp_up": 5,
     "refresh": 5,
 }
-"""What ``recipe="adapt"`` sets: minutes from weights that exist, on a few corrected scans."""
+"""Defaults of ``recipe="adapt"``: minutes of training from existing weights."""
 _RECIPES: dict[Any, dict[str, Any]] = {"paper": PAPER, "adapt": ADAPT}
 
 
 class TrainingConfig(BaseModel):
-    """What a run does; saved as ``config.json`` in its folder, and enough to repeat it."""
+    """What a run does. It is saved as ``config.json`` in the run's folder, enough to repeat it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -182,7 +182,7 @@ class TrainingConfig(BaseModel):
 
     @property
     def semi_supervised(self) -> bool:
-        """Whether the method learns from unlabelled scans too."""
+        """Whether the method also learns from unlabelled scans."""
         return METHODS[self.method].semi_supervised
 
     @property
@@ -192,7 +192,7 @@ class TrainingConfig(BaseModel):
         return (method.teacher or self.teacher) if method.semi_supervised else None
 
     def absolute(self) -> "TrainingConfig":
-        """Return the same with absolute paths: a run may be resumed from any folder."""
+        """Return a copy with absolute paths: a run may be resumed from any folder."""
         weights = self.weights
         if weights is not None and str(weights) != "starter":
             weights = weights.absolute()

@@ -1,4 +1,4 @@
-"""What a step learns: from labels, and from pseudo-labels where they are sure."""
+"""Losses of patches with a label."""
 
 import torch
 from torch import Tensor

@@ -1,7 +1,6 @@
-"""What a training run would use, and what it would cost: counted and tried before it starts."""
+"""What a training run would use and cost, in memory and time, before it is started."""
 
 import json
-import logging
 import time
 from bisect import bisect
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ import torch
 
 from napari_pvs.errors import InputError
 from napari_pvs.network.config import NetworkConfig
+from napari_pvs.network.device import pick, place
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.study.bids import StudySubject, fingerprint, subjects
 from napari_pvs.study.roles import Split, split
@@ -25,7 +25,11 @@ from napari_pvs.training.distributed.world import ALONE, World
 from napari_pvs.training.runs.folder import CHECKPOINT
 from napari_pvs.training.runs.status import duration, runs
 from napari_pvs.training.semi_supervised.teacher import teacher_class
+from napari_pvs.training.weights import load_start
 
+_BYTES = 4  # float32
+_KEPT = 1.3  # peak bytes of a step per byte of activations: benchmarks/memory.py
+_BASE = 520 * 2**20  # interpreter, torch and its libraries
 _INSIDE = 0.5  # share of a scan's voxels that lie in or near the brain
 
 
@@ -36,11 +40,11 @@ class Plan:
     Attributes
     ----------
     use
-        Who is learnt from, in a sentence.
+        The subjects to learn from, in a sentence.
     cost
         Memory and time, in a sentence.
     refused
-        Why the run would not start; empty where it would.
+        Why the run would not start; empty if it would.
     """
 
     use: str
@@ -49,16 +53,13 @@ class Plan:
 
 
 def plan(config: TrainingConfig) -> Plan:
-    """Look into the study, forecast the memory and time a step.
+    """Examine the study, and forecast memory and time of a run.
 
     Raises
     ------
     InputError
-        The study cannot be trained on, or weights or device are not to be had.
+        The study cannot be trained on, or weights or device are not available.
     """
-    from napari_pvs.network.device import pick
-    from napari_pvs.training.weights import load_start
-
     found = subjects(config.study)
     roles = split(found, config.validation, config.test, config.seed, read_roles(config.study))
     use = sentence(roles, corrected(config.study, found, roles), config.semi_supervised)
@@ -76,16 +77,16 @@ def plan(config: TrainingConfig) -> Plan:
 
 
 def sentence(roles: Split, new: int | None, semi_supervised: bool) -> str:
-    """Say who is learnt from.
+    """Say which subjects a run learns from.
 
     Parameters
     ----------
     roles
-        Who trains, validates, is not to be touched.
+        The subjects of training, validation and test.
     new
-        Labels to learn from that the last run did not know; None before the first run.
+        Number of labels that the last run did not have; None before the first run.
     semi_supervised
-        Whether unlabelled scans are learnt from.
+        Whether the method learns from unlabelled scans.
     """
     parts = [f"Learns from {_count(len(roles.train), 'labelled scan')}"]
     if new is not None:
@@ -101,7 +102,7 @@ def sentence(roles: Split, new: int | None, semi_supervised: bool) -> str:
 
 
 def corrected(study: Path, found: Sequence[StudySubject], roles: Split) -> int | None:
-    """Count the labels to learn from that the newest run did not know; None without a run."""
+    """Count the training labels that the last run did not have; None if there is none."""
     for run in reversed(runs(study)):
         known = _learnt(run / CHECKPOINT)
         if known is not None:
@@ -116,7 +117,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _learnt(checkpoint: Path) -> Mapping[str, str] | None:
-    """Start of the SHA-256 of each label that a run has learnt from."""
+    """Return the start of the SHA-256 of each label that a run has learnt from."""
     from safetensors import SafetensorError, safe_open
 
     if not checkpoint.is_file():
@@ -126,13 +127,13 @@ def _learnt(checkpoint: Path) -> Mapping[str, str] | None:
             labels = json.loads((file.metadata() or {})["progress"])["labels"]
         return {name: str(label).rpartition("@")[2] for name, label in labels.items()}
     except (SafetensorError, OSError, ValueError, KeyError, AttributeError):
-        return None  # a damaged run is no reason not to start another
+        return None  # a damaged run must not prevent another one
 
 
 def _seconds(
-    config: TrainingConfig, roles: Split, found: Sequence[StudySubject], device: Any
+    config: TrainingConfig, roles: Split, found: Sequence[StudySubject], device: torch.device
 ) -> float:
-    """Seconds of a run: voxels of its patches, validations and pseudo-labels, at a tried pace."""
+    """Estimate the seconds of a run: its voxels to learn from and predict, at a measured pace."""
     smallest = min(config.patch)
     edges = [(max(1, round((smallest / edge) ** 3 * config.batch)), edge) for edge in config.patch]
     labelled = sum(count * edge**3 for count, edge in edges) / len(edges)
@@ -161,20 +162,15 @@ def _voxels(found: Sequence[StudySubject]) -> float:
     return float(np.prod(image.shape[:3]))
 
 
-def _pace(config: TrainingConfig, device: Any) -> tuple[float, float]:
-    """Seconds per voxel to learn from it, and to predict it, tried on few patches of noise."""
-    import torch
-
-    from napari_pvs.network.device import place
-    from napari_pvs.network.m2ss import M2SS
-
+def _pace(config: TrainingConfig, device: torch.device) -> tuple[float, float]:
+    """Measure the seconds to learn from a voxel and to predict one, on patches of noise."""
     model = place(M2SS(config.network), device).train()
     edge = min(config.patch)
     images = torch.randn(max(2, min(config.batch, 2 * 32**3 // edge**3)), 2, edge, edge, edge)
     images = images.to(device)
     voxels = images.shape[0] * edge**3
     taken: list[tuple[float, float]] = []
-    for _ in range(3):  # the first one is slow
+    for _ in range(3):  # the first is slow
         began = _now(device)
         loss = model(images).float().mean()
         predicted = _now(device)
@@ -184,19 +180,10 @@ def _pace(config: TrainingConfig, device: Any) -> tuple[float, float]:
     return learn / voxels, predict / voxels
 
 
-def _now(device: Any) -> float:
-    import torch
-
+def _now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
-
-
-log = logging.getLogger(__name__)
-
-_BYTES = 4  # float32
-_KEPT = 1.3  # bytes held at the peak of a step, per byte of activations: benchmarks/memory.py
-_BASE = 520 * 2**20  # interpreter, torch and its libraries
 
 
 @dataclass(frozen=True)
@@ -208,7 +195,7 @@ class Forecast:
     needed
         Bytes at the peak of a step.
     free
-        Bytes that the device has left; None where it does not say.
+        Free bytes of the device; None if unknown.
     """
 
     needed: int
@@ -216,15 +203,15 @@ class Forecast:
 
     @property
     def fits(self) -> bool:
-        """Whether nine tenths of the free memory suffice."""
+        """Whether nine tenths of the free memory are enough."""
         return self.free is None or self.needed <= 0.9 * self.free
 
 
 def forecast(config: TrainingConfig, device: torch.device, world: World = ALONE) -> Forecast:
     """Estimate the memory of a step of a run, in each of its processes.
 
-    The network is walked through on torch's ``meta`` device, which knows shapes and computes
-    nothing; what it would keep for the backward pass is added up.
+    The network is run on torch's ``meta`` device, which computes shapes only, and the outputs that
+    it would keep for the backward pass are added up.
     """
     counts = [count for count in (config.batch, teacher_class(config).batch(config)) if count]
     kept = 0.0
@@ -239,12 +226,12 @@ def forecast(config: TrainingConfig, device: torch.device, world: World = ALONE)
 
 
 def require_memory(config: TrainingConfig, device: torch.device, world: World = ALONE) -> Forecast:
-    """Refuse a run that does not fit, and propose a batch that does.
+    """Refuse a run that does not fit into memory, and propose a batch that does.
 
     Raises
     ------
     InputError
-        Too little memory is free.
+        There is not enough free memory.
     """
     whole = forecast(config, device, world)
     if whole.fits or whole.free is None:
@@ -264,9 +251,9 @@ def require_memory(config: TrainingConfig, device: torch.device, world: World = 
     )
 
 
-@cache  # of every batch that is tried
+@cache  # for every batch that is tried
 def _of_a_patch(network: NetworkConfig, edge: int) -> float:
-    """Bytes of all layers' outputs for one patch of an edge."""
+    """Return the bytes of all layers' outputs for a patch with an edge of ``edge`` voxels."""
     total = 0
 
     def add(_module: torch.nn.Module, _inputs: object, output: object) -> None:
@@ -275,7 +262,7 @@ def _of_a_patch(network: NetworkConfig, edge: int) -> float:
             total += output.numel() * _BYTES
 
     with torch.device("meta"):
-        model = M2SS(network).eval()  # batch norm learns nothing from one voxel
+        model = M2SS(network).eval()  # since batch norm cannot train on one voxel
         hooks = [m.register_forward_hook(add) for m in model.modules() if not list(m.children())]
         model(torch.empty(1, 2, edge, edge, edge))
     for hook in hooks:

@@ -1,4 +1,4 @@
-"""One training run: config in, run folder out; it can be stopped, killed and resumed."""
+"""A training run, from a configuration to a run folder; it can be stopped, killed and resumed."""
 
 import json
 import logging
@@ -43,22 +43,22 @@ def train(
     roles: Split | None = None,
     labels: dict[str, str] | None = None,
 ) -> Path:
-    """Train a network and write it to a new run folder; see `napari_pvs.training.runs.folder`.
+    """Train a network in a new run folder; see `napari_pvs.training.runs.folder`.
 
-    Under torchrun, every process calls it, and they train together.
+    Under torchrun every process calls this, and they train together.
 
     Parameters
     ----------
     config
-        What to do.
+        Of the run.
     out
         A new or empty folder; it may hold the ``config.json`` of this run.
     roles
-        Who trains and who validates, for a run that leaves the roles of the study alone; as the
-        study keeps them where None.
+        Who trains, validates and is tested, for a run that ignores the roles recorded in the
+        study; these are used if None.
     labels
-        Stamps of the labels to begin with, by subject; those of now where None. Other subjects
-        are unlabelled.
+        Stamps of the labels to begin with, by subject; other subjects count as unlabelled. The
+        current labels if None.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def train(
     config = config.absolute()
     device = pick(config.device)
     with joined(device) as world:
-        out = world.lead(lambda: _unused(Path(out)))  # one folder, though names may hold the time
+        out = world.lead(lambda: _unused(Path(out)))  # the same for all: its name may have the time
         origin = world.in_turn(lambda: load_start(config)).path
         memory = world.lead(lambda: require_memory(config, device, world))
         cohort = _open(config, roles, labels, world)
@@ -89,16 +89,16 @@ def train(
 
 
 def resume(out: Path, epochs: int | None = None, labels: dict[str, str] | None = None) -> Path:
-    """Go on with a run where its last checkpoint was written, with any number of processes.
+    """Resume a run from its last checkpoint, with any number of processes.
 
     Parameters
     ----------
     out
         Its folder.
     epochs
-        A longer (or shorter) run than it was to be; its learning rate follows the new length.
+        New length of the run in epochs; the learning rate follows it. Unchanged if None.
     labels
-        Stamps of labels that the checkpoint does not know: of who validates.
+        Stamps of labels that the checkpoint does not have: those of the validation.
 
     Returns
     -------
@@ -107,12 +107,12 @@ def resume(out: Path, epochs: int | None = None, labels: dict[str, str] | None =
     Raises
     ------
     InputError
-        No run, one that is still going on, a damaged one, or as `train`.
+        Not a run, or one that is running or damaged; or as for `train`.
     """
-    from napari_pvs.training.loop import Run
-
     out = Path(out)
     config = read_config(out)
+    from napari_pvs.training.loop import Run
+
     device = pick(config.device)
     with joined(device) as world, world.holding(taken_over(out)):
         state, start = _at_start(config, out, device, world)
@@ -135,14 +135,14 @@ def _unused(out: Path) -> Path:
 
 
 def _of_a_beginning(path: Path) -> bool:
-    """Whether a run that was killed before it had its roles may have left this file."""
+    """Return whether this file may be from a run that was killed before it had its roles."""
     return path.name in (CONFIG, LOCK, START) or path.name.startswith(TEMPORARY)
 
 
 def _describe(out: Path, config: TrainingConfig, roles: Split, origin: Path | None) -> None:
-    if (out / SPLIT).exists():  # begun by another process since `_unused`
+    if (out / SPLIT).exists():  # another process has started a run here since `_unused`
         raise InputError(f"{out} holds another run by now; name a new folder.")
-    if origin is not None:  # whoever resumes the run needs them, whatever became of the original
+    if origin is not None:  # needed to resume the run, whatever becomes of the original
         with atomic(out / START) as temporary:
             copyfile(origin, temporary)
     write_text(out / CONFIG, config.model_dump_json(indent=2) + "\n")
@@ -163,7 +163,7 @@ def _at_start(
 
 
 def _of_length(out: Path, state: "State", epochs: int | None) -> TrainingConfig:
-    """Return the configuration with another length, and keep it."""
+    """Return the configuration with its new length, and write it."""
     config = state.config
     if epochs is None or epochs == config.epochs:
         return config
@@ -181,14 +181,14 @@ def _of_length(out: Path, state: "State", epochs: int | None) -> TrainingConfig:
 def _open(
     config: TrainingConfig, roles: Split | None, labels: dict[str, str] | None, world: World
 ) -> Cohort:
-    """Load who takes part, then freeze their roles: wrong input freezes nothing."""
+    """Load the subjects, then record their roles, so that wrong input records nothing."""
     named = (config.validation, config.test, config.seed)
 
     def plan() -> tuple[list[StudySubject], Split]:
         everybody = subjects(config.study)
         for path in stray_labels(config.study, everybody):
             log.warning(
-                "%s is not learnt from: it lies beside no *_T1w or *_T2w scan, or is not named "
+                "%s is not learnt from: it has no *_T1w or *_T2w scan beside it, or is not named "
                 "*_desc-pvs_mask.",
                 path,
             )
@@ -201,5 +201,5 @@ def _open(
         study, semi = config.study, config.semi_supervised
         frozen = world.lead(lambda: assign(everybody, *named, root=study, unlabelled=semi))
         if frozen.validation != planned.validation or frozen.test != planned.test:
-            return _open(config, frozen, labels, world)  # another run of the study was quicker
+            return _open(config, frozen, labels, world)  # another run has just recorded others
     return cohort

@@ -1,4 +1,4 @@
-"""The state of a run between two steps, on disk as one file."""
+"""The state of a run between two steps, and its checkpoint."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ FORMAT = "napari-pvs-checkpoint/1"
 
 @dataclass
 class Progress:
-    """What a run knows beside its tensors.
+    """The state of a run beside its tensors.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Progress:
     best
         Best mean DSC on the validation subjects; None before the first validation.
     threshold
-        The one of the last validation.
+        The one chosen by the last validation.
     labels
         Digest of the label of each training subject.
     """
@@ -42,7 +42,7 @@ class Progress:
 
 
 class State:
-    """Network, running mean of its weights, and optimiser.
+    """Network, optimiser, and exponential moving average (EMA) of the weights.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class State:
     device
         Where to train.
     start
-        Network to start from; random weights where None.
+        Network to start from; random weights if None.
     world
         The processes that train it.
     """
@@ -80,15 +80,15 @@ class State:
         self._half = sound and bfloat16_runs(device, config.precision)
 
     def autocast(self) -> torch.autocast:
-        """Context in which the network runs; what comes out may be bfloat16."""
+        """Return the context in which the network runs; its output may be bfloat16."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._half)
 
     def update(self, loss: Tensor) -> bool:
-        """Take one step down the loss, and move the running mean.
+        """Take an optimiser step, and update the running mean of the weights.
 
         Returns
         -------
-        Whether it could: nothing has changed where the gradient is not finite.
+        False if the gradient is not finite; then nothing has changed.
         """
         config, step = self.config, self.progress.step
         rate = learning_rate(step, config.epochs * config.steps, config.learning_rate)
@@ -100,7 +100,7 @@ class State:
         if not torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0).isfinite():
             return False
         self.optimiser.step()
-        # a mean over the whole past would keep the first, random weights for long
+        # at first a shorter mean, so that the random weights of the beginning fade quickly
         decay = min(config.average, (1 + step) / (10 + step))
         with torch.no_grad():
             for kept, new in zip(
@@ -121,14 +121,14 @@ class State:
         tensors |= {f"mean.{name}": t for name, t in self.ema.state_dict().items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{name}": t for name, t in moments.items()}
-        # a copy each: safetensors refuses tensors that share memory
+        # copies, since safetensors refuses tensors that share memory
         whole = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
         about = {"format": FORMAT, "progress": json.dumps(vars(self.progress))}
         with atomic(path) as temporary:
             save_file(whole, temporary, metadata=about)
 
     def digest(self) -> str:
-        """Return a digest of the progress and of the weights: two states that differ, differ."""
+        """Return a digest of progress and weights, by which processes compare their states."""
         whole = hashlib.sha256(json.dumps(vars(self.progress)).encode())
         for tensor in self.model.state_dict().values():
             whole.update(tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -170,7 +170,7 @@ class State:
             moments.setdefault(int(index), {})[key] = tensor
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
-        # fused AdamW wants each moment laid out as its weight (channels last), a file has none
+        # fused AdamW needs moments in the memory layout of their weights, which files do not keep
         for weight, state in self.optimiser.state.items():
             for key in ("exp_avg", "exp_avg_sq"):
                 state[key] = torch.empty_like(weight).copy_(state[key])
@@ -178,10 +178,11 @@ class State:
 
 
 def learning_rate(step: int, total: int, peak: float) -> float:
-    """Return the rate of a step: up from a 25th of the peak in a tenth of the run, then down to 0.
+    """Return the learning rate of a step.
 
-    Both ways along a cosine. Source: Smith and Topin, "Super-convergence", 2019. A function of
-    the step alone, so that a run can be resumed, and extended.
+    It rises from 1/25 of the peak during the first tenth of the run, then falls to 0, both along a
+    cosine. Source: Smith and Topin, "Super-convergence", 2019. It depends on the step alone, so
+    that a run can be resumed and extended.
     """
     from math import cos, pi
 

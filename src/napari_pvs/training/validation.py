@@ -1,4 +1,4 @@
-"""How good the running mean is on the validation subjects, and its weights for others to use."""
+"""Measures of a network on labelled subjects, and the choice of its threshold."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from napari_pvs.training.distributed.world import ALONE, World
 from napari_pvs.training.whole_scan import reader
 
 THRESHOLDS = np.array([0.02, 0.05, *np.arange(0.1, 0.96, 0.05).round(2)])
-"""Those of which the best is chosen; few labels can leave a network far from calibrated."""
+"""Thresholds to choose from; after training on few labels a network is far from calibrated."""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Measures at the threshold that is chosen.
+    """Measures at the chosen threshold.
 
     Attributes
     ----------
     threshold
-        The one with the best mean DSC, of those that are likely for the unlabelled scans.
+        The one with the best mean DSC among those allowed.
     dsc, avd_percent, recall
-        Means over subjects; None where no subject has it.
+        Means over subjects; None if undefined for all of them.
     subjects
         DSC of each.
     """
@@ -61,8 +61,8 @@ def validate(
 ) -> Validation:
     """Predict labelled subjects and find the best threshold.
 
-    Of two validation subjects the best threshold may be far from that of others: chosen on six
-    scans, four of them trained on, it gave .02 more DSC on unseen ones.
+    The best threshold of two validation subjects may be far from that of others: when it was
+    chosen on six scans, four of them trained on, the DSC on unseen scans was .02 higher.
 
     Parameters
     ----------
@@ -75,14 +75,14 @@ def validate(
     alive
         Called after every window.
     world
-        The processes that do it, each for its part of the subjects.
+        The processes that share the subjects.
     precision
         As in `Predictor`.
     more
-        Labelled subjects that the threshold is chosen on beside those that are validated.
+        More labelled subjects, for the choice of the threshold only.
     likely
-        Of ``THRESHOLDS``, those that may be chosen: on another scanner than that of the labels,
-        another threshold is right.
+        Which of ``THRESHOLDS`` may be chosen; all if None. The best one for the labelled scans may
+        be wrong for scans of another scanner.
     """
     probability = reader(network, device, alive, precision)
 

@@ -1,4 +1,4 @@
-"""What a network says of whole prepared scans, as `Predictor` would."""
+"""Prediction of whole prepared scans, as by `Predictor`."""
 
 from collections.abc import Callable
 
@@ -20,12 +20,12 @@ def reader(
     alive: Callable[[], None] = lambda: None,
     precision: Precision = "auto",
 ) -> Answer:
-    """Make a network ready for many scans.
+    """Return a function that predicts whole scans with a network.
 
     Parameters
     ----------
     network
-        It is copied, as it is now.
+        It is copied, so that it may be trained on meanwhile.
     device
         Where to compute.
     alive
@@ -35,8 +35,8 @@ def reader(
 
     Returns
     -------
-    Function from a subject to its probability of PVS: float32, the shape of its brain; 0 outside
-    the brain and in its outer 3 mm.
+    Function from a subject to the probability of PVS, float32 in the shape of its brain; 0 outside
+    the brain and within 3 mm of its surface.
     """
     model = fuse(network)
 

@@ -168,7 +168,7 @@ def test_refuses_what_is_no_run(tmp_path, make_run):
         status(run)
 
 
-def test_long_runs_are_thinned(curves):
+def test_long_runs_are_thinned():
     course = History()
     for step in range(20_000):
         course.add_step(step / 50, 1 / (1 + step))

@@ -218,7 +218,7 @@ def test_a_study_is_scored(dock, make_study, tmp_path, monkeypatch, click, wait)
     click(dock.study.score)
     wait(dock)
     (row,) = dock.study.table.rows
-    assert (row["subject"], row["recall"]) == ("sub-01", 1.0)
+    assert (row.subject, row.recall) == ("sub-01", 1.0)
     out = tmp_path / "study.tsv"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *a, **k: (str(out), ""))
     click(dock.study.export)

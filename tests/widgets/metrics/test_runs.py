@@ -1,6 +1,7 @@
 """The runs of a study, side by side in the Metrics dock."""
 
 import csv
+from types import SimpleNamespace
 
 import pytest
 
@@ -55,7 +56,7 @@ def test_runs_are_compared_and_exported(dock, study, qtbot, tmp_path, monkeypatc
     dock.session.set_study(study, None)
     assert "compare runs first" in table.tsv.toolTip()
     run(qtbot, table)
-    assert [row["name"] for row in table.table.shown()] == ["one", "two"]
+    assert [row.name for row in table.table.shown()] == ["one", "two"]
     assert [name for name, _ in table.curves.shown] == ["one", "two"]
     assert dict(table.curves.shown)["two"].validation == {1: (0.5, None, 0.4), 2: (0.75, None, 0.4)}
     assert ">●</span> two" in table.legend.text()
@@ -85,7 +86,7 @@ def test_a_study_without_runs(dock, qtbot, tmp_path):
 def test_runs_and_scores_go_when_another_study_is_opened(dock, study, qtbot, tmp_path):
     dock.session.open_study(study)
     run(qtbot, dock.runs)
-    dock.study.table.set_rows([{"subject": "sub-01"}])
+    dock.study.table.set_rows([SimpleNamespace(subject="sub-01")])
     dock.study._tsv = "subject\n"
     (tmp_path / "other").mkdir()
     dock.session.open_study(tmp_path / "other")

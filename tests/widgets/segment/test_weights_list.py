@@ -52,7 +52,7 @@ def test_the_list_follows_the_study_and_its_runs(
 
     # a file of the user's stays last; what is chosen stays chosen
     dock.add_weights(tiny_weights)
-    dock.device.setCurrentText("cpu")
+    dock.device.set("cpu")
     dock.weights.setCurrentIndex(1)
     assert dock.config().weights == own
     publish(study, "run-1", 0.6)  # better ones

@@ -242,7 +242,6 @@ def test_napari_is_closed_and_opened_again(add_dock, make_study, qtbot, tmp_path
     values = SMALL | {"device": "cpu", "validate_every": 2000}
     done = subprocess.run(
         [sys.executable, "-c", REOPENED, str(study), repr(values)],
-        env=os.environ | {"XDG_CONFIG_HOME": str(tmp_path / "config")},
         capture_output=True,
         text=True,
         check=False,

@@ -1,4 +1,4 @@
-"""Runs of a cross-validation on the workers of a dask cluster."""
+"""Cross-validation on the workers of a dask cluster."""
 
 import logging
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ _RETRIES = 3
 
 
 def run(jobs: Sequence[Job], scheduler: Any) -> None:
-    """Do jobs side by side; one whose worker is lost is resumed from its checkpoint by another.
+    """Run jobs in parallel; if a worker is lost, another resumes its job from the checkpoint.
 
     Parameters
     ----------
     jobs
-        From `crossval.plan`; all workers see their folders and the study.
+        From `jobs.plan`. All workers must see their folders and the study.
     scheduler
         Address of a dask scheduler, or a cluster such as ``LocalCluster`` or dask-jobqueue's
         ``SLURMCluster``.
@@ -26,7 +26,7 @@ def run(jobs: Sequence[Job], scheduler: Any) -> None:
     Raises
     ------
     InputError
-        dask.distributed is missing, or nobody answers at the address.
+        dask.distributed is not installed, or there is no scheduler at the address.
     """
     try:
         import distributed
@@ -49,7 +49,7 @@ def run(jobs: Sequence[Job], scheduler: Any) -> None:
 
 
 def _alone(job: Job) -> Path:
-    """Do a job in a process that does no other: the random numbers of two would mix."""
+    """Run a job in a process that runs no other, which would share its random numbers."""
     from distributed import get_worker
 
     worker: Any = get_worker()

@@ -1,14 +1,14 @@
-"""Cross-validation: every method on every fold with every seed, resumable, in any order."""
+"""Cross-validation: a training run per method, fold and seed, resumable and in any order."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from napari_pvs.errors import InputError
+from napari_pvs.errors import InputError, words_of
 from napari_pvs.evaluation.compare import SubjectScore
 from napari_pvs.files import write_text
 from napari_pvs.study.bids import person_of, subjects
@@ -21,27 +21,26 @@ from napari_pvs.training.data.prepared import CACHE, PreparedSubject, load
 from napari_pvs.training.methods import METHODS
 from napari_pvs.training.runs.folder import migrated
 
-_KEPT = ("labels", "unlabelled")  # what a plan holds; all else must be given again
 PLAN = "crossval.json"
 SCORES = "scores.json"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training run of a cross-validation, and the subjects it is tested on.
+    """One training run of a cross-validation, and the subjects that it is tested on.
 
     Attributes
     ----------
     config
-        Of the run; its seed is the job's.
+        Of the run, with its method and seed.
     roles
-        Who trains, validates and tests; the rest of the labelled subjects are nobody's.
+        Who trains, validates and is tested.
     fold
         From 1.
     out
         The run's folder.
     labels
-        Stamps of the labels that count, by subject: newer ones wait for the next
+        Stamps of the labels to use, by subject; newer ones are left to the next
         cross-validation.
     """
 
@@ -53,8 +52,21 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether its scores are written."""
+        """Whether its scores have been written."""
         return (self.out / SCORES).is_file()
+
+
+class _Plan(BaseModel):
+    """What ``crossval.json`` holds: the options, and what the first plan has fixed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    config: dict[str, JsonValue]
+    methods: list[str]
+    folds: int
+    seeds: int
+    labels: dict[str, str] = {}
+    unlabelled: list[str] = []
 
 
 def plan(
@@ -64,31 +76,30 @@ def plan(
     folds: int = 5,
     seeds: int = 3,
 ) -> list[Job]:
-    """List all runs of a cross-validation.
+    """Plan a cross-validation.
 
-    The persons are dealt into folds by ``config.seed``; in each fold, one in ten of the others
-    (at least one) validates. The roles that the study keeps for its own runs play no part. Labels
-    that come or change after the first plan play none either.
+    The labelled persons are dealt into folds by ``config.seed``; in each fold, one in ten of the
+    others (at least one) validates. The roles recorded in the study are ignored, and so are labels
+    that are added or changed after the first plan.
 
     Parameters
     ----------
     config
-        What all runs share; its method is not looked at.
+        What all runs share; its method is ignored.
     out
-        Folder for all runs. One that holds another cross-validation is refused, one that holds
-        this one is continued.
+        Folder for all runs. If it holds this cross-validation, it is resumed.
     methods
-        To be compared; all where None.
+        To compare; all if None.
     folds
-        Each labelled person is tested on in one of them.
+        Each labelled person is tested in one of them.
     seeds
-        Runs of each method and fold, with seeds from ``config.seed`` on.
+        Runs of each method and fold; their seeds start at ``config.seed``.
 
     Raises
     ------
     InputError
-        Too few labelled persons, an unknown method, the folder is in use, or a label of the first
-        plan is nowhere any more.
+        Too few labelled persons, an unknown method, a folder with something else in it, or a label
+        of the first plan no longer exists.
     """
     methods = list(METHODS) if methods is None else list(methods)
     unknown = [name for name in methods if name not in METHODS]
@@ -96,28 +107,23 @@ def plan(
         raise InputError(f"{unknown or 'no method'}: choose from {', '.join(METHODS)}.")
     config = config.absolute()
     everybody = subjects(config.study)
-    about = {
-        "config": json.loads(config.model_dump_json(exclude={"method"})),
-        "methods": methods,
-        "folds": folds,
-        "seeds": seeds,
-    }
-    begun = _begun(Path(out), about)
+    asked = _Plan(config=_shared(config), methods=methods, folds=folds, seeds=seeds)
+    begun = _begun(Path(out), asked)
     if begun is None:
         stamps = {s.name: stamp(s.label, config.study) for s in everybody if s.label is not None}
         known = {person_of(name) for name in stamps}
         unlabelled = [s.name for s in everybody if s.person not in known]
     else:
-        stamps, unlabelled = begun["labels"], begun["unlabelled"]
+        stamps, unlabelled = begun.labels, begun.unlabelled
         gone = sorted(stamps.keys() - {s.name for s in everybody})
         if gone:
             raise InputError(f"{gone[0]} is no longer in {config.study}; put its scans back.")
         for name, was in stamps.items():
             label_of(config.study, name, was)
-    if any(config.model_copy(update={"method": name}).semi_supervised for name in methods):
+    if any(METHODS[name].semi_supervised for name in methods):
         require_unlabelled(config.study, unlabelled)
     persons = sorted({person_of(name) for name in stamps})
-    tested = -(-len(persons) // folds)  # in the largest fold; two more learn and validate
+    tested = -(-len(persons) // folds)  # in the largest fold; two more train and validate
     if folds < 2 or len(persons) < max(folds, tested + 2):
         raise InputError(
             f"{folds} folds need as many labelled persons, and two beside those of a fold; "
@@ -125,7 +131,7 @@ def plan(
         )
     np.random.default_rng([config.seed, 5]).shuffle(persons)
     jobs = []
-    # fold by fold, so that an interrupted one can be compared as far as it came
+    # fold by fold, so that an interrupted cross-validation can be compared as far as it got
     for seed in range(config.seed, config.seed + seeds):
         for fold in range(folds):
             roles = _roles(stamps, unlabelled, persons, fold, folds)
@@ -135,13 +141,13 @@ def plan(
                 folder = Path(out) / method / f"fold-{fold + 1}_seed-{seed}"
                 jobs.append(Job(own, roles, fold + 1, folder, stamps))
     if begun is None:
-        whole = about | {"labels": stamps, "unlabelled": unlabelled}
-        write_text(Path(out) / PLAN, json.dumps(whole, indent=2) + "\n")
+        whole = asked.model_copy(update={"labels": stamps, "unlabelled": unlabelled})
+        write_text(Path(out) / PLAN, json.dumps(whole.model_dump(), indent=2) + "\n")
     return jobs
 
 
 def run(jobs: Iterable[Job], said: Callable[[Job], None] = lambda _: None) -> None:
-    """Do jobs one after the other; what is done is left, what was begun is resumed.
+    """Run jobs one after another; finished ones are skipped, begun ones resumed.
 
     Parameters
     ----------
@@ -165,7 +171,7 @@ def _roles(
 ) -> Split:
     tested = set(persons[fold::folds])
     others = [p for p in persons if p not in tested]
-    # other persons validate in other folds
+    # so that other persons validate in other folds
     turn = fold * max(1, round(len(others) / 10)) % len(others)
     count = max(1, round(len(others) / 10))
     validating = {others[(turn + i) % len(others)] for i in range(count)}
@@ -181,18 +187,28 @@ def _roles(
     )
 
 
-def _begun(out: Path, about: dict[str, object]) -> dict[str, Any] | None:
-    """Return what the folder's plan holds; None where there is none yet."""
+def _shared(config: TrainingConfig) -> dict[str, JsonValue]:
+    """Return what all runs share of a configuration, as JSON has it."""
+    return config.model_dump(mode="json", exclude={"method"})
+
+
+def _begun(out: Path, asked: _Plan) -> _Plan | None:
+    """Return the plan in the folder; None if there is none yet."""
     path = out / PLAN
     if path.is_file():
         try:
-            held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            was = TrainingConfig.model_validate(migrated(held["config"])).absolute()
-            held["config"] = json.loads(was.model_dump_json(exclude={"method"}))
-            same = {*_KEPT} <= {*held} and {k: held[k] for k in held if k not in _KEPT} == about
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise InputError(f"{path} is damaged ({error}); name a new folder.") from error
-        if not same:
+            held = _Plan.model_validate_json(path.read_bytes())
+            was = _shared(TrainingConfig.model_validate(migrated(held.config)).absolute())
+        except ValidationError as error:
+            first = error.errors()[0]
+            reason = words_of(first, ".".join(map(str, first["loc"])))
+            raise InputError(f"{path} is damaged ({reason}); name a new folder.") from error
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be read ({error.strerror}); name a new folder."
+            ) from error
+        frozen = {"labels": held.labels, "unlabelled": held.unlabelled}
+        if held.model_copy(update={"config": was}) != asked.model_copy(update=frozen):
             raise InputError(
                 f"{out} holds another cross-validation; name a new folder, or give the same "
                 "options to go on with it."
@@ -204,7 +220,7 @@ def _begun(out: Path, about: dict[str, object]) -> dict[str, Any] | None:
 
 
 def run_job(job: Job) -> Path:
-    """Train one run, or go on with it, and score its test subjects.
+    """Train or resume a run, and score its test subjects.
 
     Returns
     -------
@@ -227,7 +243,7 @@ def run_job(job: Job) -> Path:
     if (job.out / CHECKPOINT).is_file():
         resume(job.out, labels=job.labels)
     else:
-        if job.out.exists():  # killed before the first checkpoint
+        if job.out.exists():  # killed before its first checkpoint
             _clear(job.out)
         train(job.config, job.out, job.roles, job.labels)
     if status(job.out).state != "done":
@@ -238,23 +254,23 @@ def run_job(job: Job) -> Path:
 
 
 def _clear(out: Path) -> None:
-    """Remove a run that has no checkpoint: nothing was learnt."""
+    """Remove a run without a checkpoint."""
     import shutil
 
     from napari_pvs.training.runs.folder import locked
 
     with locked(out):
-        pass  # refuses one that is alive
+        pass  # refuses a run that is running
     shutil.rmtree(out)
 
 
 def label_of(study: Path, name: str, known: str) -> Path:
-    """Return the file of a label by its stamp.
+    """Return the file of a label with a given stamp.
 
     Raises
     ------
     InputError
-        It is nowhere any more.
+        No such file exists any more.
     """
     path = LabelStore(study, name).stamped(known)
     if path is None:
@@ -266,7 +282,7 @@ def label_of(study: Path, name: str, known: str) -> Path:
 
 
 def _score(job: Job) -> list[SubjectScore]:
-    """Measure the best weights (by the labelled validation) on the test subjects."""
+    """Measure the best weights, chosen by validation, on the test subjects."""
     from napari_pvs.evaluation.compare import score
     from napari_pvs.inference.config import SegmentConfig
     from napari_pvs.inference.segment import components
@@ -295,7 +311,7 @@ def _score(job: Job) -> list[SubjectScore]:
 
 
 def _ceiling(study: Path, subject: PreparedSubject) -> float | None:
-    """Oracle ceiling of the DSC, where the study knows how much of each voxel is PVS."""
+    """Return the oracle ceiling of the DSC, if the study has the PVS fraction of each voxel."""
     from napari_pvs.evaluation.ceiling import ceiling_of
     from napari_pvs.scans.grid import to_ras
     from napari_pvs.scans.nifti import read_volume

@@ -1,4 +1,4 @@
-"""What a cross-validation found: the paper's Table 1, per subject, and method against method."""
+"""Report of a cross-validation: Table 1, scores per subject, differences between methods."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ TITLES = ("DSC", "AVD %", "recall", "precision", "PVS F1", "CCC of counts", "sub
 
 @dataclass(frozen=True)
 class Row:
-    """One subject, measured by one run."""
+    """Measures of one subject by one run."""
 
     method: str
     seed: int
@@ -33,12 +33,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Difference:
-    """DSC of a method minus that of another, over the same subjects.
+    """DSC of a method minus that of another, on the same subjects.
 
     Attributes
     ----------
     method, other
-        What is compared.
+        Names of the methods.
     mean, low, high
         Mean of the paired differences and its 95 % bootstrap interval (BCa) over subjects; the
         interval is None for fewer than 3 subjects or where all differences are equal.
@@ -55,12 +55,12 @@ class Difference:
 
 
 def collect(jobs: Sequence[Job]) -> list[Row]:
-    """Read the scores of the jobs that are done.
+    """Read the scores of finished jobs.
 
     Raises
     ------
     InputError
-        None is done, or a file of scores is damaged.
+        No job is finished, or a file of scores is damaged.
     """
     rows = []
     for job in jobs:
@@ -76,7 +76,7 @@ def collect(jobs: Sequence[Job]) -> list[Row]:
                 rows.append(Row(method, seed, job.fold, one["subject"], values))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{path} is damaged ({error}); remove it, and it will be made anew."
+                f"{path} is damaged ({error}); remove it and run the cross-validation again."
             ) from error
     if not rows:
         raise InputError("no run of this cross-validation has ended yet.")
@@ -84,7 +84,7 @@ def collect(jobs: Sequence[Job]) -> list[Row]:
 
 
 def by_subject(rows: Sequence[Row], method: str, measure: str) -> dict[str, float]:
-    """Average a measure over seeds; subjects in whom it is undefined are left out."""
+    """Average a measure over seeds, by subject; subjects without it are left out."""
     found: dict[str, list[float]] = {}
     for row in rows:
         value = row.values[measure]
@@ -94,7 +94,7 @@ def by_subject(rows: Sequence[Row], method: str, measure: str) -> dict[str, floa
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Write Table 1 in Markdown: mean ± SD over subjects, each averaged over seeds."""
+    """Return Table 1 as Markdown: mean ± SD over subjects, each averaged over seeds."""
     lines = ["| method | " + " | ".join(TITLES) + " | paper, other data: DSC, AVD %, recall |"]
     lines.append("|---" * (len(TITLES) + 2) + "|")
     for method in _methods(rows):
@@ -112,7 +112,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def differences(rows: Sequence[Row]) -> list[Difference]:
-    """Compare the DSC of every pair of methods on the subjects that both were tested on."""
+    """Compare the DSC of each pair of methods on the subjects that both were tested on."""
     from itertools import combinations
 
     out = []
@@ -126,7 +126,7 @@ def differences(rows: Sequence[Row]) -> list[Difference]:
 
 
 def to_tsv(rows: Sequence[Row]) -> str:
-    """Write one line per run and subject."""
+    """Return a table with a line per run and subject."""
     out = io.StringIO()
     writer = csv.writer(out, delimiter="\t", lineterminator="\n")
     names = [f.name for f in fields(Row) if f.name != "values"]
@@ -139,7 +139,7 @@ def to_tsv(rows: Sequence[Row]) -> str:
 
 
 def report(rows: Sequence[Row]) -> str:
-    """Write table and differences in Markdown."""
+    """Return table and differences as Markdown."""
     lines = [table(rows)]
     ceilings = [v for m in _methods(rows)[:1] for v in by_subject(rows, m, CEILING).values()]
     if ceilings:

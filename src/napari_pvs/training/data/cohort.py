@@ -1,4 +1,4 @@
-"""Who takes part in a run, as labels come and change while it goes on."""
+"""The subjects of a run; labels may be added or changed while it trains."""
 
 import logging
 from collections.abc import Sized
@@ -14,12 +14,12 @@ from napari_pvs.training.data.prepared import CACHE, PreparedSubject, load
 from napari_pvs.training.distributed.world import ALONE, World
 
 log = logging.getLogger(__name__)
-_FEW = 6  # scans that are called by their names
+_FEW = 6  # more scans than this are counted, not named
 
 
 @dataclass(frozen=True)
 class News:
-    """Names of training subjects whose label came, changed or went; true where there are any."""
+    """Training subjects whose label was added, changed or removed; false if there are none."""
 
     added: list[str]
     changed: list[str]
@@ -35,7 +35,7 @@ class News:
 
 @dataclass(frozen=True)
 class _People:
-    """Who is learnt from, with and without a label; digests of the labels."""
+    """Subjects to learn from, with and without a label, and digests of the labels."""
 
     train: list[PreparedSubject]
     unlabelled: list[PreparedSubject]
@@ -59,7 +59,7 @@ class Cohort:
     roles
         Validation and test persons keep their role; every other labelled subject is trained on.
     unlabelled
-        Whether scans without a label are wanted.
+        Whether to load scans without a label too.
     world
         The processes of the run; all have the same cohort.
 
@@ -83,20 +83,20 @@ class Cohort:
         self._digests: dict[tuple[Path, int, int], str] = {}
 
     def __str__(self) -> str:
-        """Who learns from whom, in a sentence."""
+        """Say in a sentence who is learnt from."""
         said = f"Learning from {_named(self.train)}, validating on {_named(self.validation)}"
         return f"{said}; without a label: {_named(self.unlabelled) if self.unlabelled else 'none'}."
 
     def open(self, recorded: dict[str, str] | None = None, resumed: bool = False) -> None:
-        """Load everybody.
+        """Load all subjects.
 
         Parameters
         ----------
         recorded
-            Stamps of labels, of a checkpoint or a plan: these labels are taken, as long as they
-            are still there, and newer ones wait for `update`.
+            Stamps of labels, from a checkpoint or a plan. These labels are used as long as they
+            still exist; newer ones wait for `update`.
         resumed
-            Whether the run goes on: then the last unlabelled scan may have got its label since.
+            Whether the run was resumed: its last unlabelled scan may have been labelled since.
 
         Raises
         ------
@@ -106,7 +106,7 @@ class Cohort:
         found = self._world.lead(self._find)
         self._world.in_turn(lambda: self._open(found, recorded or {}, resumed))
         self._world.same(self.labels, "labels")
-        if resumed:  # killed before its first checkpoint, it meets labels that came since
+        if resumed:  # if it was killed before its first checkpoint, there may be new labels
             known = self._freeze(_People(self.train, self.unlabelled, self.labels))
             self._take(self._with_labels(known))
 
@@ -136,11 +136,13 @@ class Cohort:
             log.warning("%d labels hold no PVS: %s", len(empty), ", ".join(empty))
 
     def update(self) -> News:
-        """Load labels that came or changed, and freeze whose first one it is in the study's roles.
+        """Load labels that were added or changed.
+
+        Persons who get their first label are added to the study's training role.
 
         Returns
         -------
-        What has changed. A study that cannot be read at the moment changes nothing.
+        What changed: nothing, while the study cannot be read.
         """
         before = dict(self.labels)
         try:
@@ -149,7 +151,7 @@ class Cohort:
             self._world.same(people.labels, "labels")
             self._take(self._with_labels(self._freeze(people)))
         except (InputError, OSError) as error:
-            # somebody may be writing it; what is known serves until it can be read
+            # it may just be being written; go on with the labels that are loaded
             log.warning("What changed in the study waits for the next epoch: %s", error)
         after = self.labels
         same = {n for n in after if n in before and _content(after[n]) == _content(before[n])}
@@ -163,10 +165,10 @@ class Cohort:
         return {s.name: s for s in find_subjects(self.study)}
 
     def _freeze(self, people: _People) -> _People:
-        """Keep in the study's roles who trains from now on.
+        """Record in the study's roles who trains from now on.
 
-        After loading, so that a label that cannot be read freezes nobody. Who was given to
-        validation or test by another run meanwhile is left out.
+        Only after loading, so that an unreadable label records nobody. Persons whom another run
+        has taken for validation or test meanwhile are left out.
         """
         new = {person_of(name) for name in people.labels} - self._frozen
         if not new:
@@ -181,7 +183,7 @@ class Cohort:
         return people.without(refused)
 
     def _with_labels(self, people: _People) -> _People:
-        """Refuse to go on with nobody to learn from."""
+        """Refuse to go on if nobody is left to learn from."""
         if not people.train:
             raise InputError(f"no labelled subject of {self.study} is left to train on.")
         return people
@@ -206,7 +208,7 @@ class Cohort:
         return _People(train, unlabelled, labels)
 
     def _may_learn_from(self, subject: StudySubject) -> bool:
-        """Whether a scan without a label is one of the run's: others may be held out elsewhere."""
+        """Whether an unlabelled scan belongs to the run; another run may hold out the others."""
         return subject.name in self.roles.unlabelled or subject.person in self._frozen
 
     def _take_recorded(self, found: dict[str, StudySubject], name: str, digest: str) -> None:
@@ -217,7 +219,7 @@ class Cohort:
             log.warning("The label of %s changed since the run began.", name)
 
     def _digest(self, path: Path) -> str:
-        """`stamp`, computed once for each state of the file."""
+        """Return `stamp`, computed once for each state of the file."""
         status = path.stat()
         key = (path, status.st_size, status.st_mtime_ns)
         if key not in self._digests:
@@ -235,17 +237,17 @@ def _named(scans: list[PreparedSubject]) -> str:
 
 
 def _content(digest: str) -> str:
-    """Hash of a label without its place: importing a file moves it."""
+    """Return the hash of a label without its path, which changes when a file is imported."""
     return digest.rpartition("@")[2]
 
 
 def require_unlabelled(study: Path, scans: Sized) -> None:
-    """Refuse to train a semi-supervised method on labelled scans alone.
+    """Refuse to train a semi-supervised method without unlabelled scans.
 
     Raises
     ------
     InputError
-        There are no unlabelled ``scans``.
+        There are no ``scans``.
     """
     if not len(scans):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Scans ready to draw patches from: normalised, cropped to the brain, mapped from disk."""
+"""Scans prepared for training: normalised, cropped to the brain, memory-mapped."""
 
 import hashlib
 import json
@@ -22,28 +22,28 @@ from napari_pvs.study.bids import StudySubject
 log = logging.getLogger(__name__)
 
 CACHE = Path("derivatives") / "napari-pvs" / "cache"
-_FORMAT = 1  # to be raised when what is cached changes
+_FORMAT = 1  # raise it when the content of the cache changes
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedSubject:
-    """A subject, cropped to its brain.
+    """A subject prepared for training, cropped to its brain.
 
     Attributes
     ----------
     name
         Of the subject.
     images
-        (2, X, Y, Z) float16, normalised; a missing modality is zeros. Mapped from disk where the
-        study can be written, so that memory does not grow with the study.
+        (2, X, Y, Z) float16, normalised; zeros for a missing modality. Memory-mapped if the study
+        is writable, so that memory use does not grow with the study.
     label
-        (X, Y, Z) bool; None where the subject is not labelled.
+        (X, Y, Z) bool; None if the subject is not labelled.
     brain
         (X, Y, Z) bool.
     voxel_size
         In mm.
     foreground
-        (n, 3) PVS voxels: the label's or, of an unlabelled subject, its pseudo-label's.
+        (n, 3) PVS voxels of the label or, for an unlabelled subject, of its pseudo-label.
     corner
         First voxel of the crop in the scan's grid.
     """
@@ -58,14 +58,14 @@ class PreparedSubject:
 
 
 def load(subject: StudySubject, cache: Path | None = None) -> PreparedSubject:
-    """Load a subject; from the cache, where it was loaded before.
+    """Prepare a subject, or open it from the cache if it was prepared before.
 
     Parameters
     ----------
     subject
-        Its scans and, where it is labelled, its label.
+        Its scans, and its label if it has one.
     cache
-        Folder for prepared scans; they are held in memory where it is None or cannot be written.
+        Folder for prepared scans; if it is None or not writable, they are kept in memory.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def _prepared(subject: StudySubject, cache: Path | None) -> _Prepared:
     except FileNotFoundError:
         made = _prepare(subject)
     except (OSError, ValueError, EOFError, KeyError):
-        log.warning("%s is damaged and is made anew.", folder)
+        log.warning("%s is damaged; preparing the scan again.", folder)
         shutil.rmtree(folder, ignore_errors=True)
         made = _prepare(subject)
     try:
@@ -134,7 +134,7 @@ def _prepare(subject: StudySubject) -> _Prepared:
 
 
 def _key(subject: StudySubject) -> str:
-    """Digest of what the prepared scan depends on, without reading the scans."""
+    """Return a digest of what a prepared scan depends on, without reading the scan."""
     parts: list[Any] = [_FORMAT]
     for path in (subject.t1, subject.t2, subject.brain):
         if path is not None and path.exists():
@@ -146,7 +146,7 @@ def _key(subject: StudySubject) -> str:
 
 
 def _write(folder: Path, prepared: _Prepared) -> None:
-    """Write into a temporary folder and rename it: a reader finds a whole one or none."""
+    """Write atomically: into a temporary folder, which is then renamed."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=folder.parent))
     try:
@@ -161,7 +161,7 @@ def _write(folder: Path, prepared: _Prepared) -> None:
         try:
             temporary.rename(folder)
         except OSError:
-            if not folder.is_dir():  # else another run was quicker
+            if not folder.is_dir():  # else another run was faster
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -170,7 +170,7 @@ def _write(folder: Path, prepared: _Prepared) -> None:
 def _open(folder: Path) -> _Prepared:
     about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     images = np.load(folder / "images.npy", mmap_mode="r")
-    # copy on write: the distance transform wants a buffer that is not read-only
+    # copy on write: the distance transform needs a writable buffer
     brain = np.load(folder / "brain.npy", mmap_mode="c")
     grid = Grid(tuple(about["shape"]), np.array(about["affine"]))
     if images.shape != (2, *brain.shape):

@@ -1,4 +1,4 @@
-"""One of several processes that train together: what `World` says, over torch.distributed."""
+"""One of several processes that train together: a `World` over torch.distributed."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-# its defaults would keep the group that there is when an optimiser imports it
+# importing it later, as an optimiser does, would bind its defaults to the current group
 import torch.distributed.nn.functional
 from torch import Tensor, distributed, nn
 from torch.distributed.distributed_c10d import PrefixStore
@@ -22,7 +22,7 @@ from napari_pvs.network.m2ss import M2SS
 from napari_pvs.training.distributed.world import Elsewhere, World, environment
 
 T = TypeVar("T")
-_PATIENCE = timedelta(days=1)  # the first process prepares a large study while the others wait
+_PATIENCE = timedelta(days=1)  # the others wait while the first prepares a large study
 _FAILED = "failed"
 _LOST = (
     "another process of the run ended without a word ({}); the system may have killed it for "
@@ -31,7 +31,7 @@ _LOST = (
 
 
 class _Sum(torch.autograd.Function):
-    """The gradient of a sum that every process uses is the sum of their gradients."""
+    """A sum over processes; its gradient is the sum of their gradients."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, group: "Group") -> Tensor:
@@ -44,12 +44,12 @@ class _Sum(torch.autograd.Function):
 
 
 class Group(World):
-    """One of several processes, as torchrun starts them.
+    """One of several processes that torchrun has started.
 
     Parameters
     ----------
     device
-        This process's; on ``cuda``, tensors travel by NCCL, else by gloo.
+        Of this process. Tensors are sent by NCCL on ``cuda``, else by gloo.
     """
 
     _joined = 0
@@ -62,7 +62,7 @@ class Group(World):
         self.device = device
         self._store, *_ = next(rendezvous("env://", self.rank, self.size))
         self._store.set_timeout(_PATIENCE)
-        # a process may train twice; the second group must not read what the first has left
+        # a process may train twice; the second group must not read what the first one left
         Group._joined += 1
         own = PrefixStore(f"napari-pvs-{Group._joined}", self._store)
         distributed.init_process_group(
@@ -76,7 +76,7 @@ class Group(World):
             self.tensors = distributed.new_group(backend="nccl")
 
     def sum(self, values: Tensor) -> Tensor:
-        """As `World.sum`. A gradient is that of the sum of all processes' losses."""
+        """As `World.sum`; gradients are those of the sum of the losses of all processes."""
         total: Tensor = _Sum.apply(values, self)  # type: ignore[no-untyped-call]
         return total
 
@@ -96,7 +96,7 @@ class Group(World):
         return synchronise(model, self)
 
     def average(self, parameters: Iterable[Tensor]) -> None:
-        """As `World.average`: all have the same loss, so its gradient is the mean."""
+        """As `World.average`: all processes have the same loss, so its gradient is the mean."""
         given = [p.grad for p in parameters if p.grad is not None]
         flat = self.reduced(torch.cat([gradient.reshape(-1) for gradient in given])) / self.size
         parts = flat.split([gradient.numel() for gradient in given])
@@ -104,7 +104,7 @@ class Group(World):
             gradient.copy_(part.view(gradient.shape))
 
     def reduced(self, values: Tensor) -> Tensor:
-        """Return the sum over all processes, without its gradient."""
+        """Return the sum over all processes, without a gradient."""
         total = values.detach().clone(memory_format=torch.contiguous_format)
         with self._lost():
             distributed.all_reduce(total, group=self.tensors)
@@ -134,20 +134,20 @@ class Group(World):
         return [one for one, _ in told]  # type: ignore[misc]
 
     def fail(self, error: BaseException) -> None:
-        """Leave a note for the processes that wait in vain."""
+        """Leave a note for processes that are waiting for this one."""
         if not isinstance(error, Elsewhere | SystemExit):
-            with suppress(RuntimeError):  # the notes may be gone with another process
+            with suppress(RuntimeError):  # the store may be gone with another process
                 self._notes.set(_FAILED, self._words(error))
 
     def leave(self) -> None:
-        """Close the connections: who waits for this process learns that it is gone."""
-        # its threads end here, with the last reference; at the interpreter's end they may abort
+        """Close the connections, so that waiting processes learn that this one is gone."""
+        # its threads end with the last reference; if they outlive it, they may abort at exit
         self.tensors = None
         distributed.destroy_process_group()
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """Leave log and warnings to the first process."""
+        """Let only the first process log and warn."""
         log = logging.getLogger("napari_pvs")
         level = log.level
         with warnings.catch_warnings():
@@ -161,7 +161,7 @@ class Group(World):
 
     @contextmanager
     def _lost(self) -> Iterator[None]:
-        """Explain a broken connection: another process has ended."""
+        """Explain a broken connection by the process that has ended."""
         try:
             yield
         except RuntimeError as error:
@@ -179,9 +179,9 @@ class Group(World):
 
 
 class SharedBatchNorm(nn.BatchNorm3d):
-    """Batch norm over the patches of all processes; one of them may have none.
+    """Batch norm over the patches of all processes, some of which may have none.
 
-    torch's own ``SyncBatchNorm`` works on CUDA only.
+    torch's own ``SyncBatchNorm`` needs CUDA.
     """
 
     world: World
@@ -190,7 +190,7 @@ class SharedBatchNorm(nn.BatchNorm3d):
         """Normalise (N, C, X, Y, Z) by mean and variance over all processes' N, X, Y, Z."""
         if not self.training:
             return super().forward(features)
-        kind, features = features.dtype, features.float()  # sums need the digits
+        kind, features = features.dtype, features.float()  # for the precision of the sums
         axes = (0, 2, 3, 4)
         here = features.new_tensor([features.numel() / features.shape[1]])
         sums = self.world.sum(torch.cat([features.sum(axes), here]))
@@ -204,7 +204,7 @@ class SharedBatchNorm(nn.BatchNorm3d):
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
-        """Move the running statistics, as torch's own batch norm does."""
+        """Update the running statistics as torch's own batch norm does."""
         if self.running_mean is None or self.running_var is None or self.momentum is None:
             raise ValueError("a batch norm without running statistics")
         self.running_mean.lerp_(mean, self.momentum)
@@ -213,7 +213,7 @@ class SharedBatchNorm(nn.BatchNorm3d):
 
 
 def synchronise(model: M2SS, world: World) -> M2SS:
-    """Replace every batch norm by one over all processes; names of tensors stay."""
+    """Replace every batch norm by one over all processes; tensors keep their names."""
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if type(child) is nn.BatchNorm3d:

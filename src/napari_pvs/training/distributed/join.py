@@ -1,19 +1,21 @@
-"""How a process joins the others of its run."""
+"""Joining the other processes of a run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import torch
+from typing import TYPE_CHECKING
 
 from napari_pvs.training.distributed.world import ALONE, Elsewhere, World, environment
 
+if TYPE_CHECKING:
+    import torch
+
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[World]:
-    """Join the other processes, where torchrun has started some.
+def joined(device: "torch.device") -> Iterator[World]:
+    """Join the other processes, if torchrun has started any.
 
-    The first process raises what failed, wherever it did. The others end with exit code 2 and
-    without a word where the fault is not theirs.
+    Whichever process fails, the first one raises its error. The others exit with code 2 and print
+    nothing, unless the error is their own.
 
     Raises
     ------

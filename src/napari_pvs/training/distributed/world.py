@@ -1,10 +1,11 @@
-"""One training over several processes: who does what, and what all of them agree on.
+"""One training over several processes: what each of them does, and what they agree on.
 
 torchrun starts the same command once per GPU. Every process draws the same patches and computes
-its share of them; sums go over all processes, so that a step computes what one process would with
-the whole batch. The first process alone writes, and decides what depends on time or on files.
+its share of them. Sums are taken over all processes, so that a step computes what a single process
+would compute with the whole batch. Only the first process writes, and decides anything that
+depends on the time or on files.
 
-A `World` is one process, and `group.Group` one of several; nothing else knows the difference.
+A `World` is a single process, a `group.Group` is one of several; no other code tells them apart.
 """
 
 import os
@@ -26,7 +27,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Share:
-    """The part ``start`` to ``stop`` (excluded) of ``of`` things that is a process's own."""
+    """A process's own part of ``of`` things: ``start`` to ``stop`` (excluded)."""
 
     start: int
     stop: int
@@ -34,11 +35,11 @@ class Share:
 
     @property
     def slice(self) -> slice:
-        """To index what holds all things."""
+        """Slice of an array of all things."""
         return slice(self.start, self.stop)
 
     def within(self, first: int, last: int) -> "Share":
-        """Return its part of the things from ``first`` to ``last`` (excluded).
+        """Return the share of the things from ``first`` to ``last`` (excluded).
 
         Examples
         --------
@@ -50,20 +51,20 @@ class Share:
 
 
 class Elsewhere(InputError):
-    """Another process failed and has said why."""
+    """Another process has failed and reported why."""
 
 
 class World:
-    """All processes of a run: here, one.
+    """The processes of a run, seen from one of them; here there is only one.
 
     Attributes
     ----------
     rank
-        Number of this process; the first, 0, leads.
+        Number of this process; 0 leads.
     size
-        Processes in all.
+        Number of processes.
     here
-        Of them, those on this machine.
+        Number of processes on this machine.
     """
 
     rank = 0
@@ -71,38 +72,38 @@ class World:
     here = 1
 
     def share(self, count: int) -> Share:
-        """Return what is this process's own of ``count`` things; it may be nothing."""
+        """Return this process's share of ``count`` things; it may be empty."""
         return Share(count * self.rank // self.size, count * (self.rank + 1) // self.size, count)
 
     def sum(self, values: "Tensor") -> "Tensor":
-        """Add a tensor of all processes, element by element; differentiable."""
+        """Sum a tensor over all processes; differentiable."""
         return values
 
     def mean(self, values: "Tensor") -> "Tensor":
-        """Return the mean over all elements of all processes; differentiable."""
+        """Return the mean of all elements over all processes; differentiable."""
         return values.mean()
 
     def synchronised(self, model: "M2SS") -> "M2SS":
-        """Have batch norm see the patches of all processes."""
+        """Return the model with batch norm over the patches of all processes."""
         return model
 
     def average(self, parameters: Iterable["Tensor"]) -> None:
-        """Replace gradients by their means over the processes."""
+        """Replace gradients by their means over all processes."""
 
     def gather(self, value: T) -> list[T]:
-        """Return the values of all processes, in their order, to every one."""
+        """Return the values of all processes, in order, to each of them."""
         return [value]
 
     def together(self, work: Callable[[], T]) -> list[T]:
-        """Have every process do its work; return all results. What one raises ends all."""
+        """Do some work in every process, and return all results; an error in one ends all."""
         return [work()]
 
     def lead(self, work: Callable[[], T]) -> T:
-        """Have the first process do something, and tell every one the result."""
+        """Do some work in the first process, and return the result to all."""
         return self.together(work if self.rank == 0 else lambda: None)[0]  # type: ignore[return-value]
 
     def in_turn(self, work: Callable[[], T]) -> T:
-        """Have the first process do something, then the others, who find the caches filled."""
+        """Do some work in the first process, then in the others, which find its caches filled."""
         own: list[T] = []
 
         def do() -> None:
@@ -113,12 +114,12 @@ class World:
         return own[0]
 
     def spread(self, work: Callable[[Item], T], items: Sequence[Item]) -> list[T]:
-        """Deal items out to the processes; return the results of all, in their order."""
+        """Deal items out to the processes, and return the results in the order of the items."""
         dealt = self.together(lambda: [work(item) for item in items[self.rank :: self.size]])
         return [dealt[n % self.size][n // self.size] for n in range(len(items))]
 
     def same(self, value: object, what: str) -> None:
-        """Refuse to go on where processes differ in a value."""
+        """Refuse to go on if a value differs between the processes."""
         values = self.gather(value)
 
         def check() -> None:
@@ -132,7 +133,7 @@ class World:
 
     @contextmanager
     def holding(self, lock: AbstractContextManager[object]) -> Iterator[None]:
-        """Hold something that one process can hold: the first does, for all."""
+        """Hold a lock in the first process, on behalf of all."""
         with ExitStack() as held:
 
             def take() -> None:
@@ -146,7 +147,7 @@ ALONE = World()
 
 
 def environment() -> tuple[int, int]:
-    """Return this process's number and the number of all, from what torchrun sets."""
+    """Return the number of this process and that of all processes, as torchrun sets them."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1 or "RANK" not in os.environ:
         return 0, 1

@@ -1,4 +1,4 @@
-"""Runs side by side: a table, and curves as PNG or HTML."""
+"""Comparison of runs: a table, and their curves as PNG or HTML."""
 
 import base64
 import html
@@ -25,30 +25,30 @@ HEADER = (
 
 
 def rows(paths: Sequence[Path]) -> list[tuple[str, ...]]:
-    """Return one row per run, as `HEADER`: measures are those of its best validation.
+    """Return one row per run with the columns of `HEADER`; measures are of the best validation.
 
     Raises
     ------
     InputError
-        One of them is no run folder.
+        One of the paths is not a run folder.
     """
     return [row(seen(path)) for path in paths]
 
 
 def draw(paths: Sequence[Path], out: Path) -> None:
-    """Draw loss, validation DSC, AVD and recall of the runs over epochs.
+    """Draw loss, and DSC, AVD and recall on validation, over epochs.
 
     Parameters
     ----------
     paths
         Run folders.
     out
-        Ends in ``.png`` or ``.html``; the page holds table and picture in one file.
+        A ``.png``, or an ``.html`` page with table and picture in one file.
 
     Raises
     ------
     InputError
-        Another ending; a folder is no run, or cannot be written.
+        Another suffix, a folder that is not a run, or ``out`` cannot be written.
     """
     kind = out.suffix.lower()
     if kind not in (".png", ".html"):
@@ -62,7 +62,7 @@ def draw(paths: Sequence[Path], out: Path) -> None:
 
 
 def row(watch: Watch) -> tuple[str, ...]:
-    """Return the row of a run, as far as it was looked at; see `rows`."""
+    """Return the row of a run, from the events read so far; see `rows`."""
     run, past = watch.status(), watch.history
     epoch, best = max(past.validation.items(), key=lambda item: item[1].dsc, default=(None, None))
     return (
@@ -80,7 +80,7 @@ def row(watch: Watch) -> tuple[str, ...]:
 
 
 def cell(value: float | None, digits: int) -> str:
-    """Write a number for a table; a dash where there is none."""
+    """Format a number for a table; a dash for None."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 

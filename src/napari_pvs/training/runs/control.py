@@ -1,4 +1,4 @@
-"""How a run is told to pause, go on, stop, save or reload: ``control.json`` in its folder."""
+"""Commands to a run (pause, resume, stop, checkpoint, reload): ``control.json`` in its folder."""
 
 import json
 import signal
@@ -18,7 +18,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def tell(run: Path, command: Command) -> None:
-    """Leave a command for a run; it is obeyed after the step that it is at, or its first one.
+    """Send a command to a run, which obeys after its current (or first) step.
 
     Raises
     ------
@@ -31,9 +31,9 @@ def tell(run: Path, command: Command) -> None:
 
 @contextmanager
 def taken_over(run: Path) -> Iterator[None]:
-    """Lock a run for a new life of it, and forget what an earlier one was told.
+    """Lock a run for a new process, and drop commands that were sent to an earlier one.
 
-    What comes from then on is for this life, however long it still reads its scans.
+    Later commands are for this process, even if it is still reading scans.
 
     Raises
     ------
@@ -46,14 +46,14 @@ def taken_over(run: Path) -> Iterator[None]:
 
 
 class Control:
-    """Takes the commands of a run, each once.
+    """Receives the commands to a run, each of them once.
 
     Parameters
     ----------
     run
-        Its folder; a command that lies there already was told since it was `taken_over`.
+        Its folder. A command that is there already was sent after it was `taken_over`.
     world
-        The processes of the run: the first reads the folder, and all obey.
+        The processes of the run: only the first reads the folder, and all obey.
     """
 
     def __init__(self, run: Path, world: World = ALONE):
@@ -62,10 +62,10 @@ class Control:
 
     @contextmanager
     def stopped_by_signals(self) -> Iterator[None]:
-        """Take Ctrl-C and SIGTERM (a queue's time limit) for ``stop``; the second one kills.
+        """Treat Ctrl-C and SIGTERM (a queue's time limit) as ``stop``; a second one kills.
 
-        Several processes get each signal from the queue and again from torchrun, which kills them
-        by other means after half a minute: there, the second one is the first.
+        Of several processes, each gets the signal twice, from the queue and from torchrun, so a
+        second one does not kill them; torchrun does, after half a minute.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -84,9 +84,9 @@ class Control:
                 signal.signal(number, handler)
 
     def take(self) -> Command | None:
-        """Return a new command, None where there is none; what makes no sense is no command.
+        """Return a new command, or None; an unknown command is ignored.
 
-        All processes call it together and get the same.
+        All processes call it together and get the same answer.
         """
         said = self._world.gather(self._heard())
         return "stop" if "stop" in said else said[0]
@@ -98,7 +98,7 @@ class Control:
             return None
         taken = self._path.with_suffix(".taken")
         try:
-            self._path.replace(taken)  # so that a command that comes meanwhile is not lost
+            self._path.replace(taken)  # so that a command sent meanwhile is not lost
         except OSError:
             return None
         try:

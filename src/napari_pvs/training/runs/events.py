@@ -1,4 +1,4 @@
-"""What a run says: one JSON line per event, appended to ``events.jsonl``."""
+"""Events of a run: one JSON object a line, appended to ``events.jsonl``."""
 
 import errno
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Required, TypedDict, Unpack
 
 from napari_pvs.errors import InputError, command
+from napari_pvs.files import unwritable
 
 VERSION = 1
 Kind = Literal[
@@ -34,7 +35,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Values(TypedDict, total=False):
-    """What events say beside their type, all of them together; each has a few of these keys."""
+    """The keys of all events; each type of event has a few of them."""
 
     step: int
     of: int
@@ -63,18 +64,18 @@ class Values(TypedDict, total=False):
 
 
 class Event(Values):
-    """One event, as it is read: a line of JSON.
+    """One event: a line of ``events.jsonl``.
 
     Attributes
     ----------
     v
         Version of the format.
     seq
-        Number of the event in its run.
+        Number of the event, from 0.
     time
         Seconds since 1970.
     type
-        Which event.
+        What happened.
     """
 
     v: Required[int]
@@ -84,28 +85,28 @@ class Event(Values):
 
 
 class EventLog:
-    """Append events to a file; a reader that follows it sees whole lines only.
+    """Appends events to a file; a reader that follows it sees whole lines only.
 
     Parameters
     ----------
     path
-        ``events.jsonl`` of the run; numbering goes on where the file ends.
+        ``events.jsonl`` of the run; numbers continue from its last event.
     """
 
     def __init__(self, path: Path):
         self._path = Path(path)
         written = self._path.read_bytes() if self._path.exists() else b""
         whole = written[: written.rfind(b"\n") + 1]
-        if whole != written:  # a run that was killed left half a line
+        if whole != written:  # a killed run left half a line
             self._path.write_bytes(whole)
         self._sequence = whole.count(b"\n")
 
     def write(
         self, kind: Kind, /, more: Mapping[str, float] | None = None, **values: Unpack[Values]
     ) -> None:
-        """Append one event ``{v, seq, time, type, ...}``; ``more`` are measures of any name."""
+        """Append an event ``{v, seq, time, type, ...}``; ``more`` has numbers of any name."""
         event = {"v": VERSION, "seq": self._sequence, "time": time.time(), "type": kind}
-        # only the first makes the file: a folder that was moved away must not come back half
+        # only the first event creates the file: a folder that was moved must not reappear
         create = 0 if self._sequence else os.O_CREAT
         with open(self._path, "a", encoding="utf-8", opener=_opener(create)) as file:
             file.write(json.dumps(event | values | dict(more or {})) + "\n")
@@ -126,14 +127,14 @@ class NullEventLog(EventLog):
 
 @contextmanager
 def explained(out: Path, events: EventLog) -> Iterator[None]:
-    """Turn a full disk, or a file that is gone, into one sentence; the events get the last word.
+    """Turn a full disk or a missing file into an `InputError`, and log it as an event.
 
     Parameters
     ----------
     out
         The run's folder.
     events
-        Of the run; a full disk takes none.
+        Of the run; not written to if the disk is full.
 
     Raises
     ------
@@ -147,10 +148,10 @@ def explained(out: Path, events: EventLog) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         path, number = getattr(error, "filename", None), getattr(error, "errno", None)
         reason = getattr(error, "strerror", None) or error
-        then = f"then go on with {command('train', '--resume', out)}."
+        then = f"then go on with {command('train', '--resume', out)}"
         if path is None or number in _FULL or Path(str(path)).is_relative_to(out):
-            raise InputError(f"{out} cannot be written ({reason}); make room, {then}") from error
-        words = f"{path} cannot be used any more ({reason}); put it back, {then}"
+            raise unwritable(out, error, f"make room, {then}") from error
+        words = f"{path} cannot be used any more ({reason}); put it back, {then}."
         events.write("error", message=words)
         raise InputError(words) from error
     except InputError as error:
@@ -168,7 +169,7 @@ def _opener(create: int) -> Callable[[str, int], int]:
 
 
 class Tail:
-    """Reads a file of events as it grows, each line once.
+    """Reads a growing file of events, each line once.
 
     Parameters
     ----------
@@ -178,7 +179,7 @@ class Tail:
     Attributes
     ----------
     behind
-        Whether the last `read` left whole lines for the next one.
+        Whether the last `read` left whole lines unread.
     """
 
     def __init__(self, path: Path):
@@ -186,12 +187,12 @@ class Tail:
         self.behind = False
 
     def read(self, most: int = -1) -> list[Event]:
-        """Return the events that came since, but for a line that is still being written.
+        """Return the new events, without a line that is still being written.
 
         Parameters
         ----------
         most
-            Bytes to read at most, all where negative; more than a line has.
+            Most bytes to read, at least a line; all if negative.
         """
         try:
             with self._path.open("rb") as file:
@@ -206,5 +207,5 @@ class Tail:
 
 
 def read(path: Path) -> list[Event]:
-    """Read the events of a run, leaving out a last line that is still being written."""
+    """Read the events of a run, without a last line that is still being written."""
     return Tail(path).read()

@@ -1,24 +1,25 @@
-"""A run's folder: what lies in it, and who may write there.
+"""The folder of a run: its files, and the lock that keeps a second process out.
 
-- ``config.json``: the `TrainingConfig`, complete
-- ``split.json``: who trains, validates, and is not to be touched
-- ``start.safetensors``: a copy of the weights that it starts from, where it starts from any
+- ``config.json``: the complete `TrainingConfig`
+- ``split.json``: the subjects of training, validation and test
+- ``start.safetensors``: a copy of the weights that it started from, if any
 - ``events.jsonl``: what happened, one JSON object a line
-- ``control.json``: a command for the run, for as long as it is not taken
-- ``train.log``: the log, for people
-- ``checkpoint.safetensors``: all that the next step depends on
+- ``control.json``: a command to the run, until it is obeyed
+- ``train.log``: the log
+- ``checkpoint.safetensors``: everything that the next step depends on
 - ``last.safetensors``, ``best.safetensors``: weights of the last validation, and of the best
 - ``pseudo/``: pseudo-labels of unlabelled scans
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from napari_pvs.errors import InputError, words_of
+from napari_pvs.files import unwritable
 from napari_pvs.study.roles import Split
 from napari_pvs.training.config import TrainingConfig
 
@@ -33,7 +34,7 @@ CHECKPOINT, LAST, BEST = "checkpoint.safetensors", "last.safetensors", "best.saf
 START = "start.safetensors"
 PSEUDO = "pseudo"
 RUNS = Path("derivatives") / "runs"
-"""Where a study keeps its runs."""
+"""Where the runs of a study are."""
 
 
 def require(run: Path) -> Path:
@@ -42,7 +43,7 @@ def require(run: Path) -> Path:
     Raises
     ------
     InputError
-        No run folder.
+        Not a run folder.
     """
     path = Path(run) / CONFIG
     if not path.is_file():
@@ -56,7 +57,7 @@ def read_config(run: Path) -> TrainingConfig:
     Raises
     ------
     InputError
-        No run folder, or one that this version does not understand.
+        Not a run folder, or one of a newer version.
     """
     path = require(run)
     try:
@@ -75,20 +76,20 @@ def read_config(run: Path) -> TrainingConfig:
         ) from error
 
 
-def migrated(values: dict[str, object]) -> dict[str, object]:
-    """Bring the configuration of an older version to this one's fields."""
-    if isinstance(values.get("patch"), int):  # one edge before there could be several
-        values = values | {"patch": [values["patch"]]}
-    return values
+def migrated(values: Mapping[str, object]) -> dict[str, object]:
+    """Convert the configuration of an older version."""
+    if isinstance(values.get("patch"), int):  # there used to be one edge only
+        return {**values, "patch": [values["patch"]]}
+    return dict(values)
 
 
 def read_split(run: Path) -> Split:
-    """Read who has which role in a run.
+    """Read the roles of the subjects of a run.
 
     Raises
     ------
     InputError
-        Missing or damaged.
+        The file is missing or damaged.
     """
     path = Path(run) / SPLIT
     try:
@@ -100,12 +101,12 @@ def read_split(run: Path) -> Split:
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Keep other processes from writing into a run; the system frees the lock of a dead one.
+    """Keep other processes out of a run; the lock of a dead process is freed by the system.
 
     Raises
     ------
     InputError
-        A living process holds it.
+        Another process holds the lock.
     """
     from filelock import FileLock, Timeout
 
@@ -115,9 +116,7 @@ def locked(run: Path) -> Iterator[None]:
     except Timeout as error:
         raise busy(run) from error
     except OSError as error:
-        raise InputError(
-            f"{run} cannot be written ({error.strerror}); choose another folder."
-        ) from error
+        raise unwritable(run, error, "choose another folder") from error
     try:
         yield
     finally:
@@ -125,7 +124,7 @@ def locked(run: Path) -> Iterator[None]:
 
 
 def busy(run: Path) -> InputError:
-    """Say that a run cannot be begun, or another one of its study, since it goes on."""
+    """Return the error for starting a run, or another one of its study, while it is running."""
     return InputError(
         f"{run} is being trained by another process; follow it (napari-pvs runs follow, or the "
         "Train dock), and wait for its end or stop it first."
@@ -133,7 +132,7 @@ def busy(run: Path) -> InputError:
 
 
 def is_running(run: Path) -> bool:
-    """Tell whether a living process trains in this folder."""
+    """Return whether a process is training in this folder."""
     from filelock import FileLock, Timeout
 
     path = Path(run) / LOCK
@@ -144,5 +143,5 @@ def is_running(run: Path) -> bool:
             return False
     except Timeout:
         return True
-    except OSError:  # read-only: nobody can write there
+    except OSError:  # read-only, so nobody is training there
         return False

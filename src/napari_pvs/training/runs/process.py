@@ -1,7 +1,7 @@
-"""Training runs as processes of their own, which live on when napari is closed.
+"""Training runs as processes of their own, which go on when napari is closed.
 
-Each is the command line's ``train`` in a run folder. Until the run has opened its folder, its log
-and the number of its process lie beside it, because a new run wants its folder empty.
+Each process is the command line's ``train`` on a run folder. Until it has begun, its log and its
+process id are beside the folder, because a new run needs an empty one.
 """
 
 import contextlib
@@ -15,26 +15,27 @@ from pathlib import Path
 from typing import Any
 
 from napari_pvs.errors import InputError
-from napari_pvs.files import write_text
+from napari_pvs.files import unwritable, write_text
 from napari_pvs.processes import explain_death, living, refusal
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.runs.folder import CONFIG, EVENTS, LOG, RUNS, SPLIT, busy, is_running
 from napari_pvs.training.runs.status import log_end, runs
 
 _children: dict[Path, "subprocess.Popen[bytes]"] = {}
-"""Runs that this napari has started: only their parent learns how they ended."""
+"""Runs started by this process: only a parent learns the exit code."""
 _KILLED = -9
 _LOCK = ".start.lock"
 _STARTING_S = 1.0
+_COPY = "allow writing there, or copy it to a folder of yours"
 
 
 def start(config: TrainingConfig) -> Path:
-    """Start a new run of a study and return its folder.
+    """Start a new run of a study, and return its folder.
 
     Raises
     ------
     InputError
-        The study is being trained already, or cannot be written.
+        A run of the study is running, or the study cannot be written.
     """
     study = config.study.absolute()
     refuse_second(study)  # before anything is written
@@ -49,7 +50,7 @@ def _begin(config: TrainingConfig, study: Path) -> Path:
     try:
         write_text(run / CONFIG, config.model_dump_json(indent=2) + "\n")
     except (InputError, OSError) as error:
-        raise _unwritable(study, error) from error
+        raise unwritable(f"the study {study}", error, _COPY) from error
     try:
         _launch(run, [str(run)])
     except InputError:
@@ -59,19 +60,19 @@ def _begin(config: TrainingConfig, study: Path) -> Path:
 
 
 def resume(run: Path, epochs: int | None = None) -> None:
-    """Go on with a run that was stopped or died, or with one that is done.
+    """Resume a run that was stopped or died, or extend one that is done.
 
     Parameters
     ----------
     run
         Its folder.
     epochs
-        How long it is to be in all; as it was to be where None.
+        New length of the run; unchanged if None.
 
     Raises
     ------
     InputError
-        A run of the study is going on, or the folder cannot be written.
+        A run of the study is running, or the folder cannot be written.
     """
     run = run.absolute()
     begun = (run / SPLIT).is_file()  # else it died before it had read the study
@@ -87,12 +88,12 @@ def resume(run: Path, epochs: int | None = None) -> None:
 
 
 def refuse_second(study: Path) -> None:
-    """Refuse to train a study twice at a time.
+    """Refuse to start a second run of a study.
 
     Raises
     ------
     InputError
-        One of its runs is going on; or it is not a folder.
+        One of its runs is running, or the study is not a folder.
     """
     for run in runs(study):
         if alive(run):
@@ -100,19 +101,19 @@ def refuse_second(study: Path) -> None:
 
 
 def alive(run: Path) -> bool:
-    """Tell whether a run is going on, be it that it still reads its scans."""
+    """Return whether a run is running, even if it is still reading its scans."""
     run = run.absolute()
-    # the lock is asked last: to ask takes it for a moment, in which a run could not start
+    # the lock last: asking takes it for a moment, in which the run could not start
     return _child_lives(run) or _recorded(run) is not None or is_running(run)
 
 
 def began(run: Path) -> bool:
-    """Tell whether a run has ever said anything."""
+    """Return whether a run has written any event."""
     return (run / EVENTS).is_file()
 
 
 def started_at(run: Path) -> float | None:
-    """When the living process of a run was started, if it was from a dock."""
+    """Return when the process of a run was started; None if it is not one started here."""
     run = run.absolute()
     if _recorded(run) is None:
         return None
@@ -123,13 +124,13 @@ def started_at(run: Path) -> float | None:
 
 
 def end_code(run: Path) -> int | None:
-    """How a process that this napari has started ended; None where it lives, or is another's."""
+    """Return the exit code of a run; None if it is alive or not a child of this process."""
     child = _children.get(run.absolute())
     return None if child is None else child.poll()
 
 
 def kill(run: Path) -> None:
-    """End a run that has not begun: there is nothing yet that it could save."""
+    """Terminate a run that has not begun, so that there is nothing to save."""
     run = run.absolute()
     child = _children.get(run)
     if child is not None and child.poll() is None:
@@ -144,7 +145,7 @@ def kill(run: Path) -> None:
 
 
 def discard(run: Path) -> None:
-    """Remove what `start` has made, of a run that has never begun; another is left alone."""
+    """Remove the folder that `start` made if the run has never begun."""
     run = run.absolute()
     with contextlib.suppress(OSError):
         if [path.name for path in run.iterdir()] == [CONFIG]:
@@ -155,23 +156,23 @@ def discard(run: Path) -> None:
 
 
 def log_of(run: Path) -> Path:
-    """Path of a run's log; it moves into the folder once the run has begun."""
+    """Return the path of a run's log, which is moved into its folder once the run has begun."""
     early, log = _early_log(run), run / LOG
     if began(run) and not log.exists():
-        with contextlib.suppress(OSError):  # Windows moves no open file: then it stays
+        with contextlib.suppress(OSError):  # Windows cannot move an open file: it stays
             early.rename(log)
     return early if early.exists() and not log.exists() else log
 
 
 def explain(run: Path, why: str = "") -> str:
-    """Say in a sentence why a process ended before its time.
+    """Say in a sentence why the process of a run ended early.
 
     Parameters
     ----------
     run
         Its folder.
     why
-        What its events and its log tell; see `RunStatus`.
+        The reason in its `RunStatus`, if any.
     """
     code, log = end_code(run), log_of(run)
     errors = log_end(log)
@@ -193,7 +194,7 @@ def explain(run: Path, why: str = "") -> str:
 
 @contextlib.contextmanager
 def _alone(study: Path) -> Iterator[None]:
-    """Let no other napari start a run of a study at the same moment."""
+    """Keep other processes from starting a run of the study at the same time."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(study / RUNS / _LOCK, timeout=_STARTING_S)
@@ -205,30 +206,24 @@ def _alone(study: Path) -> Iterator[None]:
             f"another napari starts a run of {study} right now; try again in a moment."
         ) from error
     except OSError as error:
-        raise _unwritable(study, error) from error
+        raise unwritable(f"the study {study}", error, _COPY) from error
     try:
         yield
     finally:
         lock.release()
 
 
-def _unwritable(study: Path, error: Exception) -> InputError:
-    why = getattr(error, "strerror", None) or error.__cause__ or error
-    remedy = "allow writing there, or copy it to a folder of yours."
-    return InputError(f"the study {study} cannot be written ({why}); {remedy}")
-
-
 def _launch(run: Path, arguments: list[str]) -> None:
     log = log_of(run) if began(run) else _early_log(run)
     command = [sys.executable, "-P", "-m", "napari_pvs", "train", *arguments]
-    # its own session: what ends napari's, a closed terminal say, does not end it
+    # a session of its own, so that closing napari's terminal does not end it
     detached: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
         flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
         detached = {"creationflags": flags}
     try:
         with log.open("ab") as file:
-            # so that what an earlier life said last is not taken for this one's
+            # so that the last line of an earlier process is not taken for this one's
             file.write(f"{datetime.now():%F %T} napari-pvs {' '.join(command[4:])}\n".encode())
             file.flush()
             now = time.time()
@@ -244,7 +239,7 @@ def _launch(run: Path, arguments: list[str]) -> None:
 
 
 def _step_back(pid: int) -> None:
-    """Let a process give way: it computes for hours, and whoever corrects meanwhile waits."""
+    """Lower the priority of a process: the viewer must stay responsive for hours."""
     import psutil
 
     with contextlib.suppress(psutil.Error):
@@ -252,7 +247,7 @@ def _step_back(pid: int) -> None:
         lower = psutil.BELOW_NORMAL_PRIORITY_CLASS if windows else min(19, process.nice() + 10)
         process.nice(lower)
         with contextlib.suppress(OSError):
-            # Linux shares the processor between sessions first, whatever the processes in them say
+            # Linux first shares the processor between sessions, regardless of niceness
             Path(f"/proc/{pid}/autogroup").write_text(str(lower), encoding="ascii")
 
 
@@ -265,7 +260,7 @@ def _record(run: Path) -> Path:
 
 
 def _create_time(pid: int) -> float:
-    """When the system began a process, in seconds that may be one or two off."""
+    """Return when a process was created, to within a second or two."""
     import psutil
 
     try:
@@ -275,7 +270,7 @@ def _create_time(pid: int) -> float:
 
 
 def _recorded(run: Path) -> Any:
-    """Return the process that some napari on this machine has started for a run, if it lives."""
+    """Return the living process that was started for a run on this machine, if any."""
     import psutil
 
     try:

@@ -1,4 +1,4 @@
-"""Runs seen from outside: which there are, how they are, what they said."""
+"""Runs seen from outside: which ones there are, their status, curves and best weights."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from napari_pvs.training.runs.events import Event, Tail
 from napari_pvs.training.runs.folder import BEST, CONFIG, EVENTS, LOG, RUNS, is_running, read_config
 
 State = Literal["new", "running", "paused", "stopped", "done", "failed", "died"]
-_PACE = 200  # steps that the time left is told by
+_PACE = 200  # last steps that the time left is estimated from
 _TAIL = 1 << 16  # bytes of a log that are read
 _MOST_STEPS = 4000  # that are kept for the curves; of more, every second is left out
 
@@ -32,19 +32,20 @@ class RunStatus:
     method, recipe
         Of its configuration.
     state
-        ``new``: never started. ``failed``: it said why. ``died``: it could not.
+        ``new``: never started. ``failed``: ended by an error that it reported. ``died``: ended
+        without a report.
     step, of
-        Steps done and steps in all.
+        Steps done, and all steps.
     epoch, epochs
-        Epochs done and epochs in all.
+        Epochs done, and all epochs.
     loss
-        Mean of the last epoch.
+        Mean over the last epoch.
     dsc
-        Best on the validation subjects.
+        Best validation.
     seconds_left
-        At the pace of the last steps; None where it is not running or has not said enough.
+        At the pace of the last steps; None if it is not running or has only just begun.
     why
-        For ``failed`` and ``died``, in words.
+        Why it ``failed`` or ``died``, in words.
     """
 
     path: Path
@@ -71,7 +72,7 @@ class Measures(NamedTuple):
 
 @dataclass
 class History:
-    """The curves of a run; what was done again after a crash counts once.
+    """The curves of a run; steps and epochs that were repeated after a crash count once.
 
     Attributes
     ----------
@@ -80,7 +81,7 @@ class History:
     validation
         Measures by epoch.
     steps
-        Epoch, in fractions, and loss of single steps; of long runs, not of every step.
+        Epoch (fractional) and loss of single steps; in a long run, of some of them.
     """
 
     loss: dict[int, float] = field(default_factory=dict)
@@ -97,7 +98,7 @@ class History:
 
 
 def runs(study: Path) -> list[Path]:
-    """List the run folders of a study, the oldest first.
+    """List the run folders of a study, oldest first.
 
     Raises
     ------
@@ -251,7 +252,7 @@ class Watch:
         )
 
     def _seconds_left(self, total: int) -> float | None:
-        """Extrapolate the pace of the last steps, validations included where they fell."""
+        """Extrapolate from the last steps, with any validation among them."""
         if len(self._pace) < 2 or self._pace[-1][1] <= self._pace[0][1]:
             return None
         (began, first), (now, last) = self._pace[0], self._pace[-1]
@@ -259,7 +260,7 @@ class Watch:
 
 
 def events_of(run: Path) -> list[Event]:
-    """Read the events of a run; none where it has not started.
+    """Read the events of a run; none if it has not started.
 
     Raises
     ------
@@ -270,7 +271,7 @@ def events_of(run: Path) -> list[Event]:
 
 
 def seen(run: Path) -> Watch:
-    """Return a run as it is now, looked at once.
+    """Read all events of a run.
 
     Raises
     ------
@@ -283,17 +284,17 @@ def seen(run: Path) -> Watch:
 
 
 def status(run: Path) -> RunStatus:
-    """Tell how a run is; errors are those of `seen`."""
+    """Return the status of a run; raises as `seen`."""
     return seen(run).status()
 
 
 def history(run: Path) -> History:
-    """Return the curves of a run; errors are those of `seen`."""
+    """Return the curves of a run; raises as `seen`."""
     return seen(run).history
 
 
 def follow(run: Path, poll: float = 0.2) -> Iterator[Event]:
-    """Yield the events of a run, old ones first, then new ones until it ends or dies.
+    """Yield the events of a run, then new ones until it ends or dies.
 
     Raises
     ------
@@ -302,7 +303,7 @@ def follow(run: Path, poll: float = 0.2) -> Iterator[Event]:
     """
     watch = Watch(run)
     while True:
-        alive = is_running(run)  # before reading: the last words are not missed
+        alive = is_running(run)  # before reading, so that the last events are not missed
         yield from watch.poll()
         if not alive:
             return
@@ -310,7 +311,7 @@ def follow(run: Path, poll: float = 0.2) -> Iterator[Event]:
 
 
 def log_end(path: Path) -> str:
-    """Return the end of a log; nothing where there is no log."""
+    """Return the end of a log; empty if there is no log."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL))
@@ -333,7 +334,7 @@ class Known:
     path
         Their file.
     label
-        What the list shows: what they reach first, because the names of runs are long.
+        Name in a list; their DSC comes first, since names of runs are long.
     tip
         More about them.
     """
@@ -344,10 +345,10 @@ class Known:
 
 
 def best_weights(study: Path) -> list[Known]:
-    """Find the best weights of a study's runs, those of the newest run first."""
+    """Find the best weights of each run of a study, newest run first."""
     try:
         found = runs(study)
-    except (InputError, OSError):  # moved: its weights are gone, and segmenting says so
+    except (InputError, OSError):  # the study was moved; segmenting reports that
         return []
     known = []
     for run in reversed(found):
@@ -360,7 +361,7 @@ def best_weights(study: Path) -> list[Known]:
 
 @lru_cache(maxsize=512)
 def _described(path: Path, _: int, __: int) -> Known:
-    """Describe weights by their card; the time and size of their file tell when it is another."""
+    """Describe weights by their card; time and size of the file are part of the cache's key."""
     from safetensors import SafetensorError, safe_open
 
     run = path.parent.name
@@ -372,12 +373,12 @@ def _described(path: Path, _: int, __: int) -> Known:
         on = f"{reached['subjects']} validation scan{'s' * (reached['subjects'] != 1)}"
         tip = f"Best weights of {run}: DSC {reached['dsc']:.3f} on {on}, epoch {epoch}.\n{path}"
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-        return Known(path, run, str(path))  # segmenting says what is wrong with them
+        return Known(path, run, str(path))  # segmenting reports what is wrong with them
     return Known(path, label, tip)
 
 
 def duration(seconds: float) -> str:
-    """Say a time in words, as exactly as it is known.
+    """Write a duration in words, no more exactly than an estimate is.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""How much of the unlabelled brains is likely PVS, and the thresholds that find as much.
+"""How much of the unlabelled brains is likely PVS, and which thresholds find as much.
 
-Distribution alignment (Berthelot et al., ReMixMatch, ICLR 2020), as far as so few labels tell the
-distribution: it moves a threshold no further than to the nearest likely share.
+Distribution alignment (Berthelot et al., ReMixMatch, ICLR 2020), adapted to few labels, which give
+the distribution only roughly: a threshold moves just far enough to find a likely share.
 """
 
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from napari_pvs.training.data.prepared import PreparedSubject
 
 BINS = np.linspace(0, 1, 201)
-"""Edges of the bins of a probability; every threshold that is tried is one of them."""
+"""Edges of the bins of probability; every threshold is one of them."""
 
 _ALLOWED = 0.02, 0.98
-_SPREAD = 0.6  # SD of the logarithm of PVS volume between persons: volumes vary by 50 to 65 %
+_SPREAD = 0.6  # SD of log PVS volume between persons, whose volumes vary by 50 to 65 %
 
 
 def burden(subjects: Sequence[PreparedSubject]) -> tuple[float, float]:
-    """Return between what shares of the brain the PVS of a mean person lie, by the labels.
+    """Return the range of the share of the brain that is PVS in the average person.
 
-    That is the standard error on either side of the mean over the labelled subjects, on a
-    logarithmic scale. The spread between persons is a constant: two labels do not tell it.
+    It is the mean over the labelled subjects, plus and minus its standard error on a logarithmic
+    scale. The spread between persons is a constant, since a few labels do not give it.
     """
     shares = [s.label.sum() / max(1, s.brain.sum()) for s in subjects if s.label is not None]
     mean, factor = float(np.mean(shares)), float(np.exp(_SPREAD / np.sqrt(len(shares))))
@@ -30,12 +30,12 @@ def burden(subjects: Sequence[PreparedSubject]) -> tuple[float, float]:
 
 
 def above(found: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the share of a brain that is PVS at a threshold at the lower edge of each of ``BINS``.
+    """Return the share of a brain that is PVS at each threshold in ``BINS`` but the last.
 
     Parameters
     ----------
     found
-        Probability of PVS, 0 outside the brain. Voxels of probability 0 do not count.
+        Probability of PVS, 0 outside the brain.
     brain
         Brain mask of the same shape.
     """
@@ -46,7 +46,7 @@ def above(found: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.fl
 def likely(
     thresholds: NDArray[np.float64], shares: NDArray[np.float64], burden: tuple[float, float]
 ) -> NDArray[np.bool_]:
-    """Tell which thresholds find a likely share or, where none does, come nearest to it.
+    """Return which thresholds find a likely share or, if none does, come closest to it.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def likely(
     shares
         As from `above`, mean over scans.
     burden
-        Least and most share of the brain that is likely.
+        Lowest and highest likely share of the brain.
     """
     found = shares[np.searchsorted(BINS, thresholds - 1e-6)]
     away = np.maximum(burden[0] - found, found - burden[1]).clip(0)
@@ -63,16 +63,16 @@ def likely(
 
 
 def aligned(threshold: float, shares: NDArray[np.float64], burden: tuple[float, float]) -> float:
-    """Return the threshold nearest to the given one that finds a likely share.
+    """Return the threshold closest to a given one that finds a likely share.
 
     Parameters
     ----------
     threshold
-        It stays where it finds one.
+        It is kept if it finds one.
     shares
         As from `above`, mean over scans.
     burden
-        Least and most share of the brain that is likely.
+        Lowest and highest likely share of the brain.
     """
     share = float(np.interp(threshold, BINS[:-1], shares))
     wanted = float(np.clip(share, *burden))

@@ -1,4 +1,4 @@
-"""What is learnt from pseudo-labels, where they are sure."""
+"""The loss of unlabelled patches: consistency with confident pseudo-labels."""
 
 import torch
 from torch import Tensor
@@ -10,16 +10,17 @@ from napari_pvs.training.losses import supervised
 
 
 def confident(pseudo: Tensor, logits: Tensor, config: TrainingConfig) -> Tensor:
-    """Tell which voxels of unlabelled patches are learnt from.
+    """Return which voxels of unlabelled patches to learn from.
 
     Parameters
     ----------
     pseudo
-        The teacher's probability of PVS; negative where there is none.
+        The teacher's probability of PVS; negative if there is none.
     logits
         The network's answer on the changed patch.
     config
-        Least probabilities of background and PVS, and whose of the two counts.
+        Lowest probabilities of background and PVS, and whether the pseudo-label's or the
+        prediction's counts.
 
     Returns
     -------
@@ -33,11 +34,12 @@ def confident(pseudo: Tensor, logits: Tensor, config: TrainingConfig) -> Tensor:
 def unsupervised(
     logits: Tensor, pseudo: Tensor, config: TrainingConfig, world: World = ALONE
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return the loss of unlabelled patches, and how much of them was learnt from.
+    """Return the loss of unlabelled patches, and the share of voxels learnt from.
 
-    The paper's: cross-entropy between the pseudo-label (the teacher's probability) and the
-    prediction on the changed patch, where confident; mean over all voxels. Or the loss of
-    labelled patches towards the pseudo-label cut at one half.
+    In the paper, the loss is the cross-entropy between the pseudo-label (the teacher's
+    probability) and the prediction on the changed patch, over confident voxels, divided by the
+    number of all voxels. The alternative is the loss of labelled patches, with the pseudo-label cut
+    at one half for a label.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Pseudo-labels of whole unlabelled scans, by the running mean of the weights."""
+"""Pseudo-labels of whole unlabelled scans, made by the running mean of the weights."""
 
 import json
 import logging
@@ -22,16 +22,16 @@ log = logging.getLogger(__name__)
 
 
 class PseudoLabels:
-    """Probabilities on disk, in the run's folder, of the scans that were drawn last.
+    """Probabilities of the scans that were drawn last, in the run's folder.
 
     Parameters
     ----------
     folder
         ``pseudo`` in the run's folder.
     config
-        Seed; how often and for how many scans they are made.
+        Seed, how often they are made, and for how many scans.
     world
-        The processes that make them, each for its part of the scans.
+        The processes that share the scans.
     """
 
     def __init__(self, folder: Path, config: TrainingConfig, world: World = ALONE):
@@ -42,11 +42,11 @@ class PseudoLabels:
         self._predicted: tuple[int, list[str]] | None = None
 
     def probability(self, subject: PreparedSubject) -> NDArray[np.float16] | None:
-        """Return the teacher's probability of PVS, shape of the subject; None where it has none."""
+        """Return the probability of PVS in the subject's shape; None if there is none."""
         return self._maps.get(subject.name)
 
     def due(self, epoch: int) -> bool:
-        """Tell whether an epoch (from 0) begins with new pseudo-labels."""
+        """Return whether new pseudo-labels are due when an epoch (from 0) begins."""
         since = epoch - self.config.warmup
         return since >= 0 and since % self.config.refresh == 0
 
@@ -59,12 +59,12 @@ class PseudoLabels:
         alive: Callable[[], None] = lambda: None,
         keep: bool | None = None,
     ) -> NDArray[np.float64] | None:
-        """Have the teacher look at the scans of an epoch, once.
+        """Predict the scans that are drawn for an epoch.
 
         Parameters
         ----------
         epoch
-            The one that begins; it decides which scans are drawn.
+            The one that begins; it determines which scans are drawn.
         subjects
             All unlabelled ones.
         mean
@@ -74,11 +74,11 @@ class PseudoLabels:
         alive
             Called after every window.
         keep
-            Whether what it says is kept for `refresh`; where None, if new pseudo-labels are due.
+            Whether to keep the predictions for `refresh`; if None, when pseudo-labels are due.
 
         Returns
         -------
-        What share of their brains is PVS at each threshold, as `alignment.above`, mean over the
+        Share of the brain that is PVS at each threshold, as by `alignment.above`, mean over the
         scans; None without scans.
         """
         if keep is None:
@@ -86,13 +86,13 @@ class PseudoLabels:
         drawn = self.drawn(epoch, subjects)
         probability = reader(mean, device, alive, self.config.precision)
 
-        def look(subject: PreparedSubject) -> NDArray[np.float64]:
+        def predict_one(subject: PreparedSubject) -> NDArray[np.float64]:
             found = probability(subject)
             if keep:
                 self._save(self._plain(subject), found)
             return above(found, subject.brain)
 
-        shares = self._world.spread(look, drawn)
+        shares = self._world.spread(predict_one, drawn)
         self._shares = np.mean(shares, 0) if shares else None
         self._predicted = (epoch, [s.name for s in drawn]) if keep else None
         return self._shares
@@ -107,26 +107,25 @@ class PseudoLabels:
         alive: Callable[[], None] = lambda: None,
         burden: tuple[float, float] | None = None,
     ) -> None:
-        """Make pseudo-labels anew.
+        """Make new pseudo-labels.
 
         Parameters
         ----------
         epoch, subjects, mean, device, alive
-            As in `predict`, which is not done again for the same scans.
+            As for `predict`, whose kept predictions are used if they are of the same scans.
         threshold
-            The teacher's own, as it was validated with. Networks trained with focal and Dice loss
-            are not calibrated: what is at this probability is as likely PVS as not. So it becomes
-            0.5.
+            Chosen by the last validation. Networks trained with focal and Dice loss are not
+            calibrated: at this probability, a voxel is as likely PVS as not. It becomes 0.5.
         burden
-            Least and most of the brain, mean share over the scans, that may be above the threshold;
-            where it would be less or more, the threshold moves.
+            Lowest and highest mean share of the brain that may be above the threshold, which is
+            moved if necessary.
         """
         drawn = self.drawn(epoch, subjects)
         if self._predicted != (epoch, [s.name for s in drawn]):
-            # in the middle of a cycle too, where a resumed run has lost them
+            # also in the middle of a cycle, if a resumed run has lost them
             self.predict(epoch, subjects, mean, device, alive, keep=True)
         if burden is not None and self._shares is not None:
-            # there are none where the last unlabelled scan has got its label
+            # None if the last unlabelled scan was labelled meanwhile
             threshold = aligned(threshold, self._shares, burden)
 
         def shift(subject: PreparedSubject) -> None:
@@ -142,7 +141,7 @@ class PseudoLabels:
         self._world.together(lambda: self._open(drawn))
 
     def reopen(self, epoch: int, subjects: Sequence[PreparedSubject]) -> bool:
-        """Open what was made for an epoch in progress; False where it has to be made anew."""
+        """Open the pseudo-labels of an epoch in progress; False if they have to be made again."""
         return all(self._world.gather(self._reopened(epoch, subjects)))
 
     def _reopened(self, epoch: int, subjects: Sequence[PreparedSubject]) -> bool:
@@ -151,7 +150,7 @@ class PseudoLabels:
             about = json.loads((self.folder / "about.json").read_text(encoding="utf-8"))
             if about["epoch"] != begun:
                 return False
-            made = set(about["subjects"])  # some may have got their label since
+            made = set(about["subjects"])  # some may have been labelled since
             self._open([subject for subject in subjects if subject.name in made])
         except (OSError, ValueError, TypeError, KeyError):
             return False
@@ -161,7 +160,7 @@ class PseudoLabels:
         return self.folder / f"{subject.name}.npy"
 
     def _plain(self, subject: PreparedSubject) -> Path:
-        """Return where the teacher's own probability is, until it is shifted."""
+        """Return the path of a prediction until it is shifted."""
         return self.folder / "plain" / f"{subject.name}.npy"
 
     def _save(self, path: Path, probability: NDArray[np.float32]) -> None:
@@ -169,7 +168,7 @@ class PseudoLabels:
             np.save(temporary, probability.astype(np.float16))
 
     def drawn(self, epoch: int, subjects: Sequence[PreparedSubject]) -> list[PreparedSubject]:
-        """Return the scans of the epoch that begins, at most as many as get pseudo-labels."""
+        """Draw the scans of the epoch that begins."""
         rng = np.random.default_rng([self.config.seed, 3, epoch])
         count = min(self.config.refresh_scans, len(subjects))
         chosen = rng.choice(len(subjects), size=count, replace=False)
@@ -188,7 +187,7 @@ class PseudoLabels:
 
 
 def shifted(probability: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
-    """Move probabilities along the logistic curve so that ``threshold`` becomes 0.5.
+    """Shift probabilities on the logit scale so that ``threshold`` becomes 0.5.
 
     Examples
     --------

@@ -148,7 +148,7 @@ class RunningMean(Consistency):
         if not (new and labels.due(epoch)):
             if labels.subjects or labels.reopen(epoch, scans):
                 return
-            log.warning("The pseudo-labels are gone and are made anew.")
+            log.warning("The pseudo-labels are gone; making them again.")
         events.write("phase", name="pseudo-labels", epoch=epoch)
         threshold = state.progress.threshold
         labels.refresh(
