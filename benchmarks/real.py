@@ -52,6 +52,7 @@ from scipy.spatial import cKDTree
 from napari_pvs.inference.classical import FRANGI_THRESHOLD
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.predictor import Predictor
+from napari_pvs.inference.search_region import search_region
 from napari_pvs.inference.segment import baseline, components, segment_scan
 from napari_pvs.phantom.tubes import STEP_MM, Tube, rasterise
 from napari_pvs.scans.atlas import Atlas, fit_atlas
@@ -60,11 +61,6 @@ from napari_pvs.scans.scan import Scan, load_scan
 
 if TYPE_CHECKING:
     from PIL import Image
-
-try:
-    from napari_pvs.inference.search_region import search_region
-except ImportError:
-    from napari_pvs.inference.tissue import search_region
 
 Mask = NDArray[np.bool_]
 Values = NDArray[np.float32]
