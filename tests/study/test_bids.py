@@ -1,8 +1,8 @@
 import pytest
 
-from napari_pvs.errors import InputError
+from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.scans.nifti import write_like
-from napari_pvs.study.bids import fingerprint, stray_labels, subjects
+from napari_pvs.study.bids import fingerprint, stray_labels, subjects, survey
 from napari_pvs.study.labels import LabelStore
 
 
@@ -178,8 +178,13 @@ def test_a_damaged_revision_is_named(study, save):
     save("drawn")
     sidecar = study / "derivatives/labels/sub-01/anat/revisions/r0001.json"
     sidecar.write_text("{")
-    with pytest.raises(InputError, match=r"r0001\.json is no readable revision"):
-        subjects(study)
+    seen = survey(study)
+    assert [one.name for one in seen.found] == ["sub-02_ses-a"]
+    ((name, why),) = seen.refused
+    assert name == "sub-01"
+    assert "r0001.json is no readable revision" in why
+    with pytest.warns(InputWarning, match=r"sub-01 is left out: .*r0001\.json is no readable"):
+        assert len(subjects(study)) == 1
 
 
 def test_labels_that_nobody_has_are_stray(make_study):

@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.files import atomic
 from napari_pvs.scans.checks import require_finite, require_variety
-from napari_pvs.scans.header import check_header, nifti_header
+from napari_pvs.scans.header import (
+    check_header,
+    check_length,
+    nifti_header,
+    oddities,
+    read_rest,
+    voxels_of,
+)
 
 NIFTI = (".nii", ".nii.gz")
 MGH = (".mgh", ".mgz")
@@ -97,7 +104,9 @@ def read_volume(path: Path, *, constant: bool = False) -> Volume:
 
 
 def read_labels(path: Path) -> Volume:
-    """Read a 3D mask or label map as int32; integers that are stored as floats are accepted.
+    """Read a 3D mask or label map as int32 from 0; integers stored as floats are accepted.
+
+    Negative numbers are background, but for those that an int8 header makes of 128 to 255.
 
     Raises
     ------
@@ -106,6 +115,14 @@ def read_labels(path: Path) -> Volume:
         integers.
     """
     volume = _read(Path(path), None)
+    if volume.data.dtype == np.int8 and volume.data.min() < 0:
+        wrapped = int(np.count_nonzero(volume.data < 0))
+        text = (
+            f"{path} holds {wrapped} negative numbers, as its header has 8 bits with a sign; they "
+            "are read without one, so that -1 is 255."
+        )
+        warnings.warn(text, InputWarning, stacklevel=2)
+        volume = replace(volume, data=volume.data.view(np.uint8), warnings=(*volume.warnings, text))
     labels = np.empty_like(volume.data, dtype=np.int32)
     # slice by slice: numbers on the way take 25 bytes a voxel
     for values, whole in zip(volume.data.T, labels.T, strict=True):
@@ -114,6 +131,12 @@ def read_labels(path: Path) -> Volume:
                 f"{path} holds values that are not integers; give a mask or a label map (threshold "
                 "a probability map first)."
             )
+    if labels.min() < 0:
+        negative = int(np.count_nonzero(labels < 0))
+        text = f"{path} holds {negative} negative numbers, which count as background."
+        warnings.warn(text, InputWarning, stacklevel=2)
+        volume = replace(volume, warnings=(*volume.warnings, text))
+        np.maximum(labels, 0, out=labels)
     return replace(volume, data=labels)
 
 
@@ -169,15 +192,15 @@ def _read(path: Path, dtype: np.dtype[Any] | None) -> Volume:
         raise InputError(f"{path} is empty; copy it again from its source.")
     try:
         with _stream(path, "rb") as stream:
-            image = _image_in(stream, path)
-            doubts = check_header(image, path)
-            data = np.asarray(image.dataobj, dtype=dtype)
-            # gzip compares its checksum at the end, which nibabel never reaches.
-            while stream.read(2**20):
-                pass
+            image, odd = _image_in(stream, path)
+            affine, doubts = check_header(image, path)
+            check_length(image, path, compressed=_ends(path, COMPRESSED))
+            voxels, shifted = voxels_of(image, stream, path)
+            data = np.asarray(voxels, dtype=dtype)
+            doubts = (*odd, *shifted, *doubts, *read_rest(stream, path, _ends(path, MGH)))
     except PermissionError as error:
         raise InputError(f"{path} cannot be read; change its permissions.") from error
-    except (EOFError, OSError, ValueError, zlib.error) as error:
+    except (EOFError, OSError, ValueError, OverflowError, zlib.error) as error:
         raise InputError(
             f"{path} is truncated or damaged; copy it again from its source."
         ) from error
@@ -188,7 +211,7 @@ def _read(path: Path, dtype: np.dtype[Any] | None) -> Volume:
         warnings.warn(text, InputWarning, stacklevel=3)
     return Volume(
         shape=(x, y, z),
-        affine=np.array(image.affine, dtype=np.float64),
+        affine=affine,
         header=image.header.copy(),
         path=path,
         data=data,
@@ -207,7 +230,8 @@ def _rounded(values: NDArray[Any], out: NDArray[np.int32]) -> bool:
     return bool((np.abs(out - values) <= 1e-3).all())
 
 
-def _image_in(stream: Any, path: Path) -> Any:
+def _image_in(stream: Any, path: Path) -> tuple[Any, list[str]]:
+    """Read the header; also return what nibabel finds odd about it."""
     import nibabel as nib
 
     if _ends(path, MGH):
@@ -219,8 +243,10 @@ def _image_in(stream: Any, path: Path) -> Any:
             raise InputError(f"{path} is not a NIfTI file; convert or copy it again.")
         kind = nib.Nifti1Image if _SIZES[size] == 348 else nib.Nifti2Image
     try:
-        # A memory map would keep the file open and change when it is overwritten.
-        return kind.from_file_map({"image": nib.FileHolder(fileobj=stream)}, mmap=False)
+        with oddities() as odd:
+            # A memory map would keep the file open and change when it is overwritten.
+            image = kind.from_file_map({"image": nib.FileHolder(fileobj=stream)}, mmap=False)
+        return image, [f"{path} has an odd header: {text}." for text in odd]
     except (EOFError, OSError, zlib.error):
         raise
     except Exception as error:  # its parsers raise anything on foreign bytes

@@ -114,7 +114,7 @@ class Scan:
         """Make a scan from files in memory, or from volumes that never were files.
 
         T2 and brain mask are brought onto the T1's grid by their affines; nothing is registered,
-        and nothing is interpolated where the grids agree within 1e-3 mm.
+        and nothing is interpolated where the grids agree within `grid.TOLERANCE_MM`.
 
         Parameters
         ----------

@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from napari_pvs import json_files
 from napari_pvs.errors import InputError
 from napari_pvs.files import atomic, write_text
 from napari_pvs.scans.nifti import Volume, read_labels
@@ -162,15 +163,16 @@ class Revisions:
 
     def _read(self, number: int) -> Revision | None:
         path = self._sidecar(number)
+        remedy = "restore it from a backup, or move it away with its image"
         try:
-            text = path.read_text(encoding="utf-8")
-            return Revision.model_validate_json(text) if text else None
+            if not path.stat().st_size:
+                return None
+            return json_files.read(path, Revision, remedy, "is no readable revision")
         except FileNotFoundError:
             return None
-        except (OSError, ValidationError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise InputError(
-                f"{path} is no readable revision; restore it from a backup, or move it away with "
-                "its image."
+                f"{path} is no readable revision ({error.strerror}); {remedy}."
             ) from error
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
+from pydantic import ConfigDict
 
 from napari_pvs.errors import InputError
 from napari_pvs.study.bids import StudySubject
@@ -18,6 +19,8 @@ class Split:
 
     ``unlabelled`` are the scans without a label of everybody who neither validates nor tests.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     train: tuple[str, ...]
     validation: tuple[str, ...]

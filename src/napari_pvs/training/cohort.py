@@ -9,6 +9,7 @@ from napari_pvs.errors import InputError
 from napari_pvs.study.bids import StudySubject, person_of
 from napari_pvs.study.bids import subjects as find_subjects
 from napari_pvs.study.labels import LabelStore
+from napari_pvs.study.layout import require
 from napari_pvs.study.revision import stamp
 from napari_pvs.study.roles import join
 from napari_pvs.study.split import Split
@@ -128,8 +129,14 @@ class Cohort:
         -------
         ``added``, ``changed`` and ``removed``: names of training subjects. A study that cannot be
         read at the moment changes nothing.
+
+        Raises
+        ------
+        InputError
+            The study is gone.
         """
         before = dict(self.labels)
+        self._world.lead(lambda: require(self.study))
         try:
             found = self._world.lead(self._find)
             people = self._world.in_turn(lambda: self._arranged(found))

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from napari_pvs.errors import InputError
+from napari_pvs import json_files
+from napari_pvs.errors import InputError, words_of
 from napari_pvs.files import write_text
 from napari_pvs.study.bids import person_of, subjects
 from napari_pvs.study.revision import stamp
@@ -19,6 +21,19 @@ from napari_pvs.training.job import Job, label_of, run_job
 
 _KEPT = ("labels", "unlabelled")  # what a plan holds; all else must be given again
 PLAN = "crossval.json"
+
+
+class _Plan(BaseModel):
+    """Content of the file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    config: dict[str, Any]
+    methods: list[str]
+    folds: int
+    seeds: int
+    labels: dict[str, str]
+    unlabelled: list[str]
 
 
 def plan(
@@ -148,13 +163,15 @@ def _begun(out: Path, about: dict[str, object]) -> dict[str, Any] | None:
     """Return what the folder's plan holds; None where there is none yet."""
     path = out / PLAN
     if path.is_file():
+        held = json_files.read(path, _Plan, "name a new folder").model_dump()
         try:
-            held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             was = TrainingConfig.model_validate(migrated(held["config"])).absolute()
-            held["config"] = json.loads(was.model_dump_json(exclude={"method"}))
-            same = {*_KEPT} <= {*held} and {k: held[k] for k in held if k not in _KEPT} == about
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise InputError(f"{path} is damaged ({error}); name a new folder.") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            reason = words_of(first, ".".join(("config", *map(str, first["loc"]))))
+            raise InputError(f"{path} is damaged ({reason}); name a new folder.") from error
+        held["config"] = json.loads(was.model_dump_json(exclude={"method"}))
+        same = {k: held[k] for k in held if k not in _KEPT} == about
         if not same:
             raise InputError(
                 f"{out} holds another cross-validation; name a new folder, or give the same "

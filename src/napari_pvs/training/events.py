@@ -3,15 +3,19 @@
 import errno
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from napari_pvs import json_files
 from napari_pvs.errors import InputError, command
 
 VERSION = 1
+_OFTEN = re.compile(rb'"type": ?"(step|heartbeat)"')
+_CHUNK = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -26,11 +30,18 @@ class EventLog:
 
     def __init__(self, path: Path):
         self._path = Path(path)
-        written = self._path.read_bytes() if self._path.exists() else b""
-        whole = written[: written.rfind(b"\n") + 1]
-        if whole != written:  # a run that was killed left half a line
-            self._path.write_bytes(whole)
-        self._sequence = whole.count(b"\n")
+        self._sequence = 0
+        if not self._path.exists():
+            return
+        whole = size = 0
+        with self._path.open("r+b") as file:
+            while chunk := file.read(_CHUNK):
+                self._sequence += chunk.count(b"\n")
+                if (last := chunk.rfind(b"\n")) >= 0:
+                    whole = size + last + 1
+                size += len(chunk)
+            if whole != size:  # a run that was killed left half a line
+                file.truncate(whole)
 
     def write(self, kind: str, **values: Any) -> None:
         """Append one event ``{v, seq, time, type, ...}``."""
@@ -113,13 +124,21 @@ class Tail:
         self._path, self._at = Path(path), 0
         self.behind = False
 
-    def read(self, most: int = -1) -> list[dict[str, Any]]:
+    def read(self, most: int = -1, steps: int = -1) -> list[dict[str, Any]]:
         """Return the events that came since, but for a line that is still being written.
 
         Parameters
         ----------
         most
             Bytes to read at most, all where negative; more than a line has.
+        steps
+            Of consecutive ``step`` and ``heartbeat`` events only so many of the last, all where
+            negative: of a long run nearly all lines are such, and take long to decode.
+
+        Raises
+        ------
+        ValueError
+            A line is no event.
         """
         try:
             with self._path.open("rb") as file:
@@ -129,8 +148,27 @@ class Tail:
             new = b""
         self.behind = len(new) == most
         whole = new[: new.rfind(b"\n") + 1]
+        if self.behind and not whole:
+            raise ValueError("a line has no end")
         self._at += len(whole)
-        return [json.loads(line) for line in whole.decode("utf-8").split("\n")[:-1]]
+        lines = whole.split(b"\n")[:-1]
+        if steps >= 0:
+            lines = _without_old(lines, steps)
+        return [_event(line) for line in lines]
+
+
+def _without_old(lines: list[bytes], steps: int) -> list[bytes]:
+    """Leave out all but the last lines of the kinds that a run writes several of in a second."""
+    often = [at for at, line in enumerate(lines) if _OFTEN.search(line)]
+    old = set(often[: max(0, len(often) - steps)])
+    return [line for at, line in enumerate(lines) if at not in old]
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    event = json_files.parse(line, dict[str, Any])
+    if not isinstance(event.get("type"), str):
+        raise ValueError("a line is no event")
+    return event
 
 
 def read(path: Path) -> list[dict[str, Any]]:

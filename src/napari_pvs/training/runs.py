@@ -14,6 +14,7 @@ from napari_pvs.training.folder import CONFIG, EVENTS, LOG, RUNS, is_running, re
 
 State = Literal["new", "running", "paused", "stopped", "done", "failed", "died"]
 _PACE = 200  # steps that the time left is told by
+_PIECE = 1 << 22  # bytes of events that are in memory at a time
 _TAIL = 1 << 16  # bytes of a log that are looked at
 
 
@@ -121,13 +122,13 @@ class Watch:
         """Whether the last look left events for the next one."""
         return self._tail.behind
 
-    def look(self, most: int = -1) -> list[dict[str, Any]]:
+    def look(self, most: int = -1, steps: int = -1) -> list[dict[str, Any]]:
         """Return the events that came since the last look.
 
         Parameters
         ----------
-        most
-            Bytes to read at most; all where negative.
+        most, steps
+            As for `Tail.read`.
 
         Raises
         ------
@@ -135,13 +136,26 @@ class Watch:
             The events are damaged.
         """
         try:
-            events = self._tail.read(most)
-        except (ValueError, OSError) as error:
+            events = self._tail.read(most, steps)
+            for event in events:
+                self._take(event)
+        except (ValueError, OSError, KeyError, TypeError) as error:
             where = self.path / EVENTS
-            raise InputError(f"{where} is damaged ({error}); move it away.") from error
-        for event in events:
-            self._take(event)
+            reason = f"an event lacks its {error}" if isinstance(error, KeyError) else error
+            raise InputError(f"{where} is damaged ({reason}); move it away.") from error
         return events
+
+    def catch_up(self) -> None:
+        """Look at all that the run has said, in pieces: of a million steps at the last ones only.
+
+        Raises
+        ------
+        InputError
+            As `look`.
+        """
+        self.look(_PIECE, _PACE)
+        while self.behind:
+            self.look(_PIECE, _PACE)
 
     def status(self, alive: bool | None = None) -> RunStatus:
         """Tell how the run is, by the events that were looked at.
@@ -178,11 +192,13 @@ class Watch:
         if kind in ("step", "checkpoint", "stopped", "resumed"):
             self._step = int(event["step"])
         if kind == "step":
-            self._steps.append((event["time"], self._step))
+            self._steps.append((float(event["time"]), self._step))
         elif kind == "epoch":
             past.loss[int(event["epoch"])] = float(event["loss"])
         elif kind == "validation":
-            past.validation[int(event["epoch"])] = event
+            numbers = {key: event[key] for key in ("dsc", "avd_percent", "recall")}
+            read = {key: None if value is None else float(value) for key, value in numbers.items()}
+            past.validation[int(event["epoch"])] = event | read | {"dsc": float(event["dsc"])}
         elif kind == "resumed":
             self.config = read_config(self.path)  # it may have got another length
         if kind in ("hello", "resumed", "paused"):
@@ -228,7 +244,7 @@ def seen(run: Path) -> Watch:
         As `events_of`.
     """
     watch = Watch(run)
-    watch.look()
+    watch.catch_up()
     return watch
 
 

@@ -2,14 +2,15 @@
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
+from napari_pvs import json_files
 from napari_pvs.errors import InputError
 from napari_pvs.evaluation.agreement import concordance
 from napari_pvs.training.job import SCORES, Job
@@ -24,6 +25,20 @@ PAPER = {
     "m2ss": ".65 ± .12, 34 ± 95, .75 ± .07",
 }
 """DSC, AVD % and recall in the paper's Table 1, on other data."""
+
+
+class _Scored(BaseModel):
+    """What is read of a subject's scores."""
+
+    subject: str
+    dsc: float
+    avd_percent: float | None
+    recall: float | None
+    precision: float | None
+    lenient_f1: float
+    count_predicted: float
+    count_reference: float
+    ceiling_dsc: float | None
 
 
 @dataclass(frozen=True)
@@ -74,16 +89,13 @@ def collect(jobs: Sequence[Job]) -> list[Row]:
             continue
         path = job.out / SCORES
         try:
-            scores: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-            for one in scores:
-                names = (*MEASURES, "count_predicted", "count_reference", CEILING)
-                values = {name: one[name] for name in names}
-                method, seed = job.config.method, job.config.seed
-                rows.append(Row(method, seed, job.fold, one["subject"], values))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path} is damaged ({error}); remove it, and it will be made anew."
-            ) from error
+            scores = json_files.read(path, list[_Scored], "remove it, and it will be made anew")
+        except FileNotFoundError:
+            continue
+        method, seed = job.config.method, job.config.seed
+        for one in scores:
+            values = one.model_dump(exclude={"subject"})
+            rows.append(Row(method, seed, job.fold, one.subject, values))
     if not rows:
         raise InputError("no run of this cross-validation has ended yet.")
     return rows

@@ -26,6 +26,7 @@ from napari_pvs.training.folder import (
     START,
     read_config,
     read_split,
+    require_study,
 )
 from napari_pvs.training.loop import Run
 
@@ -110,6 +111,7 @@ def resume(out: Path, epochs: int | None = None, labels: dict[str, str] | None =
     """
     out = Path(out)
     config = read_config(out)
+    require_study(config, out)
     device = pick(config.device)
     with joined(device) as world, world.holding(taken_over(out)):
         state = _at_start(config, out, device, world)

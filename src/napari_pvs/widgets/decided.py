@@ -4,6 +4,8 @@ import logging
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from napari_pvs import json_files
+from napari_pvs.errors import InputError
 from napari_pvs.files import write_text
 from napari_pvs.inference.review import Decision, Review
 
@@ -21,9 +23,11 @@ def read(path: Path) -> tuple[Decision, ...]:
         It is damaged, or of a newer version.
     """
     try:
-        return Review.model_validate_json(path.read_text(encoding="utf-8")).decisions
+        return json_files.read(path, Review, "it is set aside").decisions
     except FileNotFoundError:
         return ()
+    except InputError as error:
+        raise ValueError(str(error)) from error
 
 
 def keep(path: Path, review: Review, known: Collection[Decision]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_pvs.errors import InputError
-from napari_pvs.files import write_text
+from napari_pvs.files import held, write_text
 from napari_pvs.training import runs
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.folder import CONFIG, EVENTS, LOG, RUNS, SPLIT, busy, is_running
@@ -195,22 +195,17 @@ def explain(run: Path, why: str = "") -> str:
 @contextlib.contextmanager
 def _alone(study: Path) -> Iterator[None]:
     """Let no other napari start a run of a study at the same moment."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(study / RUNS / _LOCK, timeout=_STARTING_S)
-    try:
-        (study / RUNS).mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise InputError(
-            f"another napari starts a run of {study} right now; try again in a moment."
-        ) from error
-    except OSError as error:
-        raise _unwritable(study, error) from error
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            (study / RUNS).mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(study / RUNS / _LOCK, _STARTING_S))
+        except TimeoutError as error:
+            raise InputError(
+                f"another napari starts a run of {study} right now; try again in a moment."
+            ) from error
+        except OSError as error:
+            raise _unwritable(study, error) from error
         yield
-    finally:
-        lock.release()
 
 
 def _unwritable(study: Path, error: Exception) -> InputError:

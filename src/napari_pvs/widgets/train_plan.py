@@ -1,12 +1,14 @@
 """What a training run would use, and what it would cost: counted and tried before it starts."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
+from napari_pvs import json_files
 from napari_pvs.errors import InputError
 from napari_pvs.study.bids import StudySubject, fingerprint, subjects
 from napari_pvs.study.roles import read as read_roles
@@ -122,6 +124,12 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
+class _Learnt(BaseModel):
+    """What is read of a checkpoint's progress."""
+
+    labels: dict[str, str]
+
+
 def _learnt(checkpoint: Path) -> Mapping[str, str] | None:
     """Start of the SHA-256 of each label that a run has learnt from."""
     from safetensors import SafetensorError, safe_open
@@ -130,9 +138,9 @@ def _learnt(checkpoint: Path) -> Mapping[str, str] | None:
         return None
     try:
         with safe_open(checkpoint, framework="numpy") as file:
-            labels = json.loads((file.metadata() or {})["progress"])["labels"]
-        return {name: str(label).rpartition("@")[2] for name, label in labels.items()}
-    except (SafetensorError, OSError, ValueError, KeyError, AttributeError):
+            labels = json_files.parse((file.metadata() or {})["progress"], _Learnt).labels
+        return {name: label.rpartition("@")[2] for name, label in labels.items()}
+    except (SafetensorError, OSError, ValueError, KeyError):
         return None  # a damaged run is no reason not to start another
 
 

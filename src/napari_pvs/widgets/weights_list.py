@@ -1,7 +1,6 @@
 """The list of weights to segment with: the starter's, the best of each run of the study, files."""
 
 import contextlib
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +9,9 @@ from typing import Any
 from qtpy.QtCore import QSignalBlocker, Qt, QTimer
 from qtpy.QtWidgets import QComboBox, QSizePolicy
 
+from napari_pvs import json_files
 from napari_pvs.errors import InputError
+from napari_pvs.network.weights import ModelCard
 from napari_pvs.training.folder import BEST
 from napari_pvs.training.runs import runs
 from napari_pvs.widgets.background import Background
@@ -140,8 +141,8 @@ def _described(path: Path, _: int, __: int) -> Known:
     run = path.parent.name
     try:
         with safe_open(path, framework="numpy") as file:
-            card = json.loads((file.metadata() or {})["card"])
-        reached, epoch = card["accuracy"]["validation"], card["training"]["epoch"]
+            card = json_files.parse((file.metadata() or {})["card"], ModelCard)
+        reached, epoch = card.accuracy["validation"], card.training["epoch"]
         label = f"DSC {reached['dsc']:.2f}: {run}"
         on = f"{reached['subjects']} validation scan{'s' * (reached['subjects'] != 1)}"
         tip = f"Best weights of {run}: DSC {reached['dsc']:.3f} on {on}, epoch {epoch}.\n{path}"
