@@ -42,7 +42,7 @@ def require_replaceable(path: Path) -> None:
         raise InputError(f"{path} is a folder; name a file.")
     if stat.S_ISLNK(mode):
         raise InputError(
-            f"{path} is a link to {os.readlink(path)}, which is not replaced; name the file itself, "
+            f"{path} is a link to {path.readlink()}, which is not replaced; name the file itself, "
             "or remove the link."
         )
     if not stat.S_ISREG(mode):

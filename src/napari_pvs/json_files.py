@@ -1,15 +1,16 @@
 """JSON that anybody may have written: bounded in size and depth, and held against a schema."""
 
+from collections.abc import Hashable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from napari_pvs.errors import InputError, words_of
 
 MOST_BYTES = 16 * 2**20
-"""Of a file; the largest that is written here, the scores of a cross-validation, has some 100 kB."""
+"""Of a file; the largest that is written here, a cross-validation's scores, has some 100 kB."""
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ def parse(text: str | bytes, kind: type[T]) -> T:
     if len(text) > MOST_BYTES:
         raise Damaged(f"it is larger than {MOST_BYTES // 2**20} MB")
     try:
-        found: T = _adapter(kind).validate_json(text)
+        found: T = _adapter(cast("Hashable", kind)).validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         if first["type"] == "json_invalid":
@@ -88,5 +89,5 @@ def read(path: Path, kind: type[T], remedy: str, said: str = "is damaged") -> T:
 
 
 @cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(cast("Any", kind))

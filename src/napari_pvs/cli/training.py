@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_pvs.cli.app import Overwrite, app, log_to_stderr, require_new, show
+from napari_pvs.cli.app import Overwrite, app, log_to_stderr, refuse_some, require_new, say, show
 from napari_pvs.cli.options import with_options
-from napari_pvs.errors import InputError
+from napari_pvs.errors import InputError, plain
 from napari_pvs.errors import command as shell
 from napari_pvs.training.config import TrainingConfig
 
@@ -46,9 +46,11 @@ def train(
     best = trainer.resume(out, given.get("epochs")) if resume else trainer.train(config, out)
     if distributed.environment()[0] == 0:
         if best.exists():
-            print(f"Best weights: {best}")
-        if runs.status(best.parent).state == "stopped":
-            print(f"Stopped; go on with {shell('train', '--resume', best.parent)}")
+            say(f"Best weights: {best}")
+        seen = runs.seen(best.parent)
+        if seen.status().state == "stopped":
+            say(f"Stopped; go on with {shell('train', '--resume', best.parent)}")
+        refuse_some(list(seen.left_out.items()), seen.everybody, "learnt from")
 
 
 runs_app = typer.Typer(help="Training runs: list, follow, control, compare.", no_args_is_help=True)
@@ -62,22 +64,29 @@ def list_runs(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """List the runs of a study: state, epochs, loss, best DSC."""
-    from napari_pvs.study.bids import subjects
+    from napari_pvs.study.bids import survey
     from napari_pvs.training import curves, runs
 
     found = runs.runs(study)
-    if as_json:
-        for path in found:
-            print(runs.as_json(runs.status(path)))
+    if not found and not as_json:
+        survey(study)  # refuses what is no study
+        say(f"{study} has no runs yet; start one with {shell('train', study)}")
         return
-    if not found:
-        subjects(study)  # refuses what is no study
-        print(f"{study} has no runs yet; start one with {shell('train', study)}")
-        return
-    _print_table(curves.HEADER, curves.rows(found))
+    seen: list[runs.Watch] = []
+    refused: list[tuple[str, str]] = []
     for path in found:
-        if why := runs.status(path).why:
-            print(f"{path.name}: {why}")
+        try:
+            seen.append(runs.seen(path))
+        except InputError as error:
+            refused.append((path.name, str(error)))
+    if as_json:
+        say(*(runs.as_json(watch.status()) for watch in seen))
+    else:
+        _print_table(curves.HEADER, [curves.row(watch) for watch in seen])
+        for watch in seen:
+            if why := watch.status().why:
+                say(f"{watch.path.name}: {why}")
+    refuse_some(refused, len(found), "read", "runs")
 
 
 @runs_app.command()
@@ -88,7 +97,7 @@ def follow(run: Run) -> None:
     from napari_pvs.training import runs
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -101,11 +110,11 @@ def follow(run: Run) -> None:
                 about = f"loss {event['loss']:.3f}"
                 bars.update(task, completed=event["step"] + 1, total=event["of"], description=about)
             elif kind == "phase":
-                bars.update(task, description=event["name"])
+                bars.update(task, description=plain(event["name"]))
             elif text := _sentence(event):
-                bars.print(text)
+                bars.print(plain(text), markup=False)
     last = runs.status(run)
-    print(f"{run}: {last.state}" + (f": {last.why}" if last.why else ""))
+    say(f"{run}: {last.state}" + (f": {last.why}" if last.why else ""))
 
 
 @runs_app.command()
@@ -140,17 +149,18 @@ def compare(
     _print_table(curves.HEADER, curves.rows(run))
     if out is not None:
         curves.draw(run, out)
-        print(f"Curves: {out}")
+        say(f"Curves: {out}")
 
 
 def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table()
     for title in header:
         table.add_column(title, overflow="fold")  # a name that is cut is of no use
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(plain(cell)) for cell in row))
     show(table)
 
 

@@ -87,8 +87,8 @@ def voxels_of(image: Any, stream: Any, path: Path) -> tuple[Any, list[str]]:
     slope, inter = header.get_slope_inter()
     spec = (header.get_data_shape(), header.get_data_dtype(), first, slope or 1.0, inter or 0.0)
     told = (
-        f"{path} says that its voxels begin at byte {image.dataobj.offset}, inside its header; they "
-        f"are read from byte {first}, as in any single file."
+        f"{path} says that its voxels begin at byte {image.dataobj.offset}, inside its header; "
+        f"they are read from byte {first}, as in any single file."
     )
     return ArrayProxy(stream, spec, mmap=False), [told]
 
@@ -152,6 +152,9 @@ def nifti_header(shape: tuple[int, ...], affine: NDArray[np.float64]) -> Any:
     header.set_xyzt_units("mm")
     header.set_qform(affine, code="scanner")
     header.set_sform(affine, code="scanner")
+    grid = Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
+    if grid.away(header.get_qform()) > TOLERANCE_MM:  # it has no shear
+        header["qform_code"] = 0
     return header
 
 

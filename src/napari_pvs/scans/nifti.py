@@ -1,13 +1,14 @@
 """Reading and writing NIfTI and MGH files without touching what they say about space."""
 
 import gzip
+import io
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,10 @@ _SIZES = {n.to_bytes(4, order): n for n in (348, 540) for order in ("little", "b
 """The first four bytes of NIfTI-1 and NIfTI-2."""
 SCALE = 32767
 """A probability of 1 is stored as this int16 value."""
+
+
+class NotIntegers(InputError):
+    """A file that was to hold labels holds other numbers."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -127,7 +132,7 @@ def read_labels(path: Path) -> Volume:
     # slice by slice: numbers on the way take 25 bytes a voxel
     for values, whole in zip(volume.data.T, labels.T, strict=True):
         if not _rounded(values, whole):
-            raise InputError(
+            raise NotIntegers(
                 f"{path} holds values that are not integers; give a mask or a label map (threshold "
                 "a probability map first)."
             )
@@ -166,11 +171,9 @@ def write_like(path: Path, array: NDArray[Any], like: Geometry, *, scaled: bool 
 
     path = Path(path)
     _check_extension(path)
-    if array.shape != like.shape:
-        raise ValueError(f"array has shape {array.shape}, the scan {like.shape}")
     mgh = _ends(path, MGH)
     scaled = scaled and not mgh
-    stored = _storable(array, scaled)
+    stored = _storable(_fitting(array, like), scaled)
     if mgh:
         header = like.header.copy() if isinstance(like.header, MGHHeader) else None
         image = MGHImage(stored, like.affine, header)
@@ -179,6 +182,26 @@ def write_like(path: Path, array: NDArray[Any], like: Geometry, *, scaled: bool 
         image = _nifti_image(stored, like, SCALE if scaled else 1)
     with atomic(path) as temporary, _stream(temporary, "wb") as stream:
         image.to_stream(stream)
+
+
+def encoded(array: NDArray[Any], like: Geometry) -> bytes:
+    """Return the bytes of the ``.nii.gz`` that `write_like` would write; equal for equal arrays.
+
+    Raises
+    ------
+    ValueError
+        As `write_like`.
+    """
+    whole = io.BytesIO()
+    with _compressed(whole, "wb") as stream:
+        _nifti_image(_storable(_fitting(array, like), False), like, 1).to_stream(stream)
+    return whole.getvalue()
+
+
+def _fitting(array: NDArray[Any], like: Geometry) -> NDArray[Any]:
+    if array.shape != like.shape:
+        raise ValueError(f"array has shape {array.shape}, the scan {like.shape}")
+    return array
 
 
 def _read(path: Path, dtype: np.dtype[Any] | None) -> Volume:
@@ -269,9 +292,13 @@ def _stream(path: Path, mode: Literal["rb", "wb"]) -> Iterator[Any]:
                     f"{path} is not compressed, though its name says so; rename it to end in .nii."
                 )
             raw.seek(0)
-        # Neither name nor time goes into the file: equal arrays give equal bytes.
-        with gzip.GzipFile("", mode, compresslevel=4, fileobj=raw, mtime=0) as stream:
+        with _compressed(raw, mode) as stream:
             yield stream
+
+
+def _compressed(raw: IO[bytes], mode: Literal["rb", "wb"]) -> gzip.GzipFile:
+    # Neither name nor time goes into the file: equal arrays give equal bytes.
+    return gzip.GzipFile("", mode, compresslevel=4, fileobj=raw, mtime=0)
 
 
 def _ends(path: Path, suffixes: tuple[str, ...]) -> bool:

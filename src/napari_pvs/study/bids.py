@@ -277,8 +277,8 @@ def _chosen(
     notes = []
     if label is not None and (extra := _unnamed(wanted, (t1, t2))):
         notes.append(
-            f"{label} is named for {extra}, and no scan is; {(t1 or t2 or label).name} is taken for "
-            "its scan."
+            f"{label} is named for {extra}, and no scan is; {(t1 or t2 or label).name} is taken "
+            "for its scan."
         )
     if t1 and t2 and "run" in layout.differing(layout.entities(t1), layout.entities(t2)):
         notes.append(f"{t1.name} and {t2.name} are of two runs; check that they belong together.")

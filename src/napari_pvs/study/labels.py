@@ -6,7 +6,6 @@ is of no revision, someone edited it or put it there: then it is what counts, an
 revision before it would be overwritten.
 """
 
-import tempfile
 import warnings
 from collections.abc import Iterator
 from itertools import chain, takewhile
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.files import atomic
-from napari_pvs.scans.nifti import Geometry, Volume, read_labels, write_like
+from napari_pvs.scans.nifti import Geometry, Volume, encoded, read_labels
 from napari_pvs.study.layout import LABEL, label_folder, one, require
 from napari_pvs.study.revision import Origin, Revision, Revisions, State, digest, explained, stamp
 
@@ -287,11 +286,7 @@ def _encoded(array: NDArray[Any], like: Geometry) -> bytes:
         raise ValueError("a label holds booleans, or integers from 0")
     if array.size and array.max() <= 1:
         array = array.astype(bool)  # a quarter of the space
-    temporary = Path(tempfile.gettempdir())
-    with explained(temporary), tempfile.TemporaryDirectory(dir=temporary) as folder:
-        path = Path(folder) / "label.nii.gz"
-        write_like(path, array, like)
-        return path.read_bytes()
+    return encoded(array, like)
 
 
 def _measures(array: NDArray[Any], like: Geometry) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def first_run(paths: Sequence[Path]) -> Path | None:
     InputError
         There are other differences.
     """
-    named = {}
+    named: dict[str, Path] = {}
     for path in sorted(paths, key=lambda path: _number(entities(path).get("run", "0"))):
         named.setdefault(_RUN.sub("", path.name), path)
     if len(named) > 1:

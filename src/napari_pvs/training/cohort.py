@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_pvs.errors import InputError
-from napari_pvs.study.bids import StudySubject, person_of
-from napari_pvs.study.bids import subjects as find_subjects
+from napari_pvs.study.bids import StudySubject, person_of, survey
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.study.layout import require
 from napari_pvs.study.revision import stamp
@@ -56,6 +55,8 @@ class Cohort:
         Loaded subjects, in the order of their names.
     labels
         Digest of the label of each training subject.
+    left_out
+        Subjects whose files cannot be used, and why; the others are learnt from all the same.
     """
 
     def __init__(self, study: Path, roles: Split, unlabelled: bool, world: World = ALONE):
@@ -67,6 +68,7 @@ class Cohort:
         self.validation: list[Loaded] = []
         self.unlabelled: list[Loaded] = []
         self.labels: dict[str, str] = {}
+        self.left_out: dict[str, str] = {}
         self._digests: dict[tuple[Path, int, int], str] = {}
 
     def __str__(self) -> str:
@@ -154,7 +156,15 @@ class Cohort:
         }
 
     def _find(self) -> dict[str, StudySubject]:
-        return {s.name: s for s in find_subjects(self.study)}
+        seen = survey(self.study)
+        for name, why in seen.refused:
+            self._leave_out(name, why)
+        return {one.name: one for one in seen.found}
+
+    def _leave_out(self, name: str, why: str) -> None:
+        if self.left_out.get(name) != why:
+            log.warning("%s is not learnt from: %s", name, why)
+        self.left_out[name] = why
 
     def _freeze(self, people: _People) -> _People:
         """Keep in the study's roles who trains from now on.
@@ -189,14 +199,20 @@ class Cohort:
         for name, subject in found.items():
             if subject.person in self._held_out:
                 continue
-            if subject.label is not None:
-                labels[name] = self._digest(subject.label)
-                known = self.labels.get(name, "")
-                same = name in old and _content(known) == _content(labels[name])
-                train.append(old[name] if same else self._load(subject))
-            elif self._want_unlabelled and self._may_learn_from(subject):
-                same = name in old and old[name].label is None
-                unlabelled.append(old[name] if same else self._load(subject))
+            try:
+                if subject.label is not None:
+                    digest = self._digest(subject.label)
+                    known = self.labels.get(name, "")
+                    same = name in old and _content(known) == _content(digest)
+                    train.append(old[name] if same else self._load(subject))
+                    labels[name] = digest
+                elif self._want_unlabelled and self._may_learn_from(subject):
+                    same = name in old and old[name].label is None
+                    unlabelled.append(old[name] if same else self._load(subject))
+            except InputError as error:
+                if name in old:  # somebody may be writing it; see `update`
+                    raise
+                self._leave_out(name, str(error))
         return _People(train, unlabelled, labels)
 
     def _may_learn_from(self, subject: StudySubject) -> bool:

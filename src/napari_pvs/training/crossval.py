@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from napari_pvs import json_files
 from napari_pvs.errors import InputError, words_of
 from napari_pvs.files import write_text
-from napari_pvs.study.bids import person_of, subjects
+from napari_pvs.study.bids import person_of, survey
 from napari_pvs.study.revision import stamp
 from napari_pvs.study.split import Split
 from napari_pvs.training.cohort import require_unlabelled
@@ -73,7 +73,10 @@ def plan(
     if unknown or not methods:
         raise InputError(f"{unknown or 'no method'}: choose from {', '.join(METHODS)}.")
     config = config.absolute()
-    everybody = subjects(config.study)
+    seen = survey(config.study)
+    if seen.refused:  # methods are compared on the same subjects, or not at all
+        raise InputError(seen.refused[0][1])
+    everybody = seen.found
     about = {
         "config": json.loads(config.model_dump_json(exclude={"method"})),
         "methods": list(methods),

@@ -92,8 +92,8 @@ def load(subject: StudySubject, cache: Path | None = None) -> Loaded:
         box = tuple(slice(c, c + n) for c, n in zip(prepared.corner, shape, strict=True))
         label = np.ascontiguousarray(whole[box])
         warn_of_outside(
-            np.count_nonzero(whole),
-            np.count_nonzero(label & prepared.brain),
+            int(np.count_nonzero(whole)),
+            int(np.count_nonzero(label & prepared.brain)),
             f"{subject.label}: {{}} label voxels lie outside the brain mask and are not learnt "
             "from; check label and mask.",
         )

@@ -93,8 +93,8 @@ def require_study(config: TrainingConfig, run: Path) -> None:
     """
     if not config.study.is_dir():
         raise InputError(
-            f"{config.study}, the study of the run {run}, is not there; put it back, or write where "
-            f"it is now into {Path(run) / CONFIG} (study)."
+            f"{config.study}, the study of the run {run}, is not there; put it back, or write "
+            f"where it is now into {Path(run) / CONFIG} (study)."
         )
 
 

@@ -63,6 +63,8 @@ class Run:
                 unlabelled=len(self.cohort.unlabelled),
                 **more,
             )
+            for name, why in self.cohort.left_out.items():
+                self.events.write("left_out", name=name, why=why)
             log.info("%s", self.cohort)
             progress.labels = dict(self.cohort.labels)
             # a cohort that goes on from a checkpoint was opened with the labels of that time

@@ -14,6 +14,7 @@ from napari_pvs.training.folder import CONFIG, EVENTS, LOG, RUNS, is_running, re
 
 State = Literal["new", "running", "paused", "stopped", "done", "failed", "died"]
 _PACE = 200  # steps that the time left is told by
+_ROLES = ("train", "validation", "unlabelled")
 _PIECE = 1 << 22  # bytes of events that are in memory at a time
 _TAIL = 1 << 16  # bytes of a log that are looked at
 
@@ -101,6 +102,8 @@ class Watch:
     ----------
     path, config, history, last
         Its folder, configuration, curves so far, and last event but for heartbeats.
+    left_out, everybody
+        Why subjects of the study were not used, by name; and how many there were in all.
 
     Raises
     ------
@@ -115,6 +118,8 @@ class Watch:
         self._tail = Tail(self.path / EVENTS)
         self._steps: deque[tuple[float, int]] = deque(maxlen=_PACE)
         self._step = 0
+        self.left_out: dict[str, str] = {}
+        self.everybody = 0
         self.last: dict[str, Any] | None = None
 
     @property
@@ -201,6 +206,12 @@ class Watch:
             past.validation[int(event["epoch"])] = event | read | {"dsc": float(event["dsc"])}
         elif kind == "resumed":
             self.config = read_config(self.path)  # it may have got another length
+        if kind in ("hello", "resumed"):
+            self.left_out = {}
+            self.everybody = sum(int(event[key]) for key in _ROLES if key in event)
+        elif kind == "left_out":
+            self.left_out[str(event["name"])] = str(event["why"])
+            self.everybody += 1
         if kind in ("hello", "resumed", "paused"):
             self._steps.clear()  # a pause is no pace
 

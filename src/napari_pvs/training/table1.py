@@ -1,7 +1,5 @@
 """What a cross-validation found: the paper's Table 1, per subject, and method against method."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,6 +11,7 @@ from pydantic import BaseModel
 from napari_pvs import json_files
 from napari_pvs.errors import InputError
 from napari_pvs.evaluation.agreement import concordance
+from napari_pvs.evaluation.tables import tsv
 from napari_pvs.training.job import SCORES, Job
 
 MEASURES = ("dsc", "avd_percent", "recall", "precision", "lenient_f1")
@@ -145,15 +144,9 @@ def differences(rows: Sequence[Row]) -> list[Difference]:
 
 def to_tsv(rows: Sequence[Row]) -> str:
     """Write one line per run and subject."""
-    out = io.StringIO()
-    writer = csv.writer(out, delimiter="\t", lineterminator="\n")
     names = [f.name for f in fields(Row) if f.name != "values"]
-    measures = list(rows[0].values)
-    writer.writerow([*names, *measures])
-    for row in rows:
-        values = ["n/a" if row.values[m] is None else row.values[m] for m in measures]
-        writer.writerow([*(getattr(row, name) for name in names), *values])
-    return out.getvalue()
+    lines = ({name: getattr(row, name) for name in names} | row.values for row in rows)
+    return tsv([*names, *rows[0].values], lines)
 
 
 def report(rows: Sequence[Row]) -> str:
@@ -172,12 +165,13 @@ def report(rows: Sequence[Row]) -> str:
 
 def write(rows: Sequence[Row], out: Path) -> list[Path]:
     """Write ``table1.md`` and ``subjects.tsv`` into a folder."""
-    from napari_pvs.files import write_text
+    from napari_pvs.files import atomic_set, write_text
 
-    paths = [Path(out) / "table1.md", Path(out) / "subjects.tsv"]
-    for path, text in zip(paths, (report(rows), to_tsv(rows)), strict=True):
-        write_text(path, text)
-    return paths
+    texts = {"table1.md": report(rows), "subjects.tsv": to_tsv(rows)}
+    with atomic_set(Path(out), tuple(texts)) as folder:
+        for name, text in texts.items():
+            write_text(folder / name, text)
+    return [Path(out) / name for name in texts]
 
 
 def _moments(values: Sequence[float], digits: int) -> str:

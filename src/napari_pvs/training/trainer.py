@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from napari_pvs.errors import InputError
 from napari_pvs.files import TEMPORARY, atomic, write_text
 from napari_pvs.network.device import pick
-from napari_pvs.study.bids import StudySubject, stray_labels, subjects
+from napari_pvs.study.bids import StudySubject, stray_labels, survey
 from napari_pvs.study.roles import assign
 from napari_pvs.study.roles import read as read_roles
 from napari_pvs.study.split import Split, split
@@ -188,7 +188,10 @@ def _open(
     named = (config.validation, config.test, config.seed)
 
     def plan() -> tuple[list[StudySubject], Split]:
-        everybody = subjects(config.study)
+        seen = survey(config.study)
+        everybody = list(seen.found)
+        for text in seen.notes:
+            log.warning("%s", text)
         for path in stray_labels(config.study, everybody):
             log.warning(
                 "%s is not learnt from: it lies beside no *_T1w or *_T2w scan, or is not named "

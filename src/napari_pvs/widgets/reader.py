@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from napari_pvs.widgets.layers import LayerData, volume_layer
 
 SUFFIXES = (".nii", ".nii.gz", ".mgz")
+_SCAN_NAME = re.compile(r"(^|_)(t1w?|t2w?|flair)$")
 _LABELS_NAME = re.compile(r"(^|_)(mask|dseg|labels)$")
 
 
@@ -55,7 +56,10 @@ def looks_like_labels(data: NDArray[Any]) -> bool:
 
 
 def _read(path: Path) -> LayerData:
-    from napari_pvs.scans.nifti import read_labels, read_volume
+    from dataclasses import replace
+
+    from napari_pvs.scans.checks import require_variety
+    from napari_pvs.scans.nifti import NotIntegers, read_labels, read_volume
 
     name = path.name
     for suffix in sorted(SUFFIXES, key=len, reverse=True):
@@ -63,12 +67,14 @@ def _read(path: Path) -> LayerData:
             name = name[: -len(suffix)]
             break
     if _LABELS_NAME.search(name.lower()):
-        return volume_layer(read_labels(path), name, "labels")
-    volume = read_volume(path)
-    if not looks_like_labels(volume.data):
+        try:
+            return volume_layer(read_labels(path), name, "labels")
+        except NotIntegers:  # a probability map that is called a mask
+            return volume_layer(read_volume(path), name, "image")
+    volume = read_volume(path, constant=True)
+    if not looks_like_labels(volume.data) or _SCAN_NAME.search(name.lower()):
+        require_variety(volume.data, str(path))
         return volume_layer(volume, name, "image")
-    from dataclasses import replace
-
     return volume_layer(replace(volume, data=volume.data.astype(np.int32)), name, "labels")
 
 
