@@ -72,8 +72,9 @@ def _read(path: Path) -> LayerData:
         except NotIntegers:  # a probability map that is called a mask
             return volume_layer(read_volume(path), name, "image")
     volume = read_volume(path, constant=True)
-    if not looks_like_labels(volume.data) or _SCAN_NAME.search(name.lower()):
+    if volume.data.any() or _SCAN_NAME.search(name.lower()):  # else it may be a mask of nothing
         require_variety(volume.data, str(path))
+    if not looks_like_labels(volume.data):
         return volume_layer(volume, name, "image")
     return volume_layer(replace(volume, data=volume.data.astype(np.int32)), name, "labels")
 
