@@ -110,8 +110,9 @@ class Predictor:
         if np.prod(fine.shape, dtype=float) > MOST_VOXELS:
             many = np.prod(fine.shape, dtype=float)
             raise InputError(
-                f"{scan.source.path or 'the scan'} would have {many:.3g} voxels of the size that the "
-                f"weights {self.card.name} want ({low:g} to {high:g} mm); give other weights, or crop or resample the scan."
+                f"{scan.source.path or 'the scan'} would have {many:.3g} voxels of the size that "
+                f"the weights {self.card.name} want ({low:g} to {high:g} mm); give other weights, "
+                "or crop or resample the scan."
             )
         affine = scan.grid.affine
         images = np.stack([resample(image, affine, fine, 1) for image in images])
