@@ -7,6 +7,7 @@ from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_pvs.widgets.autosave import Autosave
+from napari_pvs.widgets.plain_text import as_it_is
 from napari_pvs.widgets.session import Session
 
 LONGEST_S = 10.0
@@ -22,7 +23,7 @@ def guard(session: Session, autosave: Autosave) -> None:
 
 def lose(window: QWidget, names: list[str]) -> bool:
     """Ask whether to close all the same."""
-    told = " and ".join(repr(name) for name in names)
+    told = as_it_is(" and ".join(repr(name) for name in names))
     answer = QMessageBox.warning(
         window,
         "Edits that are not saved",

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from html import escape
 from importlib import import_module
 from threading import Thread
 from typing import Any
@@ -233,7 +234,9 @@ class Curves(QWidget):
 
     def _title(self, plot: Any, *parts: tuple[str, str]) -> None:
         """Name the lines of a plot in their colours, in place of a legend over them."""
-        words = ", ".join(f"<span style='color:{colour}'>{text}</span>" for text, colour in parts)
+        words = ", ".join(
+            f"<span style='color:{colour}'>{escape(text)}</span>" for text, colour in parts
+        )
         plot.setLabel("left", words)
 
     def _limit(self, courses: Sequence[Course]) -> None:

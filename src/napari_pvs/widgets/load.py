@@ -13,6 +13,7 @@ from napari_pvs.study.bids import StudySubject
 from napari_pvs.widgets import exchange
 from napari_pvs.widgets.layers import layer_volume
 from napari_pvs.widgets.parts import SCANS_KEY, Button, Dock, Notice
+from napari_pvs.widgets.plain_text import as_it_is
 from napari_pvs.widgets.progress import JobBar
 from napari_pvs.widgets.saving import OfferPanel
 from napari_pvs.widgets.show import show, show_sample
@@ -168,7 +169,7 @@ class Load(Dock):
         study = self.subjects.study
         self.refresh.allow_if(None if study else "open a study first.")
         self.study.setText(study.name if study else "none")
-        self.study.setToolTip(str(study) if study else "")
+        self.study.setToolTip(as_it_is(str(study)) if study else "")
         self.subjects.setVisible(study is not None)
 
     def load_rows(self) -> None:

@@ -124,6 +124,7 @@ class Notice(QLabel):
     def __init__(self) -> None:
         super().__init__()
         self.setWordWrap(True)
+        self.setTextFormat(Qt.TextFormat.PlainText)  # messages hold names of files
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         # a path without spaces must not widen the dock
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)

@@ -19,6 +19,7 @@ from napari_pvs.widgets.parts import (
     allow,
     blink_predictions,
 )
+from napari_pvs.widgets.plain_text import as_it_is
 from napari_pvs.widgets.prediction import Prediction, copy_to_labels, request_for, showing
 from napari_pvs.widgets.preferences import follow, preferences
 from napari_pvs.widgets.progress import JobBar
@@ -74,6 +75,7 @@ class Segment(Dock):
         result.addRow("Threshold", self.threshold)
         result.addRow("Min. mm³", self.min_volume)
         self.found = QLabel()
+        self.found.setTextFormat(Qt.TextFormat.PlainText)
         result.addRow(self.found)
         self.copy = Button(
             "Copy into my labels",
@@ -211,7 +213,9 @@ class Segment(Dock):
     def add_weights(self, path: Path) -> None:
         """Offer weights, and choose them."""
         self.weights.addItem(path.name, path)
-        self.weights.setItemData(self.weights.count() - 1, str(path), Qt.ItemDataRole.ToolTipRole)
+        self.weights.setItemData(
+            self.weights.count() - 1, as_it_is(str(path)), Qt.ItemDataRole.ToolTipRole
+        )
         self.weights.setCurrentIndex(self.weights.count() - 1)
 
 

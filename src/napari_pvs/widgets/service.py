@@ -128,12 +128,15 @@ def subjects(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
     """List the subjects of ``study``."""
     from pydantic import TypeAdapter
 
-    from napari_pvs.study.bids import StudySubject
-    from napari_pvs.study.bids import subjects as find
+    from napari_pvs.study.bids import StudySubject, survey
 
     say("phase", text="Looking for subjects …")
-    found = find(Path(request["study"]))
-    return {"subjects": TypeAdapter(list[StudySubject]).dump_python(found, mode="json")}
+    seen = survey(Path(request["study"]))
+    told = [f"{name}: {why}" for name, why in seen.refused]
+    return {
+        "subjects": TypeAdapter(list[StudySubject]).dump_python(list(seen.found), mode="json"),
+        "notes": [*told, *seen.notes],
+    }
 
 
 def count(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
@@ -160,21 +163,28 @@ def scores(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]:
     """Score the newest prediction of each subject of ``study`` against its label."""
     from napari_pvs.evaluation.compare import Comparison, compare_files
     from napari_pvs.evaluation.tables import to_tsv
-    from napari_pvs.study.bids import subjects as find
+    from napari_pvs.study.bids import survey
     from napari_pvs.study.labels import LabelStore
 
-    found = find(Path(request["study"]))
-    made = []
+    seen = survey(Path(request["study"]))
+    found, made = seen.found, []
+    refused = [f"{name}: {why}" for name, why in seen.refused]
     for done, subject in enumerate(found, start=1):
         say("progress", done=done, total=len(found))
-        store = LabelStore(Path(request["study"]), subject.name)
-        newest = store.predicted()
-        if subject.label is None or newest is None or subject.current == newest:
+        try:
+            store = LabelStore(Path(request["study"]), subject.name)
+            newest = store.predicted()
+            if subject.label is None or newest is None or subject.current == newest:
+                continue
+            score = compare_files(store.path(newest), subject.label, subject.brain)
+        except InputError as error:
+            refused.append(f"{subject.name}: {error}")
             continue
-        score = compare_files(store.path(newest), subject.label, subject.brain)
         made.append(replace(score, subject=subject.name))
         say("row", **asdict(made[-1]))
-    return {"tsv": to_tsv(Comparison(tuple(made))) if made else ""}
+    if refused and not made:
+        raise InputError(" ".join(refused))
+    return {"tsv": to_tsv(Comparison(tuple(made))) if made else "", "notes": refused}
 
 
 def _read(folder: Path, name: str, path: Path, scan: Any) -> list[str]:

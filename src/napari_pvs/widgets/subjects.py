@@ -116,6 +116,8 @@ class Subjects(QWidget):
             rows.append(row)
         self.table.set_rows(rows)
         self.listed.emit()
+        if notes := result.answer.get("notes"):
+            self._notice.warn(" ".join(notes))
         self._count([row for row in rows if row.count is None])
 
     def _count(self, rows: list[Row]) -> None:

@@ -18,6 +18,7 @@ from napari_pvs.training.folder import BEST
 from napari_pvs.widgets import launch
 from napari_pvs.widgets.fold import Fold
 from napari_pvs.widgets.parts import Button, Dock, Notice
+from napari_pvs.widgets.plain_text import as_it_is
 from napari_pvs.widgets.progress import JobBar
 from napari_pvs.widgets.run_offer import Offer
 from napari_pvs.widgets.run_view import RunView
@@ -106,7 +107,7 @@ class Train(Dock):
             notice.clear()
         self.study, self._refused = study, None
         self.name.setText(study.name)
-        self.name.setToolTip(str(study))
+        self.name.setToolTip(as_it_is(str(study)))
         self.view.set_runs(found)
         for run in found:
             self._offer_weights(run)

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_pvs.widgets.parts import Button
+from napari_pvs.widgets.plain_text import as_it_is
 
 _NARROW = QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed
 
@@ -169,7 +170,9 @@ class File(QWidget):
         """Add a file to the list, once."""
         if self.box.findData(str(path)) < 0:
             self.box.addItem(name or path.name, str(path))
-            self.box.setItemData(self.box.count() - 1, str(path), Qt.ItemDataRole.ToolTipRole)
+            self.box.setItemData(
+                self.box.count() - 1, as_it_is(str(path)), Qt.ItemDataRole.ToolTipRole
+            )
 
     def _browse(self) -> None:
         name, _ = QFileDialog.getOpenFileName(

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from napari_pvs.errors import InputError
 from napari_pvs.widgets import exchange, service
 from napari_pvs.widgets.service import Say
 
@@ -47,7 +48,10 @@ def histories(request: dict[str, Any], folder: Path, say: Say) -> dict[str, Any]
     from napari_pvs.training import curves, runs
 
     for path in runs.runs(Path(request["study"])):
-        watch = runs.seen(path)
+        try:
+            watch = runs.seen(path)
+        except InputError:  # it is told where that run is chosen
+            continue
         past = watch.history
         say(
             "row",

@@ -15,6 +15,7 @@ from napari_pvs.network.weights import ModelCard
 from napari_pvs.training.folder import BEST
 from napari_pvs.training.runs import runs
 from napari_pvs.widgets.background import Background
+from napari_pvs.widgets.plain_text import as_it_is
 from napari_pvs.widgets.session import Session
 
 _LOOK_MS = 3000  # runs that go on publish better weights; any process may have started them
@@ -127,7 +128,7 @@ class WeightsList(QComboBox):
                     self.removeItem(at)
             for at, one in enumerate(known, start=1):
                 self.insertItem(at, one.label, one.path)
-                self.setItemData(at, one.tip, Qt.ItemDataRole.ToolTipRole)
+                self.setItemData(at, as_it_is(one.tip), Qt.ItemDataRole.ToolTipRole)
             data = [self.itemData(at) for at in range(self.count())]
             self.setCurrentIndex(data.index(chosen))
         self._known = known
