@@ -74,6 +74,8 @@ class StudyScores(QWidget):
             if study != self._dock.session.opened:
                 return
             self._tsv = result.answer["tsv"]
+            if notes := result.answer.get("notes"):
+                self._dock.notice.warn(" ".join(notes))
             if not rows:
                 self._dock.notice.warn(
                     "No subject has a prediction and a label made otherwise; segment subjects, "
