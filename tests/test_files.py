@@ -168,7 +168,7 @@ def test_a_write_is_whole_on_the_disk_before_it_takes_the_name(tmp_path, monkeyp
     monkeypatch.setattr(files.Path, "replace", replace)
     write_text(path, "new")
     expected = [("file", "old"), ("rename", "new")]
-    assert told == (expected + [("folder", "new")] if os.name == "posix" else expected)
+    assert told == ([*expected, ("folder", "new")] if os.name == "posix" else expected)
 
 
 @posix

@@ -64,26 +64,13 @@ def check_length(image: Any, path: Path, compressed: bool) -> None:
 
 
 def voxels_of(image: Any, stream: Any, path: Path) -> tuple[Any, list[str]]:
-    """Return what reads the voxels; in a single file they never begin inside the header.
-
-    Raises
-    ------
-    InputError
-        They would, and it is not clear where they do.
-    """
+    """Return what reads the voxels; in a single file they never begin inside the header."""
     from nibabel.arrayproxy import ArrayProxy
 
     header = image.header
     first = getattr(header, "single_vox_offset", 0)
     if image.dataobj.offset >= first:
         return image.dataobj, []
-    # the four bytes after the header tell whether something stands between it and the voxels
-    stream.seek(int(header["sizeof_hdr"]))
-    if stream.read(1) != b"\0":
-        raise InputError(
-            f"{path} says that its voxels begin at byte {image.dataobj.offset}, inside its header; "
-            "convert it again from its source."
-        )
     slope, inter = header.get_slope_inter()
     spec = (header.get_data_shape(), header.get_data_dtype(), first, slope or 1.0, inter or 0.0)
     told = (
@@ -192,12 +179,7 @@ def _placed(image: Any, path: Path) -> tuple[NDArray[np.float64], tuple[str, ...
     header, affine = image.header, np.array(image.affine, dtype=np.float64)
     shape = tuple(map(int, image.shape[:3]))
     if not isinstance(header, Nifti1Header):
-        if int(header["goodRASFlag"]) > 0:
-            return affine, ()
-        return affine, (
-            f"{path} does not say how it lies in space, so its orientation is a guess; check left "
-            "and right, or convert it again from its source.",
-        )
+        return affine, ()
     sform = header.get_sform() if header["sform_code"] else None
     qform = header.get_qform() if header["qform_code"] else None
     if sform is None and qform is None:

@@ -257,8 +257,15 @@ def _image_in(stream: Any, path: Path) -> tuple[Any, list[str]]:
     """Read the header; also return what nibabel finds odd about it."""
     import nibabel as nib
 
+    told: list[str] = []
     if _ends(path, MGH):
         kind: Any = nib.MGHImage
+        if stream.read(30)[28:] == b"\0\0":  # goodRASFlag, which nibabel overwrites
+            told.append(
+                f"{path} does not say how it lies in space, so its orientation is a guess; check "
+                "left and right, or convert it again from its source."
+            )
+        stream.seek(0)
     else:
         size = stream.read(4)
         stream.seek(0)
@@ -269,7 +276,7 @@ def _image_in(stream: Any, path: Path) -> tuple[Any, list[str]]:
         with oddities() as odd:
             # A memory map would keep the file open and change when it is overwritten.
             image = kind.from_file_map({"image": nib.FileHolder(fileobj=stream)}, mmap=False)
-        return image, [f"{path} has an odd header: {text}." for text in odd]
+        return image, [*told, *(f"{path} has an odd header: {text}." for text in odd)]
     except (EOFError, OSError, zlib.error):
         raise
     except Exception as error:  # its parsers raise anything on foreign bytes
