@@ -120,7 +120,8 @@ def oddities() -> Iterator[list[str]]:
     def keep(record: logging.LogRecord) -> bool:
         if record.thread != own:
             return True
-        said.append(" ".join(record.getMessage().split()).rstrip("."))
+        text = " ".join(record.getMessage().split()).rstrip(".")
+        said.extend([text] if text not in said else [])  # it looks twice
         return False
 
     log.addFilter(keep)
