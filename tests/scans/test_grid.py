@@ -69,9 +69,9 @@ def test_grid_is_a_value():
 def test_same_as_looks_at_the_far_corner():
     grid = Grid((100, 100, 100), np.eye(4))
     other = np.eye(4)
-    other[0, 0] += 5e-6
+    other[0, 0] += 0.099 / 99
     assert grid.same_as(Grid((100, 100, 100), other))
-    other[0, 0] += 2e-5
+    other[0, 0] += 0.002 / 99
     assert not grid.same_as(Grid((100, 100, 100), other))
     assert not grid.same_as(Grid((100, 100, 99), np.eye(4)))
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_pvs.cli.app import app, log_to_stderr
+from napari_pvs.cli.app import app, log_to_stderr, say
 from napari_pvs.cli.options import with_options
 from napari_pvs.errors import InputError
 from napari_pvs.training.config import TrainingConfig
@@ -40,14 +40,14 @@ def crossval(
     log_to_stderr()
     if scheduler is None:
         left = [job for job in jobs if not job.done]
-        print(f"{len(jobs)} runs, {len(jobs) - len(left)} of them done")
-        run(jobs, lambda job: print(f"{job.out.parent.name} {job.out.name}", flush=True))
+        say(f"{len(jobs)} runs, {len(jobs) - len(left)} of them done")
+        run(jobs, lambda job: say(f"{job.out.parent.name} {job.out.name}"))
     else:
         from napari_pvs.training.crossval import cluster
 
         cluster.run(jobs, scheduler)
     rows = report.collect(jobs)
     paths = report.write(rows, out)
-    print(report.report(rows))
+    say(report.report(rows))
     for path in paths:
-        print(f"  {path}")
+        say(f"  {path}")

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_pvs.cli.app import Overwrite, app, log_to_stderr, require_new, show
+from napari_pvs.cli.app import Overwrite, app, log_to_stderr, refuse_some, require_new, say, show
 from napari_pvs.cli.options import with_options
-from napari_pvs.errors import InputError
+from napari_pvs.errors import InputError, plain
 from napari_pvs.errors import command as shell
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.runs.events import Event
@@ -49,9 +49,11 @@ def train(
     best = training.resume(out, given.get("epochs")) if resume else training.train(config, out)
     if environment()[0] == 0:
         if best.exists():
-            print(f"Best weights: {best}")
-        if status.status(best.parent).state == "stopped":
-            print(f"Stopped; go on with {shell('train', '--resume', best.parent)}")
+            say(f"Best weights: {best}")
+        seen = status.seen(best.parent)
+        if seen.status().state == "stopped":
+            say(f"Stopped; go on with {shell('train', '--resume', best.parent)}")
+        refuse_some(list(seen.left_out.items()), seen.everybody, "learnt from")
 
 
 runs_app = typer.Typer(help="Training runs: list, follow, control, compare.", no_args_is_help=True)
@@ -65,23 +67,30 @@ def list_runs(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """List the runs of a study: state, epochs, loss, best DSC."""
-    from napari_pvs.study.bids import subjects
+    from napari_pvs.study.bids import survey
     from napari_pvs.training.runs import status
-    from napari_pvs.training.runs.compare import HEADER, rows
+    from napari_pvs.training.runs.compare import HEADER, row
 
     found = status.runs(study)
-    if as_json:
-        for path in found:
-            print(status.as_json(status.status(path)))
+    if not found and not as_json:
+        survey(study)  # refuses a folder that is not a study
+        say(f"{study} has no runs yet; start one with {shell('train', study)}")
         return
-    if not found:
-        subjects(study)  # refuses a folder that is not a study
-        print(f"{study} has no runs yet; start one with {shell('train', study)}")
-        return
-    _print_table(HEADER, rows(found))
+    seen: list[status.Watch] = []
+    refused: list[tuple[str, str]] = []
     for path in found:
-        if why := status.status(path).why:
-            print(f"{path.name}: {why}")
+        try:
+            seen.append(status.seen(path))
+        except InputError as error:
+            refused.append((path.name, str(error)))
+    if as_json:
+        say(*(status.as_json(watch.status()) for watch in seen))
+    else:
+        _print_table(HEADER, [row(watch) for watch in seen])
+        for watch in seen:
+            if why := watch.status().why:
+                say(f"{watch.path.name}: {why}")
+    refuse_some(refused, len(found), "read", "runs")
 
 
 @runs_app.command()
@@ -92,7 +101,7 @@ def follow(run: Run) -> None:
     from napari_pvs.training.runs import status
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -105,11 +114,11 @@ def follow(run: Run) -> None:
                 about = f"loss {event['loss']:.3f}"
                 bars.update(task, completed=event["step"] + 1, total=event["of"], description=about)
             elif kind == "phase":
-                bars.update(task, description=event["name"])
+                bars.update(task, description=plain(event["name"]))
             elif text := _sentence(event):
-                bars.print(text)
+                bars.print(plain(text), markup=False)
     last = status.status(run)
-    print(f"{run}: {last.state}" + (f": {last.why}" if last.why else ""))
+    say(f"{run}: {last.state}" + (f": {last.why}" if last.why else ""))
 
 
 @runs_app.command()
@@ -144,17 +153,18 @@ def compare(
     _print_table(HEADER, rows(run))
     if out is not None:
         draw(run, out)
-        print(f"Curves: {out}")
+        say(f"Curves: {out}")
 
 
 def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table()
     for title in header:
         table.add_column(title, overflow="fold")  # never cut a name
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(plain(cell)) for cell in row))
     show(table)
 
 

@@ -125,9 +125,10 @@ class Improved:
 
 @dataclass(frozen=True)
 class Subjects:
-    """The subjects of a study."""
+    """The subjects of a study, and what is said of those that cannot be used."""
 
     subjects: tuple[StudySubject, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,10 @@ class Count:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as tab-separated text; empty where there is nothing."""
+    """A table as tab-separated text, empty where there is nothing; and who is not in it."""
 
     tsv: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

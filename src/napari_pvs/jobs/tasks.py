@@ -175,7 +175,9 @@ def improve(request: Improve, folder: Path, say: Say) -> Improved:
 def list_subjects(request: ListSubjects, folder: Path, say: Say) -> Subjects:
     """List the subjects of a study."""
     say(Phase("Looking for subjects …"))
-    return Subjects(tuple(bids.subjects(request.study)))
+    seen = bids.survey(request.study)
+    told = (f"{name}: {why}" for name, why in seen.refused)
+    return Subjects(seen.found, (*told, *seen.notes))
 
 
 def count_pvs(request: CountPvs, folder: Path, say: Say) -> Nothing:
@@ -202,18 +204,25 @@ def score_study(request: ScoreStudy, folder: Path, say: Say) -> Table:
     """Score the newest prediction of each subject against its label."""
     from napari_pvs.evaluation.tables import to_tsv
 
-    found = bids.subjects(request.study)
+    seen = bids.survey(request.study)
     made = []
-    for done, subject in enumerate(found, start=1):
-        say(Progress(done, len(found)))
-        store = LabelStore(request.study, subject.name)
-        newest = store.predicted()
-        if subject.label is None or newest is None or subject.current == newest:
+    refused = [f"{name}: {why}" for name, why in seen.refused]
+    for done, subject in enumerate(seen.found, start=1):
+        say(Progress(done, len(seen.found)))
+        try:
+            store = LabelStore(request.study, subject.name)
+            newest = store.predicted()
+            if subject.label is None or newest is None or subject.current == newest:
+                continue
+            score = compare_files(store.path(newest), subject.label, subject.brain)
+        except InputError as error:
+            refused.append(f"{subject.name}: {error}")
             continue
-        score = compare_files(store.path(newest), subject.label, subject.brain)
         made.append(replace(score, subject=subject.name))
         say(Row(made[-1]))
-    return Table(to_tsv(Comparison(tuple(made))) if made else "")
+    if refused and not made:
+        raise InputError(" ".join(refused))
+    return Table(to_tsv(Comparison(tuple(made))) if made else "", tuple(refused))
 
 
 def plan_run(request: PlanRun, folder: Path, say: Say) -> PlannedRun:
@@ -228,7 +237,10 @@ def read_runs(request: ReadRuns, folder: Path, say: Say) -> Header:
     from napari_pvs.training.runs import compare, status
 
     for path in status.runs(request.study):
-        watch = status.seen(path)
+        try:
+            watch = status.seen(path)
+        except InputError:  # told where that run is chosen
+            continue
         past = watch.history
         best = max(past.validation.values(), key=lambda found: found.dsc, default=None)
         say(Row(RunRow(path.name, compare.row(watch), past, best)))

@@ -20,6 +20,7 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
+from napari_pvs import json_files
 from napari_pvs.correction.review import Decision, Review
 from napari_pvs.errors import InputError
 from napari_pvs.files import unwritable, write_text
@@ -352,9 +353,13 @@ def read_decisions(path: Path) -> tuple[Decision, ...]:
         It is damaged, or of a newer version.
     """
     try:
-        return Review.model_validate_json(path.read_text(encoding="utf-8")).decisions
+        return json_files.read(path, Review, "it is set aside").decisions
     except FileNotFoundError:
         return ()
+    except InputError as error:
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None
+        raise ValueError(str(error)) from error
 
 
 def keep_decisions(path: Path, review: Review, known: Collection[Decision]) -> None:

@@ -8,7 +8,6 @@ revision before it would be overwritten.
 
 import hashlib
 import re
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +18,12 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from napari_pvs import json_files
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.files import atomic, unwritable, write_text
-from napari_pvs.scans.nifti import Geometry, Volume, read_labels, write_like
+from napari_pvs.scans.nifti import Geometry, Volume, encoded, read_labels
 from napari_pvs.study.paths import LABEL, label_folder, one, require
 
 Origin = Literal["drawn", "corrected", "predicted", "imported"]
@@ -168,15 +168,16 @@ class Revisions:
 
     def _read(self, number: int) -> Revision | None:
         path = self._sidecar(number)
+        remedy = "restore it from a backup, or move it away with its image"
         try:
-            text = path.read_text(encoding="utf-8")
-            return Revision.model_validate_json(text) if text else None
+            if not path.stat().st_size:
+                return None
+            return json_files.read(path, Revision, remedy, "is no readable revision")
         except FileNotFoundError:
             return None
-        except (OSError, ValidationError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise InputError(
-                f"{path} is no readable revision; restore it from a backup, or move it away with "
-                "its image."
+                f"{path} is no readable revision ({error.strerror}); {remedy}."
             ) from error
 
 
@@ -481,11 +482,7 @@ def _encoded(array: NDArray[Any], like: Geometry) -> bytes:
         raise ValueError("a label holds booleans, or integers from 0")
     if array.size and array.max() <= 1:
         array = array.astype(bool)  # a quarter of the space
-    temporary = Path(tempfile.gettempdir())
-    with explained(temporary), tempfile.TemporaryDirectory(dir=temporary) as folder:
-        path = Path(folder) / "label.nii.gz"
-        write_like(path, array, like)
-        return path.read_bytes()
+    return encoded(array, like)
 
 
 def _measures(array: NDArray[Any], like: Geometry) -> dict[str, Any]:

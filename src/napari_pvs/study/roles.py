@@ -2,16 +2,17 @@
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from napari_pvs import json_files
 from napari_pvs.errors import InputError, InputWarning
-from napari_pvs.files import write_text
+from napari_pvs.files import held, write_text
 from napari_pvs.study.bids import StudySubject, person_of
 
 Role = Literal["train", "validation", "test", "unlabelled"]
@@ -23,6 +24,8 @@ class Split:
 
     ``unlabelled`` are the scans without a label of everybody who neither validates nor tests.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
@@ -152,14 +155,15 @@ def read(root: Path) -> dict[str, Role]:
     """
     path = Path(root) / ROLES
     try:
-        return _Roles.model_validate_json(path.read_text(encoding="utf-8")).persons
-    except (FileNotFoundError, NotADirectoryError):
+        return json_files.read(
+            path,
+            _Roles,
+            "restore it from a backup, or delete it to draw new roles (measures of earlier runs "
+            "then no longer hold)",
+            "cannot be read as the roles of a study",
+        ).persons
+    except FileNotFoundError:
         return {}
-    except (OSError, ValidationError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} cannot be read as the roles of a study; restore it from a backup, or delete "
-            "it to draw new roles (measures of earlier runs then no longer hold)."
-        ) from error
 
 
 def assign(
@@ -266,24 +270,20 @@ class _Kept:
 @contextmanager
 def _held(root: Path) -> Iterator[_Kept]:
     """Hold the roles of a study, so that of two runs the second sees those of the first."""
-    from filelock import FileLock, Timeout
-
     path = Path(root) / ROLES
     unwritable = ""
-    lock = FileLock(path.with_suffix(".lock"), timeout=_WAIT)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise InputError(
-            f"{path} is locked by another process; end it, and start again."
-        ) from error
-    except OSError as error:
-        unwritable = str(error)
-    try:
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(path.with_suffix(".lock"), _WAIT))
+        except TimeoutError as error:
+            raise InputError(
+                f"{path} is locked by another process; end it, and start again "
+                f"({error.filename} is its lock)."
+            ) from error
+        except OSError as error:
+            unwritable = str(error)
         yield _Kept(path, read(root), unwritable)
-    finally:
-        lock.release()
 
 
 def _persons(

@@ -76,6 +76,8 @@ class Run:
                 "unlabelled": len(self.cohort.unlabelled),
             }
             self.events.write(greeting, **(about | more))
+            for name, why in self.cohort.left_out.items():
+                self.events.write("left_out", name=name, why=why)
             log.info("%s", self.cohort)
             progress.labels = dict(self.cohort.labels)
             # a cohort that is resumed from a checkpoint has the labels of that time

@@ -1,6 +1,5 @@
 """What a training run would use and cost, in memory and time, before it is started."""
 
-import json
 import time
 from bisect import bisect
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 
+from napari_pvs import json_files
 from napari_pvs.errors import InputError
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.device import pick, place
@@ -116,6 +117,12 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
+class _Learnt(BaseModel):
+    """What is read of a checkpoint's progress."""
+
+    labels: dict[str, str]
+
+
 def _learnt(checkpoint: Path) -> Mapping[str, str] | None:
     """Return the start of the SHA-256 of each label that a run has learnt from."""
     from safetensors import SafetensorError, safe_open
@@ -124,9 +131,9 @@ def _learnt(checkpoint: Path) -> Mapping[str, str] | None:
         return None
     try:
         with safe_open(checkpoint, framework="numpy") as file:
-            labels = json.loads((file.metadata() or {})["progress"])["labels"]
-        return {name: str(label).rpartition("@")[2] for name, label in labels.items()}
-    except (SafetensorError, OSError, ValueError, KeyError, AttributeError):
+            labels = json_files.parse((file.metadata() or {})["progress"], _Learnt).labels
+        return {name: label.rpartition("@")[2] for name, label in labels.items()}
+    except (SafetensorError, OSError, ValueError, KeyError):
         return None  # a damaged run must not prevent another one
 
 

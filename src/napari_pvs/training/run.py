@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from napari_pvs.errors import InputError
 from napari_pvs.files import TEMPORARY, atomic, write_text
 from napari_pvs.network.device import pick
-from napari_pvs.study.bids import StudySubject, stray_labels, subjects
+from napari_pvs.study.bids import StudySubject, stray_labels, survey
 from napari_pvs.study.roles import Split, assign, split
 from napari_pvs.study.roles import read as read_roles
 from napari_pvs.training.config import TrainingConfig
@@ -26,6 +26,7 @@ from napari_pvs.training.runs.folder import (
     START,
     read_config,
     read_split,
+    require_study,
 )
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def resume(out: Path, epochs: int | None = None, labels: dict[str, str] | None =
     """
     out = Path(out)
     config = read_config(out)
+    require_study(config, out)
     from napari_pvs.training.loop import Run
 
     device = pick(config.device)
@@ -185,7 +187,10 @@ def _open(
     named = (config.validation, config.test, config.seed)
 
     def plan() -> tuple[list[StudySubject], Split]:
-        everybody = subjects(config.study)
+        seen = survey(config.study)
+        everybody = list(seen.found)
+        for text in seen.notes:
+            log.warning("%s", text)
         for path in stray_labels(config.study, everybody):
             log.warning(
                 "%s is not learnt from: it has no *_T1w or *_T2w scan beside it, or is not named "

@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from napari_pvs import json_files
 from napari_pvs.errors import InputError
 from napari_pvs.files import atomic
 from napari_pvs.network.device import bfloat16_runs, place
@@ -17,6 +20,7 @@ from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.distributed.world import ALONE, World
 
 FORMAT = "napari-pvs-checkpoint/1"
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass
@@ -35,9 +39,9 @@ class Progress:
         Digest of the label of each training subject.
     """
 
-    step: int = 0
+    step: Annotated[int, Field(ge=0)] = 0
     best: float | None = None
-    threshold: float = 0.5
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
     labels: dict[str, str] = field(default_factory=dict)
 
 
@@ -158,23 +162,47 @@ class State:
                 "version of napari-pvs that wrote it, or start a new run from its weights."
             )
         try:
+            progress = json_files.parse(about.get("progress", ""), Progress)
+        except json_files.Damaged as error:
+            raise InputError(f"{path} is damaged ({error}); start a new run.") from error
+        try:
             self.model.load_state_dict(_part(tensors, "model."))
             self.ema.load_state_dict(_part(tensors, "mean."))
         except RuntimeError as error:
             raise InputError(
                 f"{path} is of another network than this run's config; start a new run."
             ) from error
-        moments: dict[int, dict[str, Any]] = {}
-        for name, tensor in _part(tensors, "optimiser.").items():
-            index, _, key = name.partition(".")
-            moments.setdefault(int(index), {})[key] = tensor
+        moments = _moments(path, _part(tensors, "optimiser."), list(self.model.parameters()))
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
         # fused AdamW needs moments in the memory layout of their weights, which files do not keep
         for weight, state in self.optimiser.state.items():
             for key in ("exp_avg", "exp_avg_sq"):
                 state[key] = torch.empty_like(weight).copy_(state[key])
-        self.progress = Progress(**json.loads(about["progress"]))
+        self.progress = progress
+
+
+def _moments(
+    path: Path, tensors: dict[str, Tensor], weights: Sequence[Tensor]
+) -> dict[int, dict[str, Tensor]]:
+    """Sort the optimiser's moments by the index of their weight.
+
+    Raises
+    ------
+    InputError
+        They are not those of AdamW for these weights.
+    """
+    known = {str(index): weight.shape for index, weight in enumerate(weights)}
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, _, key = name.partition(".")
+        shape = known.get(index) if key in _MOMENTS else None
+        if shape is None or tensor.shape != (() if key == "step" else shape):
+            raise InputError(f"{path} is damaged (optimiser.{name}); start a new run.")
+        moments.setdefault(int(index), {})[key] = tensor
+    if any(len(one) != len(_MOMENTS) for one in moments.values()):
+        raise InputError(f"{path} is damaged (moments are missing); start a new run.")
+    return moments
 
 
 def learning_rate(step: int, total: int, peak: float) -> float:

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_pvs.widgets.background.idle import Steps
 from napari_pvs.widgets.background.process import Job
-from napari_pvs.widgets.parts.controls import Notice
+from napari_pvs.widgets.parts.controls import Notice, as_it_is
 from napari_pvs.widgets.parts.job_bar import JobBar
 from napari_pvs.widgets.state.autosave import Autosave, autosave_of
 from napari_pvs.widgets.state.session import Session, session_of
@@ -176,7 +176,7 @@ def guard(session: Session, autosave: Autosave) -> None:
 
 def lose(window: QWidget, names: list[str]) -> bool:
     """Ask whether to close all the same."""
-    told = " and ".join(repr(name) for name in names)
+    told = as_it_is(" and ".join(repr(name) for name in names))
     answer = QMessageBox.warning(
         window,
         "Edits that are not saved",

@@ -4,6 +4,7 @@ The graph is made from the weights themselves (`openvino_graph`), so that nothin
 converted, kept on disk or brought up to date, and PyTorch is not needed.
 """
 
+import sys
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -111,6 +112,9 @@ def _core() -> Any:
     the end of one before the other leaves a freed one there, so that Ctrl-C is a segmentation
     fault (2026.4).
     """
+    # it would write a client's number into the home folder and call an analytics host; without
+    # that package, which it does not need, it uses a stub of its own
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
     core = openvino.Core()

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
+from napari_pvs import json_files
 from napari_pvs.errors import InputError, words_of
 from napari_pvs.evaluation.compare import SubjectScore
 from napari_pvs.files import write_text
-from napari_pvs.study.bids import person_of, subjects
+from napari_pvs.study.bids import person_of, subjects, survey
 from napari_pvs.study.labels import LabelStore, stamp
 from napari_pvs.study.paths import one, truth_folder
 from napari_pvs.study.roles import Split
@@ -106,7 +107,10 @@ def plan(
     if unknown or not methods:
         raise InputError(f"{unknown or 'no method'}: choose from {', '.join(METHODS)}.")
     config = config.absolute()
-    everybody = subjects(config.study)
+    seen = survey(config.study)
+    if seen.refused:  # methods are compared on the same subjects, or not at all
+        raise InputError(seen.refused[0][1])
+    everybody = seen.found
     asked = _Plan(config=_shared(config), methods=methods, folds=folds, seeds=seeds)
     begun = _begun(Path(out), asked)
     if begun is None:
@@ -196,19 +200,16 @@ def _begun(out: Path, asked: _Plan) -> _Plan | None:
     """Return the plan in the folder; None if there is none yet."""
     path = out / PLAN
     if path.is_file():
+        held = json_files.read(path, _Plan, "name a new folder")
         try:
-            held = _Plan.model_validate_json(path.read_bytes())
             was = _shared(TrainingConfig.model_validate(migrated(held.config)).absolute())
         except ValidationError as error:
             first = error.errors()[0]
-            reason = words_of(first, ".".join(map(str, first["loc"])))
+            reason = words_of(first, ".".join(("config", *map(str, first["loc"]))))
             raise InputError(f"{path} is damaged ({reason}); name a new folder.") from error
-        except OSError as error:
-            raise InputError(
-                f"{path} cannot be read ({error.strerror}); name a new folder."
-            ) from error
         frozen = {"labels": held.labels, "unlabelled": held.unlabelled}
-        if held.model_copy(update={"config": was}) != asked.model_copy(update=frozen):
+        whole = frozen.keys() <= held.model_fields_set
+        if not whole or held.model_copy(update={"config": was}) != asked.model_copy(update=frozen):
             raise InputError(
                 f"{out} holds another cross-validation; name a new folder, or give the same "
                 "options to go on with it."

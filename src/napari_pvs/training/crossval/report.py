@@ -1,23 +1,38 @@
 """Report of a cross-validation: Table 1, scores per subject, differences between methods."""
 
-import csv
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
+from napari_pvs import json_files
 from napari_pvs.errors import InputError
 from napari_pvs.evaluation.agreement import concordance
+from napari_pvs.evaluation.tables import tsv
 from napari_pvs.training.crossval.jobs import SCORES, Job
 from napari_pvs.training.methods import METHODS
 
+_REMEDY = "remove it and run the cross-validation again"
 MEASURES = ("dsc", "avd_percent", "recall", "precision", "lenient_f1")
 CEILING = "ceiling_dsc"
 TITLES = ("DSC", "AVD %", "recall", "precision", "PVS F1", "CCC of counts", "subjects", "runs")
+
+
+class _Scored(BaseModel):
+    """What is read of a subject's scores."""
+
+    subject: str
+    dsc: float
+    avd_percent: float | None
+    recall: float | None
+    precision: float | None
+    lenient_f1: float
+    count_predicted: float
+    count_reference: float
+    ceiling_dsc: float | None
 
 
 @dataclass(frozen=True)
@@ -68,16 +83,13 @@ def collect(jobs: Sequence[Job]) -> list[Row]:
             continue
         path = job.out / SCORES
         try:
-            scores: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-            for one in scores:
-                names = (*MEASURES, "count_predicted", "count_reference", CEILING)
-                values = {name: one[name] for name in names}
-                method, seed = job.config.method, job.config.seed
-                rows.append(Row(method, seed, job.fold, one["subject"], values))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path} is damaged ({error}); remove it and run the cross-validation again."
-            ) from error
+            scores = json_files.read(path, list[_Scored], _REMEDY)
+        except FileNotFoundError:
+            continue
+        method, seed = job.config.method, job.config.seed
+        for one in scores:
+            values = one.model_dump(exclude={"subject"})
+            rows.append(Row(method, seed, job.fold, one.subject, values))
     if not rows:
         raise InputError("no run of this cross-validation has ended yet.")
     return rows
@@ -127,15 +139,9 @@ def differences(rows: Sequence[Row]) -> list[Difference]:
 
 def to_tsv(rows: Sequence[Row]) -> str:
     """Return a table with a line per run and subject."""
-    out = io.StringIO()
-    writer = csv.writer(out, delimiter="\t", lineterminator="\n")
     names = [f.name for f in fields(Row) if f.name != "values"]
-    measures = list(rows[0].values)
-    writer.writerow([*names, *measures])
-    for row in rows:
-        values = ["n/a" if row.values[m] is None else row.values[m] for m in measures]
-        writer.writerow([*(getattr(row, name) for name in names), *values])
-    return out.getvalue()
+    lines = ({name: getattr(row, name) for name in names} | row.values for row in rows)
+    return tsv([*names, *rows[0].values], lines)
 
 
 def report(rows: Sequence[Row]) -> str:
@@ -154,12 +160,13 @@ def report(rows: Sequence[Row]) -> str:
 
 def write(rows: Sequence[Row], out: Path) -> list[Path]:
     """Write ``table1.md`` and ``subjects.tsv`` into a folder."""
-    from napari_pvs.files import write_text
+    from napari_pvs.files import atomic_set, write_text
 
-    paths = [Path(out) / "table1.md", Path(out) / "subjects.tsv"]
-    for path, text in zip(paths, (report(rows), to_tsv(rows)), strict=True):
-        write_text(path, text)
-    return paths
+    texts = {"table1.md": report(rows), "subjects.tsv": to_tsv(rows)}
+    with atomic_set(Path(out), tuple(texts)) as folder:
+        for name, text in texts.items():
+            write_text(folder / name, text)
+    return [Path(out) / name for name in texts]
 
 
 def _moments(values: Sequence[float], digits: int) -> str:

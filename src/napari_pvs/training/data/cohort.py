@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_pvs.errors import InputError
-from napari_pvs.study.bids import StudySubject, person_of
-from napari_pvs.study.bids import subjects as find_subjects
+from napari_pvs.study.bids import StudySubject, person_of, survey
 from napari_pvs.study.labels import LabelStore, stamp
+from napari_pvs.study.paths import require
 from napari_pvs.study.roles import Split, join
 from napari_pvs.training.data.prepared import CACHE, PreparedSubject, load
 from napari_pvs.training.distributed.world import ALONE, World
@@ -66,9 +66,11 @@ class Cohort:
     Attributes
     ----------
     train, validation, unlabelled
-        PreparedSubject subjects, in the order of their names.
+        Prepared subjects, in the order of their names.
     labels
         Digest of the label of each training subject.
+    left_out
+        Subjects whose files cannot be used, and why; the others are learnt from all the same.
     """
 
     def __init__(self, study: Path, roles: Split, unlabelled: bool, world: World = ALONE):
@@ -80,6 +82,7 @@ class Cohort:
         self.validation: list[PreparedSubject] = []
         self.unlabelled: list[PreparedSubject] = []
         self.labels: dict[str, str] = {}
+        self.left_out: dict[str, str] = {}
         self._digests: dict[tuple[Path, int, int], str] = {}
 
     def __str__(self) -> str:
@@ -143,8 +146,14 @@ class Cohort:
         Returns
         -------
         What changed: nothing, while the study cannot be read.
+
+        Raises
+        ------
+        InputError
+            The study is gone.
         """
         before = dict(self.labels)
+        self._world.lead(lambda: require(self.study))
         try:
             found = self._world.lead(self._find)
             people = self._world.in_turn(lambda: self._arranged(found))
@@ -162,7 +171,15 @@ class Cohort:
         )
 
     def _find(self) -> dict[str, StudySubject]:
-        return {s.name: s for s in find_subjects(self.study)}
+        seen = survey(self.study)
+        for name, why in seen.refused:
+            self._leave_out(name, why)
+        return {one.name: one for one in seen.found}
+
+    def _leave_out(self, name: str, why: str) -> None:
+        if self.left_out.get(name) != why:
+            log.warning("%s is not learnt from: %s", name, why)
+        self.left_out[name] = why
 
     def _freeze(self, people: _People) -> _People:
         """Record in the study's roles who trains from now on.
@@ -197,14 +214,20 @@ class Cohort:
         for name, subject in found.items():
             if subject.person in self._held_out:
                 continue
-            if subject.label is not None:
-                labels[name] = self._digest(subject.label)
-                known = self.labels.get(name, "")
-                same = name in old and _content(known) == _content(labels[name])
-                train.append(old[name] if same else self._load(subject))
-            elif self._want_unlabelled and self._may_learn_from(subject):
-                same = name in old and old[name].label is None
-                unlabelled.append(old[name] if same else self._load(subject))
+            try:
+                if subject.label is not None:
+                    digest = self._digest(subject.label)
+                    known = self.labels.get(name, "")
+                    same = name in old and _content(known) == _content(digest)
+                    train.append(old[name] if same else self._load(subject))
+                    labels[name] = digest
+                elif self._want_unlabelled and self._may_learn_from(subject):
+                    same = name in old and old[name].label is None
+                    unlabelled.append(old[name] if same else self._load(subject))
+            except InputError as error:
+                if name in old:  # somebody may be writing it; see `update`
+                    raise
+                self._leave_out(name, str(error))
         return _People(train, unlabelled, labels)
 
     def _may_learn_from(self, subject: StudySubject) -> bool:

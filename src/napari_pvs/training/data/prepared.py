@@ -11,17 +11,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, FiniteFloat
 
+from napari_pvs import json_files
+from napari_pvs.errors import InputError
 from napari_pvs.files import TEMPORARY
 from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.masks import bounding_box
-from napari_pvs.scans.pvs import read_on
-from napari_pvs.scans.scan import Scan, load_scan
-from napari_pvs.study.bids import StudySubject
+from napari_pvs.scans.pvs import read_on, warn_of_outside
+from napari_pvs.study.bids import StudySubject, scan_of
 
 log = logging.getLogger(__name__)
 
 CACHE = Path("derivatives") / "napari-pvs" / "cache"
+_Row = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
 _FORMAT = 1  # raise it when the content of the cache changes
 
 
@@ -57,6 +60,14 @@ class PreparedSubject:
     corner: tuple[int, int, int]
 
 
+class _About(BaseModel):
+    """What lies beside the arrays of a prepared scan."""
+
+    shape: tuple[int, int, int]
+    affine: tuple[_Row, _Row, _Row, _Row]
+    corner: tuple[int, int, int]
+
+
 def load(subject: StudySubject, cache: Path | None = None) -> PreparedSubject:
     """Prepare a subject, or open it from the cache if it was prepared before.
 
@@ -80,6 +91,12 @@ def load(subject: StudySubject, cache: Path | None = None) -> PreparedSubject:
         shape = prepared.brain.shape
         box = tuple(slice(c, c + n) for c, n in zip(prepared.corner, shape, strict=True))
         label = np.ascontiguousarray(whole[box])
+        warn_of_outside(
+            int(np.count_nonzero(whole)),
+            int(np.count_nonzero(label & prepared.brain)),
+            f"{subject.label}: {{}} label voxels lie outside the brain mask and are not learnt "
+            "from; check label and mask.",
+        )
         foreground = np.argwhere(label).astype(np.int16)
     return PreparedSubject(
         subject.name,
@@ -108,7 +125,7 @@ def _prepared(subject: StudySubject, cache: Path | None) -> _Prepared:
         return _open(folder)
     except FileNotFoundError:
         made = _prepare(subject)
-    except (OSError, ValueError, EOFError, KeyError):
+    except (OSError, ValueError, EOFError, InputError):
         log.warning("%s is damaged; preparing the scan again.", folder)
         shutil.rmtree(folder, ignore_errors=True)
         made = _prepare(subject)
@@ -123,7 +140,7 @@ def _prepared(subject: StudySubject, cache: Path | None) -> _Prepared:
 
 
 def _prepare(subject: StudySubject) -> _Prepared:
-    scan: Scan = load_scan(subject.t1, subject.t2, subject.brain)
+    scan = scan_of(subject)
     box = bounding_box(scan.brain, margin=2)
     return _Prepared(
         scan.normalised()[(slice(None), *box)].astype(np.float16),
@@ -168,11 +185,16 @@ def _write(folder: Path, prepared: _Prepared) -> None:
 
 
 def _open(folder: Path) -> _Prepared:
-    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    about = json_files.read(folder / "about.json", _About, "")
     images = np.load(folder / "images.npy", mmap_mode="r")
     # copy on write: the distance transform needs a writable buffer
     brain = np.load(folder / "brain.npy", mmap_mode="c")
-    grid = Grid(tuple(about["shape"]), np.array(about["affine"]))
+    grid = Grid(about.shape, np.array(about.affine))
     if images.shape != (2, *brain.shape):
         raise ValueError("images and brain differ in shape")
-    return _Prepared(images, brain, grid, tuple(about["corner"]))
+    if images.dtype != np.float16 or brain.dtype != np.bool_:
+        raise ValueError("images or brain are of another type")
+    fits = zip(about.corner, brain.shape, about.shape, strict=True)
+    if any(corner < 0 or corner + size > whole for corner, size, whole in fits):
+        raise ValueError("the crop does not fit into the scan")
+    return _Prepared(images, brain, grid, about.corner)

@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from napari_pvs.errors import InputError
+from napari_pvs.errors import InputError, plain
 from napari_pvs.files import atomic
 from napari_pvs.training.runs.status import History, Measures, Watch, history, seen
 
@@ -95,13 +95,15 @@ def _picture(past: Sequence[tuple[str, History]]) -> bytes:
     for axis, title in zip(axes, titles, strict=True):
         axis.set(title=title, xlabel="epoch")
         axis.grid(alpha=0.3)
-    for name, one in past:
-        axes[0].plot(list(one.loss), list(one.loss.values()), label=name)
+    lines = []
+    for _, one in past:
+        lines += axes[0].plot(list(one.loss), list(one.loss.values()))
         for axis, measure in zip(axes[1:], Measures._fields, strict=True):
             found = {e: getattr(v, measure) for e, v in one.validation.items()}
             known = {e: value for e, value in found.items() if value is not None}
-            axis.plot(list(known), list(known.values()), marker="o", markersize=3, label=name)
-    axes[0].legend(fontsize="small")
+            axis.plot(list(known), list(known.values()), marker="o", markersize=3)
+    for text in axes[0].legend(lines, [plain(name) for name, _ in past], fontsize="small").texts:
+        text.set_parse_math(False)  # a dollar in a run's name is no formula
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()

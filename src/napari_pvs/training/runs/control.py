@@ -6,8 +6,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
+from pydantic import BaseModel
+
+from napari_pvs import json_files
+from napari_pvs.errors import InputError
 from napari_pvs.files import write_text
 from napari_pvs.training.distributed.world import ALONE, World
 from napari_pvs.training.runs.folder import locked, require
@@ -15,6 +19,12 @@ from napari_pvs.training.runs.folder import locked, require
 Command = Literal["pause", "resume", "stop", "checkpoint", "reload"]
 FILE = "control.json"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _Told(BaseModel):
+    """Content of the file."""
+
+    command: Command
 
 
 def tell(run: Path, command: Command) -> None:
@@ -102,9 +112,9 @@ class Control:
         except OSError:
             return None
         try:
-            command = json.loads(taken.read_text(encoding="utf-8"))["command"]
-        except (OSError, ValueError, TypeError, KeyError):
+            command = json_files.read(taken, _Told, "").command
+        except (OSError, InputError):
             return None
         finally:
             taken.unlink(missing_ok=True)
-        return command if command in get_args(Command) else None
+        return command

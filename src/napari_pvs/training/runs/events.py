@@ -3,12 +3,14 @@
 import errno
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, Required, TypedDict, Unpack
+from typing import Any, Literal, Required, TypedDict, Unpack, cast
 
+from napari_pvs import json_files
 from napari_pvs.errors import InputError, command
 from napari_pvs.files import unwritable
 
@@ -16,6 +18,7 @@ VERSION = 1
 Kind = Literal[
     "hello",
     "resumed",
+    "left_out",
     "phase",
     "step",
     "epoch",
@@ -31,6 +34,8 @@ Kind = Literal[
     "error",
     "heartbeat",
 ]
+_OFTEN = re.compile(rb'"type": ?"(step|heartbeat)"')
+_CHUNK = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -61,6 +66,7 @@ class Values(TypedDict, total=False):
     changed: list[str]
     removed: list[str]
     message: str
+    why: str
 
 
 class Event(Values):
@@ -95,11 +101,18 @@ class EventLog:
 
     def __init__(self, path: Path):
         self._path = Path(path)
-        written = self._path.read_bytes() if self._path.exists() else b""
-        whole = written[: written.rfind(b"\n") + 1]
-        if whole != written:  # a killed run left half a line
-            self._path.write_bytes(whole)
-        self._sequence = whole.count(b"\n")
+        self._sequence = 0
+        if not self._path.exists():
+            return
+        whole = size = 0
+        with self._path.open("r+b") as file:
+            while chunk := file.read(_CHUNK):
+                self._sequence += chunk.count(b"\n")
+                if (last := chunk.rfind(b"\n")) >= 0:
+                    whole = size + last + 1
+                size += len(chunk)
+            if whole != size:  # a killed run left half a line
+                file.truncate(whole)
 
     def write(
         self, kind: Kind, /, more: Mapping[str, float] | None = None, **values: Unpack[Values]
@@ -186,13 +199,22 @@ class Tail:
         self._path, self._at = Path(path), 0
         self.behind = False
 
-    def read(self, most: int = -1) -> list[Event]:
+    def read(self, most: int = -1, steps: int = -1) -> list[Event]:
         """Return the new events, without a line that is still being written.
 
         Parameters
         ----------
         most
             Most bytes to read, at least a line; all if negative.
+        steps
+            Of ``step`` and ``heartbeat`` events only so many of the last, and as many spread over
+            those before them; all if negative. Nearly all lines of a long run are such, and take
+            long to decode.
+
+        Raises
+        ------
+        ValueError
+            A line is no event.
         """
         try:
             with self._path.open("rb") as file:
@@ -202,8 +224,29 @@ class Tail:
             new = b""
         self.behind = len(new) == most
         whole = new[: new.rfind(b"\n") + 1]
+        if self.behind and not whole:
+            raise ValueError("a line has no end")
         self._at += len(whole)
-        return [json.loads(line) for line in whole.decode("utf-8").split("\n")[:-1]]
+        lines = whole.split(b"\n")[:-1]
+        if steps >= 0:
+            lines = _thinned(lines, steps)
+        return [_event(line) for line in lines]
+
+
+def _thinned(lines: list[bytes], steps: int) -> list[bytes]:
+    """Leave out most lines of the kinds that a run writes several of in a second."""
+    often = [at for at, line in enumerate(lines) if _OFTEN.search(line)]
+    early = often[: max(0, len(often) - steps)]
+    kept = early[:: -(-len(early) // steps)] if early and steps else []
+    old = set(early) - set(kept)
+    return [line for at, line in enumerate(lines) if at not in old]
+
+
+def _event(line: bytes) -> Event:
+    event = json_files.parse(line, dict[str, Any])
+    if not isinstance(event.get("type"), str):
+        raise ValueError("a line is no event")
+    return cast(Event, event)
 
 
 def read(path: Path) -> list[Event]:

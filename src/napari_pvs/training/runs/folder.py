@@ -11,15 +11,16 @@
 - ``pseudo/``: pseudo-labels of unlabelled scans
 """
 
-import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
+from napari_pvs import json_files
 from napari_pvs.errors import InputError, words_of
-from napari_pvs.files import unwritable
+from napari_pvs.files import held, unwritable
 from napari_pvs.study.roles import Split
 from napari_pvs.training.config import TrainingConfig
 
@@ -60,20 +61,41 @@ def read_config(run: Path) -> TrainingConfig:
         Not a run folder, or one of a newer version.
     """
     path = require(run)
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not readable JSON ({error}); mend it or remove it.") from error
-    if not isinstance(values, dict) or "study" not in values:
+    values = json_files.read(path, dict[str, Any], "mend it or remove it", "is not readable JSON")
+    if "study" not in values:
         raise InputError(f"{path} is no configuration of a run; write it with napari-pvs train.")
     try:
-        return TrainingConfig.model_validate(migrated(values))
+        return _where_it_is(TrainingConfig.model_validate(migrated(values)), Path(run))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(
             f"{path}: {words_of(first, where)}; mend it, or start a new run."
         ) from error
+
+
+def _where_it_is(config: TrainingConfig, run: Path) -> TrainingConfig:
+    """Find a study that was moved or renamed together with the run that lies in it."""
+    run = run.absolute()
+    around = run.parents[len(RUNS.parts)] if len(run.parents) > len(RUNS.parts) else run
+    if config.study.is_dir() or run.parent != around / RUNS:
+        return config
+    return config.model_copy(update={"study": around})
+
+
+def require_study(config: TrainingConfig, run: Path) -> None:
+    """Refuse to go on with a run whose study is nowhere to be found.
+
+    Raises
+    ------
+    InputError
+        The folder is not there.
+    """
+    if not config.study.is_dir():
+        raise InputError(
+            f"{config.study}, the study of the run {run}, is not there; put it back, or write "
+            f"where it is now into {Path(run) / CONFIG} (study)."
+        )
 
 
 def migrated(values: Mapping[str, object]) -> dict[str, object]:
@@ -93,10 +115,9 @@ def read_split(run: Path) -> Split:
     """
     path = Path(run) / SPLIT
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return Split(**{role: tuple(names) for role, names in values.items()})
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is missing or damaged ({error}); start a new run.") from error
+        return json_files.read(path, Split, "start a new run", "is missing or damaged")
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing or damaged; start a new run.") from error
 
 
 @contextmanager
@@ -108,19 +129,14 @@ def locked(run: Path) -> Iterator[None]:
     InputError
         Another process holds the lock.
     """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(Path(run) / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise busy(run) from error
-    except OSError as error:
-        raise unwritable(run, error, "choose another folder") from error
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(Path(run) / LOCK))
+        except TimeoutError as error:
+            raise busy(run) from error
+        except OSError as error:
+            raise unwritable(run, error, "choose another folder") from error
         yield
-    finally:
-        lock.release()
 
 
 def busy(run: Path) -> InputError:
@@ -133,15 +149,13 @@ def busy(run: Path) -> InputError:
 
 def is_running(run: Path) -> bool:
     """Return whether a process is training in this folder."""
-    from filelock import FileLock, Timeout
-
     path = Path(run) / LOCK
     if not path.exists():
         return False
     try:
-        with FileLock(path, timeout=0):
+        with held(path):
             return False
-    except Timeout:
+    except TimeoutError:
         return True
     except OSError:  # read-only, so nobody is training there
         return False

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_pvs.errors import InputError
-from napari_pvs.files import unwritable, write_text
+from napari_pvs.files import held, unwritable, write_text
 from napari_pvs.processes import explain_death, living, refusal
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.runs.folder import CONFIG, EVENTS, LOG, RUNS, SPLIT, busy, is_running
@@ -195,22 +195,17 @@ def explain(run: Path, why: str = "") -> str:
 @contextlib.contextmanager
 def _alone(study: Path) -> Iterator[None]:
     """Keep other processes from starting a run of the study at the same time."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(study / RUNS / _LOCK, timeout=_STARTING_S)
-    try:
-        (study / RUNS).mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise InputError(
-            f"another napari starts a run of {study} right now; try again in a moment."
-        ) from error
-    except OSError as error:
-        raise unwritable(f"the study {study}", error, _COPY) from error
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            (study / RUNS).mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(study / RUNS / _LOCK, _STARTING_S))
+        except TimeoutError as error:
+            raise InputError(
+                f"another napari starts a run of {study} right now; try again in a moment."
+            ) from error
+        except OSError as error:
+            raise unwritable(f"the study {study}", error, _COPY) from error
         yield
-    finally:
-        lock.release()
 
 
 def _launch(run: Path, arguments: list[str]) -> None:

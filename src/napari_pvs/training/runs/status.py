@@ -10,13 +10,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from napari_pvs import json_files
 from napari_pvs.errors import InputError
+from napari_pvs.network.weights import ModelCard
 from napari_pvs.processes import explain_death
 from napari_pvs.training.runs.events import Event, Tail
 from napari_pvs.training.runs.folder import BEST, CONFIG, EVENTS, LOG, RUNS, is_running, read_config
 
 State = Literal["new", "running", "paused", "stopped", "done", "failed", "died"]
 _PACE = 200  # last steps that the time left is estimated from
+_PIECE = 1 << 22  # bytes of events that are in memory at a time
+_SPREAD = 2000  # steps of a piece that are looked at, beside as many of its last
 _TAIL = 1 << 16  # bytes of a log that are read
 _MOST_STEPS = 4000  # that are kept for the curves; of more, every second is left out
 
@@ -134,6 +138,8 @@ class Watch:
         The last labels that were folded in: an event ``data_added``.
     last
         Its last event, heartbeats left out.
+    left_out, everybody
+        Why subjects of the study are not used, by name; how many subjects there are in all.
 
     Raises
     ------
@@ -149,6 +155,8 @@ class Watch:
         self.best: tuple[float, int] | None = None
         self.news: Event | None = None
         self.last: Event | None = None
+        self.left_out: dict[str, str] = {}
+        self.everybody = 0
         self._tail = Tail(self.path / EVENTS)
         self._pace: deque[tuple[float, int]] = deque(maxlen=_PACE)
         self._step = 0
@@ -158,13 +166,13 @@ class Watch:
         """Whether the last poll left events for the next one."""
         return self._tail.behind
 
-    def poll(self, most: int = -1) -> list[Event]:
+    def poll(self, most: int = -1, steps: int = -1) -> list[Event]:
         """Return the events that came since the last poll.
 
         Parameters
         ----------
-        most
-            Bytes to read at most; all where negative.
+        most, steps
+            As for `Tail.read`.
 
         Raises
         ------
@@ -172,13 +180,26 @@ class Watch:
             The events are damaged.
         """
         try:
-            events = self._tail.read(most)
-        except (ValueError, OSError) as error:
+            events = self._tail.read(most, steps)
+            for event in events:
+                self._take(event)
+        except (ValueError, OSError, KeyError, TypeError) as error:
             where = self.path / EVENTS
-            raise InputError(f"{where} is damaged ({error}); move it away.") from error
-        for event in events:
-            self._take(event)
+            reason = f"an event lacks its {error}" if isinstance(error, KeyError) else error
+            raise InputError(f"{where} is damaged ({reason}); move it away.") from error
         return events
+
+    def catch_up(self) -> None:
+        """Read all that the run has said, in pieces; of very many steps only some.
+
+        Raises
+        ------
+        InputError
+            As `poll`.
+        """
+        self.poll(_PIECE, _SPREAD)
+        while self.behind:
+            self.poll(_PIECE, _SPREAD)
 
     def status(self, alive: bool | None = None) -> RunStatus:
         """Tell how the run is, by the events that were read.
@@ -217,22 +238,36 @@ class Watch:
         if kind in ("hello", "resumed", "paused"):
             self._pace.clear()  # a pause is no pace
         if kind == "step":
-            self._pace.append((event["time"], self._step))
+            self._pace.append((float(event["time"]), self._step))
             if "loss" in event:
-                past.add_step(self._step / self.config.steps, event["loss"])
+                past.add_step(self._step / self.config.steps, float(event["loss"]))
         elif kind == "epoch":
             past.loss[int(event["epoch"])] = float(event["loss"])
         elif kind == "validation":
-            found = Measures(event["dsc"] or 0.0, event["avd_percent"], event["recall"])
+            found = Measures(
+                float(event["dsc"] or 0.0), _number(event["avd_percent"]), _number(event["recall"])
+            )
             past.validation[int(event["epoch"])] = found
         elif kind == "phase":
-            self.phase = "" if event["name"] == "train" else event["name"]
+            self.phase = "" if event["name"] == "train" else str(event["name"])
         elif kind == "weights":
-            self.best = event["dsc"] or 0.0, event["epoch"]
+            self.best = float(event["dsc"] or 0.0), int(event["epoch"])
         elif kind == "data_added":
             self.news = event
         elif kind == "resumed":
             self.config = read_config(self.path)  # it may have got another length
+        self._count(event)
+
+    def _count(self, event: Event) -> None:
+        """Count the subjects, and those that are not used."""
+        kind = event["type"]
+        if kind in ("hello", "resumed"):
+            self.left_out = {}
+            known = event.get("train", 0), event.get("validation", 0), event.get("unlabelled", 0)
+            self.everybody = sum(map(int, known))
+        elif kind == "left_out":
+            self.left_out[str(event["name"])] = str(event["why"])
+            self.everybody += 1
 
     def _state(self, alive: bool) -> tuple[State, str]:
         if self.last is None:
@@ -279,8 +314,12 @@ def seen(run: Path) -> Watch:
         As `events_of`.
     """
     watch = Watch(run)
-    watch.poll()
+    watch.catch_up()
     return watch
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def status(run: Path) -> RunStatus:
@@ -367,8 +406,8 @@ def _described(path: Path, _: int, __: int) -> Known:
     run = path.parent.name
     try:
         with safe_open(path, framework="numpy") as file:
-            card = json.loads((file.metadata() or {})["card"])
-        reached, epoch = card["accuracy"]["validation"], card["training"]["epoch"]
+            card = json_files.parse((file.metadata() or {})["card"], ModelCard)
+        reached, epoch = card.accuracy["validation"], card.training["epoch"]
         label = f"DSC {reached['dsc']:.2f}: {run}"
         on = f"{reached['subjects']} validation scan{'s' * (reached['subjects'] != 1)}"
         tip = f"Best weights of {run}: DSC {reached['dsc']:.3f} on {on}, epoch {epoch}.\n{path}"

@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
+from napari_pvs import json_files
+from napari_pvs.errors import InputError
 from napari_pvs.files import atomic, write_text
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.training.config import TrainingConfig
@@ -19,6 +22,13 @@ from napari_pvs.training.semi_supervised.alignment import above, aligned
 from napari_pvs.training.whole_scan import reader
 
 log = logging.getLogger(__name__)
+
+
+class _About(BaseModel):
+    """What lies beside the pseudo-labels."""
+
+    epoch: int
+    subjects: list[str]
 
 
 class PseudoLabels:
@@ -147,12 +157,12 @@ class PseudoLabels:
     def _reopened(self, epoch: int, subjects: Sequence[PreparedSubject]) -> bool:
         begun = epoch - (epoch - self.config.warmup) % self.config.refresh
         try:
-            about = json.loads((self.folder / "about.json").read_text(encoding="utf-8"))
-            if about["epoch"] != begun:
+            about = json_files.read(self.folder / "about.json", _About, "")
+            if about.epoch != begun:
                 return False
-            made = set(about["subjects"])  # some may have been labelled since
+            made = set(about.subjects)  # some may have been labelled since
             self._open([subject for subject in subjects if subject.name in made])
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, InputError):
             return False
         return True
 

@@ -20,7 +20,7 @@ from napari_pvs.widgets.background.process import Job, Result
 from napari_pvs.widgets.dock import SCANS_KEY, JobDock
 from napari_pvs.widgets.load.show import show, show_sample
 from napari_pvs.widgets.load.subjects import Subjects
-from napari_pvs.widgets.parts.controls import FILES, Button, Notice
+from napari_pvs.widgets.parts.controls import FILES, Button, Notice, as_it_is
 from napari_pvs.widgets.parts.saving import OfferPanel
 from napari_pvs.widgets.viewer.layers import layer_volume
 from napari_pvs.widgets.viewer.typed import Layer, Layers, Viewer
@@ -186,7 +186,7 @@ class Load(JobDock):
         study = self.subjects.study
         self.refresh.allow_if(None if study else "open a study first.")
         self.study.setText(study.name if study else "none")
-        self.study.setToolTip(str(study) if study else "")
+        self.study.setToolTip(as_it_is(str(study)) if study else "")
         self.subjects.setVisible(study is not None)
 
     def load_rows(self) -> None:

@@ -113,6 +113,8 @@ class Subjects(QWidget):
             rows.append(row)
         self.table.set_rows(rows)
         self.listed.emit()
+        if notes := result.answer.notes:
+            self._notice.warn(" ".join(notes))
         self._count(study, [row for row in rows if row.count is None])
 
     def _count(self, study: Path, rows: list[Row]) -> None:

@@ -1,7 +1,9 @@
 """A whole study: its predictions against its labels, and its training runs side by side."""
 
+from html import escape
 from pathlib import Path
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractItemView, QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_pvs.evaluation.compare import SubjectScore
@@ -83,6 +85,8 @@ class StudyScores(QWidget):
             if study != self._dock.session.opened:
                 return
             self._tsv = result.answer.tsv
+            if notes := result.answer.notes:
+                self._dock.notice.warn(" ".join(notes))
             if not rows:
                 self._dock.notice.warn(
                     "No subject has a prediction and a label made otherwise; segment subjects, "
@@ -134,6 +138,7 @@ class RunTable(QWidget):
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         there(self.table.selectionModel()).selectionChanged.connect(lambda *_: self._draw())
         self.legend = Notice()
+        self.legend.setTextFormat(Qt.TextFormat.RichText)
         self.curves: Curves | None = None  # made when there are some: a study may have no runs
         row = QHBoxLayout()
         for button in (self.tsv, self.png):
@@ -203,7 +208,7 @@ class RunTable(QWidget):
         self.curves.show()
         self.legend.say(
             "<br>".join(
-                f"<span style='color:{SEVERAL[at % len(SEVERAL)]}'>●</span> {row.name}"
+                f"<span style='color:{SEVERAL[at % len(SEVERAL)]}'>●</span> {escape(row.name)}"
                 for at, row in enumerate(chosen)
             )
         )

@@ -34,6 +34,13 @@ def there(value: T | None) -> T:
     return value
 
 
+def as_it_is(text: str) -> str:
+    """Return a text, such as a path, that Qt shows letter for letter where it may take HTML."""
+    if Qt.mightBeRichText(text):  # type: ignore[attr-defined]  # qtpy has both for all bindings
+        return str(Qt.convertFromPlainText(text))  # type: ignore[attr-defined]
+    return text
+
+
 class Notice(QLabel):
     """A line of text that stays until the next one; empty, it takes no room.
 
@@ -48,6 +55,7 @@ class Notice(QLabel):
     def __init__(self) -> None:
         super().__init__()
         self.setWordWrap(True)
+        self.setTextFormat(Qt.TextFormat.PlainText)  # messages hold names of files
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         # a path without spaces must not widen the dock
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -200,7 +201,9 @@ class Curves(QWidget):
 
     def _title(self, plot: Any, *parts: tuple[str, str]) -> None:
         """Name the lines of a plot in their colours, in place of a legend over them."""
-        words = ", ".join(f"<span style='color:{colour}'>{text}</span>" for text, colour in parts)
+        words = ", ".join(
+            f"<span style='color:{colour}'>{escape(text)}</span>" for text, colour in parts
+        )
         plot.setLabel("left", words)
 
     def _limit(self, courses: Sequence[History]) -> None:

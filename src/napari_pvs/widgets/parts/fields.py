@@ -13,7 +13,7 @@ from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QSizePolicy, QWidget
 
 from napari_pvs.options import choices
-from napari_pvs.widgets.parts.controls import Button
+from napari_pvs.widgets.parts.controls import Button, as_it_is
 
 _MOST = 10**9  # of a whole number without a limit
 
@@ -138,7 +138,7 @@ class WeightsFile(Field):
         if raw not in self._made.choices:
             self._made.set_choice(name or path.name, raw)
             at = self.box.findData(raw)
-            self.box.setItemData(at, raw, Qt.ItemDataRole.ToolTipRole)
+            self.box.setItemData(at, as_it_is(raw), Qt.ItemDataRole.ToolTipRole)
 
     def on_change(self, call: Callable[[], None]) -> None:
         """Call something whenever the choice changes."""

@@ -15,7 +15,7 @@ from qtpy.QtCore import (
 )
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
-from napari_pvs.widgets.parts.controls import there
+from napari_pvs.widgets.parts.controls import as_it_is, there
 
 _Role = Qt.ItemDataRole
 
@@ -76,8 +76,10 @@ class Rows(QAbstractTableModel):
     def data(self, index: QModelIndex, role: int = _Role.DisplayRole) -> Any:
         """Text of a cell, its value to sort by, or how it is aligned."""
         column, row = self.columns[index.column()], self.rows[index.row()]
-        if role in (_Role.DisplayRole, _Role.ToolTipRole):
+        if role == _Role.DisplayRole:
             return column.text(row)
+        if role == _Role.ToolTipRole:
+            return as_it_is(column.text(row))
         value = column.value(row)
         number = column.format != "{}"
         if role == _Role.UserRole:

@@ -15,7 +15,7 @@ from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.background.idle import Steps
 from napari_pvs.widgets.background.process import Job, Result
 from napari_pvs.widgets.dock import PREDICTIONS_KEY, JobDock, blink_predictions
-from napari_pvs.widgets.parts.controls import Button, Notice, allow
+from napari_pvs.widgets.parts.controls import Button, Notice, allow, as_it_is
 from napari_pvs.widgets.parts.fields import field_of
 from napari_pvs.widgets.preferences import follow, preferences
 from napari_pvs.widgets.segment.weights_list import WeightsList
@@ -208,7 +208,9 @@ class Segment(JobDock):
     def add_weights(self, path: Path) -> None:
         """Offer weights, and choose them."""
         self.weights.addItem(path.name, path)
-        self.weights.setItemData(self.weights.count() - 1, str(path), Qt.ItemDataRole.ToolTipRole)
+        self.weights.setItemData(
+            self.weights.count() - 1, as_it_is(str(path)), Qt.ItemDataRole.ToolTipRole
+        )
         self.weights.setCurrentIndex(self.weights.count() - 1)
 
 

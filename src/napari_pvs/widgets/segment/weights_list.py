@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QComboBox, QSizePolicy
 
 from napari_pvs.training.runs.status import Known, best_weights
 from napari_pvs.widgets.background.thread import Background
+from napari_pvs.widgets.parts.controls import as_it_is
 from napari_pvs.widgets.state.session import Session
 
 _LOOK_MS = 3000  # runs that go on publish better weights; any process may have started them
@@ -86,7 +87,7 @@ class WeightsList(QComboBox):
                     self.removeItem(at)
             for at, one in enumerate(known, start=1):
                 self.insertItem(at, one.label, one.path)
-                self.setItemData(at, one.tip, Qt.ItemDataRole.ToolTipRole)
+                self.setItemData(at, as_it_is(one.tip), Qt.ItemDataRole.ToolTipRole)
             data = [self.itemData(at) for at in range(self.count())]
             self.setCurrentIndex(data.index(chosen))
         self._known = known

@@ -18,7 +18,7 @@ from napari_pvs.training.runs.folder import BEST
 from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.background.process import Job, Result
 from napari_pvs.widgets.dock import JobDock
-from napari_pvs.widgets.parts.controls import Button, Notice, section, there
+from napari_pvs.widgets.parts.controls import Button, Notice, as_it_is, section, there
 from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.train.form import ConfigForm
 from napari_pvs.widgets.train.offer import Offer
@@ -110,7 +110,7 @@ class Train(JobDock):
             notice.clear()
         self.study, self._refused = study, None
         self.name.setText(study.name)
-        self.name.setToolTip(str(study))
+        self.name.setToolTip(as_it_is(str(study)))
         self.view.set_runs(found)
         for run in found:
             self._offer_weights(run)

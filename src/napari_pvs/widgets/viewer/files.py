@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError
+from napari_pvs.scans.checks import require_variety
 from napari_pvs.scans.display import looks_like_labels
-from napari_pvs.scans.nifti import Volume, read_labels, read_volume, write_like
+from napari_pvs.scans.nifti import NotIntegers, Volume, read_labels, read_volume, write_like
 from napari_pvs.widgets.viewer.layers import LayerData, layer_volume, volume_layer
 
 SUFFIXES = (".nii", ".nii.gz", ".mgz")
+_SCAN_NAME = re.compile(r"(^|_)(t1w?|t2w?|flair)$")
 _LABELS_NAME = re.compile(r"(^|_)(mask|dseg|labels)$")
 
 
@@ -47,8 +49,13 @@ def _read(path: Path) -> LayerData:
             name = name[: -len(suffix)]
             break
     if _LABELS_NAME.search(name.lower()):
-        return volume_layer(read_labels(path), name, "labels")
-    volume = read_volume(path)
+        try:
+            return volume_layer(read_labels(path), name, "labels")
+        except NotIntegers:  # a probability map that is called a mask
+            return volume_layer(read_volume(path), name, "image")
+    volume = read_volume(path, constant=True)
+    if volume.data.any() or _SCAN_NAME.search(name.lower()):  # else it may be a mask of nothing
+        require_variety(volume.data, str(path))
     if not looks_like_labels(volume.data):
         return volume_layer(volume, name, "image")
     return volume_layer(replace(volume, data=volume.data.astype(np.int32)), name, "labels")

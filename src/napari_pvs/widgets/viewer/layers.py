@@ -28,7 +28,7 @@ from napari_pvs.scans.display import (
     from_display,
     to_display,
 )
-from napari_pvs.scans.grid import Grid, from_ras, to_ras
+from napari_pvs.scans.grid import TOLERANCE_MM, Grid, from_ras, overlap, to_ras
 from napari_pvs.scans.nifti import Geometry, Volume
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.drafts import Parents
@@ -108,6 +108,7 @@ Kind = Literal["image", "labels"]
 COLOURS: dict[str, str] = {"prediction": "#ffb000", "labels": "#00c8ff", "reference": "#3ddc64"}
 """Of label layers by role; told apart also by people who do not see red and green apart."""
 LayerData = tuple[NDArray[Any], dict[str, Any], str]
+_tilted: list[tuple["weakref.ref[NDArray[Any]]", Grid, Geometry]] = []
 
 
 def grid_layer(
@@ -137,19 +138,20 @@ def grid_layer(
     """
     if array.shape != grid.shape:
         raise ValueError(f"array has shape {array.shape}, the grid {grid.shape}")
-    size = np.array(grid.voxel_size)
-    half = (np.array(grid.shape) - 1) / 2
-    x, y, z = grid.affine[:3, :3] @ half + grid.affine[:3, 3]
+    shown = _upright(grid)
+    x, y, z = shown.affine[:3, 3]
     meta = {
         "name": name,
-        "scale": tuple(size[::-1].tolist()),
-        "translate": tuple((np.array([z, -y, x]) - (size * half)[::-1]).tolist()),
+        "scale": grid.voxel_size[::-1],
+        "translate": (float(z), float(-y - grid.voxel_size[1] * (grid.shape[1] - 1)), float(x)),
         "units": ("mm", "mm", "mm"),
         "axis_labels": AXES,
         "metadata": {KEY: {"source": source}},
     }
     # napari hands slices to the graphics card and paints into labels: no views, no negative strides
     data = np.ascontiguousarray(to_display(array))
+    if not shown.same_as(grid):
+        _remember(data, shown, source)
     if kind == "image":
         meta |= {"colormap": "gray", "contrast_limits": limits or contrast_limits(data)}
     return data, meta, kind
@@ -222,15 +224,17 @@ def layer_volume(data: Any, meta: dict[str, Any]) -> Volume:
     Raises
     ------
     InputError
-        The layer is not one 3D frame of real numbers, has another shape than its file, or comes
-        from no file and is rotated or sheared.
+        The layer is not one 3D frame of real numbers, has another shape than its file or was moved
+        away from it, or comes from no file and is rotated, sheared, or drawn over a tilted scan on
+        other voxels than the scan's.
     """
     name = f"the layer {meta.get('name', '')!r}"
     array = _single_frame(data, meta, name)
     source: Geometry | None = meta.get("metadata", {}).get(KEY, {}).get("source")
     if source is None:
         ras = from_display(array)
-        source = Geometry.from_affine(ras.shape, _ras_affine(array.shape, meta, name))
+        grid = Grid(ras.shape, _ras_affine(array.shape, meta, name))
+        source = _drawn_over(grid, name) or Geometry.from_affine(grid.shape, grid.affine)
     else:
         expected = to_display(to_ras(np.broadcast_to(0, source.shape), source.affine)[0]).shape
         if array.shape != expected:
@@ -239,6 +243,7 @@ def layer_volume(data: Any, meta: dict[str, Any]) -> Volume:
                 f"{expected}; save a layer that was neither cropped nor resampled."
             )
         ras = from_display(array)
+        _require_unmoved(array.shape, meta, name, source)
     return Volume(
         shape=source.shape,
         affine=source.affine,
@@ -301,6 +306,68 @@ def _single_frame(data: Any, meta: dict[str, Any], name: str) -> NDArray[Any]:
     if array.dtype.kind not in "buif":
         raise InputError(f"{name} holds {array.dtype} values; choose a layer of real numbers.")
     return array
+
+
+def _upright(grid: Grid) -> Grid:
+    """Return the grid as which a tilted one is shown: upright, its centre in its true place."""
+    half = (np.array(grid.shape) - 1) / 2
+    affine = np.diag([*grid.voxel_size, 1.0])
+    centre = grid.affine[:3, :3] @ half + grid.affine[:3, 3]
+    affine[:3, 3] = centre - affine[:3, :3] @ half
+    return Grid(grid.shape, affine)
+
+
+def _remember(data: NDArray[Any], shown: Grid, source: Geometry) -> None:
+    """Remember, as long as its voxels live, what is shown upright though it is tilted.
+
+    napari's own new layers take their place from what is shown, and know nothing of the tilt.
+    """
+    _tilted[:] = [one for one in _tilted if one[0]() is not None]
+    _tilted.append((weakref.ref(data), shown, source))
+
+
+def _drawn_over(grid: Grid, name: str) -> Geometry | None:
+    """Return the file whose tilted scan has just these voxels, as it is shown.
+
+    Raises
+    ------
+    InputError
+        The layer lies on a tilted scan on other voxels, or two scans could be meant.
+    """
+    there = [(shown, source) for data, shown, source in _tilted if data() is not None]
+    same = [source for shown, source in there if shown.same_as(grid)]
+    if any(Grid(one.shape, one.affine).away(same[0].affine) > TOLERANCE_MM for one in same):
+        raise InputError(
+            f"{name} lies on the voxels of {same[0].path} and of {same[-1].path}, which are tilted "
+            "differently; close one of them, then save."
+        )
+    over = [source for shown, source in there if overlap(shown, grid) > 0]
+    if over and not same:
+        raise InputError(
+            f"{name} was drawn over {over[0].path or 'a scan'}, which is tilted and shown upright, "
+            "on voxels of its own, so its place is not known; draw on a new labels layer made "
+            "while that scan is open alone, or in the Correct dock."
+        )
+    return same[-1] if same else None
+
+
+def _require_unmoved(
+    shape: tuple[int, ...], meta: dict[str, Any], name: str, source: Geometry
+) -> None:
+    """Refuse a layer that was moved in napari: what is drawn on it lies elsewhere in its file."""
+    if "scale" not in meta and "translate" not in meta:
+        return
+    turned, affine = to_ras(np.broadcast_to(0, source.shape), source.affine)
+    shown = _upright(Grid(turned.shape, affine))
+    try:
+        moved = not shown.same_as(Grid(turned.shape, _ras_affine(shape, meta, name)))
+    except InputError:
+        moved = True
+    if moved:
+        raise InputError(
+            f"{name} was moved, scaled or turned in napari and no longer lies where "
+            f"{source.path or 'its scan'} does; reset its transform, then save."
+        )
 
 
 def _ras_affine(shape: tuple[int, ...], meta: dict[str, Any], name: str) -> NDArray[np.float64]:
