@@ -66,6 +66,7 @@ def main() -> None:
     arguments.add_argument("--subjects", type=int, default=100)
     arguments.add_argument("--epochs", type=int, default=44)
     arguments.add_argument("--start", default="starter", help="weights to start from; 'none'")
+    arguments.add_argument("--diagram", type=Path, help="PNG of the reliability diagram")
     arguments.add_argument("--real", type=Path, help="JSON of benchmarks/real.py, for the card")
     arguments.add_argument("--jobs", type=int, default=2)
     arguments.add_argument("--no-baselines", action="store_true", help="skip the slower half")
@@ -112,6 +113,8 @@ def main() -> None:
         name: evaluate(test, used, predictor, compared) for name, used in MODALITIES.items()
     }
     print(json.dumps(accuracy, indent=2))
+    if given.diagram:
+        draw_reliability(accuracy, given.diagram)
     model, card = load(weights)
     about = {
         "data": f"{given.subjects} phantoms, seed {SEED}, sites {', '.join(SITES)}, on SynthSeg's "
@@ -132,7 +135,7 @@ def main() -> None:
     }
     changes = {"name": "starter", "training": about, "accuracy": measured}
     if given.real:
-        measured["real"] = json.loads(given.real.read_text(encoding="utf-8"))["card"]
+        measured["real"] = on_real_scans(given.real)
     save(given.out, model, card.model_copy(update=changes))
 
 
@@ -150,6 +153,19 @@ def cohort(
             subjects=subjects, labelled=subjects, anatomy=anatomy, sites=sites, seed=seed, jobs=jobs
         )
         write_cohort(config, out)
+
+
+def on_real_scans(path: Path) -> dict[str, Any]:
+    """What ``benchmarks/real.py`` has measured of its first weights, in short."""
+    of_first = next(iter(json.loads(path.read_text(encoding="utf-8"))["measured"].values()))
+    out: dict[str, Any] = {"command": "python benchmarks/real.py --data DIR --json FILE"}
+    for name, row in of_first["scans"].items():
+        out[name] = {
+            "visible_pvs_found": "{} of {}".format(*row["visible"]),
+            "marks": row["marks"],
+            "marks_with_visible_contrast": row["contrast"]["share"],
+        }
+    return out | {"agreement": of_first["agreement"]}
 
 
 def notes(run: Path) -> dict[str, Any]:
@@ -201,14 +217,43 @@ def calibrate(answers: list[Case], predictor: Predictor) -> tuple[float, float]:
     return slope, -slope * middle
 
 
-def calibration_error(probability: NDArray[np.floating], label: NDArray[np.bool_]) -> float:
-    """Expected calibration error of voxels from `LEAST` on, ten bins (Guo et al., ICML 2017)."""
+def reliability(
+    probability: NDArray[np.floating], label: NDArray[np.bool_]
+) -> list[tuple[float, float, int]]:
+    """Mean probability, share of PVS and number of voxels from `LEAST` on, in ten bins."""
     use = probability >= LEAST
     probability, label = probability[use], label[use]
     bins = np.minimum((10 * probability).astype(int), 9)
-    count = np.bincount(bins, minlength=10)
-    gap = np.abs(np.bincount(bins, probability, 10) - np.bincount(bins, label, 10))
-    return float(gap.sum() / max(count.sum(), 1))
+    rows = []
+    for k in range(10):
+        inside = bins == k
+        if inside.any():
+            mean, share = float(probability[inside].mean()), float(label[inside].mean())
+            rows.append((round(mean, 4), round(share, 4), int(inside.sum())))
+    return rows
+
+
+def calibration_error(probability: NDArray[np.floating], label: NDArray[np.bool_]) -> float:
+    """Expected calibration error (Guo et al., ICML 2017) over the bins of `reliability`."""
+    rows = reliability(probability, label)
+    return sum(n * abs(mean - share) for mean, share, n in rows) / max(sum(n for *_, n in rows), 1)
+
+
+def draw_reliability(accuracy: dict[str, dict[str, Any]], out: Path) -> None:
+    """Draw the share of PVS over the probability, for each set of modalities."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(5, 5), layout="constrained")
+    axis.plot([0, 1], [0, 1], color="grey", lw=1)
+    for name, measured in accuracy.items():
+        mean, share, _ = zip(*measured["network"]["reliability"], strict=True)
+        axis.plot(mean, share, "o-", label=name)
+    axis.set(xlabel="probability", ylabel="share of voxels that are PVS")
+    axis.legend()
+    figure.savefig(out, dpi=80)
 
 
 def with_calibration(
@@ -232,7 +277,7 @@ def evaluate(
     used: tuple[str, ...],
     predictor: Predictor,
     compared: tuple[str, ...],
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, Any]]:
     """Measure the network and the baselines on the test cohort with some modalities."""
     methods: dict[str, list[SubjectScore]] = {name: [] for name in compared}
     config = SegmentConfig()
@@ -250,9 +295,10 @@ def evaluate(
             one = score(mask, reference, scan.grid.voxel_size, subject=name, region=scan.brain)
             scores.append(replace(one, ceiling_dsc=best))
             print(f"{'+'.join(used)} {name} {method}: DSC {one.dsc:.3f}", flush=True)
-    out = {method: summary(scores) for method, scores in methods.items()}
+    out: dict[str, dict[str, Any]] = {name: summary(scores) for name, scores in methods.items()}
     error = calibration_error(np.concatenate(said), np.concatenate(true))
     out["network"]["calibration_error"] = round(error, 4)
+    out["network"]["reliability"] = reliability(np.concatenate(said), np.concatenate(true))
     return out
 
 
