@@ -224,3 +224,65 @@ def test_the_newest_run_is_first_and_says_what_it_reached(tmp_path, publish):
         "20260102-m2ss",
         "DSC 0.70: 20260101-m2ss",
     ]
+
+
+def test_a_long_run_is_read_in_bounded_memory(make_run, monkeypatch):
+    import tracemalloc
+
+    from napari_pvs.training.runs import status as module
+
+    many = 60_000
+    run = make_run("a", ("hello", {"step": 0, "of": 40}), epoch(1, 0.7))
+    with (run / "events.jsonl").open("a") as file:
+        for step in range(many):
+            said = {"v": 1, "seq": step + 2, "time": float(step), "type": "step"}
+            file.write(json.dumps(said | {"step": step, "of": many, "loss": 0.5}) + "\n")
+        said = {"v": 1, "seq": many + 2, "time": 9e9, "type": "epoch"}
+        file.write(json.dumps(said | epoch(2, 0.3)[1]) + "\n")
+    monkeypatch.setattr(module, "_PIECE", 1 << 18)
+    size = (run / "events.jsonl").stat().st_size
+    assert size > 20 * (1 << 18)
+    tracemalloc.start()
+    watch = module.seen(run)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * (1 << 18)
+    assert watch.history.loss == {1: 0.7, 2: 0.3}
+    assert watch._step == many - 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["[]", "3", '{"type": 3}', '{"type": "epoch"}', '{"type": "step", "step": "x", "time": 1}',
+     '{"type": "validation", "epoch": 1, "dsc": "high", "avd_percent": 1, "recall": 1}',
+     "[" * 100_000, "\xff"],
+)  # fmt: skip
+def test_events_of_a_wrong_type_are_told(make_run, line):
+    run = make_run("a")
+    (run / "events.jsonl").write_text(line + "\n", encoding="latin-1")
+    with pytest.raises(InputError, match=r"events.jsonl is damaged \(.*\); move it away\.$"):
+        status(run)
+
+
+def test_a_line_without_an_end_is_told(make_run, monkeypatch):
+    from napari_pvs.training.runs import status as module
+
+    monkeypatch.setattr(module, "_PIECE", 1000)
+    run = make_run("a")
+    (run / "events.jsonl").write_bytes(b"x" * 5000)
+    with pytest.raises(InputError, match="has no end"):
+        status(run)
+
+
+def test_the_study_of_a_run_is_found_where_it_was_moved_to(make_run, study):
+    from napari_pvs.training.runs.folder import read_config, require_study
+
+    make_run("a")
+    moved = study.rename(study.with_name("moved"))
+    run = moved / "derivatives" / "runs" / "a"
+    assert read_config(run).study == moved
+    elsewhere = run.rename(study.with_name("a"))
+    config = read_config(elsewhere)
+    assert config.study == study
+    with pytest.raises(InputError, match=r"write where it is now into .*a.config\.json"):
+        require_study(config, elsewhere)

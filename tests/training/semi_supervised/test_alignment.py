@@ -54,3 +54,19 @@ def test_a_threshold_moves_only_as_far_as_labels_tell(found, shares):
     lower = aligned(0.4, shares, (1.5 * at, 2 * at))
     assert np.mean(found >= lower) == pytest.approx(1.5 * at, rel=0.02)
     assert aligned(0.4, shares, (2, 3)) == 0.02
+
+
+@pytest.mark.parametrize("people", [1, 4, 9])
+def test_the_likely_shares_are_a_standard_error_apart(people):
+    """exp(0.6 / sqrt(n)) on either side of the mean."""
+    one = type("One", (), {})
+    subjects = []
+    for share in np.linspace(0.01, 0.02, people):
+        subject = one()
+        subject.label, subject.brain = np.zeros(10_000, bool), np.ones(10_000, bool)
+        subject.label[: round(share * 10_000)] = True
+        subjects.append(subject)
+    mean = np.mean([s.label.mean() for s in subjects])
+    least, most = burden(subjects)
+    assert most / mean == pytest.approx(np.exp(0.6 / np.sqrt(people)))
+    assert mean / least == pytest.approx(np.exp(0.6 / np.sqrt(people)))

@@ -134,3 +134,12 @@ files.write_image({str(tmp_path / "b.nii.gz")!r}, data, meta)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
     np.testing.assert_array_equal(nib.load(tmp_path / "b.nii.gz").get_fdata(), noise())
+
+
+def test_masks_of_nothing_and_probabilities_called_masks_open(tmp_path):
+    empty = save(tmp_path / "sub-01_PVS.nii.gz", blob(0))
+    assert read(empty)[0][2] == "labels"
+    soft = save(tmp_path / "pvs_prob_mask.nii.gz", blob() * np.float32(0.7))
+    assert read(soft)[0][2] == "image"
+    with pytest.raises(InputError, match="0 everywhere"):
+        read(save(tmp_path / "sub-01_T1w.nii.gz", blob(0)))

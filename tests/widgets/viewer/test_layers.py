@@ -194,3 +194,62 @@ def test_voxels_of_the_grid_and_of_a_layer(small_scan):
     there = display_index(index, small_scan)
     assert data[there] == small_scan.t1[index]
     assert grid_index(there, small_scan) == index
+
+
+@pytest.fixture
+def shown():
+    """A tilted scan as it is shown, and the labels that napari makes over it."""
+    before = volume(TILT @ np.diag([-0.8, 0.9, 1.2, 1]))
+    data, meta, _ = volume_layer(before, "scan", "image")
+    new = {"name": "Labels", "scale": meta["scale"], "translate": meta["translate"]}
+    return before, data, meta, new
+
+
+def test_new_labels_over_a_tilted_scan_lie_where_they_were_drawn(shown):
+    before, data, _, new = shown
+    painted = np.zeros(data.shape, np.uint8)
+    painted[1, 2, 3] = 1
+    after = layer_volume(painted, new)
+    np.testing.assert_array_equal(after.affine, before.affine)
+    np.testing.assert_array_equal(after.data > 0, before.data == data[1, 2, 3])
+
+
+def test_labels_of_other_voxels_over_a_tilted_scan_are_refused(shown):
+    _, data, _, new = shown
+    painted = np.zeros([n + 1 for n in data.shape], np.uint8)
+    with pytest.raises(
+        InputError, match=r"was drawn over .*tilted and shown upright.*Correct dock"
+    ):
+        layer_volume(painted, new)
+    away = new | {"translate": (500.0, 0.0, 0.0)}
+    assert layer_volume(painted, away).affine[2, 3] == 500
+
+
+def test_scans_that_are_tilted_differently_on_the_same_voxels_are_refused(shown):
+    before, data, _, new = shown
+    centre = before.affine[:3, :3] @ ((np.array(SHAPE) - 1) / 2) + before.affine[:3, 3]
+    other = np.linalg.inv(TILT)[:3, :3] @ np.diag([-0.8, 0.9, 1.2])
+    affine = np.eye(4)
+    affine[:3, :3] = other
+    affine[:3, 3] = centre - other @ ((np.array(SHAPE) - 1) / 2)
+    second, _, _ = volume_layer(volume(affine), "second", "image")
+    with pytest.raises(InputError, match="which are tilted differently; close one"):
+        layer_volume(np.zeros(data.shape, np.uint8), new)
+    del second  # closed
+    layer_volume(np.zeros(data.shape, np.uint8), new)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"translate": (1.0, 0.0, 0.0)},
+        {"scale": (2.0, 2.0, 2.0)},
+        {"rotate": np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1.0]])},
+        {"affine": np.diag([1, 1, 2, 1.0])},
+        {"units": ("cm", "cm", "cm")},
+    ],
+)
+def test_a_layer_of_ours_that_was_moved_is_refused(change):
+    data, meta, _ = volume_layer(volume(TILT), "x", "labels")
+    with pytest.raises(InputError, match="was moved, scaled or turned in napari"):
+        layer_volume(data, meta | change)

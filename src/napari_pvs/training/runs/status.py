@@ -20,7 +20,7 @@ from napari_pvs.training.runs.folder import BEST, CONFIG, EVENTS, LOG, RUNS, is_
 State = Literal["new", "running", "paused", "stopped", "done", "failed", "died"]
 _PACE = 200  # last steps that the time left is estimated from
 _PIECE = 1 << 22  # bytes of events that are in memory at a time
-_SPREAD = 2000  # steps of a piece that are looked at, beside as many of its last
+_SPREAD = 500  # steps of a piece that are looked at, beside as many of its last
 _TAIL = 1 << 16  # bytes of a log that are read
 _MOST_STEPS = 4000  # that are kept for the curves; of more, every second is left out
 
