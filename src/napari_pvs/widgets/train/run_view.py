@@ -20,7 +20,7 @@ from napari_pvs.training.runs import process as launch
 from napari_pvs.training.runs.control import Command, tell
 from napari_pvs.training.runs.status import RunStatus, duration
 from napari_pvs.widgets.background.thread import Background
-from napari_pvs.widgets.parts.controls import Button, Notice, there
+from napari_pvs.widgets.parts.controls import Button, Notice, as_it_is, there
 from napari_pvs.widgets.parts.curves import Curves
 from napari_pvs.widgets.train.run_watch import RunWatch
 
@@ -187,7 +187,7 @@ class RunView(QWidget):
     def _follow(self, run: Path | None) -> None:
         self._asked = None
         self.why.clear()
-        self.choice.setToolTip(_CHOICE if run is None else f"{_CHOICE}\n{run}")
+        self.choice.setToolTip(_CHOICE if run is None else as_it_is(f"{_CHOICE}\n{run}"))
         self.watch.follow(run)
         status = self.watch.status
         if not self.live and status is not None and status.state in ("new", "failed", "died"):
