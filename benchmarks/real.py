@@ -446,7 +446,8 @@ def spots(scan: Scan, inside: Mask) -> Values:
             hat = sitk.GetArrayFromImage(sitk.WhiteTopHat(bright, radius, sitk.sitkBall))
             values = hat[inside]
             middle = np.median(values)
-            parts.append((hat - middle) / (1.4826 * np.median(np.abs(values - middle))))
+            spread = 1.4826 * np.median(np.abs(values - middle)) or values.std()  # whole numbers
+            parts.append((hat - middle) / spread)
     return np.where(inside, np.mean(parts, axis=0), 0).astype(np.float32)
 
 
