@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -65,7 +64,7 @@ class Binding:
         self._viewer = viewer
         self._view: tuple[Any, ...] = ()
         for key in self._keys:
-            layer.bind_key(key.key, partial(_call, key), overwrite=True)
+            layer.bind_key(key.key, _calling(key), overwrite=True)
         layer.mouse_drag_callbacks.append(self._on_drag)
         layer.mouse_double_click_callbacks.append(self._on_second)
         viewer.mouse_double_click_callbacks.insert(0, self._before_second)  # then comes napari's
@@ -108,8 +107,13 @@ class Binding:
             self._on_click(layer, event)
 
 
-def _call(key: Key, _: object) -> None:
-    key.call()
+def _calling(key: Key) -> Callable[[object], None]:
+    """Return a function that does what a key does; napari asks for its name."""
+
+    def call(_: object) -> None:
+        key.call()
+
+    return call
 
 
 def listed(keys: Iterable[Key]) -> str:
