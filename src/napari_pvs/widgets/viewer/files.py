@@ -43,11 +43,8 @@ def read(path: str | Sequence[str]) -> list[LayerData]:
 
 
 def _read(path: Path) -> LayerData:
-    name = path.name
-    for suffix in sorted(SUFFIXES, key=len, reverse=True):
-        if name.lower().endswith(suffix):
-            name = name[: -len(suffix)]
-            break
+    ending = max((end for end in SUFFIXES if path.name.lower().endswith(end)), key=len, default="")
+    name = path.name[: len(path.name) - len(ending)]
     if _LABELS_NAME.search(name.lower()):
         try:
             return volume_layer(read_labels(path), name, "labels")
