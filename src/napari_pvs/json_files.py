@@ -1,5 +1,6 @@
 """JSON that anybody may have written: bounded in size and depth, and held against a schema."""
 
+import os
 from collections.abc import Hashable
 from functools import cache
 from pathlib import Path
@@ -78,7 +79,9 @@ def read(path: Path, kind: type[T], remedy: str, said: str = "is damaged") -> T:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            text = file.read(MOST_BYTES + 1)
+            # no more room than that: reading takes all that it is allowed at once
+            size = os.fstat(file.fileno()).st_size
+            text = file.read(min(size, MOST_BYTES) + 1)
         return parse(text, kind)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(error.errno, error.strerror, str(path)) from error
