@@ -131,8 +131,8 @@ def test_the_running_mean_forgets_the_random_start():
         slow = 0.999 * slow + 0.001 * weight.detach()
         decay = min(0.999, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * weight.detach()
-    torch.testing.assert_close(one.mean.head.weight, expected)
-    assert not torch.allclose(one.mean.head.weight, slow, rtol=0, atol=1e-4)
+    torch.testing.assert_close(one.ema.head.weight, expected)
+    assert not torch.allclose(one.ema.head.weight, slow, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
