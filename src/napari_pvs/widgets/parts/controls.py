@@ -133,7 +133,7 @@ def section(title: str, tip: str, content: QWidget) -> QCollapsible:
     made.setContent(content)
 
     def show(on: bool) -> None:
-        content.setMaximumHeight(_UNLIMITED if on else 0)  # it may grow
+        content.setMaximumHeight(_UNLIMITED)  # it may grow; hidden, it takes no room anyway
         content.setVisible(on)  # else Tab would lead into it
 
     made.toggled.connect(show)
