@@ -17,10 +17,10 @@ import numpy as np
 import records
 from small import cohort, mean, measure, short
 
-from napari_pvs.training import trainer
 from napari_pvs.training.config import PAPER
-from napari_pvs.training.folder import BEST
-from napari_pvs.training.table1 import interval
+from napari_pvs.training.crossval.report import interval
+from napari_pvs.training.run import resume, train
+from napari_pvs.training.runs.folder import BEST
 
 TESTED = 8
 VALIDATION = ("sub-11", "sub-12")
@@ -85,9 +85,9 @@ def one(
     if not kept.exists():
         config = short(study, method=method, seed=seed, validation=VALIDATION, **changes)
         if folder.exists():
-            trainer.resume(folder)
+            resume(folder)
         else:
-            trainer.train(config, folder)
+            train(config, folder)
         scores = measure(folder / BEST, test)
         kept.write_text(json.dumps([score.dsc for score in scores]))
         print(f"{folder.name}: {mean(scores, 'dsc'):.3f}", flush=True)

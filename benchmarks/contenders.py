@@ -63,7 +63,7 @@ def peer(name: str, images: NDArray[np.float32], brain: NDArray[np.bool_]) -> tu
     """Return what computes the probability, and a word on it."""
     import torch
 
-    from napari_pvs.network.torch_backend import fuse
+    from napari_pvs.network.backends.torch_backend import fuse
     from napari_pvs.network.weights import load, starter_path
 
     model = fuse(load(starter_path())[0])

@@ -32,15 +32,16 @@ from qtpy.QtWidgets import QApplication
 from scenes import SHAPE, scene
 from skimage import measure, morphology
 
+from napari_pvs.correction.review import candidates
 from napari_pvs.evaluation.compare import score
-from napari_pvs.inference.candidates import candidates
-from napari_pvs.widgets.autosave import autosave_of
-from napari_pvs.widgets.clicker import Clicker
-from napari_pvs.widgets.layers import scan_layers, to_display
-from napari_pvs.widgets.metrics import Metrics
-from napari_pvs.widgets.prediction import Prediction, make_layer
-from napari_pvs.widgets.pvs_table import PvsTable
-from napari_pvs.widgets.session import session_of
+from napari_pvs.scans.display import to_display
+from napari_pvs.widgets.correct.clicks import Clicker
+from napari_pvs.widgets.correct.pvs_table import PvsTable
+from napari_pvs.widgets.metrics.dock import Metrics
+from napari_pvs.widgets.state.autosave import autosave_of
+from napari_pvs.widgets.state.prediction import Prediction, make_layer
+from napari_pvs.widgets.state.session import session_of
+from napari_pvs.widgets.viewer.layers import scan_layers
 
 AIMS = {
     "click, network": 300, "click, map": 300, "threshold": 100, "table, 2,000 PVS": 1000,

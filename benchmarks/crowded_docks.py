@@ -28,8 +28,9 @@ from qtpy.QtTest import QTest
 from records import keep
 from scenes import scene
 
-from napari_pvs.widgets.layers import display_index, mask_layer, scan_layers
-from napari_pvs.widgets.prediction import Prediction, make_layer
+from napari_pvs.scans.display import display_index
+from napari_pvs.widgets.state.prediction import Prediction, make_layer
+from napari_pvs.widgets.viewer.layers import mask_layer, scan_layers
 
 
 def main() -> None:

@@ -139,7 +139,7 @@ def measure(
 
 def alone(viewer: Any, gaps: Gaps, scan: Scan, rows: list[Row]) -> None:
     """Let napari show a scan and a mask, and set voxels, with nothing of ours in the window."""
-    from napari_pvs.widgets.layers import mask_layer, scan_layers
+    from napari_pvs.widgets.viewer.layers import mask_layer, scan_layers
 
     (t1, t1_meta, _), (t2, t2_meta, _) = scan_layers(scan)
     mask, mask_meta, _ = mask_layer(scan.t2 > np.percentile(scan.t2, 99), scan, "mask", "reference")
@@ -174,22 +174,22 @@ def corner(number: int) -> tuple[Any, ...]:
 
 def train_detached(dock: Any, study: Path, seconds: float) -> None:
     """Train for a while by the process that the Train dock starts and follows, and stop it."""
-    from napari_pvs.training import runs
-    from napari_pvs.widgets import launch
+    from napari_pvs.training.runs import process
+    from napari_pvs.training.runs.status import runs
 
     dock.open_study(study)
-    run = launch.start(config_of(study))
-    dock.view.set_runs(runs.runs(study), run)
-    until_true(lambda: launch.began(run))
+    run = process.start(config_of(study))
+    dock.view.set_runs(runs(study), run)
+    until_true(lambda: process.began(run))
     live(seconds)
     with told_to_stop(run):
-        until_true(lambda: not launch.alive(run))
+        until_true(lambda: not process.alive(run))
 
 
 @contextlib.contextmanager
 def told_to_stop(run: Path, after: float = 0) -> Any:
     """Tell a run to stop, again and again: it does not hear it before it has begun."""
-    from napari_pvs.training import control
+    from napari_pvs.training.runs import control
 
     begun, timer = time.monotonic(), QTimer()
 
@@ -211,8 +211,9 @@ def by_threads(
     from napari_pvs.inference.predictor import Predictor
     from napari_pvs.inference.segment import segment_scan
     from napari_pvs.study.labels import LabelStore
-    from napari_pvs.training import control, trainer
-    from napari_pvs.widgets.layers import mask_layer, scan_layers
+    from napari_pvs.training.run import train
+    from napari_pvs.training.runs import control
+    from napari_pvs.widgets.viewer.layers import mask_layer, scan_layers
 
     def work(call: Callable[..., Any], *values: Any) -> Any:
         """Call it in a thread; return what it returns."""
@@ -252,7 +253,7 @@ def by_threads(
     control.Control.stopped_by_signals = lambda self: contextlib.nullcontext()
     run = small / "run-by-thread"
     with gaps.during("train", "thread_worker", rows), told_to_stop(run, seconds):
-        work(trainer.train, config_of(small), run)
+        work(train, config_of(small), run)
 
 
 def config_of(study: Path) -> TrainingConfig:

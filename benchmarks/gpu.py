@@ -15,6 +15,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,11 @@ from profile_training import drawn, made
 from speed import flop_per_voxel
 
 from napari_pvs.inference.predictor import Predictor
-from napari_pvs.network.torch_backend import fuse
+from napari_pvs.network.backends.torch_backend import fuse
 from napari_pvs.network.weights import load, starter_path
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.sampling import Patches, ahead
+from napari_pvs.training.data.sampling import Patches, ahead
+from napari_pvs.training.semi_supervised.teacher import make_teacher
 from napari_pvs.training.state import State
 from napari_pvs.training.step import compute
 
@@ -132,7 +134,7 @@ def training(given: argparse.Namespace) -> dict[str, Any]:
 
 def steps(state: State, scans: list[Any]) -> Any:
     """Take steps as a run takes them, with pseudo-labels that are there."""
-    config = state.config
+    config, teacher = state.config, make_teacher(state, Path("unused"))
 
     def both(step: int) -> tuple[Patches, Patches | None]:
         labelled = drawn(scans, config, step, 1, config.batch, lambda s: s.label)
@@ -142,8 +144,7 @@ def steps(state: State, scans: list[Any]) -> Any:
         return labelled, drawn(scans, config, step, 2, count, lambda s: s.label * 0.9)
 
     for patches in ahead(both, 0, 10**9):
-        loss, _ = compute(state, *patches)
-        state.update(loss)
+        state.update(compute(state, teacher, *patches).total)
         yield
 
 

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file
 
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.folder import CHECKPOINT, CONFIG, EVENTS
+from napari_pvs.training.runs.folder import CHECKPOINT, CONFIG, EVENTS
 
 AFFINE = np.diag([0.8, 0.8, 0.8, 1])
 

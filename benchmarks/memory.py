@@ -10,13 +10,15 @@ import argparse
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 
 from napari_pvs.network.device import pick
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.forecast import forecast
-from napari_pvs.training.sampling import Patches
+from napari_pvs.training.data.sampling import Patches
+from napari_pvs.training.plan import forecast
+from napari_pvs.training.semi_supervised.teacher import make_teacher
 from napari_pvs.training.state import State
 from napari_pvs.training.step import compute
 
@@ -51,6 +53,7 @@ def one(method: str, batch: int, edge: int) -> None:
     device = pick("cpu")
     expected = forecast(config, device).needed / 2**30
     state = State(config, device)
+    teacher = make_teacher(state, Path("unused"))
     rng = np.random.default_rng(0)
     shape = (batch, 2, edge, edge, edge)
 
@@ -60,8 +63,8 @@ def one(method: str, batch: int, edge: int) -> None:
         return Patches(images, target, (("a", (0, 0, 0)),) * batch)
 
     for _ in range(3):
-        loss, _ = compute(state, patches(), patches() if config.semi_supervised else None)
-        state.update(loss)
+        unlabelled = patches() if config.semi_supervised else None
+        state.update(compute(state, teacher, patches(), unlabelled).total)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     row = (method, batch, edge, f"{expected:.2f}", f"{peak:.2f}", f"{expected / peak:.2f}")
     print(*row, sep="\t", flush=True)

@@ -19,10 +19,10 @@ from small import MEASURES, mean, measure
 from napari_pvs.phantom.cohort import write_cohort
 from napari_pvs.phantom.config import PhantomConfig
 from napari_pvs.phantom.sites import SITES, Site
-from napari_pvs.training import trainer
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.folder import BEST
-from napari_pvs.training.table1 import interval
+from napari_pvs.training.crossval.report import interval
+from napari_pvs.training.run import train
+from napari_pvs.training.runs.folder import BEST
 
 TESTED = 8
 ELSEWHERE = Site(
@@ -91,7 +91,7 @@ def runs(out: Path, configs: list[TrainingConfig], test: Path) -> dict[str, Any]
         folder = out / f"seed-{config.seed}"
         begun = time.monotonic()
         if not (folder / "measured").exists():
-            trainer.train(config, folder)
+            train(config, folder)
             (folder / "measured").write_text(f"{(time.monotonic() - begun) / 60}")
         minutes.append(float((folder / "measured").read_text()))
         all_scores.append(measure(folder / BEST, test))

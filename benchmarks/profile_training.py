@@ -13,6 +13,7 @@ import argparse
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,10 @@ from stages import watch
 from napari_pvs.network.device import pick
 from napari_pvs.training import step as steps
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.data import Loaded
-from napari_pvs.training.sampling import Patches, draw
+from napari_pvs.training.data.prepared import PreparedSubject
+from napari_pvs.training.data.sampling import Patches, draw
+from napari_pvs.training.semi_supervised import teachers
+from napari_pvs.training.semi_supervised.teacher import Teacher, make_teacher
 from napari_pvs.training.state import State
 
 EDGE = 96
@@ -71,16 +74,17 @@ def main() -> None:
     )
     device = pick(config.device)
     state, scans, clock = State(config, device), [made(n) for n in range(4)], Clock(device)
+    teacher = make_teacher(state, Path("unused"))
     watch_parts(clock, state)
     for _ in range(4):  # both sizes of patches, twice
-        one(state, scans, clock)
+        one(state, teacher, scans, clock)
     clock.spent = {}
     for _ in range(given.steps):
-        one(state, scans, clock)
+        one(state, teacher, scans, clock)
     report(clock, given.steps, f"{given.method} on {device}, {config.precision} precision")
     with torch.profiler.profile() as profile:
         for _ in range(max(2, given.steps // 5)):
-            one(state, scans, clock)
+            one(state, teacher, scans, clock)
     order = "self_cpu_time_total" if device.type == "cpu" else "self_cuda_time_total"
     averages = profile.key_averages()
     print(averages.table(sort_by=order, row_limit=given.operators, max_name_column_width=45))
@@ -89,17 +93,18 @@ def main() -> None:
 def watch_parts(clock: Clock, state: State) -> None:
     """Count the parts of a step; the network apart from what is around it."""
     watch(clock.stage, state.model, "forward", "network, forward")
-    watch(clock.stage, steps, "augment", "augmentation")
-    watch(clock.stage, steps, "drop_modality", "augmentation")
+    for module in (steps, teachers):
+        watch(clock.stage, module, "augment", "augmentation")
+        watch(clock.stage, module, "drop_modality", "augmentation")
     watch(clock.stage, steps, "supervised", "losses")
-    watch(clock.stage, steps, "unsupervised", "losses")
+    watch(clock.stage, teachers, "unsupervised", "losses")
     watch(clock.stage, torch.Tensor, "backward", "network, backward (and losses')")
     watch(clock.stage, torch.nn.utils, "clip_grad_norm_", "clip, optimiser")
     watch(clock.stage, state.optimiser, "step", "clip, optimiser")
     watch(clock.stage, state.optimiser, "zero_grad", "clip, optimiser")
 
 
-def one(state: State, scans: list[Loaded], clock: Clock) -> None:
+def one(state: State, teacher: Teacher, scans: list[PreparedSubject], clock: Clock) -> None:
     """Take a step as a run takes it, but draw in turn instead of one ahead."""
     config, number = state.config, state.progress.step
     with clock.stage("drawing (a run hides it)"):
@@ -109,13 +114,18 @@ def one(state: State, scans: list[Loaded], clock: Clock) -> None:
             count = config.unlabelled_batch
             unlabelled = drawn(scans, config, number, 2, count, lambda s: s.label * 0.9)
     with clock.stage("the rest of the step"):
-        loss, _ = steps.compute(state, labelled, unlabelled)
+        loss = steps.compute(state, teacher, labelled, unlabelled).total
     with clock.stage("running mean of the weights"):
         state.update(loss)
 
 
 def drawn(
-    scans: list[Loaded], config: TrainingConfig, step: int, stream: int, count: int, target: Any
+    scans: list[PreparedSubject],
+    config: TrainingConfig,
+    step: int,
+    stream: int,
+    count: int,
+    target: Any,
 ) -> Patches:
     """Draw the patches of a step."""
     return draw(
@@ -123,13 +133,13 @@ def drawn(
     )  # fmt: skip
 
 
-def made(seed: int) -> Loaded:
+def made(seed: int) -> PreparedSubject:
     """Make a scan of noise and dots: what is in it does not change the time."""
     rng = np.random.default_rng(seed)
     images = rng.standard_normal((2, EDGE, EDGE, EDGE), np.float32).astype(np.float16)
     label, brain = rng.random((EDGE,) * 3) < 0.001, np.ones((EDGE,) * 3, bool)
     foreground = np.argwhere(label).astype(np.int16)
-    return Loaded(f"sub-{seed}", images, label, brain, (0.8,) * 3, foreground, (0, 0, 0))
+    return PreparedSubject(f"sub-{seed}", images, label, brain, (0.8,) * 3, foreground, (0, 0, 0))
 
 
 def report(clock: Clock, count: int, title: str) -> None:

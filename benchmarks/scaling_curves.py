@@ -101,12 +101,11 @@ def jobs(count: int) -> dict[str, Callable[[], Any]]:
     """What is done with so many PVS."""
     from scipy import ndimage
 
+    from napari_pvs.correction.component_index import ComponentIndex
+    from napari_pvs.correction.review import Queue, Review, candidates
     from napari_pvs.evaluation.compare import score
-    from napari_pvs.inference.candidates import candidates
-    from napari_pvs.inference.catalogue import Catalogue
     from napari_pvs.inference.components import drop_round, label, table
     from napari_pvs.inference.outputs import _tsv
-    from napari_pvs.inference.review import Queue, Review
     from napari_pvs.scans.grid import Grid
 
     grid = Grid(SHAPE, np.diag([SIZE, SIZE, SIZE, 1]))
@@ -130,7 +129,7 @@ def jobs(count: int) -> dict[str, Callable[[], Any]]:
         "components": lambda: label(probability, 0.5, 1.0, room),
         "re-threshold": cut,
         "pvs.tsv": lambda: _tsv(table(labels, probability, grid)),
-        "table of the dock": lambda: Catalogue(mask),
+        "table of the dock": lambda: ComponentIndex(mask),
         "metrics": measures,
         "review queue": queue,
     }

@@ -9,23 +9,27 @@ of it, in a column as narrow as it may be.
 """
 
 import argparse
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+# the user's settings and preferences are left alone
+os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
 
 import napari
 import numpy as np
 from napari.settings import get_settings
 from PIL import Image
-from qtpy.QtCore import QSettings, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QScrollArea, QWidget
 
 from napari_pvs.phantom.cohort import write_cohort
 from napari_pvs.phantom.config import PhantomConfig
 from napari_pvs.scans.nifti import read_labels
-from napari_pvs.widgets.parts import WIDTH
-from napari_pvs.widgets.worker import Job
+from napari_pvs.widgets.background.process import Job
+from napari_pvs.widgets.dock import WIDTH
 
 TRAINING = {
     "epochs": 40,
@@ -55,8 +59,6 @@ def main() -> None:
             PhantomConfig(subjects=3, labelled=1, field_of_view=tuple(given.size), pvs=(60, 200)),
             study,
         )
-        for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
-            QSettings.setPath(kind, QSettings.Scope.UserScope, folder)  # leave the user's alone
         get_settings().appearance.theme = given.theme
         viewer = napari.Viewer(show=True)
         viewer.window.resize(1280, 860)

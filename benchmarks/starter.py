@@ -33,17 +33,17 @@ from napari_pvs.evaluation.overlap import overlap
 from napari_pvs.evaluation.summary import summarise
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.predictor import Predictor
+from napari_pvs.inference.search_region import search_region
 from napari_pvs.inference.segment import baseline, components
-from napari_pvs.inference.tissue import search_region
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.network.weights import ModelCard, load, save, starter_path
 from napari_pvs.phantom.cohort import TRUTH, subject_name, write_cohort
 from napari_pvs.phantom.config import PhantomConfig
 from napari_pvs.scans.scan import Scan, load_scan
-from napari_pvs.training import trainer
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.folder import BEST, CHECKPOINT
-from napari_pvs.training.runs import status
+from napari_pvs.training.run import resume, train
+from napari_pvs.training.runs.folder import BEST, CHECKPOINT
+from napari_pvs.training.runs.status import status
 
 SEED, CALIBRATION_SEED, TEST_SEED = 1000, 8000, 9000
 TEST, VALIDATION = ("18", "20"), ("17",)
@@ -85,7 +85,7 @@ def main() -> None:
     weights = run / BEST
     if (run / CHECKPOINT).exists():
         if status(run).state != "done":
-            trainer.resume(run)
+            resume(run)
     else:
         config = TrainingConfig(
             study=study,
@@ -97,7 +97,7 @@ def main() -> None:
             validation=tuple(held_out),
             validate_every=19,
         )
-        trainer.train(config, run)
+        train(config, run)
     answers = {
         name: list(scans(known, subjects_of(known), used)) for name, used in MODALITIES.items()
     }

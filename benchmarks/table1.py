@@ -15,9 +15,9 @@ from pathlib import Path
 import records
 from small import cohort, short
 
-from napari_pvs.training import crossval, table1
-from napari_pvs.training.config import METHODS
-from napari_pvs.training.job import Job
+from napari_pvs.training.crossval import report
+from napari_pvs.training.crossval.jobs import Job, plan, run
+from napari_pvs.training.methods import METHODS
 
 
 def main() -> None:
@@ -33,20 +33,20 @@ def main() -> None:
     study = cohort(given.work / "study", 33, 12, 0, ("A",))
     config = short(study, recipe=given.recipe)
     out = given.work / given.recipe
-    jobs = crossval.plan(config, out, given.methods, given.folds, given.seeds)
+    jobs = plan(config, out, given.methods, given.folds, given.seeds)
     begun = time.monotonic()
 
     def said(job: Job) -> None:
         minutes = (time.monotonic() - begun) / 60
         print(f"{minutes:5.1f} min: {job.config.method} {job.out.name}", flush=True)
 
-    crossval.run(jobs, said)
-    rows = table1.collect(jobs)
-    table1.write(rows, out)
-    print(table1.report(rows))
+    run(jobs, said)
+    rows = report.collect(jobs)
+    report.write(rows, out)
+    print(report.report(rows))
     measured = {
-        "table": table1.report(rows).splitlines(),
-        "differences": [asdict(gap) for gap in table1.differences(rows)],
+        "table": report.report(rows).splitlines(),
+        "differences": [asdict(gap) for gap in report.differences(rows)],
         "config": config.model_dump(mode="json", exclude={"study", "method"}),
     }
     print(records.keep(f"table1-{given.recipe}", measured))

@@ -35,13 +35,13 @@ from napari_pvs.inference.segment import components
 from napari_pvs.network.device import bfloat16_runs
 from napari_pvs.scans.grid import Grid
 from napari_pvs.study.bids import subjects
-from napari_pvs.training import trainer
 from napari_pvs.training.augment import augment
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.data import CACHE, Loaded, load
-from napari_pvs.training.folder import BEST
-from napari_pvs.training.sampling import draw
-from napari_pvs.training.table1 import interval
+from napari_pvs.training.crossval.report import interval
+from napari_pvs.training.data.prepared import CACHE, PreparedSubject, load
+from napari_pvs.training.data.sampling import draw
+from napari_pvs.training.run import train
+from napari_pvs.training.runs.folder import BEST
 from napari_pvs.training.validation import THRESHOLDS
 
 TESTED = 8
@@ -69,7 +69,7 @@ def main() -> None:
             if name in ("supervised-multi", "m2ss"):
                 config = short(study, method=name, seed=seed, validation=VALIDATION, **more)
                 folder = given.work / name / f"seed-{seed}"
-                trainer.train(config, folder)
+                train(config, folder)
                 minutes[name].append((time.monotonic() - begun) / 60)
                 found = measure(folder / BEST, test)
             else:
@@ -181,7 +181,7 @@ class Peer:
         """Compute in bfloat16 where ours does."""
         return torch.autocast("cpu", torch.bfloat16, enabled=self.half)
 
-    def predict(self, subject: Loaded) -> NDArray[np.float32]:
+    def predict(self, subject: PreparedSubject) -> NDArray[np.float32]:
         """Probability in the inside of the brain, as ours."""
         from monai.inferers import sliding_window_inference
 

@@ -26,8 +26,9 @@ from napari_pvs.network.device import bfloat16_runs, pick
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.study.bids import subjects
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.data import CACHE, Loaded, load
-from napari_pvs.training.sampling import ahead, draw
+from napari_pvs.training.data.prepared import CACHE, PreparedSubject, load
+from napari_pvs.training.data.sampling import ahead, draw
+from napari_pvs.training.semi_supervised.teacher import make_teacher
 from napari_pvs.training.state import State
 from napari_pvs.training.step import compute
 
@@ -59,7 +60,7 @@ def main() -> None:
 
 
 def compared(
-    loaded: list[Loaded], config: TrainingConfig, half: bool, given: argparse.Namespace
+    loaded: list[PreparedSubject], config: TrainingConfig, half: bool, given: argparse.Namespace
 ) -> dict[str, Any]:
     """Let both take turns."""
     loops = {"napari-pvs": ours(loaded, config), "MONAI": monai(loaded, config, half)}
@@ -82,9 +83,10 @@ def compared(
     return {"patches_per_second": rates, "ratio": ratio}
 
 
-def ours(loaded: list[Loaded], config: TrainingConfig) -> Iterator[None]:
+def ours(loaded: list[PreparedSubject], config: TrainingConfig) -> Iterator[None]:
     """Steps of a run."""
     state = State(config, pick(config.device))
+    teacher = make_teacher(state, Path("unused"))
 
     def drawn(step: int):
         return draw(
@@ -93,12 +95,11 @@ def ours(loaded: list[Loaded], config: TrainingConfig) -> Iterator[None]:
         )  # fmt: skip
 
     for patches in ahead(drawn, 0, config.epochs * config.steps):
-        loss, _ = compute(state, patches, None)
-        state.update(loss)
+        state.update(compute(state, teacher, patches, None).total)
         yield
 
 
-def monai(loaded: list[Loaded], config: TrainingConfig, half: bool) -> Iterator[None]:
+def monai(loaded: list[PreparedSubject], config: TrainingConfig, half: bool) -> Iterator[None]:
     """Steps of a training loop as MONAI's tutorials have it."""
     from monai.data import CacheDataset, DataLoader
     from monai.losses import DiceFocalLoss

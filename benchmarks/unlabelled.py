@@ -30,7 +30,7 @@ import records
 from new_site import ELSEWHERE, runs
 from small import MEASURES, SHORT, cohort, short
 
-from napari_pvs.training.table1 import interval
+from napari_pvs.training.crossval.report import interval
 
 SUBJECTS, TESTED = 33, 8
 LONG = {"warmup": 16, "ramp_up": 40, "refresh": 16, "validate_every": 20}

@@ -164,3 +164,52 @@ def tiny_weights(tmp_path_factory, tiny_model) -> Path:
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     save(path, tiny_model, ModelCard(name="tiny", threshold=threshold))
     return path
+
+
+TUBES = {
+    "sure": (slice(6, 8), slice(6, 8), slice(5, 12)),
+    "also sure": (slice(15, 17), slice(6, 8), slice(5, 12)),
+    "doubtful": (slice(6, 8), slice(18, 20), slice(10, 18)),
+    "missed": (slice(16, 18), slice(18, 20), slice(8, 14)),
+}
+"""On the scan's grid."""
+
+
+@pytest.fixture
+def user_data(tmp_path, monkeypatch) -> Path:
+    """Folder of the user's own data, in place of the real one."""
+    import platformdirs
+
+    data = tmp_path / "data"
+    monkeypatch.setenv("XDG_DATA_HOME", str(data))  # of child processes too
+    monkeypatch.setattr(platformdirs, "user_data_path", lambda name, **_: data / name)
+    return data
+
+
+@pytest.fixture
+def own_folders(user_data) -> Path:
+    """The folder of the user's own data; child processes have it on Linux only."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("the folders of users are redirected on Linux only")
+    return user_data
+
+
+@pytest.fixture
+def tubes():
+    """The voxels of each PVS on the scan's grid."""
+    return TUBES
+
+
+@pytest.fixture
+def pvs_scan(make_head):
+    """T1 and T2 of white matter that holds the four."""
+    from napari_pvs.scans.scan import Scan
+
+    head = make_head(tubes=0)
+    rng = np.random.default_rng(5)
+    t1 = np.where(head.brain, 100 + rng.normal(0, 2, head.brain.shape), 0).astype(np.float32)
+    t2 = np.where(head.brain, 100 + rng.normal(0, 2, head.brain.shape), 0).astype(np.float32)
+    for tube in TUBES.values():
+        t1[tube], t2[tube] = 50, 220
+    affine = np.diag([0.8, 0.8, 0.8, 1])
+    return Scan.from_arrays(t1, t2, affine, head.brain)

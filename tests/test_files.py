@@ -146,3 +146,161 @@ def test_a_read_only_folder(tmp_path):
             write_text(tmp_path / "a.txt", "x")
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_a_write_is_whole_on_the_disk_before_it_takes_the_name(tmp_path, monkeypatch):
+    """File, rename, folder: in another order a power cut leaves an empty file, or the old name."""
+    path, told = tmp_path / "a.txt", []
+    path.write_text("old")
+    sync, rename = os.fsync, files.Path.replace
+
+    def fsync(handle):
+        kind = "folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file"
+        told.append((kind, path.read_text()))
+        sync(handle)
+
+    def replace(self, target):
+        told.append(("rename", self.read_text()))
+        assert self != path  # what is written is never the file itself
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(files.Path, "replace", replace)
+    write_text(path, "new")
+    expected = [("file", "old"), ("rename", "new")]
+    assert told == ([*expected, ("folder", "new")] if os.name == "posix" else expected)
+
+
+@posix
+@pytest.mark.parametrize("kind", ["folder", "link", "dangling", "pipe"])
+def test_what_is_no_regular_file_is_not_replaced(tmp_path, kind):
+    path, target = tmp_path / "out.json", tmp_path / "target"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        if kind == "link":
+            target.write_text("theirs")
+        path.symlink_to(target)
+    before = path.lstat()
+    for write in (lambda: write_text(path, "x"), lambda: write_set(tmp_path, "out.json")):
+        with pytest.raises(
+            InputError, match=r"out.json is (a folder|a link|a device or pipe).*\.$"
+        ):
+            write()
+    assert path.lstat() == before
+    assert not target.exists() or target.read_text() == "theirs"
+
+
+def write_set(folder, *names, text="new"):
+    with files.atomic_set(folder, names) as inner:
+        for name in names:
+            (inner / name).write_text(text)
+
+
+def test_a_set_is_of_one_write_whenever_the_process_dies(tmp_path, monkeypatch):
+    both = ("a.tsv", "b.tsv", "c.tsv")
+    write_set(tmp_path, *both, text="old")
+    assert names(tmp_path) == sorted(both)
+    real = {name: getattr(files.Path, name) for name in ("unlink", "replace")}
+    for last in range(20):
+        steps = iter(range(last))
+
+        def limited(self, *arguments, steps=steps, what="", **more):
+            if next(steps, None) is None:
+                raise KeyboardInterrupt
+            return real[what](self, *arguments, **more)
+
+        for what in real:
+            monkeypatch.setattr(
+                files.Path, what, lambda self, *a, w=what, **k: limited(self, *a, what=w, **k)
+            )
+        monkeypatch.setattr(files.shutil, "rmtree", lambda *_, **__: None)  # it is dead
+        try:
+            write_set(tmp_path, *both, text=f"new {last}")
+            ended = True
+        except KeyboardInterrupt:
+            ended = False
+        monkeypatch.undo()
+        there = {(tmp_path / name).read_text() for name in both if (tmp_path / name).exists()}
+        assert len(there) <= 1, f"{there} after {last} steps"
+        if ended:
+            break
+        write_set(tmp_path, *both, text="old")
+    assert ended
+    assert last == 6
+
+
+def test_a_set_that_fails_leaves_the_old_one(tmp_path):
+    write_set(tmp_path, "a", "b", text="old")
+
+    def fail():
+        with files.atomic_set(tmp_path, ("a", "b")) as inner:
+            (inner / "a").write_text("new")
+            raise ValueError("x")
+
+    with pytest.raises(ValueError, match="x"):
+        fail()
+    assert [(tmp_path / name).read_text() for name in names(tmp_path)] == ["old", "old"]
+
+
+@posix
+def test_what_a_killed_set_left_goes_when_it_is_old(tmp_path, monkeypatch):
+    code = KILLED.replace("atomic", "atomic_set").replace(
+        "Path(sys.argv[1]))", "Path(sys.argv[1]), ['a'])"
+    )
+    code = code.replace("temporary.write_text", "(temporary / 'a').write_text")
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=False)
+    assert len(names(tmp_path)) == 1
+    monkeypatch.setattr(files, "_STALE_S", -60.0)
+    files._swept.clear()
+    write_set(tmp_path, "a")
+    assert names(tmp_path) == ["a"]
+
+
+def test_one_process_holds_a_lock(tmp_path):
+    lock = tmp_path / "a.lock"
+    with files.held(lock), pytest.raises(TimeoutError) as told, files.held(lock):
+        pass
+    assert told.value.filename == str(lock)
+    with files.held(lock):  # free again
+        pass
+
+
+@posix
+def test_a_lock_without_flock_is_a_file_that_a_dead_process_does_not_hold(tmp_path, monkeypatch):
+    import fcntl
+
+    lock = tmp_path / "a.lock"
+    with files.held(lock):
+        pass
+    assert lock.exists()  # it was left there, and nobody holds it
+
+    def missing(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    with files.held(lock), pytest.raises(TimeoutError) as told, files.held(lock):
+        pass
+    assert told.value.filename == f"{lock}.held"
+    assert names(tmp_path) == ["a.lock"]
+
+
+def test_two_commands_do_not_write_into_one_folder(tmp_path):
+    out = tmp_path / "a" / "results"
+    with (
+        files.claimed(out),
+        pytest.raises(InputError, match=r"results is being written by another .*another folder"),
+        files.claimed(out),
+    ):
+        pass
+    assert names(tmp_path) == []  # nothing came of it
+    with files.claimed(out):
+        out.mkdir()
+    assert names(tmp_path / "a") == ["results"]
+
+
+def test_names_that_are_no_utf8_are_written(tmp_path):
+    write_text(tmp_path / "a.tsv", os.fsdecode(b"m\xff.nii") + "\n")
+    assert (tmp_path / "a.tsv").read_text(encoding="utf-8") == "m\\udcff.nii\n"

@@ -18,6 +18,22 @@ class InputWarning(UserWarning):
     """Input that is used but looks wrong (swapped channels, coarse voxels)."""
 
 
+def plain(text: object) -> str:
+    """Return text as one line that a terminal only shows: what it would obey is spelled out.
+
+    Names of files may hold line breaks, terminal escapes, marks that turn the direction of writing
+    round, and bytes that are no UTF-8.
+
+    Examples
+    --------
+    >>> plain("a\\x1b[31m\\nb ³")
+    'a\\\\x1b[31m\\\\nb ³'
+    """
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(text)
+    )
+
+
 def command(*words: str | Path) -> str:
     """Return a command of ours as a user can paste it, whatever is in its paths.
 

@@ -8,7 +8,7 @@ import pytest
 from napari_pvs import cli
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.trainer import train
+from napari_pvs.training.run import train
 
 SMALL = {"epochs": 1, "steps": 1, "batch": 2, "patch": (8,), "device": "cpu"}
 

@@ -112,3 +112,14 @@ def test_a_lone_session_may_be_left_out():
 
 def test_different_sessions_do_not_match():
     assert not match(named("sub-01_ses-1"), named("sub-01_ses-2")).pairs
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_name_without_session_is_of_nobody_who_has_two(swapped):
+    two = {f"sub-01_ses-{n}": Path(f"{n}.nii") for n in (1, 2)} | {"sub-02_ses-1": Path("3.nii")}
+    plain = {"sub-01": Path("a.nii"), "sub-02": Path("b.nii")}
+    first, second = (plain, two) if swapped else (two, plain)
+    found = match(first, second)
+    assert list(found.pairs) == ["sub-02" if swapped else "sub-02_ses-1"]
+    left = found.only_second if swapped else found.only_first
+    assert left == ("sub-01_ses-1", "sub-01_ses-2")

@@ -155,10 +155,11 @@ def test_nothing_found(inputs, tmp_path):
     assert not np.asarray(nib.load(out / outputs.MASK).dataobj).any()
 
 
-def test_summary_is_written_last(inputs, tmp_path, monkeypatch):
+def test_what_was_there_is_whole_until_all_of_the_new_is(inputs, tmp_path, monkeypatch):
     config = inputs()
     result = segment(config)
     outputs.write(result, tmp_path / "out", config)
+    before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
 
     def fail(*_):
         raise RuntimeError("while drawing")
@@ -166,8 +167,8 @@ def test_summary_is_written_last(inputs, tmp_path, monkeypatch):
     monkeypatch.setattr(outputs, "overlay", fail)
     with pytest.raises(RuntimeError, match="while drawing"):
         outputs.write(result, tmp_path / "out", config)
-    left = {p.name for p in (tmp_path / "out").iterdir()}
-    assert left == set(outputs.FILES) - {outputs.SUMMARY}
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
+    assert set(before) == set(outputs.FILES)
 
 
 def test_refuses_to_overwrite(tmp_path):

@@ -8,10 +8,10 @@ import torch
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.inference.patches import grid
 from napari_pvs.inference.predictor import Predictor, compute, fuse, interior, run
-from napari_pvs.network.backend import Cpu, GpuMemoryError
+from napari_pvs.network.backends.base import Cpu, GpuMemoryError
+from napari_pvs.network.backends.torch_backend import TorchBackend
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.m2ss import M2SS
-from napari_pvs.network.torch_backend import TorchBackend
 from napari_pvs.scans.scan import Scan
 
 CPU = torch.device("cpu")

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
+from napari_pvs.network.backends.torch_backend import fuse
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.layout import COUNTER, fold, layout
 from napari_pvs.network.m2ss import M2SS
-from napari_pvs.network.torch_backend import fuse
 
 CONFIGS = [
     NetworkConfig(),

@@ -209,3 +209,40 @@ def test_starter_weights():
     low, high = card.voxel_size_mm
     assert 0.4 < low < high < 2
     assert model.config.multiscale
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"voxel_size_mm": [0, 1]}, "voxel_size_mm.0 must be at least 0.05"),
+        ({"voxel_size_mm": [0.001, 0.001]}, "voxel_size_mm.0 must be at least"),
+        ({"voxel_size_mm": [-1, 1]}, "voxel_size_mm.0 must be at least"),
+        ({"voxel_size_mm": [0.5, 1e9]}, "voxel_size_mm.1 must be at most 20"),
+        ({"voxel_size_mm": [1.0, 0.5]}, "the smallest voxel is larger than the largest"),
+        ({"voxel_size_mm": [float("nan"), 1]}, "voxel_size_mm.0 must be a finite number"),
+        ({"threshold": float("nan")}, "threshold"),
+        ({"network": {"widths": [4] * 200_000}}, "network.widths"),
+        ({"network": {"widths": [4, 2**40]}}, "network.widths.1 must be at most 1024"),
+        ({"network": {"widths": [4, 8], "scale_width": 10**9}}, "network.scale_width must be"),
+        ({"network": 3}, "network"),
+        ({"training": [1]}, "training"),
+    ],
+)
+def test_a_card_out_of_bounds(tmp_path, stored, changes, reason):
+    state, card = stored
+    pattern = rf"carries no napari-pvs model card that fits \({reason}.*\); give"
+    refused_when_written(tmp_path, state, {"card": json.dumps(card | changes)}, pattern)
+
+
+def test_a_card_that_is_nested_without_end(tmp_path, stored):
+    state, _ = stored
+    for text in ("[" * 100_000, '{"training": ' * 50_000):
+        refused_when_written(tmp_path, state, {"card": text}, "carries no napari-pvs model card")
+
+
+def test_variances_are_not_negative(tmp_path, stored):
+    state, card = stored
+    name = next(name for name in state if name.endswith("running_var"))
+    state = state | {name: -state[name] - 1}
+    pattern = f"{name} holds negative variances"
+    refused_when_written(tmp_path, state, {"card": json.dumps(card)}, pattern)

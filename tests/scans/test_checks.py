@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from napari_pvs.errors import InputError
 from napari_pvs.scans.checks import (
@@ -7,7 +8,9 @@ from napari_pvs.scans.checks import (
     covered,
     depths,
     doubts_of_contrast,
+    doubts_of_fluid,
     doubts_of_grid,
+    doubts_of_place,
     require_contrast,
     t2_likeness,
 )
@@ -114,3 +117,79 @@ def test_covered():
 def test_doubts_of_grid(size, found):
     image = Placed.turned("a", np.zeros((5, 6, 7)), np.diag([*size, 1]))
     assert len(doubts_of_grid(image)) == found
+
+
+@pytest.fixture(scope="module")
+def brain():
+    """A ball of 1 mm voxels with ventricles and folded cortex: T1, T2, mask and grid."""
+    shape = (70, 84, 66)
+    rng = np.random.default_rng(0)
+    at = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij"))
+    radius = np.sqrt((at**2).sum(0))
+    mask = radius < 0.9
+    folds = gaussian_filter(rng.normal(0, 1, shape), 2.5)
+    grey = (radius > 0.72) & (folds > -0.05) | (folds > 0.16)
+    fluid = (np.hypot(at[0] / 0.2, at[2] / 0.3) < 1) & (abs(at[1]) < 0.4) | (radius > 0.86)
+    tissue = np.where(fluid, 0, np.where(grey, 1, 2))
+    noise = rng.normal(0, 3, (2, *shape))
+    t1 = np.array([30.0, 70, 100])[tissue] + noise[0]
+    t2 = np.array([350.0, 140, 100])[tissue] + noise[1]
+    t1[~mask] = t2[~mask] = 0
+    return t1, t2, mask, Grid(shape, np.eye(4))
+
+
+def placed(name, data, grid):
+    return Placed(name, np.asarray(data, np.float32), grid)
+
+
+def place(first, second, region, levels=24):
+    return doubts_of_place(first, second, region, remedy="mend it", levels=levels)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("voxels", [0, 2, 12])
+def test_a_displaced_image_is_doubted_with_its_distance(brain, axis, voxels):
+    t1, t2, mask, grid = brain
+    moved = placed("t2.nii", np.roll(t2, voxels, axis), grid)
+    said = place(placed("t1.nii", t1, grid), moved, mask)
+    if voxels < 12:
+        assert said == []
+        return
+    (text,) = said
+    assert text.startswith("t2.nii seems to lie 12 mm away from t1.nii: ")
+    assert text.endswith("; mend it.")
+
+
+def test_another_head_is_doubted(brain):
+    t1, _, mask, grid = brain
+    other = gaussian_filter(np.random.default_rng(1).normal(0, 1, mask.shape), 3)
+    (text,) = place(placed("t1.nii", t1, grid), placed("t2.nii", other, grid), mask)
+    assert text.startswith("t2.nii hardly agrees with t1.nii (0.0")
+
+
+def test_a_mask_of_another_place_is_doubted(brain):
+    t1, _, mask, grid = brain
+    first, everywhere = placed("t1.nii", t1, grid), np.ones_like(mask)
+    assert place(first, placed("mask.nii", mask, grid), everywhere, levels=2) == []
+    moved = np.roll(mask, (0, 10, 8), (0, 1, 2))
+    (text,) = place(first, placed("mask.nii", moved, grid), everywhere, levels=2)
+    assert text.startswith("mask.nii seems to lie 14 mm away from t1.nii") or "12 mm" in text
+
+
+def test_of_a_small_field_nothing_is_said(brain):
+    t1, t2, mask, _ = brain
+    box = (slice(20, 50), slice(20, 50), slice(20, 50))
+    grid = Grid((30, 30, 30), np.eye(4))
+    moved = placed("t2.nii", np.roll(t2, 12, 1)[box], grid)
+    assert place(placed("t1.nii", t1[box], grid), moved, mask[box]) == []
+
+
+def test_a_flair_is_doubted(brain):
+    t1, t2, mask, grid = brain
+    depth = depths(mask, grid.voxel_size)
+    for fluid, told in ((350, False), (20, True)):
+        image = np.where(t2 > 250, fluid, t2)
+        said = doubts_of_fluid(t1[mask], ("f.nii", image[mask]), depth, 2.0)
+        assert bool(said) == told
+    assert said[0].startswith("f.nii shows the fluid dark")
+    assert doubts_of_fluid(t1[mask], ("f.nii", image[mask]), depth, 0.01) == []

@@ -3,6 +3,8 @@ from itertools import permutations, product
 import nibabel as nib
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 
 from napari_pvs.scans.grid import Grid, from_ras, inside, overlap, resample, to_ras, with_voxel_size
@@ -69,9 +71,9 @@ def test_grid_is_a_value():
 def test_same_as_looks_at_the_far_corner():
     grid = Grid((100, 100, 100), np.eye(4))
     other = np.eye(4)
-    other[0, 0] += 5e-6
+    other[0, 0] += 0.099 / 99
     assert grid.same_as(Grid((100, 100, 100), other))
-    other[0, 0] += 2e-5
+    other[0, 0] += 0.002 / 99
     assert not grid.same_as(Grid((100, 100, 100), other))
     assert not grid.same_as(Grid((100, 100, 99), np.eye(4)))
 
@@ -163,3 +165,46 @@ def test_with_voxel_size_of_itself_and_of_nonsense():
     assert grid.same_as(with_voxel_size(grid, grid.voxel_size))
     with pytest.raises(ValueError, match="positive"):
         with_voxel_size(grid, 0)
+
+
+def test_coarser_voxels_get_the_point_spread_of_their_own_size():
+    """FWHM of 1 voxel becomes 3: the variances' difference, (9 - 1) / (8 ln 2); Cardoso 2015."""
+    image = np.random.default_rng(0).random((24, 27, 30)).astype(np.float32)
+    source = Grid(image.shape, np.eye(4))
+    out = resample(image, source.affine, with_voxel_size(source, 3.0), order=1)
+    smooth = ndimage.gaussian_filter(image, np.sqrt(8 / 5.545177444479562), mode="nearest")
+    # each third voxel's centre is one of the target
+    np.testing.assert_allclose(out, smooth[1::3, 1::3, 1::3], atol=1e-4)
+    assert image.std() > 5 * out.std()
+
+
+@pytest.mark.parametrize("corner", list(product((0, 1), repeat=3)))
+def test_same_as_looks_at_every_corner(corner):
+    """The affine that differs least at one corner differs most at the opposite one."""
+    grid = Grid((20, 30, 40), np.diag([0.8, 0.9, 1.0, 1.0]))
+    here = np.array(corner) * (np.array(grid.shape) - 1)
+    other = grid.affine.copy()
+    other[:3, :3] *= 1 + 1e-2
+    other[:3, 3] += grid.affine[:3, :3] @ here - other[:3, :3] @ here  # that corner stays
+    far = np.linalg.norm(1e-2 * grid.affine[:3, :3] @ (np.array(grid.shape) - 1))
+    assert grid.away(other) == pytest.approx(far)
+    assert not grid.same_as(Grid(grid.shape, other), far * 0.99)
+    assert grid.same_as(Grid(grid.shape, other), far * 1.01)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.permutations(range(3)),
+    st.tuples(*[st.sampled_from([-1, 1])] * 3),
+    st.tuples(*[st.integers(1, 6)] * 3),
+)
+def test_turning_to_ras_and_back_changes_nothing(axes, signs, shape):
+    affine = np.eye(4)
+    affine[:3, :3] = np.eye(3)[:, list(axes)] * signs * np.array([0.7, 0.8, 1.1])
+    affine[:3, 3] = 3, -20, 11
+    data = np.arange(np.prod(shape)).reshape(shape)
+    turned, placed = to_ras(data, affine)
+    np.testing.assert_array_equal(from_ras(turned, affine), data)
+    for index in [(0, 0, 0), tuple(n - 1 for n in shape)]:
+        (at,) = np.argwhere(turned == data[index])
+        np.testing.assert_allclose((placed @ [*at, 1])[:3], (affine @ [*index, 1])[:3])

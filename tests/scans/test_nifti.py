@@ -1,13 +1,18 @@
 import gzip
 import re
+import struct
 import tracemalloc
+import warnings
 
 import nibabel as nib
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from napari_pvs.errors import InputError, InputWarning
-from napari_pvs.scans.nifti import Geometry, read_labels, read_volume, write_like
+from napari_pvs.scans import header
+from napari_pvs.scans.nifti import Geometry, encoded, read_labels, read_volume, write_like
 
 OBLIQUE = nib.affines.from_matvec(
     nib.eulerangles.euler2mat(0.1, 0.2, 0.3) @ np.diag([-0.8, 0.9, 1.1]), [10, -20, 30]
@@ -390,3 +395,206 @@ def test_mask_that_was_scaled_by_its_writer(tmp_path):
     image.set_data_dtype(np.uint8)  # nibabel picks a slope of 1/255
     nib.save(image, tmp_path / "scaled.nii.gz")
     assert np.array_equal(read_labels(tmp_path / "scaled.nii.gz").data, mask)
+
+
+def edited(path, *fields):
+    """Overwrite bytes of a NIfTI header: offset, struct format, value."""
+    whole = bytearray(
+        gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    )
+    for offset, form, value in fields:
+        struct.pack_into(form, whole, offset, *np.atleast_1d(value).tolist())
+    path.write_bytes(gzip.compress(whole, mtime=0) if path.suffix == ".gz" else whole)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((2000, 2000, 500), "more voxels than the 268,435,456 that are read"),
+        ((32767, 32767, 32767), "more voxels"),
+        ((600, 600, 600), r"claims [\d,]+ bytes and the file has"),
+    ],
+)
+def test_what_a_header_claims_is_held_against_the_file(tmp_path, data, name, shape, words):
+    path = edited(save(tmp_path / name, data), (42, "<3h", shape))
+    for read in (read_volume, read_labels):
+        assert _peak(lambda read=read: message(path, read)) < 2**20
+        assert re.search(words, message(path, read))
+
+
+@pytest.mark.parametrize("sizes", [(2**31 - 1,) * 3, (2**20, 2**20, 4), (-5, 6, 7)])
+def test_an_mgh_header_that_claims_too_much(tmp_path, data, sizes):
+    path = save(tmp_path / "a.mgh", data, kind=nib.MGHImage)
+    path.write_bytes(path.read_bytes()[:4] + struct.pack(">3i", *sizes) + path.read_bytes()[16:])
+    assert _peak(lambda: message(path)) < 2**20
+
+
+@pytest.mark.parametrize("sizes", [(2**62, 2, 2), (2**31, 2**31, 4)])
+def test_a_nifti_2_header_that_claims_too_much(tmp_path, data, sizes):
+    path = save(tmp_path / "a.nii", data, kind=nib.Nifti2Image)
+    assert _peak(lambda: message(edited(path, (24, "<3q", sizes)))) < 2**20
+
+
+def test_a_stream_that_does_not_end_is_left(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.nii.gz", np.ones((5, 6, 7), np.uint8))
+    whole = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(whole + bytes(5000)))
+    with pytest.warns(InputWarning, match=r"holds 5,000 bytes more than its header says"):
+        read_labels(path)
+    monkeypatch.setattr(header, "_MOST_REST", 2**20)
+    path.write_bytes(gzip.compress(whole + bytes(2**21)))
+    assert "1 MB more than its header says" in message(path, read_labels)
+
+
+def test_voxels_do_not_begin_inside_the_header(tmp_path):
+    mask = np.random.default_rng(0).random(SHAPE) < 0.3
+    path = edited(save(tmp_path / "a.nii", mask.astype(np.uint8)), (108, "<f", 0))
+    with pytest.warns(
+        InputWarning, match=r"begin at byte 0, inside its header; they are read from"
+    ):
+        np.testing.assert_array_equal(read_labels(path).data, mask)
+    edited(path, (348, "<4B", (1, 0, 0, 0)))  # something stands between
+    message(path, read_labels)
+
+
+def test_what_nibabel_mends_is_told_in_our_words(tmp_path, data, capfd):
+    path = edited(save(tmp_path / "a.nii", data), (108, "<f", 360))
+    path.write_bytes(path.read_bytes()[:352] + bytes(8) + path.read_bytes()[352:])
+    with pytest.warns(
+        InputWarning, match=r"a.nii has an odd header: vox offset .*not divisible by 16.*\.$"
+    ) as said:
+        assert read_volume(path).warnings == (str(said[0].message),)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_mask_of_255_in_an_int8_file_is_one(tmp_path):
+    mask = np.random.default_rng(0).random(SHAPE) < 0.3
+    path = save(tmp_path / "a.nii.gz", (mask * 255).astype(np.uint8).view(np.int8))
+    with pytest.warns(InputWarning, match=rf"holds {mask.sum()} negative numbers, as its header"):
+        got = read_labels(path)
+    np.testing.assert_array_equal(got.data, mask * 255)
+    assert len(got.warnings) == 1
+
+
+def test_other_negative_labels_are_background(tmp_path):
+    labels = np.random.default_rng(0).integers(-2, 3, SHAPE).astype(np.int16)
+    path = save(tmp_path / "a.nii.gz", labels)
+    with pytest.warns(
+        InputWarning, match=rf"{(labels < 0).sum()} negative numbers, which count as"
+    ):
+        np.testing.assert_array_equal(read_labels(path).data, np.maximum(labels, 0))
+
+
+def tilted(affine, degrees, shift=(0, 12, 3)):
+    turn = nib.affines.from_matvec(nib.eulerangles.euler2mat(x=np.deg2rad(degrees)), shift)
+    return turn @ affine
+
+
+@pytest.mark.parametrize(
+    ("degrees", "shift", "told"), [(8, (0, 12, 3), True), (0, (0.05, 0, 0), False)]
+)
+def test_qform_against_sform(tmp_path, data, degrees, shift, told, recwarn):
+    image = nib.Nifti1Image(data, OBLIQUE)
+    other = tilted(OBLIQUE, degrees, shift)
+    image.header.set_sform(OBLIQUE, 2)
+    image.header.set_qform(other, 1)
+    path = tmp_path / "a.nii"
+    path.write_bytes(image.to_bytes())
+    got = read_volume(path)
+    np.testing.assert_allclose(got.affine, OBLIQUE, atol=1e-5)
+    if told:
+        (text,) = got.warnings
+        away = float(re.search(r"up to ([\d.]+) mm apart; the sform is used", text)[1])
+        corners = np.array(np.meshgrid(*[(0, n - 1) for n in SHAPE])).reshape(3, -1)
+        moved = [nib.affines.apply_affine(a, corners.T) for a in (OBLIQUE, other)]
+        assert away == pytest.approx(np.linalg.norm(moved[0] - moved[1], axis=1).max(), rel=0.01)
+    else:
+        assert got.warnings == ()
+    assert len(recwarn) == told
+
+
+def test_pixdim_against_sform(tmp_path, data):
+    path = edited(save(tmp_path / "a.nii", data), (80, "<3f", (1, 1, 1)))
+    with pytest.warns(
+        InputWarning, match=r"1 x 1 x 1 mm by pixdim, 0.8 x 0.9 x 1.1 mm by the sform"
+    ):
+        np.testing.assert_allclose(read_volume(path).affine, OBLIQUE, atol=1e-5)
+
+
+def test_an_sform_that_cannot_be_used_leaves_the_qform(tmp_path, data):
+    image = nib.Nifti1Image(data, OBLIQUE)
+    image.header.set_qform(OBLIQUE, 1)
+    path = tmp_path / "a.nii"
+    path.write_bytes(image.to_bytes())
+    edited(path, (280, "<12f", np.zeros(12)))
+    with pytest.warns(InputWarning, match="its qform says where it lies"):
+        np.testing.assert_allclose(read_volume(path).affine, OBLIQUE, atol=1e-4)
+    edited(path, (252, "<h", 0))  # no qform either
+    assert "singular affine" in message(path)
+
+
+def test_an_mgh_file_without_directions_is_doubted(tmp_path, data):
+    path = save(tmp_path / "a.mgh", data, kind=nib.MGHImage)
+    whole = bytearray(path.read_bytes())
+    struct.pack_into(">h", whole, 28, 0)
+    path.write_bytes(whole)
+    with pytest.warns(InputWarning, match="does not say how it lies in space"):
+        read_volume(path)
+
+
+def test_our_own_header_of_a_sheared_grid_does_not_contradict_itself(tmp_path, data):
+    affine = OBLIQUE.copy()
+    affine[:3, 0] += 0.2 * affine[:3, 1]
+    write_like(tmp_path / "a.nii.gz", data, Geometry.from_affine(SHAPE, affine))
+    np.testing.assert_allclose(read_volume(tmp_path / "a.nii.gz").affine, affine, atol=1e-5)
+
+
+def test_encoded_is_what_would_be_written(tmp_path):
+    mask = np.random.default_rng(0).random(SHAPE) < 0.3
+    like = Geometry.from_affine(SHAPE, OBLIQUE)
+    write_like(tmp_path / "a.nii.gz", mask, like)
+    assert encoded(mask, like) == (tmp_path / "a.nii.gz").read_bytes()
+    with pytest.raises(ValueError, match="shape"):
+        encoded(mask[1:], like)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.tuples(*[st.integers(2, 6)] * 3),
+    st.sampled_from(["a.nii", "a.nii.gz", "a.mgz"]),
+    st.integers(0, 2**32 - 1),
+)
+def test_labels_come_back_from_any_format(tmp_path_factory, shape, name, seed):
+    labels = np.random.default_rng(seed).integers(0, 2**31 - 1, shape).astype(np.int32)
+    path = tmp_path_factory.mktemp("any") / name
+    write_like(path, labels, Geometry.from_affine(shape, OBLIQUE))
+    np.testing.assert_array_equal(read_labels(path).data, labels)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(["a.nii", "a.nii.gz", "a.mgh", "a.mgz"]),
+    st.lists(st.tuples(st.integers(0, 399), st.binary(min_size=1, max_size=8)), max_size=4),
+    st.integers(-600, 600),
+)
+def test_any_bytes_are_read_or_refused_in_one_sentence(tmp_path_factory, name, changes, length):
+    folder = tmp_path_factory.mktemp("any")
+    whole = bytearray(
+        (nib.MGHImage if ".mg" in name else nib.Nifti1Image)(
+            np.arange(60, dtype=np.float32).reshape(3, 4, 5), OBLIQUE
+        ).to_bytes()
+    )
+    for at, change in changes:
+        whole[at : at + len(change)] = change
+    whole = whole[: len(whole) + length] if length < 0 else whole + bytes(length)
+    path = folder / name
+    path.write_bytes(gzip.compress(whole, mtime=0) if name.endswith("z") else whole)
+    for read in (read_volume, read_labels):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InputWarning)
+            try:
+                read(path)
+            except InputError as error:
+                assert "\n" not in str(error)  # noqa: PT017

@@ -21,12 +21,12 @@ def test_a_mask_is_turned_onto_a_scan_and_may_be_off_by_a_rounding(tmp_path, wri
     mask[1, 2, 3] = 300
     grid = Grid(mask.shape, np.diag([0.8, 0.8, 1.0, 1.0]))
     turned = grid.affine @ np.array([[-1, 0, 0, 5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-    turned[0, 3] += 0.005
+    turned[0, 3] += 0.099
     path = write_image(tmp_path / "a.nii.gz", mask[::-1], turned)
     got = read_on(path, grid, "scan")
     np.testing.assert_array_equal(got, mask)
     assert got.dtype == np.int32
-    turned[0, 3] += 0.01
+    turned[0, 3] += 0.002
     write_image(path, mask[::-1], turned)
     with pytest.raises(InputError, match=r"a.nii.gz does not lie on the voxels of scan; give"):
         read_on(path, grid, "scan")

@@ -1,8 +1,8 @@
 import pytest
 
-from napari_pvs.errors import InputError
+from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.scans.nifti import write_like
-from napari_pvs.study.bids import fingerprint, stray_labels, subjects
+from napari_pvs.study.bids import fingerprint, stray_labels, subjects, survey
 from napari_pvs.study.labels import LabelStore
 
 
@@ -178,8 +178,13 @@ def test_a_damaged_revision_is_named(study, save):
     save("drawn")
     sidecar = study / "derivatives/labels/sub-01/anat/revisions/r0001.json"
     sidecar.write_text("{")
-    with pytest.raises(InputError, match=r"r0001\.json is no readable revision"):
-        subjects(study)
+    seen = survey(study)
+    assert [one.name for one in seen.found] == ["sub-02_ses-a"]
+    ((name, why),) = seen.refused
+    assert name == "sub-01"
+    assert "r0001.json is no readable revision" in why
+    with pytest.warns(InputWarning, match=r"sub-01 is left out: .*r0001\.json is no readable"):
+        assert len(subjects(study)) == 1
 
 
 def test_labels_that_nobody_has_are_stray(make_study):
@@ -197,3 +202,102 @@ def test_labels_that_nobody_has_are_stray(make_study):
     revisions.mkdir()
     lost = lost.rename(revisions / "r0001_00000000.nii.gz")
     assert stray_labels(root, subjects(root)) == [lost, misspelt]
+
+
+def test_scans_are_those_of_the_run_that_the_label_is_named_for(tmp_path, touch):
+    scans = [f"sub-01/anat/sub-01_run-{n}_{kind}.nii.gz" for n in (1, 2) for kind in ("T1w", "T2w")]
+    labels = "derivatives/labels/sub-01/anat/sub-01"
+    masks = "derivatives/bet/sub-01/anat/sub-01"
+    touch(tmp_path, *scans, f"{labels}_run-02_desc-pvs_mask.nii.gz")
+    touch(tmp_path, *(f"{masks}_run-{n}_desc-brain_mask.nii.gz" for n in (1, 2)))
+    (one,) = subjects(tmp_path)
+    assert [path.name for path in (one.t1, one.t2, one.brain)] == [
+        "sub-01_run-2_T1w.nii.gz", "sub-01_run-2_T2w.nii.gz", "sub-01_run-2_desc-brain_mask.nii.gz"
+    ]  # fmt: skip
+    (tmp_path / f"{labels}_run-02_desc-pvs_mask.nii.gz").rename(
+        tmp_path / f"{labels}_run-3_desc-pvs_mask.nii.gz"
+    )
+    touch(tmp_path, "sub-02/anat/sub-02_T1w.nii.gz")
+    seen = survey(tmp_path)
+    assert [subject.name for subject in seen.found] == ["sub-02"]
+    assert "named for another run or acquisition than sub-01_run-1_T1w" in seen.refused[0][1]
+
+
+@pytest.mark.parametrize("entity", ["acq", "rec", "ce", "echo"])
+def test_a_label_chooses_between_acquisitions(tmp_path, touch, entity):
+    touch(tmp_path, *(f"sub-01/anat/sub-01_{entity}-{n}_T1w.nii.gz" for n in (1, 2)))
+    touch(tmp_path, "sub-02/anat/sub-02_T1w.nii.gz")
+    ((name, why),) = survey(tmp_path).refused
+    assert name == "sub-01"
+    assert why.endswith("keep one of them.")
+    touch(tmp_path, f"derivatives/labels/sub-01/anat/sub-01_{entity}-2_desc-pvs_mask.nii.gz")
+    assert subjects(tmp_path)[0].t1.name == f"sub-01_{entity}-2_T1w.nii.gz"
+
+
+def test_a_label_named_for_a_run_that_no_scan_names_is_doubted(tmp_path, touch):
+    touch(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz")
+    touch(tmp_path, "derivatives/labels/sub-01/anat/sub-01_run-2_desc-pvs_mask.nii.gz")
+    (note,) = survey(tmp_path).notes
+    assert "is named for run-2, and no scan is; sub-01_T1w.nii.gz is taken" in note
+
+
+def test_the_magnitude_is_taken_and_never_the_phase(tmp_path, touch):
+    touch(tmp_path, *(f"sub-01/anat/sub-01_part-{p}_T2w.nii.gz" for p in ("mag", "phase")))
+    assert subjects(tmp_path)[0].t2.name == "sub-01_part-mag_T2w.nii.gz"
+
+
+def test_scans_and_labels_of_somebody_else_are_refused(tmp_path, touch):
+    touch(tmp_path, "sub-01/ses-1/anat/sub-01_ses-2_T1w.nii.gz", "sub-02/anat/sub-03_T1w.nii.gz")
+    touch(tmp_path, "sub-04/anat/sub-04_T1w.nii.gz", "sub-05/anat/sub-05_T1w.nii.gz")
+    touch(tmp_path, "derivatives/labels/sub-05/anat/sub-04_desc-pvs_mask.nii.gz")
+    seen = survey(tmp_path)
+    assert [one.name for one in seen.found] == ["sub-04"]
+    assert [name for name, _ in seen.refused] == ["sub-01_ses-1", "sub-02", "sub-05"]
+    assert all("is named for sub-0" in why for _, why in seen.refused)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "sub-01/anat/sub-01_T1w.nii.gz",
+        "sub-01/anat/sub-01_T2w.nii.gz",
+        "derivatives/labels/sub-01/anat/sub-01_desc-pvs_mask.nii.gz",
+        "derivatives/bet/sub-01/anat/sub-01_desc-brain_mask.nii.gz",
+    ],
+)
+def test_one_link_to_nothing_keeps_nobody_else_back(tmp_path, touch, link):
+    touch(tmp_path, *(f"sub-0{n}/anat/sub-0{n}_T1w.nii.gz" for n in (1, 2)))
+    path = tmp_path / link
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to("../.git/annex/objects/x.nii.gz")
+    seen = survey(tmp_path)
+    assert [one.name for one in seen.found] == ["sub-02"]
+    ((name, why),) = seen.refused
+    assert name == "sub-01"
+    assert why.startswith(f"{path} is a link to a file that is not there; fetch it (datalad get")
+
+
+def test_whoever_is_passed_over_is_told(tmp_path, touch):
+    touch(tmp_path, "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz", "sub-01/anat/sub-01_T1w.nii.gz")
+    touch(tmp_path, "sub-02/func/sub-02_bold.nii.gz", "sub-03.json")
+    seen = survey(tmp_path)
+    assert [one.name for one in seen.found] == ["sub-01_ses-1"]
+    beside, nothing = seen.notes
+    assert "lie beside the sessions of sub-01 and are not used" in beside
+    assert "sub-02 holds no anat/*_T1w or *_T2w and is not used" in nothing
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path, touch, monkeypatch):
+    touch(tmp_path, *(f"sub-0{n}/anat/sub-0{n}_T1w.nii.gz" for n in (1, 2)))
+    listed = type(tmp_path).iterdir
+
+    def iterdir(self):
+        if "sub-01" in self.parts and self.name == "anat":
+            raise PermissionError(13, "Permission denied")
+        return listed(self)
+
+    monkeypatch.setattr(type(tmp_path), "iterdir", iterdir)
+    seen = survey(tmp_path)
+    assert [one.name for one in seen.found] == ["sub-02"]
+    assert "anat cannot be read (Permission denied); change its permissions" in seen.refused[0][1]

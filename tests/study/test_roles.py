@@ -5,8 +5,7 @@ import pytest
 
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.study.bids import StudySubject
-from napari_pvs.study.roles import ROLES, assign, join, read
-from napari_pvs.study.split import Split
+from napari_pvs.study.roles import ROLES, Split, assign, join, read
 
 
 def people(*names, labelled=True):

@@ -4,7 +4,7 @@ import pytest
 
 from napari_pvs.errors import InputError
 from napari_pvs.study.bids import StudySubject
-from napari_pvs.study.split import split
+from napari_pvs.study.roles import split
 
 
 def people(count, sessions=0, labelled=True):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from napari_pvs.training.augment import augment, drop_modality, noise
-from napari_pvs.training.distributed import Share
+from napari_pvs.training.distributed.world import Share
 
 
 def batch(n=24, size=12, seed=0):

@@ -22,10 +22,10 @@ from napari_pvs.study.bids import subjects
 from napari_pvs.study.roles import assign
 from napari_pvs.training import loop
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.control import tell
-from napari_pvs.training.events import read
-from napari_pvs.training.folder import CHECKPOINT, is_running, locked
-from napari_pvs.training.trainer import resume, train
+from napari_pvs.training.run import resume, train
+from napari_pvs.training.runs.control import tell
+from napari_pvs.training.runs.events import read
+from napari_pvs.training.runs.folder import CHECKPOINT, is_running, locked
 
 TINY = NetworkConfig(widths=(4, 8), scale_width=2)
 SMALL = {"epochs": 4, "steps": 3, "batch": 2, "patch": (8,), "warmup": 1, "validate_every": 2}
@@ -346,7 +346,7 @@ def test_resumed_after_a_label_came_is_as_never_stopped(
 
     def comes(self):
         if self.state.progress.step == 9:  # in the middle of a cycle, of epochs 1 to 4
-            name = sorted(s.name for s in self.pseudo.subjects)[0]
+            name = sorted(s.name for s in self.teacher.pseudo_labels.subjects)[0]
             path = study / f"derivatives/labels/{name}/anat/{name}_desc-pvs_mask.nii.gz"
             write_image(path, make_head(seed=3).label)
         come(self)

@@ -29,7 +29,7 @@ def walk(one, steps):
 
 
 def tensors(one):
-    return {**one.model.state_dict(), **{f"mean.{k}": v for k, v in one.mean.state_dict().items()}}
+    return {**one.model.state_dict(), **{f"mean.{k}": v for k, v in one.ema.state_dict().items()}}
 
 
 def equal(one, two):
@@ -56,10 +56,10 @@ def test_a_saved_state_goes_on_as_if_never_interrupted(tmp_path):
 
 def test_the_running_mean_follows_and_is_kept_apart():
     one = walk(state(average=0.9), 6)
-    assert not torch.equal(one.mean.head.weight, one.model.head.weight)
+    assert not torch.equal(one.ema.head.weight, one.model.head.weight)
     literal = walk(state(average=0.0), 6)
-    assert torch.equal(literal.mean.head.weight, literal.model.head.weight)
-    assert literal.mean.head.weight.data_ptr() != literal.model.head.weight.data_ptr()
+    assert torch.equal(literal.ema.head.weight, literal.model.head.weight)
+    assert literal.ema.head.weight.data_ptr() != literal.model.head.weight.data_ptr()
 
 
 def test_learning_rate():
@@ -119,3 +119,71 @@ def test_a_gradient_that_is_not_finite_changes_nothing():
     assert not one.update((weight - weight.detach()).abs().sqrt().sum())  # 0, and infinitely steep
     assert one.progress.step == 3
     assert equal(one, two)
+
+
+def test_the_running_mean_forgets_the_random_start():
+    """Decay (1 + step) / (10 + step) until that is the wanted one: Tarvainen and Valpola, 2017."""
+    one = state(average=0.999)
+    weight = one.model.head.weight
+    expected = slow = weight.detach().clone()
+    for step in range(6):
+        walk(one, 1)
+        slow = 0.999 * slow + 0.001 * weight.detach()
+        decay = min(0.999, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * weight.detach()
+    torch.testing.assert_close(one.ema.head.weight, expected)
+    assert not torch.allclose(one.ema.head.weight, slow, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_gradients_are_clipped_to_a_norm_of_5(scale):
+    one = state()
+    images = torch.randn(2, 2, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    loss = scale * one.model(images).square().sum()
+    (plain,) = torch.autograd.grad(loss, [one.model.head.weight], retain_graph=True)
+    whole = torch.autograd.grad(loss, list(one.model.parameters()), retain_graph=True)
+    norm = float(torch.sqrt(sum((part**2).sum() for part in whole)))
+    one.update(loss)
+    expected = plain * min(1.0, 5.0 / norm)
+    torch.testing.assert_close(one.model.head.weight.grad, expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("progress", "{"),
+        ("progress", '{"step": "many"}'),
+        ("progress", '{"step": -3}'),
+        ("progress", '{"labels": [1]}'),
+        ("progress", "[" * 100_000),
+    ],
+)
+def test_progress_of_a_wrong_type(tmp_path, name, values):
+    one = walk(state(), 1)
+    one.save(tmp_path / "c.safetensors")
+    saved = load_file(tmp_path / "c.safetensors")
+    about = {"format": "napari-pvs-checkpoint/1", name: values}
+    save_file(saved, tmp_path / "d.safetensors", metadata=about)
+    with pytest.raises(InputError, match=r"d.safetensors is damaged \(.*\); start a new run\.$"):
+        state().load(tmp_path / "d.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["gone", "shape", "unknown", "index"])
+def test_moments_of_another_network(tmp_path, kind):
+    import json
+
+    one = walk(state(), 1)
+    one.save(tmp_path / "c.safetensors")
+    saved = load_file(tmp_path / "c.safetensors")
+    if kind == "gone":
+        del saved["optimiser.0.exp_avg"]
+    elif kind == "shape":
+        saved["optimiser.0.exp_avg"] = torch.zeros(3)
+    elif kind == "unknown":
+        saved["optimiser.0.other"] = torch.zeros(3)
+    else:
+        saved["optimiser.x.exp_avg"] = saved.pop("optimiser.0.exp_avg")
+    about = {"format": "napari-pvs-checkpoint/1", "progress": json.dumps({"step": 1})}
+    save_file(saved, tmp_path / "d.safetensors", metadata=about)
+    with pytest.raises(InputError, match=r"d.safetensors is damaged \((optimiser|moments)"):
+        state().load(tmp_path / "d.safetensors")

@@ -1,13 +1,17 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.losses import ramp
-from napari_pvs.training.sampling import Patches
+from napari_pvs.training.data.sampling import Patches
+from napari_pvs.training.semi_supervised.consistency import ramp
+from napari_pvs.training.semi_supervised.teacher import make_teacher
 from napari_pvs.training.state import State
-from napari_pvs.training.step import compute
+from napari_pvs.training.step import StepLoss
+from napari_pvs.training.step import compute as compute_with
 
 CPU = torch.device("cpu")
 
@@ -22,6 +26,10 @@ def state(**values):
     return State(TrainingConfig(study="x", steps=10, **({"method": "m2ss"} | values)), CPU)
 
 
+def compute(state, labelled, unlabelled) -> StepLoss:
+    return compute_with(state, make_teacher(state, Path("unused")), labelled, unlabelled)
+
+
 def patches(seed=0, target=True, count=2):
     rng = np.random.default_rng(seed)
     images = rng.standard_normal((count, 2, 16, 16, 16)).astype(np.float32)
@@ -31,7 +39,7 @@ def patches(seed=0, target=True, count=2):
 
 
 def test_labels_alone():
-    loss, said = compute(state(), patches(), None)
+    loss, said, _ = compute(state(), patches(), None)
     assert loss.requires_grad
     assert said == {"supervised": said["loss"], "loss": float(loss.detach())}
 
@@ -77,9 +85,9 @@ def test_names_the_patch_whose_loss_is_not_finite(which):
     spoilt.images[1] = np.inf
     one = state(augment=False, view="noise", modality_dropout=0)
     one.model.eval()  # so that one patch does not spoil the others
-    _, said = compute(one, labelled, unlabelled)
+    found = compute(one, labelled, unlabelled)
     kind = "unlabelled patch" if which == "unlabelled" else "patch"
-    assert said["where"] == f" on the {kind} of sub-02 that starts at voxel (1, 1, 1)"
+    assert found.where == f" on the {kind} of sub-02 that starts at voxel (1, 1, 1)"
 
 
 @pytest.mark.parametrize("native", [True, False])
@@ -89,7 +97,7 @@ def test_bfloat16_changes_little_and_keeps_weights_and_gradients_float32(native,
     found = {}
     for precision in ("full", "auto"):
         one = state(precision=precision, patch=(16,))
-        loss, said = compute(one, patches(), patches(1))
+        loss, said, _ = compute(one, patches(), patches(1))
         loss.backward()
         assert {p.grad.dtype for p in one.model.parameters()} == {torch.float32}
         found[precision] = said["loss"]

@@ -1,17 +1,11 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-from napari_pvs.errors import InputError
 from napari_pvs.inference.predictor import Predictor
-from napari_pvs.network.weights import load as load_weights
-from napari_pvs.network.weights import starter_path
 from napari_pvs.study.bids import subjects
-from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.data import load
-from napari_pvs.training.validation import THRESHOLDS, Validation, card, start, validate
+from napari_pvs.training.data.prepared import load
+from napari_pvs.training.validation import THRESHOLDS, Validation, validate
 
 CPU = torch.device("cpu")
 
@@ -60,31 +54,6 @@ def test_in_words():
     assert str(plain) == "DSC 0.500, AVD 12 %, recall 0.40, threshold 0.65"
     empty = Validation(0.65, 1.0, None, None, {"sub-01": 1.0})
     assert str(empty) == "DSC 1.000, AVD undefined, recall undefined, threshold 0.65"
-
-
-def test_card(make_study):
-    people = [load(s) for s in subjects(make_study(1))]
-    result = Validation(0.65, 0.5, None, 0.4, {"sub-01": 0.5})
-    config = TrainingConfig(study="x", weights="starter")
-    about = card(Path("runs/mine"), config, 7, result, people)
-    assert about.threshold == 0.65
-    assert about.name == "mine"
-    assert about.training["epoch"] == 7
-    assert len(about.training["from"]) == 12
-    assert about.accuracy["validation"]["avd_percent"] is None
-
-
-def test_start(tiny_weights, tmp_path):
-    assert start(TrainingConfig(study="x")) == (None, 0.5)
-    starter, threshold = start(TrainingConfig(study="x", weights="starter"))
-    expected, card = load_weights(starter_path())
-    assert threshold == card.threshold
-    assert starter is not None
-    assert torch.equal(starter.head.weight, expected.head.weight)
-    with pytest.raises(InputError, match="of another network than method semi-mono"):
-        start(TrainingConfig(study="x", weights="starter", method="semi-mono"))
-    with pytest.raises(InputError, match=r"none.safetensors do not exist"):
-        start(TrainingConfig(study="x", weights=tmp_path / "none.safetensors"))
 
 
 def test_the_threshold_is_one_that_is_allowed(make_study, tiny_model):

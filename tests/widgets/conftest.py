@@ -1,20 +1,10 @@
 """What the tests of the widgets share: docks, and a small scan with four PVS to correct."""
 
-import os
-import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-TUBES = {
-    "sure": (slice(6, 8), slice(6, 8), slice(5, 12)),
-    "also sure": (slice(15, 17), slice(6, 8), slice(5, 12)),
-    "doubtful": (slice(6, 8), slice(18, 20), slice(10, 18)),
-    "missed": (slice(16, 18), slice(18, 20), slice(8, 14)),
-}
-"""On the scan's grid."""
 PROBABILITY = {"sure": 0.97, "also sure": 0.95, "doubtful": 0.6, "missed": 0.4}
 
 
@@ -23,28 +13,22 @@ LONG = 300_000
 
 
 @pytest.fixture(autouse=True)
-def apart(tmp_path, monkeypatch):
+def apart(tmp_path, monkeypatch, user_data):
     """Keep the user's own drafts and preferences out of the tests."""
     if find_spec("napari") is None:
         yield
         return
     import napari.settings
-    from qtpy.QtCore import QSettings
 
-    from napari_pvs.widgets import closing, recovery
+    from napari_pvs.widgets import dock
 
-    monkeypatch.setattr(closing, "lose", lambda window, names: True)  # nobody would answer
+    monkeypatch.setattr(dock, "lose", lambda window, names: True)  # nobody would answer
 
-    for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
-        QSettings.setPath(kind, QSettings.Scope.UserScope, str(tmp_path / "config"))
-    data = tmp_path / "data"
-    monkeypatch.setenv("XDG_DATA_HOME", str(data))  # of child processes too
-    monkeypatch.setattr(recovery.platformdirs, "user_data_path", lambda name, **_: data / name)
+    settings = str(tmp_path / "napari" / "settings.yaml")
+    monkeypatch.setenv("NAPARI_CONFIG", settings)  # of child processes too
     if hasattr(napari.settings, "get_plugin_settings"):
         napari.settings._clear_plugin_settings_cache()
-        monkeypatch.setattr(
-            napari.settings, "_CFG_PATH", str(tmp_path / "napari" / "settings.yaml")
-        )
+        monkeypatch.setattr(napari.settings, "_CFG_PATH", settings)
         yield
         napari.settings._clear_plugin_settings_cache()
     else:
@@ -59,14 +43,6 @@ def parent(qapp):
     parent = QObject()
     yield parent
     parent.deleteLater()
-
-
-@pytest.fixture
-def own_folders(apart) -> Path:
-    """The folder of the user's own data; child processes have it on Linux only."""
-    if not sys.platform.startswith("linux"):
-        pytest.skip("the folders of users are redirected on Linux only")
-    return Path(os.environ["XDG_DATA_HOME"])
 
 
 @pytest.fixture
@@ -115,7 +91,7 @@ def add_scan():
 
     def add(viewer, *files):
         from napari_pvs.scans.scan import load_scan
-        from napari_pvs.widgets.layers import scan_layers
+        from napari_pvs.widgets.viewer.layers import scan_layers
 
         scan = load_scan(*files)
         for data, meta, _ in scan_layers(scan):
@@ -126,31 +102,10 @@ def add_scan():
 
 
 @pytest.fixture
-def tubes():
-    """The voxels of each PVS on the scan's grid."""
-    return TUBES
-
-
-@pytest.fixture
-def pvs_scan(make_head):
-    """T1 and T2 of white matter that holds the four."""
-    from napari_pvs.scans.scan import Scan
-
-    head = make_head(tubes=0)
-    rng = np.random.default_rng(5)
-    t1 = np.where(head.brain, 100 + rng.normal(0, 2, head.brain.shape), 0).astype(np.float32)
-    t2 = np.where(head.brain, 100 + rng.normal(0, 2, head.brain.shape), 0).astype(np.float32)
-    for tube in TUBES.values():
-        t1[tube], t2[tube] = 50, 220
-    affine = np.diag([0.8, 0.8, 0.8, 1])
-    return Scan.from_arrays(t1, t2, affine, head.brain)
-
-
-@pytest.fixture
-def probability(pvs_scan):
+def probability(pvs_scan, tubes):
     """What a network might say: a dark rim, and in each of the four its own value."""
     found = np.full(pvs_scan.grid.shape, 0.001, np.float32)
-    for name, tube in TUBES.items():
+    for name, tube in tubes.items():
         x, y, z = (slice(side.start, side.stop) for side in tube)
         found[x, y, z] = PROBABILITY[name]
         found[x.start, y.start, z.start + 2] += 0.02  # where it is surest
@@ -162,8 +117,8 @@ def open_scan(pvs_scan, own_folders):
     """Function that shows a scan in a viewer and returns its session."""
     from napari.components import ViewerModel
 
-    from napari_pvs.widgets.layers import scan_layers
-    from napari_pvs.widgets.session import session_of
+    from napari_pvs.widgets.state.session import session_of
+    from napari_pvs.widgets.viewer.layers import scan_layers
 
     kept = []
 
@@ -182,7 +137,7 @@ def predict(probability):
     """Function that adds a prediction to a session, and labels made of it."""
 
     def add(session, labels=True, found=probability):
-        from napari_pvs.widgets.prediction import Prediction, make_layer
+        from napari_pvs.widgets.state.prediction import Prediction, make_layer
 
         layer = session.viewer.add_layer(make_layer(session.scan, "prediction"))
         grid = session.scan.grid

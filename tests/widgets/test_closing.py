@@ -14,11 +14,11 @@ if sys.platform == "linux" and not os.environ.get("DISPLAY"):
 from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_pvs.errors import InputError
+from napari_pvs.study.drafts import DraftStore
 from napari_pvs.study.labels import LabelStore
-from napari_pvs.widgets import closing
-from napari_pvs.widgets.recovery import Place
+from napari_pvs.widgets import dock as module
 
-LOSE = closing.lose
+LOSE = module.lose
 
 
 def full(*_, **__):
@@ -34,15 +34,15 @@ def edited(make_napari_viewer, open_scan, monkeypatch):
     labels = session.new_labels()
     labels.data_setitem(tuple(np.array([5]) for _ in range(3)), 1)
     asked = []
-    monkeypatch.setattr(closing, "lose", lambda window, names: asked.append(names))
+    monkeypatch.setattr(module, "lose", lambda window, names: asked.append(names))
     return viewer, session, asked
 
 
 def test_a_draft_is_saved_before_the_window_closes(edited):
     viewer, session, asked = edited
-    assert session.kept.state == "edited"
+    assert session.save_state.state == "edited"
     assert viewer.window._qt_window.close()
-    assert Place(session.scan).pending().labels.sum() == 1
+    assert DraftStore(session.scan).pending().labels.sum() == 1
     assert asked == []
 
 
@@ -54,25 +54,27 @@ def test_edits_that_cannot_be_saved_keep_the_window_open(edited, monkeypatch):
         assert asked == [["PVS labels"]]
         assert session.labels.data.sum() == 1
     assert viewer.window._qt_window.close()  # there is room again
-    assert Place(session.scan).pending() is not None
+    assert DraftStore(session.scan).pending() is not None
 
 
 def test_the_user_can_give_them_up(edited, monkeypatch):
     viewer, session, _ = edited
     monkeypatch.setattr(LabelStore, "save", full)
-    monkeypatch.setattr(closing, "lose", lambda window, names: True)
+    monkeypatch.setattr(module, "lose", lambda window, names: True)
     assert viewer.window._qt_window.close()
-    assert Place(session.scan).pending() is None
+    assert DraftStore(session.scan).pending() is None
 
 
 def test_what_computes_for_a_window_ends_with_it(make_napari_viewer, open_scan, qtbot):
     import psutil
 
+    both = ["napari_pvs.jobs", "napari_pvs.jobs.clicks"]
+
     def helpers():
         found = []
         for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                found += [one for one in child.cmdline() if one.endswith("service")]
+                found += [one for one in child.cmdline() if one in both]
         return sorted(found)
 
     viewer = make_napari_viewer()
@@ -84,7 +86,6 @@ def test_what_computes_for_a_window_ends_with_it(make_napari_viewer, open_scan, 
     session.new_labels()
     segment.start.click()
     correct.modes["add"].click()  # a network of its own, to be ready for a click
-    both = ["napari_pvs.widgets.local_service", "napari_pvs.widgets.service"]
     qtbot.waitUntil(lambda: helpers() == both, timeout=60_000)
     correct.clicker.click("add", (5, 5, 5))  # waits for it
     viewer.close()

@@ -27,9 +27,10 @@ from qtpy.QtWidgets import (
 
 from napari_pvs.study.bids import subjects
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.events import EventLog
-from napari_pvs.widgets.parts import WIDTH, Button
-from napari_pvs.widgets.tables import Table
+from napari_pvs.training.runs.events import EventLog
+from napari_pvs.widgets.dock import WIDTH
+from napari_pvs.widgets.parts.controls import Button
+from napari_pvs.widgets.parts.table import Table
 
 NAMES = ("Load", "Segment", "Correct", "Train", "Metrics")
 LONG = 300_000
@@ -53,7 +54,7 @@ def docks(make_napari_viewer, make_study, tiny_weights, qtbot, wait, own_folders
     wait(load)
     assert load.session.scan is not None, load.notice.text()
     segment.add_weights(tiny_weights)
-    segment.device.setCurrentText("cpu")
+    segment.device.set("cpu")
     segment.run_it()
     wait(segment)
     assert segment.notice.isHidden(), segment.notice.text()
@@ -61,8 +62,8 @@ def docks(make_napari_viewer, make_study, tiny_weights, qtbot, wait, own_folders
     load.session.set_reference(segment.session.prediction.layer)
     qtbot.waitUntil(lambda: docks["Metrics"].agreement is not None, timeout=LONG)
     train._stop_planning()
-    train.form.more.open()
-    train.new.open()
+    train.form.more.expand(animate=False)
+    train.new.expand(animate=False)
     for dock in docks.values():
         dock.notice.error("/a/long/path/without/a/space" * 9 + " is gone; look for it.")
     return docks

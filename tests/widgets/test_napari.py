@@ -142,7 +142,7 @@ def test_wrong_files_show_their_sentence(make_napari_viewer, tmp_path):
 def test_the_sample_opens_from_the_menu_while_the_viewer_goes_on(make_napari_viewer):
     from qtpy.QtCore import QTimer
 
-    from napari_pvs.widgets.session import session_of
+    from napari_pvs.widgets.state.session import session_of
 
     viewer = make_napari_viewer()
     beats = []
@@ -169,7 +169,7 @@ def test_docks_of_a_viewer_share_a_session_and_its_keys(make_napari_viewer, qtbo
     from qtpy.QtCore import Qt
 
     from napari_pvs.scans.scan import load_scan
-    from napari_pvs.widgets.layers import scan_layers
+    from napari_pvs.widgets.viewer.layers import scan_layers
 
     viewer = make_napari_viewer()
     docks = [

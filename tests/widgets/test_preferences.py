@@ -10,7 +10,7 @@ from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.network.device import Device
 from napari_pvs.widgets import preferences as module
 from napari_pvs.widgets.preferences import preferences
-from napari_pvs.widgets.segment import Segment
+from napari_pvs.widgets.segment.dock import Segment
 
 
 def manifest():
@@ -33,8 +33,8 @@ def test_the_manifest_offers_what_the_command_line_does():
 def test_what_a_dock_is_set_to_is_there_in_the_next(make_dock):
     dock = make_dock(Segment)
     assert dock.config() == SegmentConfig()
-    dock.device.setCurrentText("cpu")
-    dock.windows.setCurrentText("paper")
+    dock.device.set("cpu")
+    dock.windows.set("paper")
     again = make_dock(Segment)
     assert (again.config().device, again.config().windows) == ("cpu", "paper")
     assert "device: cpu" in preferences().config_path.read_text()
@@ -81,7 +81,7 @@ def test_an_older_napari_has_the_same_defaults(monkeypatch):
     monkeypatch.delattr("napari.settings.get_plugin_settings")
     module._defaults.cache_clear()
     old = preferences()
-    for section in ("correct", "segment"):
+    for section in ("correct", "segment", "train"):
         assert vars(getattr(old, section)) == getattr(new, section).model_dump()
     old.correct.rater = "EF"
     assert preferences().correct.rater == "EF"

@@ -1,5 +1,6 @@
 """Counting the PVS of files: a mask, or the labels of a study."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from glob import escape
 from pathlib import Path
@@ -8,13 +9,13 @@ import numpy as np
 
 from napari_pvs.burden.count import Counted, count
 from napari_pvs.burden.regions import FREESURFER, Names, read_map, read_regions
-from napari_pvs.errors import InputError
+from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.evaluation.matching import subject_of
 from napari_pvs.scans.checks import Placed
-from napari_pvs.scans.pvs import read_pvs
-from napari_pvs.study.bids import StudySubject, subjects
+from napari_pvs.scans.pvs import read_pvs, warn_of_outside
+from napari_pvs.study.bids import StudySubject, survey
 from napari_pvs.study.labels import LabelStore
-from napari_pvs.study.layout import derived
+from napari_pvs.study.paths import derived
 
 
 def count_mask(
@@ -54,6 +55,14 @@ def count_mask(
     inside = None if brain is None else read_map(brain, grid) > 0
     if inside is not None and not inside.any():
         raise InputError(f"{brain} is empty where the PVS lie; give the brain mask of this scan.")
+    if inside is not None:
+        present = placed.data > 0
+        warn_of_outside(
+            int(np.count_nonzero(present)),
+            int(np.count_nonzero(present & inside)),
+            f"{mask}: {{}} voxels of PVS lie outside the brain mask {brain}, and are counted; "
+            "check both.",
+        )
     return count(
         np.ascontiguousarray(placed.data > 0),
         grid,
@@ -98,17 +107,22 @@ def count_study(
             f"{regions} is the path of one file; of a study, give how the names of the subjects' "
             "label maps end."
         )
-    for subject in subjects(study):
+    seen = survey(study)
+    for text in seen.notes:
+        warnings.warn(text, InputWarning, stacklevel=2)
+    for name, why in seen.refused:
+        failed(name, why)
+    for subject in seen.found:
         path, state = subject.label, str(subject.state)
-        if path is None:
-            store = LabelStore(study, subject.name)
-            made = store.predicted()
-            if made is None:
-                skipped(subject.name)
-                continue
-            # also where a rater has begun: what is drawn so far is no label yet
-            path, state = store.path(made), "segmented"
         try:
+            if path is None:
+                store = LabelStore(study, subject.name)
+                made = store.predicted()
+                if made is None:
+                    skipped(subject.name)
+                    continue
+                # also where a rater has begun: what is drawn so far is no label yet
+                path, state = store.path(made), "segmented"
             counted = count_mask(
                 path,
                 regions=None if regions is None else _map_of(study, subject, regions),
@@ -127,7 +141,8 @@ def _map_of(study: Path, subject: StudySubject, ending: str) -> Path:
     inside = Path(*subject.name.split("_")) / "anat"
     stem = "*_" + escape(ending.removesuffix(".gz").removesuffix(".nii").removesuffix(".mgz"))
     # on a template's grid the regions are not where the subject's are
-    found = list(derived(study, subject.name, stem, templates=False))
+    scan = subject.t1 or subject.t2
+    found = list(derived(study, subject.name, stem, templates=False, scan=scan))
     if len(found) > 1:
         raise InputError(f"{found[0]} and {found[1]} could both be meant; keep one of them.")
     if not found:

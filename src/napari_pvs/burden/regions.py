@@ -25,6 +25,7 @@ FREESURFER: Names = {
 """Regions by the numbers of FreeSurfer's colour table, which SynthSeg has too."""
 ALL, ELSEWHERE = "all", "elsewhere"
 """Every PVS, and those that touch no region."""
+_LARGEST = 2**24  # of a region; FreeSurfer's have five digits
 _LEAST = 0.5  # of the smaller field of view, that mask and map share
 
 
@@ -83,10 +84,12 @@ def read_regions(path: Path, grid: Grid, names: Names) -> Regions:
     InputError
         As `read_map`, or the map has none of the numbers.
     """
-    codes = np.maximum(read_map(path, grid), 0)
-    region = np.zeros(int(codes.max()) + 1, np.uint16)
+    # what is larger than all that have a name is of no region, however large a file makes it
+    beyond = max((code for numbers in names.values() for code in numbers), default=0) + 1
+    codes = np.clip(read_map(path, grid), 0, beyond)
+    region = np.zeros(beyond + 1, np.uint16)
     for number, numbers in enumerate(names.values(), start=1):
-        region[[code for code in numbers if code < len(region)]] = number
+        region[list(numbers)] = number
     index = region[codes]
     if not index.any():
         raise InputError(
@@ -115,6 +118,8 @@ def read_names(path: Path) -> Names:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             for row in csv.DictReader(file, delimiter="\t"):
                 number, name = int(row["index"]), row["name"].strip()
+                if number > _LARGEST:
+                    raise ValueError(f"{number} is too large")
                 if number > 0 and name:
                     found.setdefault(name, []).append(number)
                     if owner.setdefault(number, name) != name:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from napari_pvs.burden.count import Burden, Counted, CountedPvs
 from napari_pvs.burden.regions import ALL
+from napari_pvs.errors import plain
 from napari_pvs.evaluation.tables import tsv
-from napari_pvs.files import write_text
+from napari_pvs.files import atomic_set, write_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,19 +32,21 @@ COLUMNS = {
 
 
 def write(counted: Sequence[Counted], out: Path) -> None:
-    """Write `FILES`, each atomically: the tables, n/a where nothing is known, and their sidecar."""
+    """Write `FILES`, as one set: the tables, n/a where nothing is known, and their sidecar."""
     pvs = [row for one in counted for row in one.pvs]
     burden = [row for one in counted for row in one.burden]
-    for file, kind, rows in ((FILES[0], CountedPvs, pvs), (FILES[1], Burden, burden)):
-        columns = [field.name for field in fields(kind)]
-        write_text(out / file, tsv(columns, map(asdict, rows)))
     sidecar = {name: {"Description": text} for name, text in COLUMNS.items()}
-    write_text(out / FILES[2], json.dumps(sidecar, indent=2) + "\n")
+    with atomic_set(out, FILES) as folder:
+        for file, kind, rows in ((FILES[0], CountedPvs, pvs), (FILES[1], Burden, burden)):
+            columns = [field.name for field in fields(kind)]
+            write_text(folder / file, tsv(columns, map(asdict, rows)))
+        write_text(folder / FILES[2], json.dumps(sidecar, indent=2) + "\n")
 
 
 def table(counted: Sequence[Counted]) -> "Table":
     """One row per subject and region, for the terminal."""
     from rich.table import Table
+    from rich.text import Text
 
     titles = ("subject", "region", "PVS", "mm³", "% of it", "per mL", "length mm", "diameter mm")
     shown = Table()
@@ -55,5 +58,6 @@ def table(counted: Sequence[Counted]) -> "Table":
             (row.length_mm, ".1f"), (row.diameter_mm, ".2f"),
         )  # fmt: skip
         cells = ("–" if value is None else format(value, style) for value, style in numbers)
-        shown.add_row(row.subject, row.region, str(row.count), *cells)
+        names = (Text(plain(name)) for name in (row.subject, row.region))
+        shown.add_row(*names, str(row.count), *cells)
     return shown

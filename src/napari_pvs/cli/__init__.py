@@ -1,5 +1,6 @@
 """The command line: one thin command per verb."""
 
+import contextlib
 import errno
 import sys
 import warnings
@@ -7,7 +8,7 @@ from typing import Any
 
 from napari_pvs.cli import cohorts, counting, crossvalidation, segmentation, training
 from napari_pvs.cli.app import app
-from napari_pvs.errors import InputError, InputWarning
+from napari_pvs.errors import InputError, InputWarning, plain
 
 __all__ = ["app", "cohorts", "counting", "crossvalidation", "main", "segmentation", "training"]
 
@@ -20,26 +21,29 @@ _REFUSED = (
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line: wrong input ends in one sentence and exit code 2."""
+    with contextlib.suppress(AttributeError, ValueError):  # not the streams of a test
+        # code pages that lack a letter: a question mark is better than no result
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     with warnings.catch_warnings():
         warnings.simplefilter("always", InputWarning)
         warnings.showwarning = _show_warning
         try:
             ended = app(arguments, prog_name="napari-pvs", standalone_mode=False)
         except InputError as error:
-            print(f"napari-pvs: {error}", file=sys.stderr)
+            print(f"napari-pvs: {plain(error)}", file=sys.stderr)
             raise SystemExit(2) from None
         except OSError as error:
             said = _refusal(error)
             if said is None:
                 raise
-            print(f"napari-pvs: {said}", file=sys.stderr)
+            print(f"napari-pvs: {plain(said)}", file=sys.stderr)
             raise SystemExit(2) from None
         except Exception as error:
             # click's own class, which some versions of typer carry under another name
             if not hasattr(error, "format_message"):
                 raise
             if type(error).__name__ != "NoArgsIsHelpError":  # that one has printed the help
-                print(f"napari-pvs: {_sentence(error)}", file=sys.stderr)
+                print(f"napari-pvs: {plain(_sentence(error))}", file=sys.stderr)
             raise SystemExit(2) from None
     raise SystemExit(ended if isinstance(ended, int) else 0)
 
@@ -66,4 +70,4 @@ def _sentence(error: Any) -> str:
 
 def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, InputWarning):
-        print(f"napari-pvs: warning: {message}", file=sys.stderr)
+        print(f"napari-pvs: warning: {plain(message)}", file=sys.stderr)

@@ -1,6 +1,8 @@
 """What all verbs share: the app, common options, progress and log on stderr."""
 
 import logging
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 import napari_pvs
-from napari_pvs.errors import InputError
+from napari_pvs.errors import InputError, plain
+from napari_pvs.files import require_replaceable
 
 app = typer.Typer(
     name="napari-pvs",
@@ -29,7 +32,7 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
-        print(napari_pvs.__version__)
+        say(napari_pvs.__version__)
         raise typer.Exit
 
 
@@ -49,14 +52,37 @@ def progress(title: str) -> Iterator[Any]:
         yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
+def say(*lines: object) -> None:
+    """Print lines on stdout; a reader that has gone away does not end the work."""
+    for line in lines:
+        with _listening():
+            print(plain(line), flush=True)
+
+
 def show(table: Any) -> None:
     """Print a table of rich on stdout: whole, where that is a file or a pipe."""
     from rich.console import Console
 
-    console = Console()
+    class Patient(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    console = Patient()
     if not console.is_terminal:
-        console = Console(width=1000)  # rich takes 80, and cuts what is wider
-    console.print(table)
+        console = Patient(width=1000)  # rich takes 80, and cuts what is wider
+    with _listening():
+        console.print(table)
+
+
+@contextmanager
+def _listening() -> Iterator[None]:
+    """Take a reader that has gone away (``| head -1``) for one who has read enough."""
+    try:
+        yield
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def require_there(*paths: Path) -> None:
@@ -72,7 +98,9 @@ def require_there(*paths: Path) -> None:
             raise InputError(f"{path} does not exist; check the path.")
 
 
-def refuse_some(refused: Sequence[tuple[str, str]], total: int, done: str) -> None:
+def refuse_some(
+    refused: Sequence[tuple[str, str]], total: int, done: str, what: str = "subjects"
+) -> None:
     """End a command that has done all but some subjects, where there are such.
 
     Parameters
@@ -83,6 +111,8 @@ def refuse_some(refused: Sequence[tuple[str, str]], total: int, done: str) -> No
         How many subjects were tried.
     done
         What could not be done with them: "counted".
+    what
+        What they are.
 
     Raises
     ------
@@ -91,7 +121,7 @@ def refuse_some(refused: Sequence[tuple[str, str]], total: int, done: str) -> No
     """
     if refused:
         why = " ".join(f"{name}: {sentence}" for name, sentence in refused)
-        raise InputError(f"{len(refused)} of {total} subjects could not be {done}: {why}")
+        raise InputError(f"{len(refused)} of {total} {what} could not be {done}: {why}")
 
 
 def require_new(path: Path | None, overwrite: bool) -> None:
@@ -100,14 +130,43 @@ def require_new(path: Path | None, overwrite: bool) -> None:
     Raises
     ------
     InputError
-        It is a folder, or exists and is not to be replaced.
+        It is no regular file, or exists and is not to be replaced.
     """
-    if path is not None and path.is_dir():
-        raise InputError(f"{path} is a folder; name a file.")
-    if path is not None and path.exists() and not overwrite:
+    if path is None:
+        return
+    require_replaceable(path)
+    if path.exists() and not overwrite:
         raise InputError(f"{path} exists; add --overwrite to replace it.")
+
+
+def require_different(**paths: Path | None) -> None:
+    """Refuse two options that name one file, of which only the last would be left.
+
+    Parameters
+    ----------
+    **paths
+        By the name of the option.
+
+    Raises
+    ------
+    InputError
+        They do.
+    """
+    seen: dict[Path, str] = {}
+    for option, path in paths.items():
+        if path is not None and seen.setdefault(path.resolve(), option) != option:
+            first = seen[path.resolve()]
+            raise InputError(f"--{first} and --{option} both name {path}; name two files.")
 
 
 def log_to_stderr() -> None:
     """Show the log of a long computation."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+
+    class OneLine(logging.Formatter):
+        def formatMessage(self, record: logging.LogRecord) -> str:
+            record.message = plain(record.message)
+            return super().formatMessage(record)
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])

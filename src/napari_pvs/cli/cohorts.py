@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from napari_pvs.cli import segmentation
-from napari_pvs.cli.app import Overwrite, app
+from napari_pvs.cli.app import Overwrite, app, say
 from napari_pvs.cli.options import with_options
+from napari_pvs.files import claimed
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.options import build
 from napari_pvs.phantom.config import PhantomConfig
@@ -23,8 +24,9 @@ def phantom(
 
     from napari_pvs.phantom.cohort import write_cohort
 
-    write_cohort(config, out, lambda rows, total: iter(track(rows, "Making subjects", total)))
-    print(f"{config.subjects} subjects, {config.labelled} of them labelled, in {out}")
+    with claimed(out):
+        write_cohort(config, out, lambda rows, total: iter(track(rows, "Making subjects", total)))
+    say(f"{config.subjects} subjects, {config.labelled} of them labelled, in {out}")
 
 
 @app.command()
@@ -34,24 +36,29 @@ def demo(
     overwrite: Overwrite = False,
 ) -> None:
     """Make a synthetic subject, segment it with the starter weights, and measure the result."""
+    with claimed(out):
+        _demo(out, seed, overwrite)
+
+
+def _demo(out: Path, seed: int, overwrite: bool) -> None:
     from napari_pvs.inference import outputs
     from napari_pvs.phantom.cohort import remove_cohort, subject_name, write_cohort
-    from napari_pvs.study.layout import truth_folder
+    from napari_pvs.study.paths import truth_folder
 
     outputs.check_folder(out, overwrite)
     cohort = out / "subject"
     if cohort.exists():
         remove_cohort(cohort, overwrite)
-    print("Making a synthetic subject: T1, T2 and the truth about every PVS …")
+    say("Making a synthetic subject: T1, T2 and the truth about every PVS …")
     write_cohort(build(PhantomConfig, {"subjects": 1, "labelled": 1, "seed": seed}), cohort)
     name = subject_name(0)
     scans = cohort / name / "anat" / name
-    print("Segmenting it with the starter weights …")
+    say("Segmenting it with the starter weights …")
     config = {"t1": f"{scans}_T1w.nii.gz", "t2": f"{scans}_T2w.nii.gz"}
     segmentation.segment_and_say(build(SegmentConfig, config), out, overwrite)
-    print("Measuring it against the truth …")
+    say("Measuring it against the truth …")
     truth = truth_folder(cohort, name) / f"{name}_desc-pvs_mask.nii.gz"
     segmentation.evaluate(
         out / outputs.MASK, truth, json_file=out / "evaluation.json", overwrite=overwrite
     )
-    print(f"Look at {out / outputs.OVERLAY}; everything is in {out}.")
+    say(f"Look at {out / outputs.OVERLAY}; everything is in {out}.")

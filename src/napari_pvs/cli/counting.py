@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from napari_pvs.cli.app import Out, Overwrite, app, refuse_some, require_there, show
+from napari_pvs.cli.app import Out, Overwrite, app, refuse_some, require_there, say, show
 from napari_pvs.errors import InputError
+from napari_pvs.files import claimed
 
 
 @app.command()
@@ -32,14 +33,23 @@ def count(
 ) -> None:
     """Count the PVS of a mask or a study: number, volume, length, diameter, by region."""
     from napari_pvs.burden import tables
-    from napari_pvs.burden.files import count_mask, count_study
-    from napari_pvs.burden.regions import FREESURFER, read_names
     from napari_pvs.inference.outputs import check_folder
 
     require_there(what)
     if names is not None and regions is None:
         raise InputError(f"{names} names regions, but there is no label map; add --regions.")
-    check_folder(out, overwrite, tables.FILES)
+    with claimed(out):
+        check_folder(out, overwrite, tables.FILES)
+        _count(what, out, regions, names, brain_mask)
+
+
+def _count(
+    what: Path, out: Path, regions: str | None, names: Path | None, brain_mask: Path | None
+) -> None:
+    from napari_pvs.burden import tables
+    from napari_pvs.burden.files import count_mask, count_study
+    from napari_pvs.burden.regions import FREESURFER, read_names
+
     known = FREESURFER if names is None else read_names(names)
     skipped: list[str] = []
     refused: list[tuple[str, str]] = []
@@ -64,7 +74,7 @@ def count(
         tables.write(found, out)
         show(tables.table(found))
         for name in tables.FILES:
-            print(f"  {out / name}")
+            say(f"  {out / name}")
     if skipped:
-        print(f"No label and no prediction yet: {', '.join(skipped)}")
+        say(f"No label and no prediction yet: {', '.join(skipped)}")
     refuse_some(refused, len(refused) + len(found), "counted")

@@ -3,13 +3,13 @@
 import inspect
 import types
 from collections.abc import Callable
-from typing import Annotated, Any, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from napari_pvs.options import build
+from napari_pvs.options import build, choices
 
 OPTIONS = "options"
 """Key of a field's ``json_schema_extra``: the names of its option, where it has several."""
@@ -31,39 +31,58 @@ def with_options(
         Fields that are positional arguments instead of options.
     """
 
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        parameters_of = inspect.signature(function).parameters
-        wants_given = "given" in parameters_of
+    return lambda function: _Command(function, model, arguments)
 
-        def command(context: typer.Context, **given: Any) -> None:
-            values = {name: given.pop(name) for name in model.model_fields if name in given}
-            typed = {
-                name: value
-                for name, value in values.items()
-                if (source := context.get_parameter_source(name)) and source.name != "DEFAULT"
-            }
-            if wants_given:
-                given["given"] = typed
-            function(config=build(model, typed), **given)
 
-        own = [p for p in parameters_of.values() if p.name not in ("config", "given")]
-        made = [_parameter(model, name, name in arguments) for name in model.model_fields]
+class _Command:
+    """A command for typer, which reads its options off its signature each time it is called.
+
+    The signature is made anew each time too: a method that was registered since is a choice then.
+    """
+
+    def __init__(
+        self, function: Callable[..., None], model: type[BaseModel], arguments: tuple[str, ...]
+    ):
+        self._function, self._model, self._arguments = function, model, arguments
+        self._parameters = inspect.signature(function).parameters
+        self.__doc__, self.__name__ = function.__doc__, function.__name__
+        self.__module__ = function.__module__
+
+    def __call__(self, context: typer.Context, **given: Any) -> None:
+        model = self._model
+        values = {name: given.pop(name) for name in model.model_fields if name in given}
+        typed = {
+            name: value
+            for name, value in values.items()
+            if (source := context.get_parameter_source(name)) and source.name != "DEFAULT"
+        }
+        if "given" in self._parameters:
+            given["given"] = typed
+        self._function(config=build(model, typed), **given)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        own = [p for p in self._parameters.values() if p.name not in ("config", "given")]
+        made = [
+            _parameter(self._model, name, name in self._arguments)
+            for name in self._model.model_fields
+        ]
         parameters = sorted(own + made, key=lambda p: p.default is not inspect.Parameter.empty)
         keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
         first = inspect.Parameter(
             "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
         )
-        command.__signature__ = inspect.Signature([first, *keyword])  # type: ignore[attr-defined]
-        command.__annotations__ = {p.name: p.annotation for p in (first, *keyword)}
-        command.__doc__, command.__name__ = function.__doc__, function.__name__
-        return command
+        return inspect.Signature([first, *keyword])
 
-    return decorate
+    @property
+    def __annotations__(self) -> dict[str, Any]:  # type: ignore[override]
+        return {p.name: p.annotation for p in self.__signature__.parameters.values()}
 
 
 def _parameter(model: type[BaseModel], name: str, positional: bool) -> inspect.Parameter:
     field = model.model_fields[name]
-    kind = _cli_type(field.annotation)
+    words = choices(field)
+    kind = Literal[words] if words else _cli_type(field.annotation)
     required = field.default is PydanticUndefined
     default: Any = inspect.Parameter.empty if required else field.default
     if get_origin(kind) is list:

@@ -10,12 +10,15 @@ from napari_pvs.cli.app import (
     app,
     progress,
     refuse_some,
+    require_different,
     require_new,
     require_there,
+    say,
     show,
 )
 from napari_pvs.cli.options import with_options
 from napari_pvs.errors import InputError
+from napari_pvs.files import claimed
 from napari_pvs.inference.config import SegmentConfig
 
 
@@ -43,31 +46,32 @@ def segment(
         return
     if out is None:
         raise InputError("no folder for the results was given; name one with --out, or a study.")
-    segment_and_say(config, out, overwrite)
+    with claimed(out):
+        segment_and_say(config, out, overwrite)
 
 
 def _segment_study(study: Path, config: SegmentConfig, again: bool) -> None:
     """Segment each subject that these weights have not, and print what was found."""
     from napari_pvs.study.predictions import Predicted, segment_study
 
-    def say(one: Predicted) -> None:
+    def tell(one: Predicted) -> None:
         if one.count is not None:
-            print(f"{one.name}: {one.count} PVS, {one.volume_mm3:.0f} mm³", flush=True)
+            say(f"{one.name}: {one.count} PVS, {one.volume_mm3:.0f} mm³")
 
     told = []
     with progress("Segmenting") as said:
         for one in segment_study(study, config, again):
             told.append(one)
             if said is None:
-                say(one)  # into a log at once
+                tell(one)  # into a log at once
             else:
                 said(len(told), one.total)
     if said is not None:
         for one in told:
-            say(one)
+            tell(one)
     known = sum(one.count is None and not one.why for one in told)
     if known:
-        print(f"Segmented by these weights before: {known}; --overwrite does it again.")
+        say(f"Segmented by these weights before: {known}; --overwrite does it again.")
     refuse_some([(one.name, one.why) for one in told if one.why], len(told), "segmented")
 
 
@@ -80,9 +84,9 @@ def segment_and_say(config: SegmentConfig, out: Path, overwrite: bool) -> None:
     with progress("Segmenting") as said:
         result = run(config, said)
     found = outputs.write(result, out, config)
-    print(f"{found['count']} PVS, {found['volume_mm3']:.0f} mm³, threshold {result.threshold:.2f}")
+    say(f"{found['count']} PVS, {found['volume_mm3']:.0f} mm³, threshold {result.threshold:.2f}")
     for name in outputs.FILES:
-        print(f"  {out / name}")
+        say(f"  {out / name}")
 
 
 @app.command()
@@ -107,6 +111,7 @@ def evaluate(
     from napari_pvs.evaluation.summary import summarise
     from napari_pvs.files import write_text
 
+    require_different(json=json_file, tsv=tsv_file)
     for path in (json_file, tsv_file):
         require_new(path, overwrite)
     require_there(prediction, reference)
@@ -118,6 +123,11 @@ def evaluate(
         comparison = compare_folders(prediction, reference, region, probability)
     else:
         comparison = Comparison((compare_files(prediction, reference, region, probability),))
+    # files first: whoever reads the tables may go away
+    if json_file is not None:
+        write_text(json_file, tables.to_json(comparison))
+    if tsv_file is not None:
+        write_text(tsv_file, tables.to_tsv(comparison))
     show(tables.table(comparison))
     show(tables.size_table(summarise(comparison.scores)))
     for side, names in (
@@ -125,8 +135,5 @@ def evaluate(
         ("reference", comparison.only_reference),
     ):
         if names:
-            print(f"{len(names)} subjects have a {side} only: {', '.join(names)}")
-    if json_file is not None:
-        write_text(json_file, tables.to_json(comparison))
-    if tsv_file is not None:
-        write_text(tsv_file, tables.to_tsv(comparison))
+            say(f"{len(names)} subjects have a {side} only: {', '.join(names)}")
+    refuse_some(comparison.refused, len(comparison.refused) + len(comparison.scores), "compared")

@@ -1,15 +1,16 @@
-"""Verbs that learn, and look after it: train, runs."""
+"""The commands train and runs."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from napari_pvs.cli.app import Overwrite, app, log_to_stderr, require_new, show
+from napari_pvs.cli.app import Overwrite, app, log_to_stderr, refuse_some, require_new, say, show
 from napari_pvs.cli.options import with_options
-from napari_pvs.errors import InputError
+from napari_pvs.errors import InputError, plain
 from napari_pvs.errors import command as shell
 from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.runs.events import Event
 
 
 @app.command()
@@ -20,13 +21,15 @@ def train(
     given: dict[str, Any],
     out: Annotated[Path | None, typer.Option("--out", help="Run folder, new or empty.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="STUDY is a run folder: go on with it.")
+        bool, typer.Option("--resume", help="Resume the run whose folder is STUDY.")
     ] = False,
 ) -> None:
-    """Train on a study, or from a run folder with a config.json, or go on with a run."""
+    """Train on a study, or in a run folder that has a config.json, or resume a run."""
     from datetime import datetime
 
-    from napari_pvs.training import distributed, folder, runs, trainer
+    from napari_pvs.training import run as training
+    from napari_pvs.training.distributed.world import environment
+    from napari_pvs.training.runs import folder, status
 
     place = config.study
     of_run = resume or (place / folder.CONFIG).is_file()
@@ -34,8 +37,8 @@ def train(
     if of_run and (beside or out is not None):
         option = beside[0].replace("_", "-") if beside else "out"
         raise InputError(
-            f"--{option} does not go with the run folder {place}, whose {folder.CONFIG} says what "
-            "to do; change it there, or start a new run from the study."
+            f"--{option} does not go with the run folder {place}, whose {folder.CONFIG} already "
+            "sets it; change it there, or start a new run from the study."
         )
     if of_run:
         out, config = place, folder.read_config(place)
@@ -43,12 +46,14 @@ def train(
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         out = place / folder.RUNS / f"{stamp}-{config.method}"
     log_to_stderr()
-    best = trainer.resume(out, given.get("epochs")) if resume else trainer.train(config, out)
-    if distributed.environment()[0] == 0:
+    best = training.resume(out, given.get("epochs")) if resume else training.train(config, out)
+    if environment()[0] == 0:
         if best.exists():
-            print(f"Best weights: {best}")
-        if runs.status(best.parent).state == "stopped":
-            print(f"Stopped; go on with {shell('train', '--resume', best.parent)}")
+            say(f"Best weights: {best}")
+        seen = status.seen(best.parent)
+        if seen.status().state == "stopped":
+            say(f"Stopped; go on with {shell('train', '--resume', best.parent)}")
+        refuse_some(list(seen.left_out.items()), seen.everybody, "learnt from")
 
 
 runs_app = typer.Typer(help="Training runs: list, follow, control, compare.", no_args_is_help=True)
@@ -62,50 +67,58 @@ def list_runs(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """List the runs of a study: state, epochs, loss, best DSC."""
-    from napari_pvs.study.bids import subjects
-    from napari_pvs.training import curves, runs
+    from napari_pvs.study.bids import survey
+    from napari_pvs.training.runs import status
+    from napari_pvs.training.runs.compare import HEADER, row
 
-    found = runs.runs(study)
-    if as_json:
-        for path in found:
-            print(runs.as_json(runs.status(path)))
+    found = status.runs(study)
+    if not found and not as_json:
+        survey(study)  # refuses a folder that is not a study
+        say(f"{study} has no runs yet; start one with {shell('train', study)}")
         return
-    if not found:
-        subjects(study)  # refuses what is no study
-        print(f"{study} has no runs yet; start one with {shell('train', study)}")
-        return
-    _print_table(curves.HEADER, curves.rows(found))
+    seen: list[status.Watch] = []
+    refused: list[tuple[str, str]] = []
     for path in found:
-        if why := runs.status(path).why:
-            print(f"{path.name}: {why}")
+        try:
+            seen.append(status.seen(path))
+        except InputError as error:
+            refused.append((path.name, str(error)))
+    if as_json:
+        say(*(status.as_json(watch.status()) for watch in seen))
+    else:
+        _print_table(HEADER, [row(watch) for watch in seen])
+        for watch in seen:
+            if why := watch.status().why:
+                say(f"{watch.path.name}: {why}")
+    refuse_some(refused, len(found), "read", "runs")
 
 
 @runs_app.command()
 def follow(run: Run) -> None:
-    """Show a run as it goes on, until it ends."""
+    """Follow a run until it ends."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from napari_pvs.training import runs
+    from napari_pvs.training.runs import status
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
     with Progress(*columns) as bars:
         task = bars.add_task("starting", total=None)
-        for event in runs.follow(run):
+        for event in status.follow(run):
             kind = event["type"]
             if kind == "step":
                 about = f"loss {event['loss']:.3f}"
                 bars.update(task, completed=event["step"] + 1, total=event["of"], description=about)
             elif kind == "phase":
-                bars.update(task, description=event["name"])
+                bars.update(task, description=plain(event["name"]))
             elif text := _sentence(event):
-                bars.print(text)
-    last = runs.status(run)
-    print(f"{run}: {last.state}" + (f": {last.why}" if last.why else ""))
+                bars.print(plain(text), markup=False)
+    last = status.status(run)
+    say(f"{run}: {last.state}" + (f": {last.why}" if last.why else ""))
 
 
 @runs_app.command()
@@ -116,7 +129,7 @@ def tell(
     """Tell a run to pause, resume, stop (it saves first), checkpoint, or reload labels."""
     from typing import cast, get_args
 
-    from napari_pvs.training import control, folder
+    from napari_pvs.training.runs import control, folder
 
     if command not in get_args(control.Command):
         known = ", ".join(get_args(control.Command))
@@ -133,44 +146,44 @@ def compare(
     out: Annotated[Path | None, typer.Option("--out", help="Curves, .png or .html.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Compare runs: a table, and their curves as a picture or a page."""
-    from napari_pvs.training import curves
+    """Compare runs in a table; draw their curves as a picture or a page."""
+    from napari_pvs.training.runs.compare import HEADER, draw, rows
 
     require_new(out, overwrite)
-    _print_table(curves.HEADER, curves.rows(run))
+    _print_table(HEADER, rows(run))
     if out is not None:
-        curves.draw(run, out)
-        print(f"Curves: {out}")
+        draw(run, out)
+        say(f"Curves: {out}")
 
 
 def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table()
     for title in header:
-        table.add_column(title, overflow="fold")  # a name that is cut is of no use
+        table.add_column(title, overflow="fold")  # never cut a name
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(plain(cell)) for cell in row))
     show(table)
 
 
-def _sentence(event: dict[str, Any]) -> str:
-    """Say an event in words; nothing for those that a bar shows."""
+def _sentence(event: Event) -> str:
+    """Describe an event; nothing for those that the progress bar shows."""
+    from napari_pvs.training.data.cohort import News
+    from napari_pvs.training.runs.compare import cell
+
     kind = event["type"]
     if kind == "epoch":
         return f"epoch {event['epoch']} of {event['of']}: loss {event['loss']:.4f}"
     if kind == "validation":
-        avd, recall = (
-            "-" if event[key] is None else f"{event[key]:.{digits}f}"
-            for key, digits in (("avd_percent", 1), ("recall", 3))
-        )
+        avd, recall = cell(event["avd_percent"], 1), cell(event["recall"], 3)
         return (
-            f"epoch {event['epoch']}: validation DSC {event['dsc']:.3f}, AVD {avd} %, "
+            f"epoch {event['epoch']}: validation DSC {cell(event['dsc'], 3)}, AVD {avd} %, "
             f"recall {recall}"
         )
     if kind == "data_added":
-        news = (f"{len(event[k])} {k}" for k in ("added", "changed", "removed") if event[k])
-        return "labels: " + ", ".join(news)
+        return f"labels: {News(event['added'], event['changed'], event['removed'])}"
     said = {
         "hello": "started",
         "resumed": "resumed",

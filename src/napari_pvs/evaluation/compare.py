@@ -15,7 +15,7 @@ from napari_pvs.evaluation.detection import Rates, detection
 from napari_pvs.evaluation.overlap import average_precision, overlap, surface_dice
 from napari_pvs.scans.grid import Grid, from_ras, to_ras
 from napari_pvs.scans.nifti import Volume, read_labels, read_volume
-from napari_pvs.scans.pvs import read_pvs
+from napari_pvs.scans.pvs import read_pvs, warn_of_outside
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,8 @@ class Comparison:
     scores: tuple[SubjectScore, ...]
     only_predicted: tuple[str, ...] = ()
     only_reference: tuple[str, ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
+    """Subjects that could not be compared, each with the sentence that says why."""
 
 
 def compare_files(
@@ -148,6 +150,13 @@ def compare_files(
     soft = None if probability is None else _onto(read_volume(probability, constant=True), true)
     if soft is not None and not (soft.min() > -0.01 and soft.max() < 1.01):  # int16 may overshoot
         raise InputError(f"{probability} holds values outside 0 to 1; give a probability map.")
+    if inside is not None:
+        marked = true.data > 0
+        warn_of_outside(
+            int(np.count_nonzero(marked)),
+            int(np.count_nonzero(marked & (inside > 0))),
+            f"{reference}: {{}} voxels lie outside {region} and are not measured; check both.",
+        )
     grid = Grid(true.shape, true.affine)
     return score(
         _onto(read_pvs(prediction), true),
@@ -179,7 +188,7 @@ def compare_folders(
     Raises
     ------
     InputError
-        No subject matches, a subject has two masks, or a file cannot be compared.
+        No subject matches, a subject has two masks, or no file can be compared.
     """
     matched = matching.match(
         matching.find(prediction, matching.MASKS), matching.find(reference, matching.MASKS)
@@ -191,11 +200,17 @@ def compare_folders(
         )
     regions = _companions(region, matching.REGIONS, matched)
     probabilities = _companions(probability, matching.PROBABILITIES, matched)
-    scores = []
+    scores, refused = [], []
     for subject, (predicted, true) in matched.pairs.items():
-        one = compare_files(predicted, true, regions.get(subject), probabilities.get(subject))
+        try:
+            one = compare_files(predicted, true, regions.get(subject), probabilities.get(subject))
+        except InputError as error:
+            refused.append((subject, str(error)))
+            continue
         scores.append(replace(one, subject=subject))
-    return Comparison(tuple(scores), matched.only_first, matched.only_second)
+    if not scores:
+        raise InputError(refused[0][1])
+    return Comparison(tuple(scores), matched.only_first, matched.only_second, tuple(refused))
 
 
 def _onto(volume: Volume, reference: Volume) -> NDArray[Any]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from napari_pvs.errors import plain
 from napari_pvs.evaluation.compare import Comparison, SubjectScore
 from napari_pvs.evaluation.detection import SIZE_NAMES, Rates
 from napari_pvs.evaluation.summary import Summary, summarise
@@ -66,6 +67,7 @@ def table(comparison: Comparison) -> "Table":
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
     summary = summarise(comparison.scores)
     columns = [
@@ -73,13 +75,16 @@ def table(comparison: Comparison) -> "Table":
         for column in COLUMNS
         if column.brief and (column.name not in _OPTIONAL or summary.moments[column.name].n)
     ]
-    caption = _caption(comparison, summary)
+    caption = Text("\n".join(plain(line) for line in _caption(comparison, summary)))
     out = Table(caption=caption, caption_justify="left", box=SIMPLE_HEAD, padding=0)
     out.add_column("subject", overflow="fold")
     for column in columns:
         out.add_column(column.title, justify="right", overflow="fold")
     for one in comparison.scores:
-        out.add_row(one.subject, *(column.text(getattr(one, column.name)) for column in columns))
+        out.add_row(
+            Text(plain(one.subject)),
+            *(column.text(getattr(one, column.name)) for column in columns),
+        )
     out.add_section()
     moments = [(column, summary.moments[column.name]) for column in columns]
     out.add_row(f"mean (n={summary.n})", *(column.text(one.mean) for column, one in moments))
@@ -130,8 +135,23 @@ def tsv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     writer = csv.DictWriter(text, columns, delimiter="\t", lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({key: "n/a" if value is None else value for key, value in row.items()})
+        writer.writerow({key: cell(value) for key, value in row.items()})
     return text.getvalue()
+
+
+def cell(value: Any) -> Any:
+    """Return a value for a table: n/a for None, and no text that a spreadsheet takes for a formula.
+
+    Such a text gets an apostrophe before it, as spreadsheets themselves mark text.
+
+    Examples
+    --------
+    >>> cell("=1+1"), cell("sub-01"), cell(-1.5), cell(None)
+    ("'=1+1", 'sub-01', -1.5, 'n/a')
+    """
+    if isinstance(value, str) and value.lstrip()[:1] in tuple("=+-@"):
+        return f"'{value}"
+    return "n/a" if value is None else value
 
 
 def to_json(comparison: Comparison) -> str:
@@ -177,7 +197,7 @@ def _plain(summary: Summary) -> dict[str, Any]:
     return fields | _sizes(summary.lenient_by_size, summary.strict_by_size)
 
 
-def _caption(comparison: Comparison, summary: Summary) -> str:
+def _caption(comparison: Comparison, summary: Summary) -> list[str]:
     lines = []
     if summary.n_both_empty:
         lines.append(f"{summary.n_both_empty} with both masks empty (DSC, NSD and F1 are 1).")
@@ -197,4 +217,4 @@ def _caption(comparison: Comparison, summary: Summary) -> str:
     ):
         if subjects:
             lines.append(f"Only in the {side}: {', '.join(subjects)}.")
-    return "\n".join(lines)
+    return lines

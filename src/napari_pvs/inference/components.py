@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from napari_pvs.inference.shape import moments, rod
 from napari_pvs.scans.grid import Grid
+from napari_pvs.scans.masks import Box, bounding_box
 
 
 @dataclass(frozen=True)
@@ -162,3 +163,13 @@ def _put(
     out = np.zeros(shape, np.int32)
     np.put(out, voxels, numbers)
     return out
+
+
+LOWEST = 0.02
+"""Smallest threshold that can be set afterwards; below it lies most of the brain."""
+
+
+def likely(probability: NDArray[np.float32], threshold: float = LOWEST) -> Box:
+    """Return the box of the voxels that a threshold from `LOWEST` on, or this one, can choose."""
+    found = probability >= min(threshold, LOWEST)
+    return bounding_box(found) if found.any() else (slice(0, 1), slice(0, 1), slice(0, 1))

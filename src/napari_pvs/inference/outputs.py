@@ -13,7 +13,7 @@ import numpy as np
 
 import napari_pvs
 from napari_pvs.errors import InputError
-from napari_pvs.files import atomic, write_text
+from napari_pvs.files import atomic_set, require_replaceable, write_text
 from napari_pvs.inference.components import Pvs
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.overlay import overlay
@@ -40,6 +40,8 @@ def check_folder(out: Path, overwrite: bool, names: tuple[str, ...] = FILES) -> 
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file, not a folder; name another folder.")
+    for name in names:
+        require_replaceable(out / name)
     there = [name for name in names if (out / name).exists()]
     if there and not overwrite:
         raise InputError(f"{out / there[0]} exists; add --overwrite to replace it.")
@@ -57,34 +59,29 @@ def write(result: Segmentation, out: Path, config: SegmentConfig) -> dict[str, A
     """Write mask, probability map, label image, table, overlay and summary: `FILES`.
 
     Images have the shape, affine and header geometry of the input scan (the T1 where there are
-    both). Each file is written atomically, and the summary last: where it is, all is.
+    both). They are written as one set, the summary last: where it is, all is, and of this scan.
 
     Returns
     -------
     The content of ``summary.json``.
     """
-    out = Path(out)
-    (out / SUMMARY).unlink(missing_ok=True)  # it must not describe files of another run
-    scan = result.scan
+    scan, found = result.scan, _summary(result, config)
     probability, labels = scan.to_source(result.probability), scan.to_source(result.labels)
-    with ThreadPoolExecutor() as pool:  # compression releases the interpreter
-        jobs = [
-            pool.submit(write_like, out / PROBABILITY, probability, scan.source, scaled=True),
-            pool.submit(write_like, out / LABELS, labels, scan.source),
-            pool.submit(write_like, out / MASK, labels > 0, scan.source),
-            pool.submit(_picture, out / OVERLAY, result),
-        ]
-    for job in jobs:
-        job.result()
-    write_text(out / TABLE, _tsv(result.table))
-    found = _summary(result, config)
-    write_text(out / SUMMARY, json.dumps(found, indent=2) + "\n")
+    with atomic_set(Path(out), FILES) as folder:
+        with ThreadPoolExecutor() as pool:  # compression releases the interpreter
+            jobs = [
+                pool.submit(
+                    write_like, folder / PROBABILITY, probability, scan.source, scaled=True
+                ),
+                pool.submit(write_like, folder / LABELS, labels, scan.source),
+                pool.submit(write_like, folder / MASK, labels > 0, scan.source),
+                pool.submit(overlay, scan, result.labels, folder / OVERLAY),
+            ]
+        for job in jobs:
+            job.result()
+        write_text(folder / TABLE, _tsv(result.table))
+        write_text(folder / SUMMARY, json.dumps(found, indent=2) + "\n")
     return found
-
-
-def _picture(path: Path, result: Segmentation) -> None:
-    with atomic(path) as temporary:
-        overlay(result.scan, result.labels, temporary)
 
 
 def _summary(result: Segmentation, config: SegmentConfig) -> dict[str, Any]:
@@ -101,7 +98,8 @@ def _summary(result: Segmentation, config: SegmentConfig) -> dict[str, Any]:
         **result.origin,
         "warnings": list(result.scan.warnings),
         "command": sys.argv,
-        "config": json.loads(config.model_dump_json()),
+        # not as pydantic writes JSON, which refuses names that are no UTF-8
+        "config": json.loads(json.dumps(config.model_dump(), default=str)),
         "versions": _versions(),
     }
 

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_pvs.errors import InputError
 from napari_pvs.inference.patches import grid, tiles
-from napari_pvs.network.backend import Backend, GpuMemoryError, open_backend
+from napari_pvs.network.backends.base import Backend, GpuMemoryError
+from napari_pvs.network.backends.choose import open_backend
+from napari_pvs.network.backends.torch_backend import TorchBackend, fuse
 from napari_pvs.network.device import BackendName, Device, Precision
-from napari_pvs.network.torch_backend import TorchBackend, fuse
 from napari_pvs.network.weights import ModelCard, fingerprint, starter_path
 from napari_pvs.scans.grid import resample, with_voxel_size
+from napari_pvs.scans.header import MOST_VOXELS
 from napari_pvs.scans.masks import Box, bounding_box, box_of, moved, voxels_in
 from napari_pvs.scans.scan import Scan
 
@@ -105,6 +108,13 @@ class Predictor:
         if np.allclose(size, scan.grid.voxel_size, rtol=0.02):
             return self.predict_array(images, brain, progress)
         fine = with_voxel_size(scan.grid, (size[0], size[1], size[2]))
+        if np.prod(fine.shape, dtype=float) > MOST_VOXELS:
+            many = np.prod(fine.shape, dtype=float)
+            raise InputError(
+                f"{scan.source.path or 'the scan'} would have {many:.3g} voxels of the size that "
+                f"the weights {self.card.name} want ({low:g} to {high:g} mm); give other weights, "
+                "or crop or resample the scan."
+            )
         affine = scan.grid.affine
         images = np.stack([resample(image, affine, fine, 1) for image in images])
         mask = resample(brain.astype(np.uint8), affine, fine, 0) > 0
@@ -251,6 +261,11 @@ def _average(
         parts = [images[(slice(None), *window)] for window, _ in pairs]
         stack = np.stack(parts) if len(parts) > 1 else parts[0][None]  # one is the rule: no copy
         found = backend.probability(stack, _inside(*pairs[0]))
+        if not np.isfinite(found).all():
+            raise InputError(
+                "the network answers with values that are no numbers; its weights are damaged, or "
+                "the scan is: give others."
+            )
         for (_, tile), one in zip(pairs, found, strict=True):
             if weight is None:
                 np.multiply(one, brain[tile], out=total[tile])

@@ -136,10 +136,20 @@ def baseline(
     float32 (X, Y, Z) in 0..1 on the scan's grid, and the method's default threshold.
     """
     from napari_pvs.inference import classical
-    from napari_pvs.inference.tissue import search_region
+    from napari_pvs.inference.search_region import search_region
 
+    if scan.t1 is not None and scan.t2 is not None and np.array_equal(scan.t1, scan.t2):
+        raise InputError(
+            f"T1 and T2 are the same image, which method {method} cannot use twice; leave one of "
+            "them out."
+        )
     if region is None:
         region = search_region(scan.t1, scan.t2, scan.brain, scan.grid)
+    if not region.any():
+        raise InputError(
+            f"no white matter was found in {scan.source.path or 'the scan'}, where method {method} "
+            "looks for PVS; check the scans and the brain mask."
+        )
     if method == "frangi":
         score = classical.frangi(scan.t1, scan.t2, region, scan.grid.voxel_size)
         return score, classical.FRANGI_THRESHOLD

@@ -1,9 +1,13 @@
 """The shape of the network."""
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 CHANNELS = 2
 """T1 and T2; a missing modality is all zeros."""
+
+Width = Annotated[int, Field(ge=1, le=1024)]
 
 
 class NetworkConfig(BaseModel):
@@ -14,10 +18,13 @@ class NetworkConfig(BaseModel):
     multiscale: bool = Field(
         True, description="Feed every encoder level from the images themselves."
     )
-    widths: tuple[PositiveInt, ...] = Field(
-        (16, 32, 64, 128), min_length=1, description="Channels per encoder level, finest first."
+    widths: tuple[Width, ...] = Field(
+        (16, 32, 64, 128),
+        min_length=1,
+        max_length=8,  # the coarsest level of 256 voxels
+        description="Channels per encoder level, finest first.",
     )
-    scale_width: int = Field(8, ge=1, description="Channels of each of the two paths per scale.")
+    scale_width: Width = Field(8, description="Channels of each of the two paths per scale.")
 
     @property
     def factor(self) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_pvs.errors import InputError
 from napari_pvs.network.config import CHANNELS, NetworkConfig
 
 COUNTER = "num_batches_tracked"
@@ -39,6 +40,11 @@ def fold(tensors: Mapping[str, NDArray[Any]]) -> Layers:
     Returns
     -------
     The layers by name, such as ``encoder.0.1`` or ``head``.
+
+    Raises
+    ------
+    InputError
+        A number is not finite.
     """
     layers: Layers = {}
     for name in tensors:
@@ -58,6 +64,10 @@ def fold(tensors: Mapping[str, NDArray[Any]]) -> Layers:
         else:
             continue
         layers[block] = (kernel.astype(np.float32), bias.astype(np.float32))
+        if not all(np.isfinite(part).all() for part in layers[block]):
+            raise InputError(
+                f"the weights of {block} are too large to be computed with; give others."
+            )
     return layers
 
 

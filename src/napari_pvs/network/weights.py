@@ -1,17 +1,17 @@
 """Weights on disk: safetensors with a model card, checked tensor by tensor when read."""
 
 import hashlib
-import json
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import napari_pvs
-from napari_pvs.errors import InputError
+from napari_pvs import json_files
+from napari_pvs.errors import InputError, words_of
 from napari_pvs.files import atomic, write_text
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.layout import COUNTER, layout
@@ -28,6 +28,10 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 _REMEDY = "give weights made by napari-pvs train"
 
 
+Edge = Annotated[float, Field(ge=0.05, le=20, allow_inf_nan=False)]
+"""Edge of a voxel in mm, within what scans have."""
+
+
 class ModelCard(BaseModel):
     """What a reader must know about weights; it travels inside the weights' file."""
 
@@ -38,9 +42,9 @@ class ModelCard(BaseModel):
     architecture: str = "M2SS-PVS"
     network: NetworkConfig = NetworkConfig()
     normalisation: str = "brain median 0, interquartile range 1.349, clipped to [-5, 10]"
-    voxel_size_mm: tuple[float, float] = (0.65, 1.1)
+    voxel_size_mm: tuple[Edge, Edge] = (0.65, 1.1)
     """Smallest and largest voxel edge it was trained on; other scans are resampled to these."""
-    threshold: float = Field(0.5, gt=0, lt=1)
+    threshold: float = Field(0.5, gt=0, lt=1, allow_inf_nan=False)
     """The probability at which its mask was best on the validation subjects."""
     thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = {}
     """The same for scans with some modalities only, by ``T1``, ``T2`` or ``T1+T2``."""
@@ -53,6 +57,12 @@ class ModelCard(BaseModel):
     """Measured on subjects that it never saw."""
     licence: str = "BSD-3-Clause"
     version: str = napari_pvs.__version__
+
+    @model_validator(mode="after")
+    def _check(self) -> "ModelCard":
+        if self.voxel_size_mm[0] > self.voxel_size_mm[1]:
+            raise ValueError("the smallest voxel is larger than the largest")
+        return self
 
     def threshold_for(self, modalities: tuple[str, ...]) -> float:
         """Return the threshold for a scan with these modalities."""
@@ -143,25 +153,29 @@ def read(path: Path) -> tuple[dict[str, NDArray[Any]], ModelCard]:
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise InputError(f"weights {path}: {name} holds values that are not finite; {_REMEDY}.")
+        if name.endswith("running_var") and (tensor < 0).any():
+            raise InputError(f"weights {path}: {name} holds negative variances; {_REMEDY}.")
         if tensor.dtype.kind == "f":
             tensors[name] = tensor.astype(np.float32)
     return tensors, card
 
 
 def _card(path: Path, metadata: dict[str, str]) -> ModelCard:
-    missing = f"{path} carries no napari-pvs model card; {_REMEDY}."
+    missing = f"{path} carries no napari-pvs model card"
     try:
-        values = json.loads(metadata["card"])
+        values = json_files.parse(metadata["card"], dict[str, Any])
         made_for = str(values["format"])
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise InputError(missing) from error
+    except (KeyError, json_files.Damaged) as error:
+        raise InputError(f"{missing}; {_REMEDY}.") from error
     # before the rest: a newer card may have fields that this version does not know
     if made_for != FORMAT:
         raise InputError(f"{path} has format {made_for}, not {FORMAT}; update napari-pvs.")
     try:
         return ModelCard.model_validate(values)
     except ValidationError as error:
-        raise InputError(missing) from error
+        first = error.errors()[0]
+        reason = words_of(first, ".".join(map(str, first["loc"])))
+        raise InputError(f"{missing} that fits ({reason}); {_REMEDY}.") from error
 
 
 def _check(path: Path, card: ModelCard, found: dict[str, tuple[tuple[int, ...], str]]) -> None:

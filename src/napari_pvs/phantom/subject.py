@@ -91,30 +91,24 @@ def make_subject(
     directions = _towards(to_ventricle, 2 * voxel_size)
     ganglia = placed["ganglia"] > 0.5
     white = (placed["white"] > 0.7) & ~ganglia
-    csf_distance = _distance_to(placed["csf"] > 0.4, voxel_size)
+    inner = _distance_to(placed["csf"] > 0.4, voxel_size) > _MARGIN_MM
     regions = {
-        "WM": white & (csf_distance > _MARGIN_MM),
-        "BG": (ganglia | ((placed["white"] > 0.5) & _near(ganglia))) & (csf_distance > _MARGIN_MM),
+        "WM": white & inner,
+        "BG": (ganglia | ((placed["white"] > 0.5) & _near(ganglia))) & inner,
     }
     pvs = _place_pvs(regions, directions, voxel_size, config, rng)
     wmh, lacunes = mimics.lesions(white | ganglia, to_ventricle, voxel_size, site, rng)
-    flow = mimics.vessels(regions["WM"], directions, voxel_size, rng)
-    outside = (placed["csf"] > 0.7) & brain & (placed["ventricles"] < 0.1)
-    flow += mimics.vessels(outside, directions, voxel_size, rng, (5, 40), 1.2)
-    choroid = mimics.choroid_plexus(placed["ventricles"] > 0.6, voxel_size, rng)
-    fissures = mimics.folia(placed["cerebellum"], voxel_size, rng)
+    others = _draw_mimics(placed, lacunes, regions["WM"], brain, directions, voxel_size, rng)
     texture = _texture(shape, voxel_size, site, rng)
+    solid = placed["csf"] < 0.5
     shift = rng.normal(size=3)
     shift *= rng.uniform(*site.misregistration) / np.linalg.norm(shift)
     scans, taken, steps = {}, [], []
     for name, contrast in contrasts.items():
         image = placed[name]
-        tissue_only = brain & (placed["csf"] < 0.5)
-        image *= np.where(tissue_only, 1 + texture * (1 if name == "T2" else -0.7), 1)
-        image += wmh * (contrast.wmh - image) * (placed["csf"] < 0.5)
-        image += choroid * (contrast.choroid - image)
-        image += flow * (contrast.vessel - image)
-        image += np.maximum(lacunes, fissures) * (contrast.csf - image)
+        image *= np.where(brain & solid, 1 + texture * (1 if name == "T2" else -0.7), 1)
+        image += wmh * (contrast.wmh - image) * solid
+        others.paint(image, contrast)
         how = draw_acquisition(site, name, voxel_size, rng)
         taken.append(how)
         steps.append([_step(image, raster, contrast.csf) * how.snr for raster in pvs.rasters])
@@ -124,18 +118,7 @@ def make_subject(
         scans[name] = scan if config.head else scan * brain
     affine = np.diag([*voxel_size, 1.0])
     affine[:3, 3] = -(np.array(shape) - 1) / 2 * voxel_size
-    if config.label_rule == "physical":
-        instances = labels.physical(pvs.fraction, pvs.owner, config.label_fraction)
-    else:
-        fluid = [share for _, share, _ in pvs.tubes]
-        contrast_to_noise = [
-            [abs(step) * share for step in both]
-            for both, share in zip(zip(*steps, strict=True), fluid, strict=True)
-        ]
-        spreads = [how.spread for how in taken]
-        instances = labels.rater(
-            pvs.rasters, contrast_to_noise, spreads, shape, config, rng.spawn(1)[0]
-        )
+    instances = _labelled(pvs, steps, [how.spread for how in taken], config, rng)
     return Subject(
         t1=scans["T1"],
         t2=scans["T2"],
@@ -148,6 +131,60 @@ def make_subject(
         site=site.name,
         anatomy=anatomy.name,
     )
+
+
+@dataclass
+class _Mimics:
+    """What is neither tissue nor PVS: how much of it there is in each voxel, 0-1."""
+
+    choroid: Image
+    flow: Image
+    fluid: Image
+    """In lacunes and in the fissures of the cerebellum."""
+
+    def paint(self, image: Image, contrast: Contrast) -> None:
+        image += self.choroid * (contrast.choroid - image)
+        image += self.flow * (contrast.vessel - image)
+        image += self.fluid * (contrast.csf - image)
+
+
+def _draw_mimics(
+    placed: dict[str, Image],
+    lacunes: Image,
+    white: NDArray[np.bool_],
+    brain: NDArray[np.bool_],
+    directions: Image,
+    voxel_size: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> _Mimics:
+    flow = mimics.vessels(white, directions, voxel_size, rng)
+    outside = (placed["csf"] > 0.7) & brain & (placed["ventricles"] < 0.1)
+    flow += mimics.vessels(outside, directions, voxel_size, rng, (5, 40), 1.2)
+    choroid = mimics.choroid_plexus(placed["ventricles"] > 0.6, voxel_size, rng)
+    fissures = mimics.folia(placed["cerebellum"], voxel_size, rng)
+    return _Mimics(choroid, flow, np.maximum(lacunes, fissures))
+
+
+def _labelled(
+    pvs: _Pvs,
+    steps: list[list[float]],
+    spreads: list[NDArray[np.float64]],
+    config: PhantomConfig,
+    rng: np.random.Generator,
+) -> NDArray[np.int32]:
+    """Label PVS by the rule of the config.
+
+    ``steps`` has, for each scan, how far pure fluid in the place of each PVS would stand out, in
+    units of the noise; ``spreads`` how far each scan is smoothed.
+    """
+    if config.label_rule == "physical":
+        return labels.physical(pvs.fraction, pvs.owner, config.label_fraction)
+    contrast_to_noise = [
+        [abs(step) * share for step in both]
+        for both, (_, share, _) in zip(zip(*steps, strict=True), pvs.tubes, strict=True)
+    ]
+    shape = pvs.fraction.shape
+    return labels.rater(pvs.rasters, contrast_to_noise, spreads, shape, config, rng.spawn(1)[0])
 
 
 def _step(image: Image, raster: Raster, csf: float) -> float:
@@ -237,15 +274,9 @@ def _place_pvs(
         if len(pvs.tubes) == wanted:
             break
         name = "BG" if rng.random() < in_ganglia else "WM"
-        if not len(places[name]):
-            continue
-        place = places[name][rng.integers(len(places[name]))]
-        if clusters[name] and rng.random() < 0.3:  # état criblé
-            centre = clusters[name][rng.integers(len(clusters[name]))]
-            place = np.rint(centre + rng.normal(0, 4, 3) / voxel_size).astype(np.intp)
-            if not ((place >= 0) & (place < shape)).all() or not regions[name][tuple(place)]:
-                continue
-        elif name == "WM" and dense[tuple(place)] < rng.normal():
+        crowded = dense if name == "WM" else None
+        place = _draw_place(places[name], clusters[name], regions[name], voxel_size, crowded, rng)
+        if place is None:
             continue
         if name == "BG":
             origin = origins[int(place[0] > shape[0] / 2)]
@@ -270,6 +301,28 @@ def _place_pvs(
         pvs.fluid[at] = raster.fraction * share
         pvs.owner[at] = len(pvs.tubes)
     return pvs
+
+
+def _draw_place(
+    places: NDArray[np.intp],
+    clusters: list[NDArray[np.intp]],
+    region: NDArray[np.bool_],
+    voxel_size: NDArray[np.float64],
+    dense: Image | None,
+    rng: np.random.Generator,
+) -> NDArray[np.intp] | None:
+    """Draw the voxel where a PVS begins, more often where ``dense`` is high or in a cluster."""
+    if not len(places):
+        return None
+    place = places[rng.integers(len(places))]
+    if clusters and rng.random() < 0.3:  # état criblé
+        centre = clusters[rng.integers(len(clusters))]
+        place = np.rint(centre + rng.normal(0, 4, 3) / voxel_size).astype(np.intp)
+        if not ((place >= 0) & (place < region.shape)).all() or not region[tuple(place)]:
+            return None
+    elif dense is not None and dense[tuple(place)] < rng.normal():
+        return None
+    return np.asarray(place, np.intp)
 
 
 def _branched(

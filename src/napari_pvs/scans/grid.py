@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Shape = tuple[int, int, int]
+TOLERANCE_MM = 0.1
+"""Grids whose voxels lie closer are one: tools round affines, quaternions by up to some 0.01 mm."""
 _RAS = np.array([[0, 1], [1, 1], [2, 1]])
 
 
@@ -49,15 +51,17 @@ class Grid:
         """Volume of a voxel, mm³."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
-    def same_as(self, other: "Grid", tolerance: float = 1e-3) -> bool:
+    def same_as(self, other: "Grid", tolerance: float = TOLERANCE_MM) -> bool:
         """Tell whether shapes agree and no voxel lies further than ``tolerance`` mm away."""
-        if self.shape != other.shape:
-            return False
+        return self.shape == other.shape and self.away(other.affine) <= tolerance
+
+    def away(self, affine: NDArray[np.float64]) -> float:
+        """Return how far, in mm, another affine would place that voxel which it moves most."""
         # An affine difference is largest at a corner.
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape])).reshape(3, -1)
         corners = np.vstack([corners, np.ones(corners.shape[1])])
-        shift = ((self.affine - other.affine) @ corners)[:3]
-        return bool(np.linalg.norm(shift, axis=0).max() <= tolerance)
+        shift = ((self.affine - affine) @ corners)[:3]
+        return float(np.linalg.norm(shift, axis=0).max())
 
 
 def to_ras(
@@ -102,8 +106,8 @@ def resample(
     """Interpolate ``data`` at the voxels of ``target``, by the affines alone.
 
     Where the target's voxels are coarser, images are first smoothed by the Gaussian that turns
-    the source's point spread into the target's (Cardoso et al., MICCAI 2015). Equal grids (1e-3
-    mm) are copied.
+    the source's point spread into the target's (Cardoso et al., MICCAI 2015). Equal grids
+    (`TOLERANCE_MM`) are copied.
 
     Parameters
     ----------

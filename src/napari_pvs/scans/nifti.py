@@ -1,13 +1,14 @@
 """Reading and writing NIfTI and MGH files without touching what they say about space."""
 
 import gzip
+import io
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,14 @@ from numpy.typing import NDArray
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.files import atomic
 from napari_pvs.scans.checks import require_finite, require_variety
-from napari_pvs.scans.header import check_header, nifti_header
+from napari_pvs.scans.header import (
+    check_header,
+    check_length,
+    nifti_header,
+    oddities,
+    read_rest,
+    voxels_of,
+)
 
 NIFTI = (".nii", ".nii.gz")
 MGH = (".mgh", ".mgz")
@@ -24,6 +32,10 @@ _SIZES = {n.to_bytes(4, order): n for n in (348, 540) for order in ("little", "b
 """The first four bytes of NIfTI-1 and NIfTI-2."""
 SCALE = 32767
 """A probability of 1 is stored as this int16 value."""
+
+
+class NotIntegers(InputError):
+    """A file that was to hold labels holds other numbers."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -97,7 +109,9 @@ def read_volume(path: Path, *, constant: bool = False) -> Volume:
 
 
 def read_labels(path: Path) -> Volume:
-    """Read a 3D mask or label map as int32; integers that are stored as floats are accepted.
+    """Read a 3D mask or label map as int32 from 0; integers stored as floats are accepted.
+
+    Negative numbers are background, but for those that an int8 header makes of 128 to 255.
 
     Raises
     ------
@@ -106,14 +120,28 @@ def read_labels(path: Path) -> Volume:
         integers.
     """
     volume = _read(Path(path), None)
+    if volume.data.dtype == np.int8 and volume.data.min() < 0:
+        wrapped = int(np.count_nonzero(volume.data < 0))
+        text = (
+            f"{path} holds {wrapped} negative numbers, as its header has 8 bits with a sign; they "
+            "are read without one, so that -1 is 255."
+        )
+        warnings.warn(text, InputWarning, stacklevel=2)
+        volume = replace(volume, data=volume.data.view(np.uint8), warnings=(*volume.warnings, text))
     labels = np.empty_like(volume.data, dtype=np.int32)
     # slice by slice: numbers on the way take 25 bytes a voxel
     for values, whole in zip(volume.data.T, labels.T, strict=True):
         if not _rounded(values, whole):
-            raise InputError(
+            raise NotIntegers(
                 f"{path} holds values that are not integers; give a mask or a label map (threshold "
                 "a probability map first)."
             )
+    if labels.min() < 0:
+        negative = int(np.count_nonzero(labels < 0))
+        text = f"{path} holds {negative} negative numbers, which count as background."
+        warnings.warn(text, InputWarning, stacklevel=2)
+        volume = replace(volume, warnings=(*volume.warnings, text))
+        np.maximum(labels, 0, out=labels)
     return replace(volume, data=labels)
 
 
@@ -143,11 +171,9 @@ def write_like(path: Path, array: NDArray[Any], like: Geometry, *, scaled: bool 
 
     path = Path(path)
     _check_extension(path)
-    if array.shape != like.shape:
-        raise ValueError(f"array has shape {array.shape}, the scan {like.shape}")
     mgh = _ends(path, MGH)
     scaled = scaled and not mgh
-    stored = _storable(array, scaled)
+    stored = _storable(_fitting(array, like), scaled)
     if mgh:
         header = like.header.copy() if isinstance(like.header, MGHHeader) else None
         image = MGHImage(stored, like.affine, header)
@@ -156,6 +182,26 @@ def write_like(path: Path, array: NDArray[Any], like: Geometry, *, scaled: bool 
         image = _nifti_image(stored, like, SCALE if scaled else 1)
     with atomic(path) as temporary, _stream(temporary, "wb") as stream:
         image.to_stream(stream)
+
+
+def encoded(array: NDArray[Any], like: Geometry) -> bytes:
+    """Return the bytes of the ``.nii.gz`` that `write_like` would write; equal for equal arrays.
+
+    Raises
+    ------
+    ValueError
+        As `write_like`.
+    """
+    whole = io.BytesIO()
+    with _compressed(whole, "wb") as stream:
+        _nifti_image(_storable(_fitting(array, like), False), like, 1).to_stream(stream)
+    return whole.getvalue()
+
+
+def _fitting(array: NDArray[Any], like: Geometry) -> NDArray[Any]:
+    if array.shape != like.shape:
+        raise ValueError(f"array has shape {array.shape}, the scan {like.shape}")
+    return array
 
 
 def _read(path: Path, dtype: np.dtype[Any] | None) -> Volume:
@@ -169,15 +215,15 @@ def _read(path: Path, dtype: np.dtype[Any] | None) -> Volume:
         raise InputError(f"{path} is empty; copy it again from its source.")
     try:
         with _stream(path, "rb") as stream:
-            image = _image_in(stream, path)
-            doubts = check_header(image, path)
-            data = np.asarray(image.dataobj, dtype=dtype)
-            # gzip compares its checksum at the end, which nibabel never reaches.
-            while stream.read(2**20):
-                pass
+            image, odd = _image_in(stream, path)
+            affine, doubts = check_header(image, path)
+            check_length(image, path, compressed=_ends(path, COMPRESSED))
+            voxels, shifted = voxels_of(image, stream, path)
+            data = np.asarray(voxels, dtype=dtype)
+            doubts = (*odd, *shifted, *doubts, *read_rest(stream, path, _ends(path, MGH)))
     except PermissionError as error:
         raise InputError(f"{path} cannot be read; change its permissions.") from error
-    except (EOFError, OSError, ValueError, zlib.error) as error:
+    except (EOFError, OSError, ValueError, OverflowError, zlib.error) as error:
         raise InputError(
             f"{path} is truncated or damaged; copy it again from its source."
         ) from error
@@ -188,7 +234,7 @@ def _read(path: Path, dtype: np.dtype[Any] | None) -> Volume:
         warnings.warn(text, InputWarning, stacklevel=3)
     return Volume(
         shape=(x, y, z),
-        affine=np.array(image.affine, dtype=np.float64),
+        affine=affine,
         header=image.header.copy(),
         path=path,
         data=data,
@@ -207,11 +253,19 @@ def _rounded(values: NDArray[Any], out: NDArray[np.int32]) -> bool:
     return bool((np.abs(out - values) <= 1e-3).all())
 
 
-def _image_in(stream: Any, path: Path) -> Any:
+def _image_in(stream: Any, path: Path) -> tuple[Any, list[str]]:
+    """Read the header; also return what nibabel finds odd about it."""
     import nibabel as nib
 
+    told: list[str] = []
     if _ends(path, MGH):
         kind: Any = nib.MGHImage
+        if stream.read(30)[28:] == b"\0\0":  # goodRASFlag, which nibabel overwrites
+            told.append(
+                f"{path} does not say how it lies in space, so its orientation is a guess; check "
+                "left and right, or convert it again from its source."
+            )
+        stream.seek(0)
     else:
         size = stream.read(4)
         stream.seek(0)
@@ -219,8 +273,10 @@ def _image_in(stream: Any, path: Path) -> Any:
             raise InputError(f"{path} is not a NIfTI file; convert or copy it again.")
         kind = nib.Nifti1Image if _SIZES[size] == 348 else nib.Nifti2Image
     try:
-        # A memory map would keep the file open and change when it is overwritten.
-        return kind.from_file_map({"image": nib.FileHolder(fileobj=stream)}, mmap=False)
+        with oddities() as odd:
+            # A memory map would keep the file open and change when it is overwritten.
+            image = kind.from_file_map({"image": nib.FileHolder(fileobj=stream)}, mmap=False)
+        return image, [*told, *(f"{path} has an odd header: {text}." for text in odd)]
     except (EOFError, OSError, zlib.error):
         raise
     except Exception as error:  # its parsers raise anything on foreign bytes
@@ -243,9 +299,13 @@ def _stream(path: Path, mode: Literal["rb", "wb"]) -> Iterator[Any]:
                     f"{path} is not compressed, though its name says so; rename it to end in .nii."
                 )
             raw.seek(0)
-        # Neither name nor time goes into the file: equal arrays give equal bytes.
-        with gzip.GzipFile("", mode, compresslevel=4, fileobj=raw, mtime=0) as stream:
+        with _compressed(raw, mode) as stream:
             yield stream
+
+
+def _compressed(raw: IO[bytes], mode: Literal["rb", "wb"]) -> gzip.GzipFile:
+    # Neither name nor time goes into the file: equal arrays give equal bytes.
+    return gzip.GzipFile("", mode, compresslevel=4, fileobj=raw, mtime=0)
 
 
 def _ends(path: Path, suffixes: tuple[str, ...]) -> bool:

@@ -14,7 +14,8 @@ from napari_pvs.scans.nifti import Volume, read_labels
 MOST = 0.1
 """A larger share of an image is no PVS: a scan without its skull, or a mask of white matter."""
 
-_ROUNDED = 1e-2  # mm, that other tools move a mask by when they write its affine
+OUTSIDE = 0.02
+"""A larger share of a mask outside the brain is no rounding at its surface."""
 
 
 def read_pvs(path: Path) -> Volume:
@@ -32,6 +33,21 @@ def read_pvs(path: Path) -> Volume:
             stacklevel=2,
         )
     return volume
+
+
+def warn_of_outside(voxels: int, inside: int, sentence: str) -> None:
+    """Tell how much of a mask lies outside the brain, or another region, by an `InputWarning`.
+
+    Parameters
+    ----------
+    voxels, inside
+        Of the mask, and of these those inside; up to `OUTSIDE` of them may be out.
+    sentence
+        What is told; its ``{}`` becomes "205 of 327".
+    """
+    outside = voxels - inside
+    if outside > OUTSIDE * voxels:
+        warnings.warn(sentence.format(f"{outside} of {voxels}"), InputWarning, stacklevel=3)
 
 
 def read_on(path: Path, grid: Grid, scan: object) -> NDArray[np.integer]:
@@ -57,7 +73,7 @@ def read_on(path: Path, grid: Grid, scan: object) -> NDArray[np.integer]:
     """
     volume = read_pvs(path)
     placed = Placed.turned(str(path), volume.data, volume.affine)
-    if not placed.grid.same_as(grid, _ROUNDED):
+    if not placed.grid.same_as(grid):
         raise InputError(
             f"{path} does not lie on the voxels of {scan}; give a mask that was drawn on this "
             "scan, or resample it."

@@ -1,7 +1,7 @@
 """One subject's T1 and T2 on one grid: what everything above the files works on."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,7 @@ class Scan:
         """Make a scan from files in memory, or from volumes that never were files.
 
         T2 and brain mask are brought onto the T1's grid by their affines; nothing is registered,
-        and nothing is interpolated where the grids agree within 1e-3 mm.
+        and nothing is interpolated where the grids agree within `grid.TOLERANCE_MM`.
 
         Parameters
         ----------
@@ -194,6 +194,7 @@ def _build(images: list[Placed | None], source: Geometry, device: str) -> Scan:
         brain = find_brain(one, two, grid, device, name=first.name)
     notes: list[str] = []
     t1, t2, mask = fields
+    given = brain if mask else None
     for image in (t1, t2):
         if image:
             brain, lost = checks.covered(brain, grid, image)
@@ -205,10 +206,42 @@ def _build(images: list[Placed | None], source: Geometry, device: str) -> Scan:
     for named in (values1, values2):
         if named:
             checks.require_contrast(*named)
-    notes += checks.doubts_of_contrast(values1, values2, checks.depths(brain, grid.voxel_size))
+    depth = checks.depths(brain, grid.voxel_size)
+    doubts = checks.doubts_of_contrast(values1, values2, depth)
+    if not doubts:  # else one thing that is wrong would be told twice
+        doubts += _doubts_of_place(fields, one, two, brain, given=given)
+    if not doubts and values1 and values2:
+        doubts += checks.doubts_of_fluid(values1[1], values2, depth, grid.voxel_volume)
+    notes += doubts
     for text in notes:
         warnings.warn(text, InputWarning, stacklevel=3)
     return Scan(t1=one, t2=two, grid=grid, brain=brain, source=source, warnings=tuple(notes))
+
+
+def _doubts_of_place(
+    fields: Sequence[Placed | None],
+    one: NDArray[np.float32] | None,
+    two: NDArray[np.float32] | None,
+    brain: NDArray[np.bool_],
+    given: NDArray[np.bool_] | None,
+) -> list[str]:
+    """Tell whether T2 or a ``given`` brain mask lies elsewhere than the first image."""
+    t1, t2, mask = fields
+    first, image = (t1, one) if one is not None else (t2, two)
+    if first is None or image is None:
+        return []
+    shown = replace(first, data=image)
+    found: list[str] = []
+    if t2 and one is not None and two is not None:
+        moved = Placed(t2.name, two, first.grid)
+        remedy = "give images of one head that are aligned by their headers"
+        found += checks.doubts_of_place(shown, moved, brain, remedy=remedy)
+    if mask and given is not None:
+        moved = Placed(mask.name, given, first.grid)
+        everywhere = np.ones_like(brain)
+        remedy = "give the brain mask of this scan"
+        found += checks.doubts_of_place(shown, moved, everywhere, remedy=remedy, levels=2)
+    return found
 
 
 def _last(

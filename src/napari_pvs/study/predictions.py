@@ -1,5 +1,6 @@
 """Predictions of a study's subjects: drafts of their labels, which nobody has looked at."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -7,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_pvs.errors import InputError
+from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.segment import Segmentation, predictor_of, segment_scan
-from napari_pvs.scans.scan import load_scan
-from napari_pvs.study.bids import subjects
+from napari_pvs.study.bids import scan_of, survey
 from napari_pvs.study.labels import LabelStore
+from napari_pvs.study.paths import require
 
 
 @dataclass(frozen=True)
@@ -61,23 +62,29 @@ def segment_study(study: Path, config: SegmentConfig, again: bool = False) -> It
         raise InputError(
             f"method {config.method} segments single scans; give one with --t1 or --t2."
         )
-    found = subjects(study)
+    seen = survey(study)
+    for text in seen.notes:
+        warnings.warn(text, InputWarning, stacklevel=2)
+    total = len(seen.found) + len(seen.refused)
     predictor = predictor_of(config)
-    for one in found:
-        told = Predicted(one.name, len(found))
-        before = LabelStore(study, one.name).predicted()
-        if before is not None and before.weights_id == predictor.weights_id and not again:
-            yield told
-            continue
+    for one in seen.found:
+        told = Predicted(one.name, total)
         try:
-            scan = load_scan(one.t1, one.t2, one.brain, config.device)
+            before = LabelStore(study, one.name).predicted()
+            if before is not None and before.weights_id == predictor.weights_id and not again:
+                yield told
+                continue
+            scan = scan_of(one, config.device)
+            result = segment_scan(scan, config, predictor)
+            keep(result, study, one.name)
         except InputError as error:
+            require(study)  # that is the matter with all of them
             yield replace(told, why=str(error))
             continue
-        result = segment_scan(scan, config, predictor)
-        keep(result, study, one.name)
         volume = sum(row.volume_mm3 for row in result.table)
         yield replace(told, count=len(result.table), volume_mm3=volume)
+    for name, why in seen.refused:
+        yield Predicted(name, total, why=why)
 
 
 def keep(result: Segmentation, study: Path, name: str) -> None:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from napari_pvs.training.distributed import Share
+from napari_pvs.training.distributed.world import Share
 
 
 def augment(

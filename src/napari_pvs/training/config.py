@@ -1,16 +1,16 @@
 """The configuration of a training run: every default of `napari-pvs train` stands here."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.device import Device, Precision
+from napari_pvs.options import OneOf
+from napari_pvs.training.methods import METHODS, TEACHERS
 
 PatchEdge = Annotated[int, Field(ge=8, le=128)]
-Method = Literal["supervised-mono", "supervised-multi", "semi-mono", "m2ss"]
-METHODS: tuple[Method, ...] = get_args(Method)
 Recipe = Literal["default", "paper", "adapt"]
 
 PAPER: dict[str, Any] = {
@@ -32,7 +32,7 @@ PAPER: dict[str, Any] = {
     "ramp_up": 0,
     "align": False,
 }
-"""What ``recipe="paper"`` sets where nothing else is said; the paper leaves the rest open."""
+"""Defaults of ``recipe="paper"``; the paper leaves the rest open."""
 ADAPT: dict[str, Any] = {
     "weights": Path("starter"),
     "epochs": 20,
@@ -43,17 +43,17 @@ ADAPT: dict[str, Any] = {
     "ramp_up": 5,
     "refresh": 5,
 }
-"""What ``recipe="adapt"`` sets: minutes from weights that exist, on a few corrected scans."""
+"""Defaults of ``recipe="adapt"``: minutes of training from existing weights."""
 _RECIPES: dict[Any, dict[str, Any]] = {"paper": PAPER, "adapt": ADAPT}
 
 
 class TrainingConfig(BaseModel):
-    """What a run does; saved as ``config.json`` in its folder, and enough to repeat it."""
+    """What a run does. It is saved as ``config.json`` in the run's folder, enough to repeat it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     study: Path = Field(description="BIDS dataset with labels under derivatives/labels.")
-    method: Method = Field(
+    method: Annotated[str, OneOf(METHODS)] = Field(
         "supervised-multi",
         description="Mono- or multi-scale network, from labelled scans alone or with unlabelled "
         "ones too (semi-mono, m2ss).",
@@ -98,7 +98,7 @@ class TrainingConfig(BaseModel):
     unlabelled_batch: int = Field(
         8, ge=1, description="Unlabelled patches of the smallest edge in a step."
     )
-    teacher: Literal["network", "mean"] = Field(
+    teacher: Annotated[str, OneOf(TEACHERS)] = Field(
         "mean",
         description="Who makes pseudo-labels: the network itself at every step, or the running "
         "mean of its weights on whole scans, every few epochs.",
@@ -178,15 +178,21 @@ class TrainingConfig(BaseModel):
     @property
     def network(self) -> NetworkConfig:
         """The network of the method."""
-        return NetworkConfig(multiscale=not self.method.endswith("mono"))
+        return NetworkConfig(multiscale=METHODS[self.method].multiscale)
 
     @property
     def semi_supervised(self) -> bool:
-        """Whether the method learns from unlabelled scans too."""
-        return not self.method.startswith("supervised")
+        """Whether the method also learns from unlabelled scans."""
+        return METHODS[self.method].semi_supervised
+
+    @property
+    def taught_by(self) -> str | None:
+        """Name of the teacher: the method's own or the chosen one; None of a supervised method."""
+        method = METHODS[self.method]
+        return (method.teacher or self.teacher) if method.semi_supervised else None
 
     def absolute(self) -> "TrainingConfig":
-        """Return the same with absolute paths: a run may be resumed from any folder."""
+        """Return a copy with absolute paths: a run may be resumed from any folder."""
         weights = self.weights
         if weights is not None and str(weights) != "starter":
             weights = weights.absolute()

@@ -1,22 +1,24 @@
-"""The loop of a run: steps, commands, labels that come, pseudo-labels, validation, checkpoints."""
+"""The training loop: steps, commands, new labels, pseudo-labels, validation, checkpoints."""
 
 import logging
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import Literal, NoReturn, Unpack
 
 import numpy as np
 
 from napari_pvs.errors import InputError
-from napari_pvs.training.cohort import Cohort
-from napari_pvs.training.control import Command, Control
-from napari_pvs.training.events import EventLog, Silence, explained
-from napari_pvs.training.folder import BEST, CHECKPOINT, EVENTS, LAST, PSEUDO
-from napari_pvs.training.sampling import Patches, ahead, draw, patches_of
-
-if TYPE_CHECKING:
-    from napari_pvs.training.state import State
-    from napari_pvs.training.validation import Validation
+from napari_pvs.network.weights import save
+from napari_pvs.training.data.cohort import Cohort
+from napari_pvs.training.data.sampling import Patches, ahead, draw, patches_of
+from napari_pvs.training.runs.control import Command, Control
+from napari_pvs.training.runs.events import EventLog, NullEventLog, Values, explained
+from napari_pvs.training.runs.folder import BEST, CHECKPOINT, EVENTS, LAST
+from napari_pvs.training.semi_supervised.teacher import make_teacher
+from napari_pvs.training.state import State
+from napari_pvs.training.step import compute
+from napari_pvs.training.validation import THRESHOLDS, Validation, validate
+from napari_pvs.training.weights import Start, card
 
 log = logging.getLogger(__name__)
 _STEP_EVENTS = 0.2  # seconds between step events: five a second at most
@@ -33,50 +35,64 @@ class Run:
     cohort
         Who takes part, loaded.
     state
-        Where it is, and the processes that take part: all do the same, the first alone writes.
+        Where the run is, and the processes that take part: all do the same, only the first writes.
+    start
+        The weights that the run began with.
     """
 
-    def __init__(self, out: Path, cohort: Cohort, state: "State"):
-        from napari_pvs.training.pseudo import PseudoLabels
-
+    def __init__(self, out: Path, cohort: Cohort, state: State, start: Start):
         self.config, self.out, self.cohort, self.state = state.config, out, cohort, state
-        self.world = state.world
-        self.events = Silence() if self.world.rank else EventLog(out / EVENTS)
+        self.start, self.world = start, state.world
+        self.events = NullEventLog() if self.world.rank else EventLog(out / EVENTS)
         self.control = Control(out, self.world)
-        self.pseudo = PseudoLabels(out / PSEUDO, self.config, self.world)
+        self.teacher = make_teacher(state, out)
         self.spoke = 0.0
         self.losses: list[float] = []
 
-    def go(self, greeting: str, **more: object) -> Path:
-        """Train to the end, or to a stop; return the path of the best weights."""
+    def go(self, greeting: Literal["hello", "resumed"], **more: Unpack[Values]) -> Path:
+        """Train to the end, or until the run is stopped.
+
+        Parameters
+        ----------
+        greeting
+            Type of the first event.
+        **more
+            What that event says beside what is known here.
+
+        Returns
+        -------
+        Path of the best weights.
+        """
         config, progress = self.config, self.state.progress
         with explained(self.out, self.events), self.control.stopped_by_signals():
-            self.events.write(
-                greeting,
-                device=str(self.state.device),
-                processes=self.world.size,
-                method=config.method,
-                step=progress.step,
-                of=config.epochs * config.steps,
-                train=len(self.cohort.train),
-                validation=len(self.cohort.validation),
-                unlabelled=len(self.cohort.unlabelled),
-                **more,
-            )
+            about: Values = {
+                "device": str(self.state.device),
+                "processes": self.world.size,
+                "method": config.method,
+                "step": progress.step,
+                "of": config.epochs * config.steps,
+                "train": len(self.cohort.train),
+                "validation": len(self.cohort.validation),
+                "unlabelled": len(self.cohort.unlabelled),
+            }
+            self.events.write(greeting, **(about | more))
+            for name, why in self.cohort.left_out.items():
+                self.events.write("left_out", name=name, why=why)
             log.info("%s", self.cohort)
             progress.labels = dict(self.cohort.labels)
-            # a cohort that goes on from a checkpoint was opened with the labels of that time
-            look = progress.step > 0 and progress.step % config.steps == 0
+            # a cohort that is resumed from a checkpoint has the labels of that time
+            reload = progress.step > 0 and progress.step % config.steps == 0
             while progress.step < config.epochs * config.steps:
                 epoch, within = divmod(progress.step, config.steps)
-                if look and config.follow_labels:
+                if reload and config.follow_labels:
                     self._look_for_labels()
-                self._make_pseudo_labels(epoch, new=within == 0)
+                begins = within == 0
+                self.teacher.prepare(epoch, self.cohort, self.events, self._alive, new=begins)
                 ended = self._steps(epoch)
-                look = ended == "reload"
+                reload = ended == "reload"
                 if progress.step % config.steps == 0:
                     self._end_epoch(epoch + 1)
-                    look = True
+                    reload = True
                 elif ended == "stop":
                     self._checkpoint()
                 if ended == "stop":
@@ -87,38 +103,15 @@ class Run:
 
     def _look_for_labels(self) -> None:
         news = self.cohort.update()
-        if any(news.values()):
-            self.events.write("data_added", **news)
-            log.info("labels: %s", ", ".join(f"{len(v)} {k}" for k, v in news.items() if v))
+        if news:
+            self.events.write(
+                "data_added", added=news.added, changed=news.changed, removed=news.removed
+            )
+            log.info("labels: %s", news)
         self.state.progress.labels = dict(self.cohort.labels)
 
-    def _make_pseudo_labels(self, epoch: int, new: bool) -> None:
-        config, pseudo, scans = self.config, self.pseudo, self.cohort.unlabelled
-        if not config.semi_supervised or config.teacher == "network" or epoch < config.warmup:
-            return
-        if not (new and pseudo.due(epoch)):
-            if pseudo.subjects or pseudo.reopen(epoch, scans):
-                return
-            log.warning("The pseudo-labels are gone and are made anew.")
-        self.events.write("phase", name="pseudo-labels", epoch=epoch)
-        state = self.state
-        threshold = state.progress.threshold
-        pseudo.refresh(
-            epoch, scans, state.mean, threshold, state.device, self._alive, self._burden()
-        )
-        voxels = sum(len(s.foreground) for s in pseudo.subjects)
-        self.events.write("pseudo_labels", scans=len(pseudo.subjects), pvs_voxels=voxels)
-
-    def _burden(self) -> tuple[float, float] | None:
-        """Return how much of the unlabelled brains is likely PVS, where that is to count."""
-        from napari_pvs.training.alignment import burden
-
-        if not (self.config.semi_supervised and self.config.align):
-            return None
-        return burden([*self.cohort.train, *self.cohort.validation])
-
     def _steps(self, epoch: int) -> Literal["epoch", "reload", "stop"]:
-        """Take the steps that are left of an epoch, or those until a command."""
+        """Take the remaining steps of an epoch, or those until a command ends it."""
         self.events.write("phase", name="train", epoch=epoch)
         first, last = self.state.progress.step, (epoch + 1) * self.config.steps
         for patches in ahead(self._draw, first, last):
@@ -145,16 +138,12 @@ class Run:
 
     def _draw(self, step: int) -> tuple[Patches, Patches | None]:
         """Draw the labelled and the unlabelled patches of a step."""
-        config, cohort = self.config, self.cohort
-        warm = step < config.warmup * config.steps
-        by_mean = config.teacher == "mean"
-        scans = self.pseudo.subjects if by_mean else cohort.unlabelled
-        known = {subject.name for subject in cohort.train}  # labelled meanwhile
-        scans = [scan for scan in scans if scan.name not in known]
-        if warm or not config.semi_supervised:
-            scans = []
+        config, cohort, teacher = self.config, self.cohort, self.teacher
+        known = {subject.name for subject in cohort.train}  # some were labelled since
+        scans = [scan for scan in teacher.scans(step, cohort) if scan.name not in known]
+        more = teacher.batch(config)
         labels = patches_of(config, step, config.batch)
-        both = labels + (patches_of(config, step, config.unlabelled_batch) if scans else 0)
+        both = labels + (patches_of(config, step, more) if scans else 0)
         share = self.world.share(both)
         labelled = draw(
             cohort.train,
@@ -162,7 +151,7 @@ class Run:
             step,
             stream=1,
             count=config.batch,
-            on_pvs_only=warm,
+            on_pvs_only=step < config.warmup * config.steps,
             target=lambda subject: subject.label,
             share=share.within(0, labels),
         )
@@ -173,30 +162,28 @@ class Run:
             config,
             step,
             stream=2,
-            count=config.unlabelled_batch,
+            count=more,
             on_pvs_only=False,
-            target=self.pseudo.probability if by_mean else None,
+            target=teacher.target,
             share=share.within(labels, both),
         )
         return labelled, unlabelled
 
     def _step(self, labelled: Patches, unlabelled: Patches | None) -> None:
-        from napari_pvs.training.step import compute
-
         step = self.state.progress.step
-        loss, said = compute(self.state, labelled, unlabelled)
+        loss, said, where = compute(self.state, self.teacher, labelled, unlabelled)
         if not np.isfinite(said["loss"]):
-            self._diverged(f"the loss became {said['loss']}", said["where"])
+            self._diverged(f"the loss became {said['loss']}", where)
         if not self.state.update(loss):
             self._diverged("the gradient of the loss became infinite or undefined")
         self.losses.append(said["loss"])
         if time.monotonic() - self.spoke > _STEP_EVENTS:
             self.spoke = time.monotonic()
             total = self.config.epochs * self.config.steps
-            self.events.write("step", step=step, of=total, **said)
+            self.events.write("step", said, step=step, of=total)
 
     def _diverged(self, what: str, where: str = "") -> None:
-        """End the run, the last checkpoint whole."""
+        """End the run; its last checkpoint is still good."""
         words = (
             f"{what} at step {self.state.progress.step}{where}; "
             f"{'look at that scan, or ' if where else ''}resume {self.out} from its last "
@@ -205,7 +192,7 @@ class Run:
         self.world.lead(lambda: _refuse(words))
 
     def _end_epoch(self, epoch: int) -> None:
-        """Say how it went, validate where it is time, and save."""
+        """Report the epoch, validate if it is time, and save."""
         config = self.config
         loss = float(np.mean(self.losses))
         self.losses = []
@@ -216,28 +203,25 @@ class Run:
         self._checkpoint()
 
     def _validate(self, epoch: int) -> None:
-        """Measure the running mean; publish its weights where they are the best."""
-        from napari_pvs.training.alignment import likely
-        from napari_pvs.training.validation import THRESHOLDS, validate
-
-        progress, subjects = self.state.progress, self.cohort.validation
+        """Measure the running mean of the weights; publish it if it is the best so far."""
+        state, cohort = self.state, self.cohort
+        progress, subjects = state.progress, cohort.validation
         self.events.write("phase", name="validation", epoch=epoch)
-        state = self.state
-        where = state.device, self._alive, self.world, state.config.precision
-        more = self.cohort.train[: max(0, state.config.threshold_scans - len(subjects))]
-        wanted, allowed = self._burden(), None
-        if wanted is not None:
-            scans = self.cohort.unlabelled
-            shares = self.pseudo.predict(epoch, scans, state.mean, state.device, self._alive)
-            allowed = None if shares is None else likely(THRESHOLDS, shares, wanted)
-        result: Validation = validate(state.mean, subjects, *where, more, allowed)
+        more = cohort.train[: max(0, state.config.threshold_scans - len(subjects))]
+        allowed = self.teacher.allowed(THRESHOLDS, epoch, cohort, self._alive)
+        precision = state.config.precision
+        result = validate(
+            state.ema, subjects, state.device, self._alive, self.world, precision, more, allowed
+        )
         progress.threshold = result.threshold
         self.events.write(
             "validation",
             epoch=epoch,
             threshold=result.threshold,
             subjects=result.subjects,
-            **result.measures,
+            dsc=result.dsc,
+            avd_percent=result.avd_percent,
+            recall=result.recall,
         )
         log.info("epoch %d: validation %s", epoch, result)
         better = progress.best is None or result.dsc > progress.best
@@ -246,15 +230,14 @@ class Run:
             progress.best = result.dsc
             self.events.write("weights", weights=BEST, epoch=epoch, dsc=result.dsc)
 
-    def _publish(self, epoch: int, result: "Validation", names: tuple[str, ...]) -> None:
-        from napari_pvs.network.weights import save
-        from napari_pvs.training.validation import card
-
-        people = self.cohort
-        learnt = [*people.train, *people.unlabelled]
-        about = card(self.out, self.config, epoch, result, people.validation, learnt)
+    def _publish(self, epoch: int, result: Validation, names: tuple[str, ...]) -> None:
+        cohort = self.cohort
+        learnt = [*cohort.train, *cohort.unlabelled]
+        about = card(
+            self.out.name, self.config, epoch, result, cohort.validation, learnt, self.start
+        )
         for name in names:
-            save(self.out / name, self.state.mean, about)
+            save(self.out / name, self.state.ema, about)
 
     def _checkpoint(self) -> None:
         self.world.lead(lambda: self.state.save(self.out / CHECKPOINT))

@@ -1,27 +1,31 @@
-"""The state of a run between two steps, on disk as one file."""
+"""The state of a run between two steps, and its checkpoint."""
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from napari_pvs import json_files
 from napari_pvs.errors import InputError
 from napari_pvs.files import atomic
 from napari_pvs.network.device import bfloat16_runs, place
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.distributed import ALONE, World
+from napari_pvs.training.distributed.world import ALONE, World
 
 FORMAT = "napari-pvs-checkpoint/1"
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass
 class Progress:
-    """What a run knows beside its tensors.
+    """The state of a run beside its tensors.
 
     Attributes
     ----------
@@ -30,19 +34,19 @@ class Progress:
     best
         Best mean DSC on the validation subjects; None before the first validation.
     threshold
-        The one of the last validation.
+        The one chosen by the last validation.
     labels
         Digest of the label of each training subject.
     """
 
-    step: int = 0
+    step: Annotated[int, Field(ge=0)] = 0
     best: float | None = None
-    threshold: float = 0.5
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
     labels: dict[str, str] = field(default_factory=dict)
 
 
 class State:
-    """Network, running mean of its weights, and optimiser.
+    """Network, optimiser, and exponential moving average (EMA) of the weights.
 
     Parameters
     ----------
@@ -51,7 +55,7 @@ class State:
     device
         Where to train.
     start
-        Network to start from; random weights where None.
+        Network to start from; random weights if None.
     world
         The processes that train it.
     """
@@ -66,8 +70,8 @@ class State:
         torch.manual_seed(config.seed)
         self.config, self.device, self.world = config, device, world
         self.model = place(world.synchronised(start or M2SS(config.network)), device).train()
-        self.mean = place(M2SS(self.model.config), device).eval()
-        self.mean.load_state_dict(self.model.state_dict())
+        self.ema = place(M2SS(self.model.config), device).eval()
+        self.ema.load_state_dict(self.model.state_dict())
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(),
             config.learning_rate,
@@ -80,15 +84,15 @@ class State:
         self._half = sound and bfloat16_runs(device, config.precision)
 
     def autocast(self) -> torch.autocast:
-        """Context in which the network runs; what comes out may be bfloat16."""
+        """Return the context in which the network runs; its output may be bfloat16."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._half)
 
     def update(self, loss: Tensor) -> bool:
-        """Take one step down the loss, and move the running mean.
+        """Take an optimiser step, and update the running mean of the weights.
 
         Returns
         -------
-        Whether it could: nothing has changed where the gradient is not finite.
+        False if the gradient is not finite; then nothing has changed.
         """
         config, step = self.config, self.progress.step
         rate = learning_rate(step, config.epochs * config.steps, config.learning_rate)
@@ -100,11 +104,11 @@ class State:
         if not torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0).isfinite():
             return False
         self.optimiser.step()
-        # a mean over the whole past would keep the first, random weights for long
+        # at first a shorter mean, so that the random weights of the beginning fade quickly
         decay = min(config.average, (1 + step) / (10 + step))
         with torch.no_grad():
             for kept, new in zip(
-                self.mean.state_dict().values(), self.model.state_dict().values(), strict=True
+                self.ema.state_dict().values(), self.model.state_dict().values(), strict=True
             ):
                 if kept.is_floating_point():
                     kept.lerp_(new, 1 - decay)
@@ -118,17 +122,17 @@ class State:
         from safetensors.torch import save_file
 
         tensors = {f"model.{name}": t for name, t in self.model.state_dict().items()}
-        tensors |= {f"mean.{name}": t for name, t in self.mean.state_dict().items()}
+        tensors |= {f"mean.{name}": t for name, t in self.ema.state_dict().items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{name}": t for name, t in moments.items()}
-        # a copy each: safetensors refuses tensors that share memory
+        # copies, since safetensors refuses tensors that share memory
         whole = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
         about = {"format": FORMAT, "progress": json.dumps(vars(self.progress))}
         with atomic(path) as temporary:
             save_file(whole, temporary, metadata=about)
 
     def digest(self) -> str:
-        """Return a digest of the progress and of the weights: two states that differ, differ."""
+        """Return a digest of progress and weights, by which processes compare their states."""
         whole = hashlib.sha256(json.dumps(vars(self.progress)).encode())
         for tensor in self.model.state_dict().values():
             whole.update(tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -158,30 +162,55 @@ class State:
                 "version of napari-pvs that wrote it, or start a new run from its weights."
             )
         try:
+            progress = json_files.parse(about.get("progress", ""), Progress)
+        except json_files.Damaged as error:
+            raise InputError(f"{path} is damaged ({error}); start a new run.") from error
+        try:
             self.model.load_state_dict(_part(tensors, "model."))
-            self.mean.load_state_dict(_part(tensors, "mean."))
+            self.ema.load_state_dict(_part(tensors, "mean."))
         except RuntimeError as error:
             raise InputError(
                 f"{path} is of another network than this run's config; start a new run."
             ) from error
-        moments: dict[int, dict[str, Any]] = {}
-        for name, tensor in _part(tensors, "optimiser.").items():
-            index, _, key = name.partition(".")
-            moments.setdefault(int(index), {})[key] = tensor
+        moments = _moments(path, _part(tensors, "optimiser."), list(self.model.parameters()))
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
-        # fused AdamW wants each moment laid out as its weight (channels last), a file has none
+        # fused AdamW needs moments in the memory layout of their weights, which files do not keep
         for weight, state in self.optimiser.state.items():
             for key in ("exp_avg", "exp_avg_sq"):
                 state[key] = torch.empty_like(weight).copy_(state[key])
-        self.progress = Progress(**json.loads(about["progress"]))
+        self.progress = progress
+
+
+def _moments(
+    path: Path, tensors: dict[str, Tensor], weights: Sequence[Tensor]
+) -> dict[int, dict[str, Tensor]]:
+    """Sort the optimiser's moments by the index of their weight.
+
+    Raises
+    ------
+    InputError
+        They are not those of AdamW for these weights.
+    """
+    known = {str(index): weight.shape for index, weight in enumerate(weights)}
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, _, key = name.partition(".")
+        shape = known.get(index) if key in _MOMENTS else None
+        if shape is None or tensor.shape != (() if key == "step" else shape):
+            raise InputError(f"{path} is damaged (optimiser.{name}); start a new run.")
+        moments.setdefault(int(index), {})[key] = tensor
+    if any(len(one) != len(_MOMENTS) for one in moments.values()):
+        raise InputError(f"{path} is damaged (moments are missing); start a new run.")
+    return moments
 
 
 def learning_rate(step: int, total: int, peak: float) -> float:
-    """Return the rate of a step: up from a 25th of the peak in a tenth of the run, then down to 0.
+    """Return the learning rate of a step.
 
-    Both ways along a cosine. Source: Smith and Topin, "Super-convergence", 2019. A function of
-    the step alone, so that a run can be resumed, and extended.
+    It rises from 1/25 of the peak during the first tenth of the run, then falls to 0, both along a
+    cosine. Source: Smith and Topin, "Super-convergence", 2019. It depends on the step alone, so
+    that a run can be resumed and extended.
     """
     from math import cos, pi
 

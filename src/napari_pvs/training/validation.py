@@ -1,39 +1,33 @@
-"""How good the running mean is on the validation subjects, and its weights for others to use."""
+"""Measures of a network on labelled subjects, and the choice of its threshold."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_pvs.errors import InputError
 from napari_pvs.evaluation.overlap import Overlap, overlap
 from napari_pvs.network.device import Precision
 from napari_pvs.network.m2ss import M2SS
-from napari_pvs.network.weights import ModelCard, fingerprint, load, starter_path
-from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.data import Loaded
-from napari_pvs.training.distributed import ALONE, World
-from napari_pvs.training.folder import START
-from napari_pvs.training.wholescan import reader
+from napari_pvs.training.data.prepared import PreparedSubject
+from napari_pvs.training.distributed.world import ALONE, World
+from napari_pvs.training.whole_scan import reader
 
 THRESHOLDS = np.array([0.02, 0.05, *np.arange(0.1, 0.96, 0.05).round(2)])
-"""Those of which the best is chosen; few labels can leave a network far from calibrated."""
+"""Thresholds to choose from; after training on few labels a network is far from calibrated."""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Measures at the threshold that is chosen.
+    """Measures at the chosen threshold.
 
     Attributes
     ----------
     threshold
-        The one with the best mean DSC, of those that are likely for the unlabelled scans.
+        The one with the best mean DSC among those allowed.
     dsc, avd_percent, recall
-        Means over subjects; None where no subject has it.
+        Means over subjects; None if undefined for all of them.
     subjects
         DSC of each.
     """
@@ -57,18 +51,18 @@ class Validation:
 
 def validate(
     network: M2SS,
-    subjects: Sequence[Loaded],
+    subjects: Sequence[PreparedSubject],
     device: torch.device,
     alive: Callable[[], None] = lambda: None,
     world: World = ALONE,
     precision: Precision = "auto",
-    more: Sequence[Loaded] = (),
+    more: Sequence[PreparedSubject] = (),
     likely: NDArray[np.bool_] | None = None,
 ) -> Validation:
     """Predict labelled subjects and find the best threshold.
 
-    Of two validation subjects the best threshold may be far from that of others: chosen on six
-    scans, four of them trained on, it gave .02 more DSC on unseen ones.
+    The best threshold of two validation subjects may be far from that of others: when it was
+    chosen on six scans, four of them trained on, the DSC on unseen scans was .02 higher.
 
     Parameters
     ----------
@@ -81,18 +75,18 @@ def validate(
     alive
         Called after every window.
     world
-        The processes that do it, each for its part of the subjects.
+        The processes that share the subjects.
     precision
         As in `Predictor`.
     more
-        Labelled subjects that the threshold is chosen on beside those that are validated.
+        More labelled subjects, for the choice of the threshold only.
     likely
-        Of ``THRESHOLDS``, those that may be chosen: on another scanner than that of the labels,
-        another threshold is right.
+        Which of ``THRESHOLDS`` may be chosen; all if None. The best one for the labelled scans may
+        be wrong for scans of another scanner.
     """
     probability = reader(network, device, alive, precision)
 
-    def row(subject: Loaded) -> list[Overlap]:
+    def row(subject: PreparedSubject) -> list[Overlap]:
         if subject.label is None:
             raise ValueError(f"{subject.name} is not labelled")
         found, volume = probability(subject), float(np.prod(subject.voxel_size))
@@ -111,70 +105,6 @@ def validate(
         recall=_mean([one.recall for one in chosen]),
         subjects={s.name: round(float(d), 4) for s, d in zip(subjects, dsc[:, best], strict=True)},
     )
-
-
-def card(
-    run: Path,
-    config: TrainingConfig,
-    epoch: int,
-    result: Validation,
-    subjects: Sequence[Loaded],
-    learnt: Sequence[Loaded] = (),
-) -> ModelCard:
-    """Make the card of weights: how they were made, and what they reached.
-
-    ``run`` is the folder they are written to. ``subjects`` are those of the validation, ``learnt``
-    those that they were trained on.
-    """
-    origin = start_path(config, run)
-    sizes = [edge for subject in (*subjects, *learnt) for edge in subject.voxel_size]
-    return ModelCard(
-        name=run.name,
-        voxel_size_mm=(min(0.65, *sizes), max(1.1, *sizes)),
-        threshold=result.threshold,
-        training={
-            "config": json.loads(config.model_dump_json()),
-            "epoch": epoch,
-            "from": fingerprint(origin) if origin is not None else None,
-        },
-        accuracy={"validation": result.measures | {"subjects": len(subjects)}},
-    )
-
-
-def start_path(config: TrainingConfig, run: Path | None = None) -> Path | None:
-    """Return the file of the weights to start from: the copy in the run's folder, once it is there.
-
-    ``starter`` means those of the package. None where the run starts from random weights.
-    """
-    if config.weights is None:
-        return None
-    if run is not None and (run / START).is_file():
-        return run / START
-    return starter_path() if str(config.weights) == "starter" else config.weights
-
-
-def start(config: TrainingConfig, run: Path | None = None) -> tuple[M2SS | None, float]:
-    """Load the weights to start from, if the configuration names any; `run` as in `start_path`.
-
-    Returns
-    -------
-    The network, None where the run starts from random weights, and its threshold.
-
-    Raises
-    ------
-    InputError
-        They are unusable, or of another network than the method's.
-    """
-    path = start_path(config, run)
-    if path is None:
-        return None, 0.5
-    network, about = load(path)
-    if network.config.multiscale != config.network.multiscale:
-        raise InputError(
-            f"weights {config.weights} are of another network than method {config.method}; "
-            "choose the method they were trained with."
-        )
-    return network, about.threshold
 
 
 def _mean(values: list[float | None]) -> float | None:

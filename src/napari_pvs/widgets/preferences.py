@@ -5,7 +5,7 @@ not know the plugin, they hold for as long as napari runs.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,8 +21,7 @@ def preferences() -> Any:
     with contextlib.suppress(ImportError, KeyError):
         from napari.settings import get_plugin_settings
 
-        with _as_discovered():
-            return get_plugin_settings(NAME)
+        return get_plugin_settings(NAME)  # napari reads manifests and files the first time only
     return _defaults()
 
 
@@ -41,30 +40,11 @@ class _Weak:
 
         self._call = WeakMethod(call)
 
-    def __call__(self, _: Any = None) -> None:
+    def __call__(self, _: object = None) -> None:
         call = self._call()
         if call is not None:
             with contextlib.suppress(RuntimeError):  # Qt's half is deleted
                 call()
-
-
-@contextlib.contextmanager
-def _as_discovered() -> Iterator[None]:
-    """Spare the manifests of all plugins, which napari knows, from being read once more.
-
-    It takes 40 ms, as long as a dock.
-    """
-    from npe2 import PluginManager
-
-    manager: Any = PluginManager.instance()
-    if "discover" in vars(manager) or not any(m.name == NAME for m in manager.iter_manifests()):
-        yield  # without napari nobody has looked yet
-        return
-    manager.discover = lambda *_, **__: 0
-    try:
-        yield
-    finally:
-        del manager.discover
 
 
 @cache

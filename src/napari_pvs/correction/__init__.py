@@ -1,0 +1,1 @@
+"""Clicks, review and component lists: what a rater does to labels, without a GUI."""

@@ -1,0 +1,60 @@
+"""Temporary folders for what goes to and from processes of ours: scans, masks, maps."""
+
+import contextlib
+import os
+import platform
+import re
+import shutil
+import tempfile
+import threading
+import weakref
+from functools import cache
+from pathlib import Path
+
+from napari_pvs.processes import living
+
+
+class Folder:
+    """A temporary folder that goes with the object, or with the interpreter.
+
+    It holds people's scans. So the first one also removes those of interpreters that were killed.
+    """
+
+    def __init__(self) -> None:
+        import psutil
+
+        _sweep()
+        own = psutil.Process()
+        prefix = f"{_prefix()}{own.pid}-{own.create_time():.0f}-"
+        self.path = Path(tempfile.mkdtemp(prefix=prefix))
+        weakref.finalize(self, _remove, self.path)
+
+
+def _prefix() -> str:
+    # machines, or containers, may share the folder, and number their processes alike
+    return f"napari-pvs-{re.sub(r'[^A-Za-z0-9]', '_', platform.node())}-"
+
+
+@cache
+def _sweep() -> None:
+    """Remove the folders of this user whose interpreter is gone."""
+    import psutil
+
+    ours = re.compile(re.escape(_prefix()) + r"(\d+)-(\d+)-.+")
+    for path in Path(tempfile.gettempdir()).glob(f"{_prefix()}*"):
+        named = ours.fullmatch(path.name)
+        with contextlib.suppress(OSError, psutil.Error):
+            mine = not hasattr(os, "getuid") or path.stat().st_uid == os.getuid()
+            if named and mine and living(int(named[1]), float(named[2])) is None:
+                _remove(path)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder; what takes long, and volumes do, in a thread."""
+    if not threading.main_thread().is_alive():  # Python ends, and waits for no thread
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    gone = folder.with_name(f"{folder.name}-gone")
+    with contextlib.suppress(OSError):
+        folder = folder.rename(gone)
+    threading.Thread(target=shutil.rmtree, args=(folder, True)).start()

@@ -1,0 +1,274 @@
+"""What a process does for each request: reads, computes, and leaves its arrays in the folder.
+
+Nothing here knows Qt. Heavy libraries are imported by the task that needs them.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_pvs.errors import InputError
+from napari_pvs.evaluation.compare import Comparison, compare_files
+from napari_pvs.inference.components import likely
+from napari_pvs.jobs import exchange
+from napari_pvs.jobs.protocol import (
+    Changes,
+    Count,
+    CountPvs,
+    Features,
+    Header,
+    Improve,
+    Improved,
+    ListSubjects,
+    Loaded,
+    LoadScan,
+    LoadSubject,
+    MakeSample,
+    Nothing,
+    Phase,
+    PlannedRun,
+    PlanRun,
+    Progress,
+    ReadMask,
+    ReadRuns,
+    Request,
+    Row,
+    RunRow,
+    Say,
+    ScoreStudy,
+    Segment,
+    Segmented,
+    Subjects,
+    Table,
+)
+from napari_pvs.scans.nifti import Volume
+from napari_pvs.scans.scan import Scan
+from napari_pvs.study import bids
+from napari_pvs.study.labels import LabelStore
+
+_TITLES = {"t1": "T1", "t2": "T2", "brain": "brain mask"}
+
+
+def load_scan(request: LoadScan, folder: Path, say: Say) -> Loaded:
+    """Load a scan and label files on its grid."""
+    from napari_pvs.scans import checks, nifti
+
+    say(Phase("Reading …"))
+    volumes: list[Volume | None] = []
+    for name, title in _TITLES.items():
+        read = nifti.read_labels if name == "brain" else nifti.read_volume
+        check = checks.require_finite if name == "brain" else checks.require_variety
+        path: Path | None = getattr(request, name)
+        if name in request.stored:
+            volume = exchange.load_volume(folder, f"layer_{name}")
+            check(volume.data, f"the layer that is the {title}")
+            volumes.append(volume)
+        else:
+            volumes.append(None if path is None else read(path))
+    t1, t2, brain = volumes
+    if brain is None:
+        say(Phase("Finding the brain …"))
+    scan = Scan.from_volumes(t1, t2, brain)
+    exchange.save_scan(folder, scan)
+    notes = list(scan.warnings)
+    for name, path in request.labels.items():
+        try:
+            notes += _read(folder, name, path, scan)
+        except InputError as error:
+            notes.append(str(error))
+    return Loaded(tuple(notes))
+
+
+def load_subject(request: LoadSubject, folder: Path, say: Say) -> Loaded:
+    """Load the scan and the label of a subject, as its study is now."""
+    found = bids.subject(request.study, request.subject)
+    label, _ = bids.label_of(request.study, found)
+    role = "reference" if found.state == "reference" else "labels"
+    labels = {} if label is None else {role: label}
+    files = LoadScan(t1=found.t1, t2=found.t2, brain=found.brain, labels=labels)
+    return replace(load_scan(files, folder, say), subject=found)
+
+
+def read_mask(request: ReadMask, folder: Path, say: Say) -> Loaded:
+    """Read a label file on the grid of a scan."""
+    say(Phase("Reading …"))
+    scan = exchange.load_scan(request.scan)
+    return Loaded(tuple(_read(folder, "mask", request.path, scan)))
+
+
+def make_sample(request: MakeSample, folder: Path, say: Say) -> Features:
+    """Make the synthetic subject."""
+    from napari_pvs.phantom.sample import FEATURES, make_subject
+
+    say(Phase("Making a synthetic subject …"))
+    scan, instances, table = make_subject()
+    exchange.save_scan(folder, scan)
+    exchange.save_array(folder, "reference", instances)
+    return Features({name: [row[name] for row in table] for name in FEATURES})
+
+
+def segment(request: Segment, folder: Path, say: Say) -> Segmented:
+    """Segment a scan; in a study, which is scored by it, save the mask as a draft."""
+    from napari_pvs.inference.segment import predictor_of, segment_scan
+    from napari_pvs.study.predictions import keep
+
+    config = request.config
+    say(Phase("Reading the weights …"))
+    predictor = predictor_of(config)
+    scan = exchange.load_scan(request.scan)
+    say(Phase(f"Segmenting on {predictor.device.type} …"))
+    result = segment_scan(scan, config, predictor, lambda done, total: say(Progress(done, total)))
+    exchange.save_array(folder, "probability", result.probability)
+    exchange.save_array(folder, "mask", (result.labels > 0).astype(np.uint8))
+    x, y, z = box = likely(result.probability, result.threshold)
+    np.save(folder / "part.npy", np.ascontiguousarray(result.probability[box]))
+    notes = []
+    if request.study is not None and request.subject is not None:
+        try:
+            keep(result, request.study, request.subject)
+        except InputError as error:
+            notes.append(str(error))
+    method = result.origin["method"]
+    return Segmented(
+        threshold=float(result.threshold),
+        box=((x.start, x.stop), (y.start, y.stop), (z.start, z.stop)),
+        count=len(result.table),
+        volume_mm3=float(sum(row.volume_mm3 for row in result.table)),
+        weights_id=result.origin.get("weights_id", method),
+        weights=result.origin.get("weights", method),
+        notes=tuple(notes),
+    )
+
+
+def improve(request: Improve, folder: Path, say: Say) -> Improved:
+    """Segment again, and tell what differs from the mask ``before`` in the folder."""
+    from napari_pvs.evaluation.detection import agreement
+    from napari_pvs.network.weights import fingerprint, read, starter_path
+
+    path = request.segment.config.weights or starter_path()
+    found = segment(request.segment, folder, say)
+    card = read(path)[1]
+    dsc = None
+    if fingerprint(path) == found.weights_id:  # else even better ones came meanwhile
+        dsc = card.accuracy.get("validation", {}).get("dsc")
+    if not (folder / "before.npy").is_file():
+        return Improved(found, dsc, None)
+    volume = exchange.load_scan(request.segment.scan).grid.voxel_volume
+    before, now = (exchange.load_array(folder, name) for name in ("before", "mask"))
+    compared = agreement(now, before, volume)
+    return Improved(
+        found,
+        dsc,
+        Changes(
+            added=len(compared.false),
+            removed=len(compared.missed),
+            before_mm3=compared.voxels.volume_reference_mm3,
+            now_mm3=compared.voxels.volume_predicted_mm3,
+        ),
+    )
+
+
+def list_subjects(request: ListSubjects, folder: Path, say: Say) -> Subjects:
+    """List the subjects of a study."""
+    say(Phase("Looking for subjects …"))
+    seen = bids.survey(request.study)
+    told = (f"{name}: {why}" for name, why in seen.refused)
+    return Subjects(seen.found, (*told, *seen.notes))
+
+
+def count_pvs(request: CountPvs, folder: Path, say: Say) -> Nothing:
+    """Count the PVS of each label and measure their volume."""
+    import cc3d
+
+    from napari_pvs.scans.grid import Grid
+    from napari_pvs.scans.nifti import read_labels
+
+    for name, path in request.labels.items():
+        try:
+            label = read_labels(path)
+        except InputError as error:
+            say(Row(Count(name, error=str(error))))
+            continue
+        present = label.data > 0
+        found = cc3d.connected_components(present, connectivity=26, return_N=True)[1]
+        volume = np.count_nonzero(present) * Grid(label.shape, label.affine).voxel_volume
+        say(Row(Count(name, int(found), float(volume))))
+    return Nothing()
+
+
+def score_study(request: ScoreStudy, folder: Path, say: Say) -> Table:
+    """Score the newest prediction of each subject against its label."""
+    from napari_pvs.evaluation.tables import to_tsv
+
+    seen = bids.survey(request.study)
+    made = []
+    refused = [f"{name}: {why}" for name, why in seen.refused]
+    for done, subject in enumerate(seen.found, start=1):
+        say(Progress(done, len(seen.found)))
+        try:
+            store = LabelStore(request.study, subject.name)
+            newest = store.predicted()
+            if subject.label is None or newest is None or subject.current == newest:
+                continue
+            score = compare_files(store.path(newest), subject.label, subject.brain)
+        except InputError as error:
+            refused.append(f"{subject.name}: {error}")
+            continue
+        made.append(replace(score, subject=subject.name))
+        say(Row(made[-1]))
+    if refused and not made:
+        raise InputError(" ".join(refused))
+    return Table(to_tsv(Comparison(tuple(made))) if made else "", tuple(refused))
+
+
+def plan_run(request: PlanRun, folder: Path, say: Say) -> PlannedRun:
+    """Tell what a run would use and cost."""
+    from napari_pvs.training.plan import plan
+
+    return PlannedRun(**asdict(plan(request.config)))
+
+
+def read_runs(request: ReadRuns, folder: Path, say: Say) -> Header:
+    """Read the runs of a study: a row for each, with its curves."""
+    from napari_pvs.training.runs import compare, status
+
+    for path in status.runs(request.study):
+        try:
+            watch = status.seen(path)
+        except InputError:  # told where that run is chosen
+            continue
+        past = watch.history
+        best = max(past.validation.values(), key=lambda found: found.dsc, default=None)
+        say(Row(RunRow(path.name, compare.row(watch), past, best)))
+    return Header(compare.HEADER)
+
+
+def _read(folder: Path, name: str, path: Path, scan: Scan) -> list[str]:
+    """Store a mask file for the docks; return what is doubtful about it."""
+    from napari_pvs.scans.pvs import read_on
+
+    with warnings.catch_warnings(record=True) as doubts:
+        warnings.simplefilter("always")
+        mask = read_on(path, scan.grid, scan.source.path or "the scan")
+        exchange.save_array(folder, name, mask)
+    return [str(doubt.message) for doubt in doubts]
+
+
+TASKS: dict[type[Request], Callable[[Any, Path, Say], Any]] = {
+    LoadScan: load_scan,
+    LoadSubject: load_subject,
+    ReadMask: read_mask,
+    MakeSample: make_sample,
+    Segment: segment,
+    Improve: improve,
+    ListSubjects: list_subjects,
+    CountPvs: count_pvs,
+    ScoreStudy: score_study,
+    PlanRun: plan_run,
+    ReadRuns: read_runs,
+}
+"""Which function answers which request."""

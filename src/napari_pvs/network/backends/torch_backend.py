@@ -1,0 +1,143 @@
+"""The network in PyTorch: the reference, on any device."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_pvs.network.backends.base import GpuMemoryError
+from napari_pvs.network.device import Precision, bfloat16_runs, pick, place
+from napari_pvs.scans.masks import Box
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_pvs.network.m2ss import M2SS
+
+
+_BYTES = 1000  # a voxel of a window in float32: twice what the CPU needs
+_MOST = 30_000_000  # voxels of a window: times 32 channels below 2³¹, as 32-bit indices reach
+_MOST_PATCHES = 256  # of a batch; more are not faster, and scans have about 1000
+
+
+def fuse(model: "M2SS") -> "M2SS":
+    """Return a copy with every batch norm folded into the convolution before it."""
+    import copy
+
+    from torch import nn
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    from napari_pvs.network.m2ss import ConvBlock
+
+    model = copy.deepcopy(model).eval()
+    for block in model.modules():
+        if isinstance(block, ConvBlock):
+            block[0] = fuse_conv_bn_eval(block[0], block[1])  # type: ignore[type-var,arg-type]
+            block[1] = nn.Identity()
+    return model
+
+
+def send(array: NDArray[Any], device: "torch.device") -> "torch.Tensor":
+    """Bring an array to a device; to CUDA from pinned memory, while this process goes on."""
+    import torch
+
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+class TorchBackend:
+    """A network in PyTorch; see `Backend`.
+
+    Parameters
+    ----------
+    model
+        Best fused.
+    device
+        Where it runs. The network is brought there when it computes and is not there, because a
+        call that ran out of memory may have left it on the CPU.
+    precision
+        ``auto``: 16 bits where the device computes in them; ``full``: float32.
+
+    Attributes
+    ----------
+    limit, batch
+        Most voxels of a window, and windows of 32³ that are computed together; on CUDA as many
+        as its free memory allows.
+    """
+
+    name = "torch"
+    limit, batch = 1_600_000, 16
+
+    def __init__(self, model: "M2SS", device: "torch.device", precision: Precision = "auto"):
+        self.model, self._asked = model, precision
+        self.precision = "float32"
+        if precision == "auto" and device.type == "cuda":
+            self.precision = "float16"  # every GPU has it, and more digits than bfloat16
+        elif bfloat16_runs(device, precision):
+            self.precision = "bfloat16"
+        self.factor = model.factor
+        self.device = device
+        self._placed = False
+        if device.type == "cuda":
+            room = _free(device) // (_BYTES if self.precision == "float32" else _BYTES // 2)
+            self.limit = min(max(room, self.limit), _MOST)
+            self.batch = min(max(room // 32**3, self.batch), _MOST_PATCHES)
+
+    def probability(
+        self, images: NDArray[np.float32], keep: Box | None = None
+    ) -> NDArray[np.float32]:
+        """Compute the probability of PVS; see `Backend.probability`."""
+        import torch
+
+        try:
+            return self._compute(images, keep)
+        except RuntimeError as error:  # MPS has no exception of its own
+            full = (
+                isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
+            )
+            if self.device.type == "cpu" or not full:
+                raise
+        # not in the handler, where the traceback still holds the tensors
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        raise GpuMemoryError
+
+    def on_cpu(self) -> "TorchBackend":
+        """Return the same network on the CPU."""
+        return TorchBackend(self.model, pick("cpu"), self._asked)
+
+    def _compute(self, images: NDArray[np.float32], keep: Box | None) -> NDArray[np.float32]:
+        import torch
+
+        device, cuda = self.device, self.device.type == "cuda"
+        if not (self._placed and self._there()):
+            place(self.model, device)
+            self._placed = True
+        kind = getattr(torch, self.precision)
+        fewer = torch.autocast(device.type, kind, enabled=self.precision != "float32")
+        with torch.inference_mode(), fewer:
+            tensor = send(np.ascontiguousarray(images), device)
+            if cuda:  # the layout of the network; the CPU's convolutions see to it themselves
+                tensor = tensor.contiguous(memory_format=torch.channels_last_3d)
+            logits = self.model(tensor)[:, 0]
+            if keep is not None:
+                logits = logits[(slice(None), *keep)]
+            # from CUDA into pinned memory
+            found = torch.sigmoid(logits.float()).to("cpu", non_blocking=cuda)
+            if cuda:
+                torch.cuda.current_stream(device).synchronize()
+            return np.asarray(found.numpy())
+
+    def _there(self) -> bool:
+        now = next(self.model.parameters()).device
+        return now.type == self.device.type and self.device.index in (None, now.index)
+
+
+def _free(device: "torch.device") -> int:
+    """Bytes of a GPU that are free, or that PyTorch holds without need."""
+    import torch
+
+    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + held

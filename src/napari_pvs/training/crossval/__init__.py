@@ -1,0 +1,1 @@
+"""Cross-validation: its runs, alone or on a cluster, and its report."""

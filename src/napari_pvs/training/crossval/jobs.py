@@ -1,0 +1,329 @@
+"""Cross-validation: a training run per method, fold and seed, resumable and in any order."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from napari_pvs import json_files
+from napari_pvs.errors import InputError, words_of
+from napari_pvs.evaluation.compare import SubjectScore
+from napari_pvs.files import write_text
+from napari_pvs.study.bids import person_of, subjects, survey
+from napari_pvs.study.labels import LabelStore, stamp
+from napari_pvs.study.paths import one, truth_folder
+from napari_pvs.study.roles import Split
+from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.data.cohort import require_unlabelled
+from napari_pvs.training.data.prepared import CACHE, PreparedSubject, load
+from napari_pvs.training.methods import METHODS
+from napari_pvs.training.runs.folder import migrated
+
+PLAN = "crossval.json"
+SCORES = "scores.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run of a cross-validation, and the subjects that it is tested on.
+
+    Attributes
+    ----------
+    config
+        Of the run, with its method and seed.
+    roles
+        Who trains, validates and is tested.
+    fold
+        From 1.
+    out
+        The run's folder.
+    labels
+        Stamps of the labels to use, by subject; newer ones are left to the next
+        cross-validation.
+    """
+
+    config: TrainingConfig
+    roles: Split
+    fold: int
+    out: Path
+    labels: dict[str, str]
+
+    @property
+    def done(self) -> bool:
+        """Whether its scores have been written."""
+        return (self.out / SCORES).is_file()
+
+
+class _Plan(BaseModel):
+    """What ``crossval.json`` holds: the options, and what the first plan has fixed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    config: dict[str, JsonValue]
+    methods: list[str]
+    folds: int
+    seeds: int
+    labels: dict[str, str] = {}
+    unlabelled: list[str] = []
+
+
+def plan(
+    config: TrainingConfig,
+    out: Path,
+    methods: Sequence[str] | None = None,
+    folds: int = 5,
+    seeds: int = 3,
+) -> list[Job]:
+    """Plan a cross-validation.
+
+    The labelled persons are dealt into folds by ``config.seed``; in each fold, one in ten of the
+    others (at least one) validates. The roles recorded in the study are ignored, and so are labels
+    that are added or changed after the first plan.
+
+    Parameters
+    ----------
+    config
+        What all runs share; its method is ignored.
+    out
+        Folder for all runs. If it holds this cross-validation, it is resumed.
+    methods
+        To compare; all if None.
+    folds
+        Each labelled person is tested in one of them.
+    seeds
+        Runs of each method and fold; their seeds start at ``config.seed``.
+
+    Raises
+    ------
+    InputError
+        Too few labelled persons, an unknown method, a folder with something else in it, or a label
+        of the first plan no longer exists.
+    """
+    methods = list(METHODS) if methods is None else list(methods)
+    unknown = [name for name in methods if name not in METHODS]
+    if unknown or not methods:
+        raise InputError(f"{unknown or 'no method'}: choose from {', '.join(METHODS)}.")
+    config = config.absolute()
+    seen = survey(config.study)
+    if seen.refused:  # methods are compared on the same subjects, or not at all
+        raise InputError(seen.refused[0][1])
+    everybody = seen.found
+    asked = _Plan(config=_shared(config), methods=methods, folds=folds, seeds=seeds)
+    begun = _begun(Path(out), asked)
+    if begun is None:
+        stamps = {s.name: stamp(s.label, config.study) for s in everybody if s.label is not None}
+        known = {person_of(name) for name in stamps}
+        unlabelled = [s.name for s in everybody if s.person not in known]
+    else:
+        stamps, unlabelled = begun.labels, begun.unlabelled
+        gone = sorted(stamps.keys() - {s.name for s in everybody})
+        if gone:
+            raise InputError(f"{gone[0]} is no longer in {config.study}; put its scans back.")
+        for name, was in stamps.items():
+            label_of(config.study, name, was)
+    if any(METHODS[name].semi_supervised for name in methods):
+        require_unlabelled(config.study, unlabelled)
+    persons = sorted({person_of(name) for name in stamps})
+    tested = -(-len(persons) // folds)  # in the largest fold; two more train and validate
+    if folds < 2 or len(persons) < max(folds, tested + 2):
+        raise InputError(
+            f"{folds} folds need as many labelled persons, and two beside those of a fold; "
+            f"{config.study} has {len(persons)}: label more or, from three on, take as many folds."
+        )
+    np.random.default_rng([config.seed, 5]).shuffle(persons)
+    jobs = []
+    # fold by fold, so that an interrupted cross-validation can be compared as far as it got
+    for seed in range(config.seed, config.seed + seeds):
+        for fold in range(folds):
+            roles = _roles(stamps, unlabelled, persons, fold, folds)
+            for method in methods:
+                changes = {"method": method, "seed": seed, "follow_labels": False}
+                own = config.model_copy(update=changes)
+                folder = Path(out) / method / f"fold-{fold + 1}_seed-{seed}"
+                jobs.append(Job(own, roles, fold + 1, folder, stamps))
+    if begun is None:
+        whole = asked.model_copy(update={"labels": stamps, "unlabelled": unlabelled})
+        write_text(Path(out) / PLAN, json.dumps(whole.model_dump(), indent=2) + "\n")
+    return jobs
+
+
+def run(jobs: Iterable[Job], said: Callable[[Job], None] = lambda _: None) -> None:
+    """Run jobs one after another; finished ones are skipped, begun ones resumed.
+
+    Parameters
+    ----------
+    jobs
+        From `plan`.
+    said
+        Called before each.
+    """
+    for job in jobs:
+        if not job.done:
+            said(job)
+            run_job(job)
+
+
+def _roles(
+    labelled: Iterable[str],
+    unlabelled: Sequence[str],
+    persons: Sequence[str],
+    fold: int,
+    folds: int,
+) -> Split:
+    tested = set(persons[fold::folds])
+    others = [p for p in persons if p not in tested]
+    # so that other persons validate in other folds
+    turn = fold * max(1, round(len(others) / 10)) % len(others)
+    count = max(1, round(len(others) / 10))
+    validating = {others[(turn + i) % len(others)] for i in range(count)}
+
+    def of(wanted: set[str]) -> tuple[str, ...]:
+        return tuple(name for name in labelled if person_of(name) in wanted)
+
+    return Split(
+        train=of(set(others) - validating),
+        validation=of(validating),
+        test=of(tested),
+        unlabelled=tuple(unlabelled),
+    )
+
+
+def _shared(config: TrainingConfig) -> dict[str, JsonValue]:
+    """Return what all runs share of a configuration, as JSON has it."""
+    return config.model_dump(mode="json", exclude={"method"})
+
+
+def _begun(out: Path, asked: _Plan) -> _Plan | None:
+    """Return the plan in the folder; None if there is none yet."""
+    path = out / PLAN
+    if path.is_file():
+        held = json_files.read(path, _Plan, "name a new folder")
+        try:
+            was = _shared(TrainingConfig.model_validate(migrated(held.config)).absolute())
+        except ValidationError as error:
+            first = error.errors()[0]
+            reason = words_of(first, ".".join(("config", *map(str, first["loc"]))))
+            raise InputError(f"{path} is damaged ({reason}); name a new folder.") from error
+        frozen = {"labels": held.labels, "unlabelled": held.unlabelled}
+        whole = frozen.keys() <= held.model_fields_set
+        if not whole or held.model_copy(update={"config": was}) != asked.model_copy(update=frozen):
+            raise InputError(
+                f"{out} holds another cross-validation; name a new folder, or give the same "
+                "options to go on with it."
+            )
+        return held
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists and is no cross-validation; name a new folder.")
+    return None
+
+
+def run_job(job: Job) -> Path:
+    """Train or resume a run, and score its test subjects.
+
+    Returns
+    -------
+    The file of the scores, which is written last.
+    """
+    from napari_pvs.training.distributed.world import environment
+    from napari_pvs.training.run import resume, train
+    from napari_pvs.training.runs.folder import CHECKPOINT
+    from napari_pvs.training.runs.status import status
+
+    if environment()[1] > 1:
+        raise InputError(
+            "a cross-validation spreads whole runs, not one over processes; start it without "
+            "torchrun, and with --scheduler for many machines."
+        )
+    if job.done:
+        return job.out / SCORES
+    for name, known in job.labels.items():
+        label_of(job.config.study, name, known)
+    if (job.out / CHECKPOINT).is_file():
+        resume(job.out, labels=job.labels)
+    else:
+        if job.out.exists():  # killed before its first checkpoint
+            _clear(job.out)
+        train(job.config, job.out, job.roles, job.labels)
+    if status(job.out).state != "done":
+        raise InputError(f"{job.out} was stopped; run the cross-validation again to go on.")
+    scores = _score(job)
+    write_text(job.out / SCORES, json.dumps([asdict(one) for one in scores], indent=1) + "\n")
+    return job.out / SCORES
+
+
+def _clear(out: Path) -> None:
+    """Remove a run without a checkpoint."""
+    import shutil
+
+    from napari_pvs.training.runs.folder import locked
+
+    with locked(out):
+        pass  # refuses a run that is running
+    shutil.rmtree(out)
+
+
+def label_of(study: Path, name: str, known: str) -> Path:
+    """Return the file of a label with a given stamp.
+
+    Raises
+    ------
+    InputError
+        No such file exists any more.
+    """
+    path = LabelStore(study, name).stamped(known)
+    if path is None:
+        raise InputError(
+            f"the label of {name} ({known.rpartition('@')[0]}) is not what it was when the "
+            "cross-validation began; put it back, or begin another in a new folder."
+        )
+    return path
+
+
+def _score(job: Job) -> list[SubjectScore]:
+    """Measure the best weights, chosen by validation, on the test subjects."""
+    from napari_pvs.evaluation.compare import score
+    from napari_pvs.inference.config import SegmentConfig
+    from napari_pvs.inference.segment import components
+    from napari_pvs.network.device import pick
+    from napari_pvs.network.weights import load as load_weights
+    from napari_pvs.scans.grid import Grid
+    from napari_pvs.training.runs.folder import BEST
+    from napari_pvs.training.whole_scan import reader
+
+    network, card = load_weights(job.out / BEST)
+    probability = reader(network, pick(job.config.device), precision=job.config.precision)
+    config = SegmentConfig()
+    found = {s.name: s for s in subjects(job.config.study)}
+    scores = []
+    for name in job.roles.test:
+        label = label_of(job.config.study, name, job.labels[name])
+        subject = load(replace(found[name], label=label), job.config.study / CACHE)
+        assert subject.label is not None
+        grid = Grid(subject.brain.shape, np.diag([*subject.voxel_size, 1.0]))
+        mask = components(probability(subject), card.threshold, grid, config) > 0
+        measured = score(
+            mask, subject.label, subject.voxel_size, subject=name, region=np.array(subject.brain)
+        )
+        scores.append(replace(measured, ceiling_dsc=_ceiling(job.config.study, subject)))
+    return scores
+
+
+def _ceiling(study: Path, subject: PreparedSubject) -> float | None:
+    """Return the oracle ceiling of the DSC, if the study has the PVS fraction of each voxel."""
+    from napari_pvs.evaluation.ceiling import ceiling_of
+    from napari_pvs.scans.grid import to_ras
+    from napari_pvs.scans.nifti import read_volume
+
+    path = one(truth_folder(study, subject.name), "*_desc-pvs_probseg")
+    if path is None or subject.label is None:
+        return None
+    volume = read_volume(path)
+    sides = zip(subject.corner, subject.brain.shape, strict=True)
+    fraction = to_ras(volume.data, volume.affine)[0][tuple(slice(c, c + n) for c, n in sides)]
+    if fraction.shape != subject.label.shape:
+        return None
+    found = ceiling_of(subject.label, fraction)
+    return found.dsc if found else None

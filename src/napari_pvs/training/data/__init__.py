@@ -1,0 +1,1 @@
+"""What a run learns from: scans prepared for training, who takes part, patches."""

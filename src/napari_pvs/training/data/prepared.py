@@ -1,0 +1,200 @@
+"""Scans prepared for training: normalised, cropped to the brain, memory-mapped."""
+
+import hashlib
+import json
+import logging
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, FiniteFloat
+
+from napari_pvs import json_files
+from napari_pvs.errors import InputError
+from napari_pvs.files import TEMPORARY
+from napari_pvs.scans.grid import Grid
+from napari_pvs.scans.masks import bounding_box
+from napari_pvs.scans.pvs import read_on, warn_of_outside
+from napari_pvs.study.bids import StudySubject, scan_of
+
+log = logging.getLogger(__name__)
+
+CACHE = Path("derivatives") / "napari-pvs" / "cache"
+_Row = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
+_FORMAT = 1  # raise it when the content of the cache changes
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedSubject:
+    """A subject prepared for training, cropped to its brain.
+
+    Attributes
+    ----------
+    name
+        Of the subject.
+    images
+        (2, X, Y, Z) float16, normalised; zeros for a missing modality. Memory-mapped if the study
+        is writable, so that memory use does not grow with the study.
+    label
+        (X, Y, Z) bool; None if the subject is not labelled.
+    brain
+        (X, Y, Z) bool.
+    voxel_size
+        In mm.
+    foreground
+        (n, 3) PVS voxels of the label or, for an unlabelled subject, of its pseudo-label.
+    corner
+        First voxel of the crop in the scan's grid.
+    """
+
+    name: str
+    images: NDArray[np.float16]
+    label: NDArray[np.bool_] | None
+    brain: NDArray[np.bool_]
+    voxel_size: tuple[float, float, float]
+    foreground: NDArray[np.int16]
+    corner: tuple[int, int, int]
+
+
+class _About(BaseModel):
+    """What lies beside the arrays of a prepared scan."""
+
+    shape: tuple[int, int, int]
+    affine: tuple[_Row, _Row, _Row, _Row]
+    corner: tuple[int, int, int]
+
+
+def load(subject: StudySubject, cache: Path | None = None) -> PreparedSubject:
+    """Prepare a subject, or open it from the cache if it was prepared before.
+
+    Parameters
+    ----------
+    subject
+        Its scans, and its label if it has one.
+    cache
+        Folder for prepared scans; if it is None or not writable, they are kept in memory.
+
+    Raises
+    ------
+    InputError
+        A file is unusable, or the label lies on another grid than the scan.
+    """
+    prepared = _prepared(subject, cache)
+    label = None
+    foreground = np.empty((0, 3), np.int16)
+    if subject.label is not None:
+        whole = read_on(subject.label, prepared.grid, f"the scan of {subject.name}") > 0
+        shape = prepared.brain.shape
+        box = tuple(slice(c, c + n) for c, n in zip(prepared.corner, shape, strict=True))
+        label = np.ascontiguousarray(whole[box])
+        warn_of_outside(
+            int(np.count_nonzero(whole)),
+            int(np.count_nonzero(label & prepared.brain)),
+            f"{subject.label}: {{}} label voxels lie outside the brain mask and are not learnt "
+            "from; check label and mask.",
+        )
+        foreground = np.argwhere(label).astype(np.int16)
+    return PreparedSubject(
+        subject.name,
+        prepared.images,
+        label,
+        prepared.brain,
+        prepared.grid.voxel_size,
+        foreground,
+        prepared.corner,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    images: NDArray[np.float16]
+    brain: NDArray[np.bool_]
+    grid: Grid
+    corner: tuple[int, int, int]
+
+
+def _prepared(subject: StudySubject, cache: Path | None) -> _Prepared:
+    if cache is None:
+        return _prepare(subject)
+    folder = Path(cache) / f"{subject.name}-{_key(subject)}"
+    try:
+        return _open(folder)
+    except FileNotFoundError:
+        made = _prepare(subject)
+    except (OSError, ValueError, EOFError, InputError):
+        log.warning("%s is damaged; preparing the scan again.", folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        made = _prepare(subject)
+    try:
+        _write(folder, made)
+        return _open(folder)
+    except OSError as error:
+        log.warning(
+            "%s cannot be written (%s); %s is held in memory.", cache, error.strerror, subject.name
+        )
+        return made
+
+
+def _prepare(subject: StudySubject) -> _Prepared:
+    scan = scan_of(subject)
+    box = bounding_box(scan.brain, margin=2)
+    return _Prepared(
+        scan.normalised()[(slice(None), *box)].astype(np.float16),
+        np.ascontiguousarray(scan.brain[box]),
+        scan.grid,
+        (box[0].start, box[1].start, box[2].start),
+    )
+
+
+def _key(subject: StudySubject) -> str:
+    """Return a digest of what a prepared scan depends on, without reading the scan."""
+    parts: list[Any] = [_FORMAT]
+    for path in (subject.t1, subject.t2, subject.brain):
+        if path is not None and path.exists():
+            status = path.stat()
+            parts.append([str(path.resolve()), status.st_size, status.st_mtime_ns])
+        else:
+            parts.append(None)
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+def _write(folder: Path, prepared: _Prepared) -> None:
+    """Write atomically: into a temporary folder, which is then renamed."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=folder.parent))
+    try:
+        np.save(temporary / "images.npy", prepared.images)
+        np.save(temporary / "brain.npy", prepared.brain)
+        about = {
+            "shape": prepared.grid.shape,
+            "affine": prepared.grid.affine.tolist(),
+            "corner": prepared.corner,
+        }
+        (temporary / "about.json").write_text(json.dumps(about), encoding="utf-8")
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another run was faster
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _open(folder: Path) -> _Prepared:
+    about = json_files.read(folder / "about.json", _About, "")
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    # copy on write: the distance transform needs a writable buffer
+    brain = np.load(folder / "brain.npy", mmap_mode="c")
+    grid = Grid(about.shape, np.array(about.affine))
+    if images.shape != (2, *brain.shape):
+        raise ValueError("images and brain differ in shape")
+    if images.dtype != np.float16 or brain.dtype != np.bool_:
+        raise ValueError("images or brain are of another type")
+    fits = zip(about.corner, brain.shape, about.shape, strict=True)
+    if any(corner < 0 or corner + size > whole for corner, size, whole in fits):
+        raise ValueError("the crop does not fit into the scan")
+    return _Prepared(images, brain, grid, about.corner)

@@ -1,0 +1,141 @@
+"""Patches drawn from subjects, the same for the same seed and step."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.data.prepared import PreparedSubject
+from napari_pvs.training.distributed.world import Share
+
+Start = tuple[int, int, int]
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, eq=False)
+class Patches:
+    """A batch of patches.
+
+    Attributes
+    ----------
+    images
+        (N, 2, P, P, P) float32.
+    target
+        (N, 1, P, P, P) float32: the label or, of unlabelled patches, the teacher's probability
+        of PVS, -1 where there is none. None where no target was asked for.
+    origin
+        Subject and first voxel (in its scan's grid) of each patch.
+    share
+        What the N patches are of the step's; all of them where None.
+    """
+
+    images: NDArray[np.float32]
+    target: NDArray[np.float32] | None
+    origin: tuple[tuple[str, Start], ...]
+    share: Share | None = None
+
+
+Target = Callable[[PreparedSubject], "NDArray[np.generic] | None"]
+"""What is to be learnt of a subject: an array of its shape."""
+
+
+def draw(
+    subjects: Sequence[PreparedSubject],
+    config: TrainingConfig,
+    step: int,
+    *,
+    stream: int,
+    count: int,
+    on_pvs_only: bool,
+    target: Target | None,
+    share: Share | None = None,
+) -> Patches:
+    """Draw the patches of one step.
+
+    Parameters
+    ----------
+    subjects
+        Each is as likely as the others.
+    config
+        Seed, edges of patches, share of patches on PVS.
+    step, stream
+        Number of the step, and of the kind of patches: each pair has its own random stream, so
+        that a run can continue at any step.
+    count
+        Patches of the smallest edge; larger ones are fewer, so that a step's voxels stay.
+    on_pvs_only
+        As in the warm-up: every patch is centred near a PVS, as long as there is one.
+    target
+        What is to be learnt.
+    share
+        Which of the step's patches to make; all where None. What is drawn does not depend on it.
+    """
+    rng = np.random.default_rng([config.seed, stream, step])
+    size = config.patch[step % len(config.patch)]
+    count = patches_of(config, step, count)
+    own = share or Share(0, count, count)
+    made = own.stop - own.start
+    images = np.zeros((made, 2, size, size, size), np.float32)
+    targets = np.zeros((made, 1, size, size, size), np.float32) if target else None
+    with_pvs = [s for s in subjects if len(s.foreground)]
+    origin = []
+    for n in range(-own.start, count - own.start):
+        on_pvs = bool(with_pvs) and (on_pvs_only or rng.random() < config.foreground)
+        pool = with_pvs if on_pvs else subjects
+        subject = pool[int(rng.integers(len(pool)))]
+        if on_pvs:
+            centre = subject.foreground[rng.integers(len(subject.foreground))].astype(int)
+            centre = centre + rng.integers(-size // 3, size // 3 + 1, 3)
+        else:
+            centre = _inside(subject.brain, rng)
+        if not 0 <= n < made:
+            continue  # another process's
+        start = centre - size // 2
+        _copy(subject.images, start, images[n])
+        if target is not None and targets is not None:
+            values = target(subject)
+            if values is None:
+                targets[n] = -1
+            else:
+                _copy(values[None], start, targets[n])
+        first = start + subject.corner
+        origin.append((subject.name, (int(first[0]), int(first[1]), int(first[2]))))
+    return Patches(images, targets, tuple(origin), own)
+
+
+def patches_of(config: TrainingConfig, step: int, count: int) -> int:
+    """Return how many patches a step has, of ``count`` of the smallest edge."""
+    size = config.patch[step % len(config.patch)]
+    return max(1, round(count * (min(config.patch) / size) ** 3))
+
+
+def ahead(make: Callable[[int], Made], first: int, last: int) -> Iterator[Made]:
+    """Yield ``make(step)`` for steps ``first`` to ``last`` (excluded), one ahead in a thread."""
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(make, first) if first < last else None
+        for step in range(first, last):
+            assert pending is not None
+            made = pending.result()
+            pending = pool.submit(make, step + 1) if step + 1 < last else None
+            yield made
+
+
+def _inside(brain: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw a voxel of the brain; the crop around a brain is half full, so few tries are needed."""
+    while True:
+        voxel = rng.integers(0, brain.shape)
+        if brain[tuple(voxel)]:
+            return voxel
+
+
+def _copy(source: NDArray[np.generic], start: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+    """Copy the cube at ``start`` into zeroed (C, P, P, P); what lies outside stays zero."""
+    low = np.maximum(start, 0)
+    high = np.minimum(start + out.shape[1], source.shape[1:])
+    taken = tuple(slice(a, max(a, b)) for a, b in zip(low, high, strict=True))
+    given = tuple(slice(a - s, max(a, b) - s) for a, b, s in zip(low, high, start, strict=True))
+    out[(slice(None), *given)] = source[(slice(None), *taken)]

@@ -1,0 +1,51 @@
+"""The training methods to choose from, and the teachers of the semi-supervised ones.
+
+What a method is stands in a value here, so that the command line can list all of them without
+loading torch. How a teacher works is a class of `napari_pvs.training.semi_supervised`; a module
+with a new one adds both by `napari_pvs.training.semi_supervised.teacher.register`.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to train.
+
+    Attributes
+    ----------
+    name
+        What users choose it by.
+    multiscale
+        Whether the network is the multi-scale one.
+    semi_supervised
+        Whether it learns from unlabelled scans too.
+    teacher
+        Name of its own teacher; None lets the option ``teacher`` choose.
+    paper
+        DSC, AVD % and recall in Table 1 of the paper, on other data; empty where it has none.
+    """
+
+    name: str
+    multiscale: bool
+    semi_supervised: bool
+    teacher: str | None = None
+    paper: str = ""
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("supervised-mono", False, False, paper=".50 ± .15, 55 ± 11, .70 ± .19"),
+        Method("supervised-multi", True, False, paper=".56 ± .44, 51 ± 83, .54 ± .44"),
+        Method("semi-mono", False, True, paper=".51 ± .75, 43 ± 67, .79 ± .16"),
+        Method("m2ss", True, True, paper=".65 ± .12, 34 ± 95, .75 ± .07"),
+    )
+}
+"""By name."""
+
+TEACHERS: dict[str, str] = {
+    "network": "the network itself at every step",
+    "mean": "the running mean of its weights on whole scans, every few epochs",
+}
+"""Who may make pseudo-labels: each name, and what it stands for."""

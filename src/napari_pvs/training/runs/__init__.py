@@ -1,0 +1,1 @@
+"""Run folders: what lies in them, their processes, how they are doing."""

@@ -1,0 +1,3 @@
+"""Learning from unlabelled scans; the product's own teachers are registered when it is imported."""
+
+from napari_pvs.training.semi_supervised import teachers as teachers

@@ -1,0 +1,82 @@
+"""How much of the unlabelled brains is likely PVS, and which thresholds find as much.
+
+Distribution alignment (Berthelot et al., ReMixMatch, ICLR 2020), adapted to few labels, which give
+the distribution only roughly: a threshold moves just far enough to find a likely share.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_pvs.training.data.prepared import PreparedSubject
+
+BINS = np.linspace(0, 1, 201)
+"""Edges of the bins of probability; every threshold is one of them."""
+
+_ALLOWED = 0.02, 0.98
+_SPREAD = 0.6  # SD of log PVS volume between persons, whose volumes vary by 50 to 65 %
+
+
+def burden(subjects: Sequence[PreparedSubject]) -> tuple[float, float]:
+    """Return the range of the share of the brain that is PVS in the average person.
+
+    It is the mean over the labelled subjects, plus and minus its standard error on a logarithmic
+    scale. The spread between persons is a constant, since a few labels do not give it.
+    """
+    shares = [s.label.sum() / max(1, s.brain.sum()) for s in subjects if s.label is not None]
+    mean, factor = float(np.mean(shares)), float(np.exp(_SPREAD / np.sqrt(len(shares))))
+    return mean / factor, mean * factor
+
+
+def above(found: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the share of a brain that is PVS at each threshold in ``BINS`` but the last.
+
+    Parameters
+    ----------
+    found
+        Probability of PVS, 0 outside the brain.
+    brain
+        Brain mask of the same shape.
+    """
+    counts, _ = np.histogram(found[found > 0], BINS)
+    return np.asarray(counts[::-1].cumsum()[::-1] / max(1, int(brain.sum())), np.float64)
+
+
+def likely(
+    thresholds: NDArray[np.float64], shares: NDArray[np.float64], burden: tuple[float, float]
+) -> NDArray[np.bool_]:
+    """Return which thresholds find a likely share or, if none does, come closest to it.
+
+    Parameters
+    ----------
+    thresholds
+        Each one of ``BINS``.
+    shares
+        As from `above`, mean over scans.
+    burden
+        Lowest and highest likely share of the brain.
+    """
+    found = shares[np.searchsorted(BINS, thresholds - 1e-6)]
+    away = np.maximum(burden[0] - found, found - burden[1]).clip(0)
+    return np.asarray(away == away.min())
+
+
+def aligned(threshold: float, shares: NDArray[np.float64], burden: tuple[float, float]) -> float:
+    """Return the threshold closest to a given one that finds a likely share.
+
+    Parameters
+    ----------
+    threshold
+        It is kept if it finds one.
+    shares
+        As from `above`, mean over scans.
+    burden
+        Lowest and highest likely share of the brain.
+    """
+    share = float(np.interp(threshold, BINS[:-1], shares))
+    wanted = float(np.clip(share, *burden))
+    if wanted == share:
+        return threshold
+    closest = int(np.abs(shares - wanted).argmin())
+    return float(np.clip(BINS[closest], *_ALLOWED))

@@ -1,0 +1,179 @@
+"""The two teachers of the product: the network itself, and the running mean of its weights."""
+
+import logging
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_pvs.network.backends.torch_backend import send
+from napari_pvs.training.augment import augment, drop_modality, noise
+from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.data.cohort import Cohort
+from napari_pvs.training.data.prepared import PreparedSubject
+from napari_pvs.training.data.sampling import Patches, Target
+from napari_pvs.training.runs.events import EventLog
+from napari_pvs.training.runs.folder import PSEUDO
+from napari_pvs.training.semi_supervised.alignment import burden, likely
+from napari_pvs.training.semi_supervised.consistency import ramp, unsupervised
+from napari_pvs.training.semi_supervised.pseudo_labels import PseudoLabels
+from napari_pvs.training.semi_supervised.teacher import Teacher, register
+from napari_pvs.training.state import State
+
+log = logging.getLogger(__name__)
+
+
+class Consistency(Teacher):
+    """What both have in common: the network sees changed patches, and learns the pseudo-labels.
+
+    It learns from confident voxels only. A subclass makes the pseudo-labels.
+    """
+
+    def __init__(self, state: State, out: Path) -> None:
+        self.state = state
+        self.pseudo_labels = PseudoLabels(out / PSEUDO, state.config, state.world)
+
+    @staticmethod
+    def batch(config: TrainingConfig) -> int:
+        """Return what the configuration says."""
+        return config.unlabelled_batch
+
+    def view(self, patches: Patches, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Add noise to the patches, or augment them as the labelled ones are."""
+        config, share = self.state.config, patches.share
+        images = send(patches.images, self.state.device)
+        pseudo = self._pseudo_label(images, patches)
+        if config.view == "noise":
+            return images + noise(images, generator, share), pseudo
+        images, pseudo = augment(images, pseudo, generator, share)
+        return drop_modality(images, config.modality_dropout, generator, share), pseudo
+
+    def loss(self, logits: Tensor, pseudo: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Return the consistency loss, which rises after the warm-up; see `unsupervised`."""
+        config, step = self.state.config, self.state.progress.step
+        weight = config.consistency_weight * ramp(
+            step / config.steps - config.warmup, config.ramp_up
+        )
+        loss, shares = unsupervised(logits, pseudo, config, self.state.world)
+        return weight * loss, {"unsupervised": float(loss.detach()), **shares}
+
+    def allowed(
+        self,
+        thresholds: NDArray[np.float64],
+        epoch: int,
+        cohort: Cohort,
+        alive: Callable[[], None],
+    ) -> NDArray[np.bool_] | None:
+        """Allow thresholds that find a likely share of PVS in the unlabelled scans."""
+        wanted = self._burden(cohort)
+        if wanted is None:
+            return None
+        state, scans, keep = self.state, cohort.unlabelled, self._keeps(epoch)
+        shares = self.pseudo_labels.predict(epoch, scans, state.ema, state.device, alive, keep)
+        return None if shares is None else likely(thresholds, shares, wanted)
+
+    def _pseudo_label(self, images: Tensor, patches: Patches) -> Tensor:
+        """Return the pseudo-labels of unchanged patches, whose images are on the device."""
+        raise NotImplementedError
+
+    def _keeps(self, epoch: int) -> bool:
+        """Whether whole scans that are predicted for an epoch become its pseudo-labels."""
+        return False
+
+    def _warming_up(self, step: int) -> bool:
+        return step < self.state.config.warmup * self.state.config.steps
+
+    def _burden(self, cohort: Cohort) -> tuple[float, float] | None:
+        """Return how much of the unlabelled brains is likely PVS, where that is to count."""
+        if not self.state.config.align:
+            return None
+        return burden([*cohort.train, *cohort.validation])
+
+
+class Network(Consistency):
+    """The network itself makes the pseudo-labels, at every step on the patches as they are.
+
+    As in the paper: Chai et al., M2SS-PVS, MIDL 2023.
+    """
+
+    @staticmethod
+    def predictions(config: TrainingConfig, scans: int, validated: Collection[int]) -> int:
+        """Return the scans by which the threshold is aligned."""
+        return len(validated) * min(config.refresh_scans, scans) if config.align else 0
+
+    def scans(self, step: int, cohort: Cohort) -> Sequence[PreparedSubject]:
+        """Return all unlabelled scans, after the warm-up."""
+        return () if self._warming_up(step) else cohort.unlabelled
+
+    @torch.no_grad()
+    def _pseudo_label(self, images: Tensor, patches: Patches) -> Tensor:
+        model = self.state.model.eval()  # as it will be used, and without touching its statistics
+        with self.state.autocast():
+            logits = model(images)
+        probability = torch.sigmoid(logits.float())
+        model.train()
+        return probability
+
+
+class RunningMean(Consistency):
+    """The running mean of the weights makes pseudo-labels of whole scans, every few epochs.
+
+    Its probabilities are shifted so that its threshold becomes 0.5, or the threshold by which a
+    likely share of the brain is PVS.
+    """
+
+    @staticmethod
+    def predictions(config: TrainingConfig, scans: int, validated: Collection[int]) -> int:
+        """Return the scans that get pseudo-labels; the threshold is aligned by the same ones."""
+        made = set(range(config.warmup, config.epochs, config.refresh))
+        looked_at = made | set(validated) if config.align else made
+        return len(looked_at) * min(config.refresh_scans, scans)
+
+    def prepare(
+        self,
+        epoch: int,
+        cohort: Cohort,
+        events: EventLog,
+        alive: Callable[[], None],
+        *,
+        new: bool,
+    ) -> None:
+        """Make pseudo-labels where it is time, or where a resumed run has lost them."""
+        labels, state, scans = self.pseudo_labels, self.state, cohort.unlabelled
+        if epoch < state.config.warmup:
+            return
+        if not (new and labels.due(epoch)):
+            if labels.subjects or labels.reopen(epoch, scans):
+                return
+            log.warning("The pseudo-labels are gone; making them again.")
+        events.write("phase", name="pseudo-labels", epoch=epoch)
+        threshold = state.progress.threshold
+        labels.refresh(
+            epoch, scans, state.ema, threshold, state.device, alive, self._burden(cohort)
+        )
+        voxels = sum(len(s.foreground) for s in labels.subjects)
+        events.write("pseudo_labels", scans=len(labels.subjects), pvs_voxels=voxels)
+
+    def scans(self, step: int, cohort: Cohort) -> Sequence[PreparedSubject]:
+        """Return the scans that have a pseudo-label, after the warm-up."""
+        return () if self._warming_up(step) else self.pseudo_labels.subjects
+
+    @property
+    def target(self) -> Target | None:
+        """Gives the pseudo-label of a scan."""
+        return self.pseudo_labels.probability
+
+    def _pseudo_label(self, images: Tensor, patches: Patches) -> Tensor:
+        if patches.target is None:
+            raise ValueError("the unlabelled patches were drawn without their pseudo-labels")
+        return send(patches.target, self.state.device)
+
+    def _keeps(self, epoch: int) -> bool:
+        return self.pseudo_labels.due(epoch)
+
+
+register("network", Network)
+register("mean", RunningMean)

@@ -1,0 +1,48 @@
+"""Prediction of whole prepared scans, as by `Predictor`."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_pvs.inference.predictor import fuse, interior, run
+from napari_pvs.network.device import Precision
+from napari_pvs.network.m2ss import M2SS
+from napari_pvs.training.data.prepared import PreparedSubject
+
+Answer = Callable[[PreparedSubject], NDArray[np.float32]]
+
+
+def reader(
+    network: M2SS,
+    device: torch.device,
+    alive: Callable[[], None] = lambda: None,
+    precision: Precision = "auto",
+) -> Answer:
+    """Return a function that predicts whole scans with a network.
+
+    Parameters
+    ----------
+    network
+        It is copied, so that it may be trained on meanwhile.
+    device
+        Where to compute.
+    alive
+        Called after every window.
+    precision
+        As in `Predictor`.
+
+    Returns
+    -------
+    Function from a subject to the probability of PVS, float32 in the shape of its brain; 0 outside
+    the brain and within 3 mm of its surface.
+    """
+    model = fuse(network)
+
+    def probability(subject: PreparedSubject) -> NDArray[np.float32]:
+        inside = interior(subject.brain, subject.voxel_size)
+        images = subject.images.astype(np.float32)
+        return run(model, images, inside, device, progress=lambda *_: alive(), precision=precision)
+
+    return probability

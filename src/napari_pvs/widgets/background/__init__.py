@@ -1,0 +1,1 @@
+"""Threads, processes and idle time, so that the viewer never waits."""

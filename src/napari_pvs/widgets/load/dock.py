@@ -1,0 +1,337 @@
+"""The Load dock: a subject's T1 and T2 from files, layers or a study, or a synthetic one."""
+
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from napari.layers import Image, Labels
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QSizePolicy, QWidget
+from superqt import QElidingLabel
+
+from napari_pvs.errors import InputError
+from napari_pvs.jobs import exchange
+from napari_pvs.jobs.protocol import Features, ImageName, Loaded, LoadScan, LoadSubject, MakeSample
+from napari_pvs.scans.nifti import Volume
+from napari_pvs.study.bids import StudySubject
+from napari_pvs.widgets.background.idle import Steps
+from napari_pvs.widgets.background.process import Job, Result
+from napari_pvs.widgets.dock import SCANS_KEY, JobDock
+from napari_pvs.widgets.load.show import show, show_sample
+from napari_pvs.widgets.load.subjects import Subjects
+from napari_pvs.widgets.parts.controls import FILES, Button, Notice, as_it_is
+from napari_pvs.widgets.parts.saving import OfferPanel
+from napari_pvs.widgets.viewer.layers import layer_volume
+from napari_pvs.widgets.viewer.typed import Layer, Layers, Viewer
+
+_LOADED = "loaded"  # topic of what is said of it
+_NAMES: dict[ImageName, re.Pattern[str]] = {
+    "brain": re.compile(r"brain.*mask|mask.*brain", re.IGNORECASE),
+    "t2": re.compile(r"(?<![a-z0-9])t2", re.IGNORECASE),
+    "t1": re.compile(r"(?<![a-z0-9])t1|mp2?rage", re.IGNORECASE),
+}
+"""What the name of a file tells."""
+
+
+class ImageRow(QWidget):
+    """Which file or layer is one of the images.
+
+    Parameters
+    ----------
+    layers
+        Of the viewer.
+    title, tip
+        Of the image.
+    kind
+        Type of layer that can be it.
+
+    Attributes
+    ----------
+    given
+        A path, a layer, or None.
+    folder
+        Where its file dialog starts.
+    """
+
+    changed = Signal()
+    """Another file or layer, or none."""
+
+    def __init__(self, layers: Layers, title: str, tip: str, kind: type) -> None:
+        super().__init__()
+        self._layers, self._title, self._kind = layers, title, kind
+        self.given: Path | Layer | None = None
+        self.folder = ""
+        self.label = QElidingLabel()
+        self.label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        what = "labels" if kind is Labels else "image"
+        self.file = Button("File…", f"Choose the file of the {title}. {tip}", self._browse)
+        self.layer = Button(
+            "Layer", f"Take the {what} layer that is selected in the layer list.", self._take_layer
+        )
+        self.none = Button("✕", f"Go without {title}.", lambda: self.give(None))
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(3)
+        row.addWidget(self.label, 1)
+        for button in (self.file, self.layer, self.none):
+            button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+            row.addWidget(button)
+        self.give(None)
+        self.refresh()
+
+    def give(self, given: Path | Layer | None) -> None:
+        """Choose a path or a layer, or none."""
+        self.given = given
+        self.label.setText("none" if given is None else given.name)
+        tip = str(given) if isinstance(given, Path) else getattr(given, "name", "")
+        self.label.setToolTip(tip)
+        self.none.allow_if("there is none." if given is None else None)
+        self.changed.emit()
+
+    def refresh(self) -> None:
+        """Tell whether a layer could be taken now."""
+        fits = isinstance(self._layers.selection.active, self._kind)
+        what = "a Labels layer" if self._kind is Labels else "an Image layer"
+        self.layer.allow_if(None if fits else f"select {what} in the layer list first.")
+
+    def _browse(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(self, f"Choose the {self._title}", self.folder, FILES)
+        if name:
+            self.folder = str(Path(name).parent)
+            self.give(Path(name))
+
+    def _take_layer(self) -> None:
+        self.give(self._layers.selection.active)
+
+
+class Load(JobDock):
+    """Load a scan into the viewer.
+
+    Parameters
+    ----------
+    napari_viewer
+        Given by napari.
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__(napari_viewer)
+        self.folder = ""
+        """Where file dialogs start."""
+        self.hint = Notice()
+        self.rows = self._build_scan()
+        self._build_study()
+        self.body.addWidget(self.bar)
+        self.body.addWidget(self.notice)
+        self.offer = OfferPanel(self.autosave)
+        self.body.addWidget(self.offer)
+        keys = QLabel(f"{SCANS_KEY}: show T1 or T2")
+        keys.setToolTip("A key of the viewer; T1 and T2 lie on one grid, so nothing moves.")
+        self.body.addWidget(keys)
+        self.subjects.opened.connect(self.load_subject)
+        self.subjects.listed.connect(self._on_listed)
+        self.session.study_written.connect(self.subjects.refresh_soon)
+        self.session.scan_changed.connect(self._on_scan)
+        selection = self.session.viewer.layers.selection.events
+        selection.active.connect(self._on_selection)
+        for row in self.rows.values():
+            row.changed.connect(partial(self._on_row, row))
+        self.setAcceptDrops(True)
+        self.autosave.look()
+        self.check()
+
+    def _build_scan(self) -> dict[ImageName, ImageRow]:
+        form = self.group("Scan")
+        rows: dict[ImageName, ImageRow] = {}
+        images: tuple[tuple[ImageName, str, str, type], ...] = (
+            ("t1", "T1", "T1-weighted; the grid of the results is its grid.", Image),
+            ("t2", "T2", "T2-weighted, aligned with the T1 by its header.", Image),
+            ("brain", "Brain mask", "Computed where there is none.", Labels),
+        )
+        for name, title, tip, kind in images:
+            rows[name] = ImageRow(self.session.viewer.layers, title, tip, kind)
+            form.addRow(title, rows[name])
+        self.load = Button("Load", "Show the scan and find its brain.", self.load_rows)
+        form.addRow(self.load)
+        form.addRow(self.hint)
+        self.sample = Button(
+            "Synthetic subject",
+            "Make a synthetic T1 and T2 with known PVS, to try things out; takes a few seconds.",
+            self.load_sample,
+        )
+        form.addRow(self.sample)
+        return rows
+
+    def _build_study(self) -> None:
+        study = self.group("Study")
+        self.open = Button("Open folder…", "Choose a BIDS folder (sub-*/anat/…).", self._browse)
+        self.refresh = Button("Refresh", "Look into the folder again.", self._list)
+        self.study = QElidingLabel("none")
+        self.study.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        row = QHBoxLayout()
+        row.addWidget(self.study, 1)
+        for widget in (self.open, self.refresh):
+            row.addWidget(widget)
+        study.addRow(row)
+        self.subjects = Subjects(self.notice)
+        study.addRow(self.subjects)
+
+    def check(self) -> None:
+        """Enable what can be done now."""
+        reason = None
+        if self.rows["t1"].given is None and self.rows["t2"].given is None:
+            reason = "choose or drop a T1, a T2, or both."
+        self.load.allow_if(reason)
+        self.hint.say(f"To load, {reason}") if reason else self.hint.clear()
+        study = self.subjects.study
+        self.refresh.allow_if(None if study else "open a study first.")
+        self.study.setText(study.name if study else "none")
+        self.study.setToolTip(as_it_is(str(study)) if study else "")
+        self.subjects.setVisible(study is not None)
+
+    def load_rows(self) -> None:
+        """Load the chosen files and layers."""
+        files: dict[ImageName, Path] = {}
+        volumes: dict[ImageName, Volume] = {}
+        try:
+            for name, row in self.rows.items():
+                if isinstance(row.given, Path):
+                    files[name] = row.given
+                elif row.given is not None:
+                    data, meta, _ = row.given.as_layer_data_tuple()
+                    volumes[name] = layer_volume(data, meta)
+        except InputError as error:
+            self.notice.error(str(error))
+            return
+
+        def request(folder: Path) -> LoadScan:
+            for name, volume in volumes.items():
+                exchange.save_volume(folder, f"layer_{name}", volume)
+            return LoadScan(stored=tuple(volumes), **files)
+
+        job = Job(request, self)
+        job.finished.connect(lambda result: self._on_loaded(result, None))
+        self._start(job, "Reading …")
+
+    def load_subject(self, subject: StudySubject) -> None:
+        """Load a subject of the study, with its label."""
+        study = self.subjects.study
+        if study is None:
+            return
+        saved = self.autosave.settling()  # the subject may be the one that is being saved
+
+        def request(_: Path) -> LoadSubject:
+            saved()
+            return LoadSubject(study=study, subject=subject.name)
+
+        job = Job(request, self)
+        job.finished.connect(lambda result: self._on_loaded(result, study))
+        self._start(job, f"Reading {subject.name} …")
+
+    def load_sample(self) -> None:
+        """Make and show the synthetic subject."""
+        job = Job(MakeSample(), self)
+        job.finished.connect(self._on_sample)
+        self._start(job, "Making a synthetic subject …")
+
+    def open_study(self, folder: Path) -> None:
+        """List the subjects of a BIDS folder."""
+        self.bar.follow(self.subjects.job(folder), "Looking for subjects …").start()
+
+    def dragEnterEvent(self, event: Any) -> None:
+        """Take local files and folders."""
+        if any(url.isLocalFile() for url in event.mimeData().urls()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: Any) -> None:
+        """Take the files that were dropped, by their names."""
+        paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+        self.take(paths)
+        event.acceptProposedAction()
+
+    def take(self, paths: list[Path]) -> None:
+        """Sort files into T1, T2 and brain mask by their names; a folder is a study.
+
+        A file whose name does not tell goes where there is room, T1 first, and that is said.
+        """
+        unsure = []
+        for path in paths:
+            told = next((row for row, name in _NAMES.items() if name.search(path.name)), None)
+            if path.is_dir():
+                self.open_study(path)
+            elif told is not None:
+                self.rows[told].give(path)
+            else:
+                unsure.append(path)
+        notes = []
+        for path in unsure:
+            images: tuple[ImageName, ...] = ("t1", "t2")
+            free = [row for row in images if self.rows[row].given is None]
+            if not free:
+                notes.append(f"{path.name} was not taken: T1 and T2 are chosen already.")
+                continue
+            self.rows[free[0]].give(path)
+            notes.append(f"{path.name} was taken for the {free[0].upper()}; its name does not say.")
+        if notes:
+            self.notice.warn("\n".join(notes))
+
+    def stop(self) -> None:
+        """End every job of the dock."""
+        super().stop()
+        self.subjects.stop()
+
+    def _start(self, job: Job, text: str) -> None:
+        self.autosave.flush()  # so that the labels shown now can go when the scan comes
+        self.run(self.bar.follow(job, text))
+
+    def _on_loaded(self, result: Result[Loaded], study: Path | None) -> None:
+        self.show_steps(self._tell(show(self.session, result, study)))
+
+    def _on_sample(self, result: Result[Features]) -> None:
+        self.show_steps(self._tell(show_sample(self.session, result)))
+
+    def _tell(self, showing: Steps) -> Steps:
+        """Show what was loaded, and say what it is."""
+        notes = yield from showing
+        if notes:
+            self.notice.warn("\n".join(notes))
+        elif self.session.scan is not None:  # its layers may have been deleted at once
+            scan = self.session.scan
+            size = "×".join(f"{edge:.3g}" for edge in scan.grid.voxel_size)
+            shape = "×".join(map(str, scan.grid.shape))
+            self.notice.say(
+                f"Loaded {' + '.join(scan.modalities)}: {shape} voxels of {size} mm.", _LOADED
+            )
+
+    def _on_scan(self) -> None:
+        if self.session.scan is None:
+            self.notice.take_back(_LOADED)  # its layers were deleted
+
+    def _browse(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Choose a BIDS folder", self.folder)
+        if name:
+            self._start_in(name)
+            self.open_study(Path(name))
+
+    def _on_listed(self) -> None:
+        if self.subjects.study is not None:
+            self.session.open_study(self.subjects.study)
+        self.check()
+
+    def _list(self) -> None:
+        if self.subjects.study is not None:
+            self.open_study(self.subjects.study)
+
+    def _on_row(self, row: ImageRow) -> None:
+        self._start_in(row.folder)
+        self.check()
+
+    def _start_in(self, folder: str) -> None:
+        """Let file dialogs start in a folder."""
+        self.folder = folder
+        for row in self.rows.values():
+            row.folder = folder
+
+    def _on_selection(self, _: object = None) -> None:
+        for row in self.rows.values():
+            row.refresh()

@@ -1,0 +1,83 @@
+"""The numbers of an agreement, and the PVS that only one side has."""
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QGridLayout, QLabel, QTabWidget, QVBoxLayout, QWidget
+
+from napari_pvs.evaluation.detection import Agreement
+from napari_pvs.widgets.parts.table import Column, Table
+
+_MEASURES = (
+    ("DSC", "Dice: 1 is full agreement.", lambda a: a.voxels.dsc, "{:.3f}"),
+    ("AVD", "Difference of the volumes, in % of the reference's.",
+     lambda a: a.voxels.avd_percent, "{:.1f} %"),
+    ("Recall", "Share of the reference's voxels that are found.",
+     lambda a: a.voxels.recall, "{:.3f}"),
+    ("Precision", "Share of the voxels that are right.",
+     lambda a: a.voxels.precision, "{:.3f}"),
+    ("PVS recall", "Share of the reference's PVS of which a voxel is found.",
+     lambda a: a.pvs.recall, "{:.3f}"),
+    ("PVS prec.", "Share of the PVS that touch the reference.",
+     lambda a: a.pvs.precision, "{:.3f}"),
+    ("PVS", "Number of connected PVS / of the reference's.",
+     lambda a: (a.pvs.n_predicted, a.pvs.n_reference), "{0[0]} / {0[1]}"),
+    ("mm³", "Volume of the PVS / of the reference's.",
+     lambda a: (a.voxels.volume_predicted_mm3, a.voxels.volume_reference_mm3),
+     "{0[0]:,.0f} / {0[1]:,.0f}"),
+)  # fmt: skip
+_NARROW = 6  # of the measures stand side by side; the others have two numbers
+_SPOTS = (
+    Column(
+        "At (slice, row, column)",
+        lambda spot: "{}, {}, {}".format(*spot.index),
+        tip="Its middle voxel.",
+    ),
+    Column("mm³", lambda spot: spot.volume_mm3, "{:.1f}", "Its volume."),
+)
+
+
+class AgreementPanel(QWidget):
+    """A grid of numbers over two tables of PVS, the missed and the false."""
+
+    selected = Signal(object)
+    """The `Spot` of the row that was moved to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: dict[str, QLabel] = {}
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(6)
+        for at, (name, tip, _, _) in enumerate(_MEASURES):
+            value = self.values[name] = QLabel("–")
+            wide = at >= _NARROW
+            line, column = (at - _NARROW // 2, 0) if wide else (at // 2, 2 * (at % 2))
+            title = QLabel(name)
+            for label in (title, value):
+                label.setToolTip(tip)
+            grid.addWidget(title, line, column)
+            grid.addWidget(value, line, column + 1, 1, 3 if wide else 1)
+        grid.setColumnStretch(1, 1)
+        grid.setColumnStretch(3, 1)
+        self.missed, self.false = (
+            Table(_SPOTS, "Move to a row, and the viewer jumps there.", lambda spot: spot.index)
+            for _ in range(2)
+        )
+        self.tabs = QTabWidget()
+        for table in (self.missed, self.false):
+            table.selected.connect(self.selected)
+            self.tabs.addTab(table, "")
+        rows = QVBoxLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.addLayout(grid)
+        rows.addWidget(self.tabs)
+
+    def show_agreement(self, found: Agreement | None) -> None:
+        """Show what was measured, or that nothing was."""
+        for name, _, value, style in _MEASURES:
+            number = None if found is None else value(found)
+            self.values[name].setText("–" if number is None else f"<b>{style.format(number)}</b>")
+        missed, false = ((), ()) if found is None else (found.missed, found.false)
+        for at, (table, spots, title) in enumerate(
+            ((self.missed, missed, "Missed"), (self.false, false, "False"))
+        ):
+            table.set_rows(spots)
+            self.tabs.setTabText(at, f"{title} ({len(spots)})")

@@ -1,0 +1,268 @@
+"""The Metrics dock: how labels agree with a reference, and where they do not."""
+
+from pathlib import Path
+
+import numpy as np
+from napari.layers import Labels
+from numpy.typing import NDArray
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFileDialog,
+    QHBoxLayout,
+    QSizePolicy,
+)
+
+from napari_pvs.errors import InputError
+from napari_pvs.evaluation.compare import Comparison, score
+from napari_pvs.evaluation.detection import Agreement, Spot, agreement
+from napari_pvs.evaluation.tables import to_tsv
+from napari_pvs.jobs import exchange
+from napari_pvs.jobs.protocol import Loaded, ReadMask
+from napari_pvs.scans.display import to_display
+from napari_pvs.scans.scan import Scan
+from napari_pvs.widgets.background.debounce import Debouncer
+from napari_pvs.widgets.background.process import Job, Result, scan_folder
+from napari_pvs.widgets.dock import JobDock
+from napari_pvs.widgets.metrics.agreement import AgreementPanel
+from napari_pvs.widgets.metrics.study import RunTable, StudyScores
+from napari_pvs.widgets.parts.controls import FILES, Button, LayerBox, Notice, ask_where, write
+from napari_pvs.widgets.viewer.canvas import add, show_voxel
+from napari_pvs.widgets.viewer.edits import version
+from napari_pvs.widgets.viewer.layers import mask_layer
+from napari_pvs.widgets.viewer.typed import LabelsLayer, Viewer
+
+ZOOM = 12.0
+"""Pixels per mm at which a PVS is well seen."""
+_AFTER_MS = 60  # a stroke is measured when no other has followed for so long
+
+
+class Metrics(JobDock):
+    """Measure labels, or a prediction, against a reference.
+
+    Parameters
+    ----------
+    napari_viewer
+        Given by napari.
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__(napari_viewer)
+        self.hint = Notice()
+        self.agreement: Agreement | None = None
+        self._seen: tuple[object, ...] | None = None
+        self._watched: list[LabelsLayer] = []
+        self._build_choice()
+        self._build_agreement()
+        self.study = StudyScores(self)
+        self.group("Study").addRow(self.study)
+        self.runs = RunTable(self)
+        self.group("Training runs").addRow(self.runs)
+        self.body.addWidget(self.bar)
+        self.body.addWidget(self.notice)
+
+        self._soon = Debouncer(_AFTER_MS, self.update_numbers, self)
+        self.what.currentIndexChanged.connect(lambda _: self._soon.throttle())
+        self.inside.toggled.connect(lambda _: self._again())
+        self.reference.currentIndexChanged.connect(lambda _: self._choose_reference())
+        session = self.session
+        session.labels_edited.connect(self._soon.throttle)
+        session.labels_changed.connect(self._soon.throttle)
+        session.scan_changed.connect(self._again)
+        session.prediction_changed.connect(self._again)
+        session.reference_changed.connect(self._on_reference)
+        session.study_opened.connect(self._on_study)
+        self._on_reference()
+        self.update_numbers()
+
+    def _build_choice(self) -> None:
+        form = self.group("Compare")
+        self.what = LayerBox(self.session, Labels, "labels, else prediction")
+        self.what.setToolTip("What is measured.")
+        self.reference = LayerBox(self.session, Labels, "none")
+        self.reference.setToolTip("What it is compared with.")
+        self.file = Button("File…", "Open a mask of this scan as the reference.", self._browse)
+        self.file.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        row = QHBoxLayout()
+        row.addWidget(self.reference, 1)
+        row.addWidget(self.file)
+        form.addRow("Measure", self.what)
+        form.addRow("Reference", row)
+        self.inside = QCheckBox("only inside the brain")
+        self.inside.setToolTip(
+            "Leave out what lies outside the brain mask that was loaded or found."
+        )
+        self.inside.setChecked(True)
+        form.addRow(self.inside)
+        form.addRow(self.hint)
+
+    def _build_agreement(self) -> None:
+        self.measures = AgreementPanel()
+        self.measures.selected.connect(self._jump)
+        agree = self.group("Agreement")
+        agree.addRow(self.measures)
+        self.tsv = Button("Export TSV…", "All measures of this scan, as a table.", self._save_tsv)
+        self.png = Button("Export PNG…", "A picture of what is shown here.", self._save_png)
+        row = QHBoxLayout()
+        row.addWidget(self.tsv)
+        row.addWidget(self.png)
+        agree.addRow(row)
+
+    def measured(self) -> LabelsLayer | None:
+        """The layer that is measured, or None."""
+        prediction = self.session.prediction
+        for layer in (self.what.layer(), self.session.labels):
+            if layer is not None:
+                return layer
+        return prediction.layer if prediction else None
+
+    def update_numbers(self) -> None:
+        """Measure, unless nothing has changed since."""
+        layer, reference = self.measured(), self.session.reference
+        self._watch([one for one in (layer, reference) if one is not None])
+        if layer is None or reference is None or layer is reference:
+            self._seen = None
+            self._show(None)
+            return
+        seen = (layer, version(layer), reference, version(reference))
+        if seen == self._seen:
+            return
+        self._seen = seen
+        if layer.data.ndim != 3:
+            self._show(None)
+            self.hint.error(f"the layer {layer.name!r} is not 3D; choose two layers of one scan.")
+            return
+        if layer.data.shape != reference.data.shape:
+            self._show(None)
+            self.hint.error(
+                f"the layer {layer.name!r} has other voxels than {reference.name!r}; choose two "
+                "layers of one scan."
+            )
+            return
+        volume, region = self._voxel_volume(layer), self._region(layer)
+        self._show(agreement(layer.data, reference.data, volume, region))
+
+    def open_reference(self, path: Path) -> None:
+        """Show a label file of this scan, and compare with it."""
+        scan = self.session.require_scan()
+
+        def request(folder: Path) -> ReadMask:
+            return ReadMask(scan=scan_folder(scan, folder), path=path)
+
+        def on_done(result: Result[Loaded]) -> None:
+            if scan is not self.session.scan:
+                return
+            # a copy, because its folder goes
+            mask = exchange.load_array(result.path, "mask").copy()
+            name = path.name.split(".")[0]
+            data, meta, _ = mask_layer(mask, scan, name, "reference")
+            layer = Labels(data, **meta)
+            add(self.session.viewer, layer, self.session)
+            self.session.set_reference(layer)
+            if result.answer.notes:
+                self.notice.warn("\n".join(result.answer.notes))
+
+        job = Job(request, self)
+        job.finished.connect(on_done)
+        self.run(self.bar.follow(job, "Reading …"))
+
+    def check(self) -> None:
+        """Enable what can be done now, and say what is missing."""
+        scan = self.session.scan
+        self.file.allow_if(None if scan is not None else "load a scan first (the Load dock).")
+        reason = None if self.agreement else "choose a layer and a reference."
+        self.tsv.allow_if(reason)
+        self.png.allow_if(reason)
+        self.study.check()
+        self.runs.check()
+
+    def _scan_of(self, layer: LabelsLayer) -> Scan | None:
+        """The scan, if the layer has as many voxels."""
+        scan = self.session.scan
+        fits = scan is not None and to_display(scan.brain).shape == layer.data.shape
+        return scan if fits else None
+
+    def _voxel_volume(self, layer: LabelsLayer) -> float:
+        """In mm³; napari shows a sheared scan's voxels as if their edges were at right angles."""
+        scan = self._scan_of(layer)
+        return scan.grid.voxel_volume if scan else float(np.prod(np.abs(layer.scale[-3:])))
+
+    def _region(self, layer: LabelsLayer) -> NDArray[np.bool_] | None:
+        scan = self._scan_of(layer)
+        return to_display(scan.brain) if scan and self.inside.isChecked() else None
+
+    def _show(self, found: Agreement | None) -> None:
+        self.agreement = found
+        self.measures.show_agreement(found)
+        self.measures.setVisible(found is not None)
+        if found is not None:
+            self.hint.clear()
+        elif self.session.reference is None:
+            self.hint.say("To measure, choose a reference: a layer, or a file.")
+        elif self.measured() is self.session.reference:
+            self.hint.say("To measure, choose another layer than the reference.")
+        else:
+            self.hint.say("To measure, segment the scan or draw labels.")
+        self.check()
+
+    def _again(self) -> None:
+        self._seen = None
+        self._soon.throttle()
+
+    def _watch(self, layers: list[LabelsLayer]) -> None:
+        """Follow strokes in layers that are not the session's labels too."""
+        if [id(one) for one in layers] == [id(one) for one in self._watched]:
+            return
+        for one in self._watched:
+            one.events.set_data.disconnect(self._on_layer)
+            one.events.paint.disconnect(self._on_layer)
+        self._watched = layers
+        for one in layers:
+            one.events.set_data.connect(self._on_layer)
+            one.events.paint.connect(self._on_layer)
+
+    def _on_study(self) -> None:
+        self.study.clear()
+        self.runs.clear()
+        self.check()
+
+    def _on_layer(self, _: object) -> None:
+        self._soon.throttle()
+
+    def _on_reference(self) -> None:
+        self.reference.choose(self.session.reference)
+        self._again()
+
+    def _choose_reference(self) -> None:
+        try:
+            self.session.set_reference(self.reference.layer())
+        except InputError as error:
+            self.notice.error(str(error))
+            self.reference.choose(self.session.reference)
+
+    def _jump(self, spot: Spot) -> None:
+        if self.session.reference is not None:
+            show_voxel(self.session.viewer, self.session.reference, spot.index, ZOOM)
+
+    def _browse(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(self, "Choose a reference mask", "", FILES)
+        if name:
+            self.open_reference(Path(name))
+
+    def _save_tsv(self) -> None:
+        layer, reference = self.measured(), self.session.reference
+        if layer is None or reference is None:
+            return
+        path = ask_where(self, "measures.tsv", "Table (*.tsv)")
+        if path:
+            shown = self.session.shown_subject
+            subject = layer.name if shown is None else shown.name
+            one = score(
+                layer.data, reference.data, tuple(layer.scale), subject=subject,
+                region=self._region(layer), voxel_volume=self._voxel_volume(layer),
+            )  # fmt: skip
+            write(path, to_tsv(Comparison((one,))), self.notice)
+
+    def _save_png(self) -> None:
+        path = ask_where(self, "measures.png", "Picture (*.png)")
+        if path and not self.measures.grab().save(str(path)):
+            self.notice.error(f"{path} cannot be written; choose another folder.")

@@ -1,0 +1,235 @@
+"""Tables that stay fast with thousands of rows, sort by value and filter by text."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qtpy.QtCore import (
+    QAbstractTableModel,
+    QModelIndex,
+    QSignalBlocker,
+    QSortFilterProxyModel,
+    Qt,
+    Signal,
+)
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
+
+from napari_pvs.widgets.parts.controls import as_it_is, there
+
+_Role = Qt.ItemDataRole
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes
+    ----------
+    title
+        Its heading.
+    value
+        From a row to what is sorted by; None where there is nothing.
+    format
+        How a number is shown.
+    tip
+        What the column means.
+    """
+
+    title: str
+    value: Callable[[Any], Any]
+    format: str = "{}"
+    tip: str = ""
+
+    def text(self, row: Any) -> str:
+        """What a cell shows."""
+        value = self.value(row)
+        return "–" if value is None else self.format.format(value)
+
+
+class Rows(QAbstractTableModel):
+    """Rows of any objects, shown by columns."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        super().__init__()
+        self.columns = tuple(columns)
+        self.rows: list[Any] = []
+
+    def set_rows(self, rows: Sequence[Any]) -> None:
+        """Show other rows."""
+        self.beginResetModel()
+        self.rows = list(rows)
+        self.endResetModel()
+
+    def refresh(self, at: int) -> None:
+        """Update a row whose values changed."""
+        self.dataChanged.emit(self.index(at, 0), self.index(at, len(self.columns) - 1))
+
+    def rowCount(self, parent: QModelIndex | None = None) -> int:
+        """How many rows; a cell has none."""
+        return 0 if parent is not None and parent.isValid() else len(self.rows)
+
+    def columnCount(self, parent: QModelIndex | None = None) -> int:
+        """How many columns; a cell has none."""
+        return 0 if parent is not None and parent.isValid() else len(self.columns)
+
+    def data(self, index: QModelIndex, role: int = _Role.DisplayRole) -> Any:
+        """Text of a cell, its value to sort by, or how it is aligned."""
+        column, row = self.columns[index.column()], self.rows[index.row()]
+        if role == _Role.DisplayRole:
+            return column.text(row)
+        if role == _Role.ToolTipRole:
+            return as_it_is(column.text(row))
+        value = column.value(row)
+        number = column.format != "{}"
+        if role == _Role.UserRole:
+            return (-math.inf if number else "") if value is None else value
+        if role == _Role.TextAlignmentRole and number:
+            return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        return None
+
+    def headerData(
+        self, section: int, orientation: Qt.Orientation, role: int = _Role.DisplayRole
+    ) -> Any:
+        """Title or tooltip of a column."""
+        if orientation == Qt.Orientation.Horizontal:
+            if role == _Role.DisplayRole:
+                return self.columns[section].title
+            if role == _Role.ToolTipRole:
+                return self.columns[section].tip or None
+        return None
+
+
+class Table(QTableView):
+    """A table of `Rows`: sorted by a click on a heading, filtered by text, a row at a time.
+
+    Parameters
+    ----------
+    columns
+        The first takes the room that the others leave.
+    tip
+        What a table is for, and what Enter and a double click do.
+    key
+        Key that identifies a row across refreshes; where its row is gone, the one above its place
+        is selected, so that the arrow key leads to the next.
+    """
+
+    selected = Signal(object)
+    """The row that was moved to, by mouse or arrow keys, or clicked again."""
+    chosen = Signal(object)
+    """The row on which Enter was pressed, or that was double-clicked."""
+
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        tip: str = "",
+        key: Callable[[Any], Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self._key = key
+        self.model_ = Rows(columns)
+        self._sorted = QSortFilterProxyModel(self)
+        self._sorted.setSourceModel(self.model_)
+        self._sorted.setSortRole(_Role.UserRole)
+        self._sorted.setFilterKeyColumn(-1)
+        self._sorted.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
+        self.setModel(self._sorted)
+        self.setToolTip(tip)
+        self.setSortingEnabled(True)
+        self.sortByColumn(-1, Qt.SortOrder.AscendingOrder)  # as given
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setTabKeyNavigation(False)  # Tab leaves the table
+        self.setWordWrap(False)
+        rows = there(self.verticalHeader())
+        rows.hide()
+        rows.setDefaultSectionSize(22)
+        header = there(self.horizontalHeader())
+        header.setHighlightSections(False)
+        # no look at every row for the width, so that thousands cost nothing
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        for at, column in enumerate(columns[1:], start=1):
+            text = max(column.title, "00000" if column.format != "{}" else "reference", key=len)
+            self.setColumnWidth(at, self.fontMetrics().horizontalAdvance(text) + 16)
+        self.setMinimumHeight(100)
+        there(self.selectionModel()).currentRowChanged.connect(self._on_current)
+
+    @property
+    def rows(self) -> list[Any]:
+        """All rows, in the order they were given."""
+        return self.model_.rows
+
+    def set_rows(self, rows: Sequence[Any]) -> None:
+        """Show other rows; the selection is kept, without a signal."""
+        current, at = self.current(), self.currentIndex().row()
+        self.model_.set_rows(rows)
+        if current is None or self._key is None:
+            return
+        found = [i for i, row in enumerate(rows) if self._key(row) == self._key(current)]
+        last = self._sorted.rowCount() - 1
+        index = self._sorted.index(min(at - 1, last), 0)
+        if found:
+            index = self._sorted.mapFromSource(self.model_.index(found[0], 0))
+        with QSignalBlocker(self):
+            self.setCurrentIndex(index)
+
+    def show_rows(self, rows: Sequence[Any]) -> None:
+        """Show other rows, as `set_rows`; an empty table is hidden."""
+        self.set_rows(rows)
+        self.setVisible(bool(rows))
+
+    def refresh(self, row: Any) -> None:
+        """Update a row whose values changed."""
+        self.model_.refresh(next(i for i, one in enumerate(self.rows) if one is row))
+
+    def select(self, row: Any) -> None:
+        """Move to a row."""
+        at = next(i for i, one in enumerate(self.rows) if one is row)
+        self.setCurrentIndex(self._sorted.mapFromSource(self.model_.index(at, 0)))
+
+    def filter(self, text: str) -> None:
+        """Show only rows in which a cell holds the text."""
+        self._sorted.setFilterFixedString(text)
+
+    def shown(self) -> list[Any]:
+        """The rows that pass the filter, as they are sorted."""
+        return [self._row(self._sorted.index(i, 0)) for i in range(self._sorted.rowCount())]
+
+    def current(self) -> Any:
+        """The row that is selected, or None."""
+        index = self.currentIndex()
+        return self._row(index) if index.isValid() else None
+
+    def marked(self) -> list[Any]:
+        """All rows that are selected."""
+        return [self._row(index) for index in there(self.selectionModel()).selectedRows()]
+
+    def keyPressEvent(self, event: Any) -> None:
+        """Choose a row by Enter."""
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.current() is not None:
+            self.chosen.emit(self.current())
+        else:
+            super().keyPressEvent(event)
+
+    def mousePressEvent(self, event: Any) -> None:
+        """Report a click on the selected row, too."""
+        index = self.indexAt(event.position().toPoint())
+        again = index.isValid() and index.row() == self.currentIndex().row()
+        super().mousePressEvent(event)
+        if again:
+            self.selected.emit(self._row(index))
+
+    def mouseDoubleClickEvent(self, event: Any) -> None:
+        """Choose a row by a double click."""
+        index = self.indexAt(event.position().toPoint())
+        if index.isValid():
+            self.chosen.emit(self._row(index))
+
+    def _row(self, index: QModelIndex) -> Any:
+        return self.rows[self._sorted.mapToSource(index).row()]
+
+    def _on_current(self, index: QModelIndex, _: QModelIndex) -> None:
+        if index.isValid():
+            self.selected.emit(self._row(index))

@@ -1,0 +1,1 @@
+"""What one viewer works on: its session, autosave and predictions."""

@@ -1,0 +1,388 @@
+"""Saves a draft a moment after each edit, away from the GUI thread, and offers it after a crash."""
+
+import contextlib
+import getpass
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QObject, Signal
+
+from napari_pvs.correction.review import Review
+from napari_pvs.errors import InputError
+from napari_pvs.scans.display import from_display, to_display
+from napari_pvs.scans.masks import voxels_of
+from napari_pvs.study.drafts import DraftStore, Made, Offer, Saved
+from napari_pvs.widgets.background.debounce import Debouncer
+from napari_pvs.widgets.background.thread import Background, application
+from napari_pvs.widgets.preferences import preferences
+from napari_pvs.widgets.state.session import UNCHANGED, SaveState, Session
+from napari_pvs.widgets.viewer.edits import put
+from napari_pvs.widgets.viewer.files import write_labels
+from napari_pvs.widgets.viewer.layers import KEY, origin_of, parents_of, record_origin, set_parent
+from napari_pvs.widgets.viewer.typed import LabelsLayer
+
+log = logging.getLogger(__name__)
+
+LONGEST_S = 15.0
+"""Longest time without a draft while edits go on without a pause."""
+RETRY_MS = 20_000
+"""Wait before saving is tried again after a failure."""
+
+
+@dataclass(eq=False)
+class Work:
+    """Labels that are edited, and where they belong."""
+
+    layer: LabelsLayer
+    place: DraftStore
+    made: Made
+    saved: NDArray[Any] | None = None  # what the last draft or revision holds
+    save_state: SaveState = UNCHANGED  # of that
+    elsewhere: bool = False  # that draft is not where it should be
+    dirty: bool = False
+    since: float = 0.0
+    edits: int = 0
+
+    def holds(self, edits: int, data: Any) -> bool:
+        """Whether the layer is as it was then: not edited since, nor showing another scan."""
+        return self.edits == edits and self.layer.data is data
+
+
+def moment_ms() -> int:
+    """Time between the last edit and the draft."""
+    seconds: float = preferences().correct.autosave_seconds
+    return round(1000 * seconds)
+
+
+def autosave_of(session: Session) -> "Autosave":
+    """Return the autosave of a session; the first call makes it."""
+    return session.findChild(Autosave) or Autosave(session)
+
+
+class Autosave(QObject):
+    """Saves the edits made in one viewer. Get it by `autosave_of`.
+
+    Parameters
+    ----------
+    session
+        Its owner.
+    """
+
+    told = Signal(str, str)
+    """``info``, ``warning`` or ``error``, and a sentence."""
+    drafted = Signal()
+    """All edits are in a draft; sent after what was told of it."""
+    offered = Signal(object)
+    """An `Offer` of edits of an earlier session, or None: there is none any more."""
+    reviewed = Signal(object)
+    """The `Review` of an earlier session, in voxels of the scan's grid."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._session = session
+        self._known: tuple[Any, ...] = ()
+        self._place: DraftStore | None = None
+        self._work: Work | None = None
+        self._offer: Offer | None = None
+        self._thread = Background(self)
+        self._moment = Debouncer(0, self.flush, self)
+        self._retry = Debouncer(RETRY_MS, self.flush, self)
+        self._soon = Debouncer(0, self._look, self)
+        session.labels_edited.connect(self._on_edit)
+        for changed in (session.scan_changed, session.study_changed, session.labels_changed):
+            changed.connect(self._on_context)
+        application().aboutToQuit.connect(self.flush)
+        self._on_context()
+
+    @property
+    def rater(self) -> str:
+        """Name of the rater, remembered between sessions."""
+        name: str = preferences().correct.rater.strip()
+        with contextlib.suppress(OSError, KeyError, ImportError):  # who has no name, has no account
+            name = name or getpass.getuser()
+        return name or "unknown"
+
+    @rater.setter
+    def rater(self, name: str) -> None:
+        preferences().correct.rater = name.strip()
+
+    @property
+    def dirty(self) -> bool:
+        """Whether there are edits that no draft holds yet."""
+        return self._work is not None and self._work.dirty
+
+    @property
+    def drafting(self) -> bool:
+        """Whether a draft of the edits is being written, or will be; not while saving fails."""
+        waits = self._work is not None and self._session.save_state.state == "edited"
+        return waits and not self._retry.pending
+
+    @property
+    def in_study(self) -> bool:
+        """Whether the scan that is shown belongs to a study."""
+        return self._place is not None and self._place.in_study
+
+    def flush(self) -> None:
+        """Save a draft of what was edited, if no draft holds it."""
+        self._moment.cancel()
+        self._retry.cancel()
+        work = self._work
+        if work is None or not work.dirty:
+            return
+        work.dirty = False
+        data, labels, edits = work.layer.data, work.layer.data.copy(), work.edits
+        first = work.saved is None
+
+        def tell(saved: Saved | None) -> None:
+            if work.holds(edits, data):
+                self._session.set_save_state(work.layer, work.save_state)
+            if saved is not None:
+                self._tell_draft(work, saved, first)
+
+        def fail(text: str) -> None:
+            self._try_again(work)
+            self.told.emit("error", f"{text} Your edits are still in the viewer; autosave goes on.")
+
+        self._thread.submit(partial(_write_draft, work, labels), tell, fail)
+
+    def settling(self) -> Callable[[], None]:
+        """Return the pending writes; a thread that calls them waits until all edits are on disk."""
+        self.flush()
+        return self._thread.marker()
+
+    def settle(self, seconds: float) -> None:
+        """Save pending edits now, and wait at most so long for them."""
+        self.flush()
+        self._thread.catch_up(seconds)
+
+    def save_final(self) -> None:
+        """Save the labels as a final revision of the study's subject."""
+        work = self._work
+        if work is None:
+            return
+        labels, origin = work.layer.data.copy(), self._made()
+
+        def write() -> Saved:
+            saved = work.place.final(from_display(labels), origin)
+            work.saved, work.elsewhere = labels, False
+            work.save_state = SaveState.revision(saved.number)
+            return saved
+
+        def tell(saved: Saved) -> None:
+            kind = "warning" if saved.notes else "info"
+            said = f"Saved as revision {saved.number}."
+            self.told.emit(kind, " ".join([said, *saved.notes]))
+
+        def announce() -> None:
+            self._session.study_written.emit()
+            self._session.study_labelled.emit()
+
+        self._finish(work, write, tell, announce)
+
+    def export(self, path: Path) -> None:
+        """Write the labels to a file in the geometry of the scan's file."""
+        work = self._work
+        if work is None:
+            return
+        data, meta, _ = work.layer.as_layer_data_tuple()
+        labels, origin = data.copy(), self._made()
+        # the labels may come from a file with other axes
+        meta["metadata"] = {KEY: {"source": work.place.scan.source}}
+        copy = work.place.in_study  # the revisions of the study are what counts
+
+        def write() -> Saved | None:
+            write_labels(str(path), labels, meta)
+            if copy:
+                return None
+            saved = Saved(None)
+            try:
+                saved = work.place.final(from_display(labels), origin)
+            except InputError as error:
+                log.warning("Drafts of what was exported could not be settled: %s", error)
+            work.saved, work.elsewhere = labels, False
+            work.save_state = SaveState.file(path.name)
+            return saved
+
+        def tell(_: Saved | None) -> None:
+            done = f"Saved {path}."
+            if copy and self._session.save_state.state in ("edited", "draft"):
+                done += " In the study the labels are still a draft."
+            self.told.emit("info", done)
+
+        self._finish(work, write, tell)
+
+    def restore(self) -> None:
+        """Restore the offered edits, as one undo step."""
+        if self._offer is not None:
+            _restore(self._session, self._offer)
+            self.decline()
+
+    def decline(self) -> None:
+        """Withdraw the offer; its edits stay on disk, and newer ones will be offered instead."""
+        self._offer = None
+        self.offered.emit(None)
+
+    def look(self) -> None:
+        """Look for edits and decisions of an earlier session; signals report them."""
+        self._soon.throttle()
+
+    def save_review(self, review: Review) -> None:
+        """Save what was decided; points are voxels of the scan's grid."""
+        place = self._place
+        if place is not None:
+            self._thread.submit(
+                lambda: place.save_review(review),
+                lambda _: None,
+                lambda text: self.told.emit("error", f"{text} Decisions are kept until you close."),
+            )
+
+    def _finish(
+        self,
+        work: Work,
+        write: Callable[[], Saved | None],
+        tell: Callable[[Any], None],
+        announce: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Save the labels for good.
+
+        Parameters
+        ----------
+        work
+            The labels.
+        write
+            Does it, in the thread; None where what was written is only a copy.
+        tell
+            Tells the user what `write` returned.
+        announce
+            Tells the session, last.
+        """
+        self._moment.cancel()
+        data, edits = work.layer.data, work.edits
+
+        def good(saved: Saved | None) -> None:
+            if saved is not None and work.holds(edits, data):
+                work.dirty = False
+                self._session.set_save_state(work.layer, work.save_state)
+                if work is self._work:
+                    self.decline()
+            tell(saved)
+            if self.dirty:
+                self._draft_soon()
+            announce()
+
+        def bad(text: str) -> None:
+            self._draft_soon()
+            self.told.emit("error", f"{text} Nothing is lost: the labels are still in the viewer.")
+
+        self._thread.submit(write, good, bad)
+
+    def _made(self) -> Made:
+        """Return who edits the shown labels, and what they were made from."""
+        layer = self._session.labels
+        if layer is None:
+            return Made(self.rater, "drawn")
+        return Made(self.rater, *origin_of(layer), parents_of(layer))
+
+    def _tell_draft(self, work: Work, saved: Saved, first: bool) -> None:
+        """Report a draft; ``first`` marks the first one of these labels."""
+        if saved.notes:
+            self.told.emit("warning", " ".join(saved.notes))
+            self._try_again(work)
+        elif saved.revision is not None:
+            when = saved.revision.time.astimezone()
+            self.told.emit("info", f"Draft saved at {when:%H:%M:%S}.")
+            self.drafted.emit()
+            if work.place.in_study and first:  # the next ones change no subject's state
+                self._session.study_written.emit()
+
+    def _draft_soon(self) -> None:
+        self._moment.setTimeout(moment_ms())
+        self._moment.throttle()
+
+    def _try_again(self, work: Work) -> None:
+        if work is self._work:
+            work.dirty = True
+            self._retry.throttle()
+
+    def _on_edit(self) -> None:
+        work = self._work
+        if work is None:
+            return
+        work.edits += 1
+        work.made = self._made()
+        if not work.dirty:
+            work.dirty, work.since = True, time.monotonic()
+        if time.monotonic() - work.since < LONGEST_S or not self._moment.pending:
+            self._draft_soon()
+
+    def _on_context(self) -> None:
+        session = self._session
+        layer, scan, subject = session.labels, session.scan, session.shown_subject
+        name, study = (None, None) if subject is None else (subject.name, session.study)
+        known, self._known = self._known, (layer, scan, study, name)
+        if known == self._known:
+            return
+        self.flush()  # what was edited until now
+        if known[1:] != self._known[1:]:
+            days = preferences().correct.keep_drafts_days
+            self._place = None if scan is None else DraftStore(scan, study, name, keep_days=days)
+            self.decline()
+            self.look()
+        self._work = None
+        if layer is not None and self._place is not None:
+            self._work = Work(layer, self._place, self._made())
+            if session.save_state.state == "edited":  # its draft failed while another was corrected
+                self._work.dirty, self._work.since = True, time.monotonic()
+                self._draft_soon()
+
+    def _look(self) -> None:
+        place = self._place
+        if place is None:
+            return
+
+        def review(found: Review) -> None:
+            if place is self._place:
+                self.reviewed.emit(found)
+
+        def offer(found: Offer | None) -> None:
+            fresh = self._work is None or self._work.saved is None  # else this session's own
+            if place is self._place and fresh and not self.dirty:
+                self._offer = found
+                self.offered.emit(found)
+
+        warn = partial(self.told.emit, "warning")
+        self._thread.submit(place.review, review, warn)
+        self._thread.submit(place.pending, offer, warn)
+
+
+def _write_draft(work: Work, labels: NDArray[Any]) -> Saved | None:
+    """Save a draft of some labels; None where the last one holds the same."""
+    same = work.saved is not None and np.array_equal(work.saved, labels)
+    if same and not work.elsewhere:
+        return None
+    saved = work.place.draft(from_display(labels), work.made, kept=same)
+    work.saved, work.elsewhere = labels, bool(saved.notes)
+    if saved.revision is not None:
+        work.save_state = SaveState.draft(saved.revision.time)
+    return saved
+
+
+def _restore(session: Session, offer: Offer) -> None:
+    """Bring the offered edits into the labels of a session, as one undo step."""
+    layer = session.labels or session.new_labels()
+    labels: NDArray[Any] = np.ascontiguousarray(to_display(offer.labels))
+    if labels.max(initial=0) > np.iinfo(layer.data.dtype).max:
+        labels = labels > 0
+    where = voxels_of(layer.data != labels)
+    if offer.revision.origin == "corrected":
+        record_origin(layer, offer.revision.weights_id)
+    set_parent(layer, offer.root, offer.revision.number)
+    if len(where[0]):
+        put(layer, where, labels[where].astype(layer.data.dtype))

@@ -1,0 +1,432 @@
+"""What one viewer is working on: its scan, predictions, the labels being corrected, the reference.
+
+The docks share it, so that none looks for a layer by its name. Layers are kept as objects, so
+renaming and reordering them change nothing, and a layer that is deleted leaves its place empty.
+"""
+
+import weakref
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from napari.layers import Image, Labels
+from numpy.typing import NDArray
+from qtpy.QtCore import QObject, Signal
+
+from napari_pvs.errors import InputError
+from napari_pvs.scans.display import from_display
+from napari_pvs.scans.scan import Scan
+from napari_pvs.study.bids import StudySubject
+from napari_pvs.widgets.state.prediction import Prediction
+from napari_pvs.widgets.viewer.canvas import add, make_current
+from napari_pvs.widgets.viewer.edits import Edits, Known, since
+from napari_pvs.widgets.viewer.layers import (
+    KEY,
+    forget,
+    layer_array,
+    made_by,
+    mask_layer,
+    record_origin,
+    record_source,
+    require_grid,
+    role_of,
+)
+from napari_pvs.widgets.viewer.typed import ImageLayer, LabelsLayer, Layer, Viewer
+
+LINKED = (
+    "affine", "depiction", "interpolation2d", "interpolation3d", "rotate", "scale", "shear",
+    "translate",
+)  # fmt: skip
+"""What T1 and T2 have in common: their place, and how voxels are drawn. Each has its own contrast,
+opacity and visibility."""
+
+_sessions: "weakref.WeakKeyDictionary[Any, Session]" = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class SaveState:
+    """Where a layer's labels are saved, and whether the last edits are.
+
+    Attributes
+    ----------
+    state
+        ``unchanged`` since they were loaded or made; ``edited``: the last edits are in the viewer
+        alone; ``draft``: on disk, and offered when the scan is opened again; ``saved``: as the
+        user's final answer.
+    text
+        That, for the dock.
+    """
+
+    state: Literal["unchanged", "edited", "draft", "saved"]
+    text: str
+
+    @classmethod
+    def draft(cls, time: datetime) -> "SaveState":
+        """All edits are in a draft of this time."""
+        return cls("draft", f"Draft saved {time.astimezone():%H:%M}; not final.")
+
+    @classmethod
+    def revision(cls, number: int) -> "SaveState":
+        """They are a final revision."""
+        return cls("saved", f"Saved as revision {number}.")
+
+    @classmethod
+    def file(cls, name: str) -> "SaveState":
+        """They were exported from outside a study."""
+        return cls("saved", f"Saved as {name}.")
+
+
+UNCHANGED = SaveState("unchanged", "Not edited.")
+EDITED = SaveState("edited", "Edited; a draft follows in a moment.")
+
+
+def session_of(viewer: Viewer) -> "Session":
+    """Return the session of a viewer; the first call makes it and looks at the viewer's layers.
+
+    Parameters
+    ----------
+    viewer
+        As napari hands it to a widget, in its proxy or not.
+    """
+    viewer = unwrapped(viewer)
+    if viewer not in _sessions:
+        _sessions[viewer] = Session(viewer)
+    return _sessions[viewer]
+
+
+def unwrapped(thing: Any) -> Any:
+    """Take napari's proxy off a viewer or layer, because they are compared by identity."""
+    return getattr(thing, "__wrapped__", thing)
+
+
+class Session(QObject):
+    """State of one viewer. Get it by `session_of`; listen to its signals, which carry nothing.
+
+    Attributes
+    ----------
+    scan
+        What is segmented and corrected, or None. It stays while its T1 or its T2 layer does.
+    t1, t2
+        Its image layers; None where not given or deleted.
+    predictions
+        By weights id, the newest last; one goes when its layer is deleted.
+    labels
+        The Labels layer being corrected, on the scan's grid; above 0 is PVS. The plugin's own are
+        uint8 masks.
+    reference
+        The Labels layer that metrics compare with.
+    study, subject
+        The BIDS folder and the subject of it that is shown; None outside a study.
+    opened
+        The study that was opened last: `study`, or one of which no subject is shown yet.
+    weights
+        File of the weights that made the newest prediction, also of the scan before; None for the
+        starter's.
+    """
+
+    scan_changed = Signal()
+    """Another scan, or none; one of its layers came or went."""
+    prediction_changed = Signal()
+    """A prediction came, went, or got another mask."""
+    labels_changed = Signal()
+    """Another layer is being corrected, or none."""
+    labels_edited = Signal()
+    """Voxels of `labels` changed, by paint, fill, undo, redo, `data_setitem` or new data; or they
+    are about to, so look at them a moment later."""
+    save_state_changed = Signal()
+    """The labels were edited, or a file holds them now; see `save_state`."""
+    reference_changed = Signal()
+    """Another reference layer, or none."""
+    study_changed = Signal()
+    """Another study or subject."""
+    study_opened = Signal()
+    """Another study was opened."""
+    study_written = Signal()
+    """A subject's files changed, so that lists of subjects may; whoever wrote them sends it."""
+    study_labelled = Signal()
+    """A subject's label changed, which training uses; whoever wrote it sends it."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self._viewer = weakref.ref(viewer)
+        self.scan: Scan | None = None
+        self.t1: ImageLayer | None = None
+        self.t2: ImageLayer | None = None
+        self.predictions: dict[str, Prediction] = {}
+        self.labels: LabelsLayer | None = None
+        self.reference: LabelsLayer | None = None
+        self.study: Path | None = None
+        self.subject: StudySubject | None = None
+        self.opened: Path | None = None
+        self.weights: Path | None = None
+        self._left: weakref.WeakValueDictionary[int, Scan] = weakref.WeakValueDictionary()
+        self._save_states: weakref.WeakKeyDictionary[Layer, SaveState]
+        self._save_states = weakref.WeakKeyDictionary()
+        self._edits: Edits | None = None
+        self._set_by_user: weakref.WeakKeyDictionary[LabelsLayer, Known]
+        self._set_by_user = weakref.WeakKeyDictionary()
+        viewer.layers.events.inserted.connect(self._on_inserted)
+        viewer.layers.events.removing.connect(partial(make_current, self._viewer))
+        viewer.layers.events.removed.connect(self._on_removed)
+        for layer in viewer.layers:
+            self.adopt(layer)
+
+    @property
+    def viewer(self) -> Viewer:
+        """The napari viewer, without proxy."""
+        viewer = self._viewer()
+        if viewer is None:
+            raise RuntimeError("the viewer of this session is gone")
+        return viewer
+
+    @property
+    def prediction(self) -> Prediction | None:
+        """The newest prediction."""
+        return next(reversed(self.predictions.values()), None)
+
+    @property
+    def save_state(self) -> SaveState:
+        """Where the labels are saved; those that only the viewer has are never taken out of it."""
+        return UNCHANGED if self.labels is None else self._save_states.get(self.labels, UNCHANGED)
+
+    @property
+    def shown_subject(self) -> StudySubject | None:
+        """The study's subject whose scan is shown; None where the scan is from elsewhere."""
+        scan, subject = self.scan, self.subject
+        if self.study is None or subject is None or scan is None or scan.source.path is None:
+            return None
+        return subject if scan.source.path in (subject.t1, subject.t2) else None
+
+    def require_scan(self) -> Scan:
+        """Return the scan, where there must be one."""
+        if self.scan is None:
+            raise RuntimeError("the session has no scan")
+        return self.scan
+
+    def require_labels(self) -> LabelsLayer:
+        """Return the labels, where there must be some."""
+        if self.labels is None:
+            raise RuntimeError("the session has no labels")
+        return self.labels
+
+    def set_save_state(self, layer: LabelsLayer, state: SaveState) -> None:
+        """Set where a layer's labels are saved; autosave calls this."""
+        self._save_states[layer] = state
+        if layer is self.labels:
+            self.save_state_changed.emit()
+
+    def forget(self, layer: LabelsLayer) -> None:
+        """Forget what was recorded for a layer that now shows another subject."""
+        self._save_states.pop(layer, None)
+        self._set_by_user.pop(layer, None)
+        forget(layer)
+
+    def set_scan(self, scan: Scan | None) -> None:
+        """Work on another scan; forget the old one, but leave its layers."""
+        if self.scan is not None:
+            self._left[id(self.scan)] = self.scan
+        self.scan, self.t1, self.t2 = scan, None, None
+        had = bool(self.predictions)
+        self.predictions.clear()
+        self.set_labels(None)
+        self.set_reference(None)
+        if had:
+            self.prediction_changed.emit()
+        self.scan_changed.emit()
+
+    def set_study(self, study: Path | None, subject: StudySubject | None) -> None:
+        """Set the open study and which of its subjects is shown."""
+        self.study, self.subject = study, subject
+        self.study_changed.emit()
+        if study is not None:
+            self.open_study(study)
+
+    def open_study(self, study: Path) -> None:
+        """Set the study to work on; what is shown may still be of another."""
+        if study != self.opened:
+            self.opened = study
+            self.study_opened.emit()
+
+    def unsaved(self) -> list[LabelsLayer]:
+        """Return the labels whose edits are in no file."""
+        viewer = self._viewer()
+        there = () if viewer is None else viewer.layers
+        edited: list[Any] = [one for one, state in self._save_states.items() if state == EDITED]
+        edited += [one for one in self._set_by_user if one not in edited and self._aside(one)]
+        return [one for one in edited if one in there]
+
+    def add_prediction(self, prediction: Prediction) -> None:
+        """Keep a prediction as the newest; its layer must be in the viewer."""
+        self.predictions.pop(prediction.weights_id, None)
+        self.predictions[prediction.weights_id] = prediction
+        self.weights = prediction.file
+        self.prediction_changed.emit()
+
+    def set_labels(self, layer: LabelsLayer | None) -> None:
+        """Correct another layer, or none.
+
+        Raises
+        ------
+        InputError
+            The layer does not lie on the scan's voxels, or it is a prediction's.
+        """
+        layer = unwrapped(layer)
+        if layer is self.labels:
+            return
+        if layer is not None:
+            self._require_own(layer)
+        if self._edits is not None and self.labels is not None:
+            self._set_by_user[self.labels] = self._edits.close()
+        if layer is not None and self._aside(layer):
+            self.set_save_state(layer, EDITED)
+        self.labels, self._edits = layer, None
+        if layer is not None:
+            known = self._set_by_user.get(layer)
+            self._edits = Edits(layer, self, by_user=made_by(layer) is None, known=known)
+            self._edits.edited.connect(self._on_edit)
+        self.labels_changed.emit()
+
+    def set_reference(self, layer: LabelsLayer | None) -> None:
+        """Compare with another layer, or none.
+
+        Raises
+        ------
+        InputError
+            The layer does not lie on the scan's voxels.
+        """
+        layer = unwrapped(layer)
+        if layer is self.reference:
+            return
+        if layer is not None and self.scan is not None:
+            require_grid(layer, self.scan)
+        self.reference = layer
+        self.reference_changed.emit()
+
+    def new_labels(
+        self, labels: NDArray[Any] | None = None, name: str = "PVS labels"
+    ) -> LabelsLayer:
+        """Add a labels layer on the scan's grid and correct it.
+
+        Parameters
+        ----------
+        labels
+            Mask or labels, shape of the grid; empty where None.
+        name
+            What the layer list shows.
+        """
+        scan = self.require_scan()
+        if labels is None:  # in the layer's own order, so that zeros are not copied
+            labels = from_display(np.zeros(scan.grid.shape[::-1], np.uint8))
+        data, meta, _ = mask_layer(labels, scan, name, "labels")
+        layer: LabelsLayer = Labels(data, **meta)
+        add(self.viewer, layer, self)
+        self.set_labels(layer)
+        return layer
+
+    def copy_prediction(self) -> int:
+        """Bring the newest prediction's mask into the labels, as one undo step.
+
+        What the user has set stays: voxels painted or erased and, in labels that were not made by
+        copying, every voxel that is labelled.
+
+        Returns
+        -------
+        How many voxels changed.
+        """
+        prediction = self.prediction
+        if prediction is None:
+            raise RuntimeError("there is no prediction to copy")
+        layer = self.labels or self.new_labels()
+        record_origin(layer, prediction.weights_id)
+        if self._edits is None:
+            raise RuntimeError("the labels are not followed")
+        return self._edits.write(prediction.layer.data > 0)
+
+    def array(self, layer: LabelsLayer) -> NDArray[Any]:
+        """Return a view of a layer's voxels on the scan's grid (X, Y, Z)."""
+        return layer_array(layer.data, self.require_scan(), layer.name)
+
+    def adopt(self, layer: Layer) -> None:
+        """Adopt a layer whose metadata say what it is, such as a scan opened as sample data."""
+        role = role_of(layer)
+        if role in ("T1", "T2") and isinstance(layer, Image):
+            self._adopt_image(layer, layer.metadata[KEY].get("scan"))
+        elif not isinstance(layer, Labels):  # a copy that was made an image
+            return
+        elif role == "reference" and self.reference is None and self._fits(layer):
+            self.set_reference(layer)
+        elif role == "labels" and self.labels is None and self._fits(layer):
+            self.set_labels(layer)
+
+    def _adopt_image(self, layer: ImageLayer, scan: Scan | None) -> None:
+        if scan is None:
+            return
+        if scan is not self.scan:
+            if self.scan is not None and self._left.get(id(scan)) is scan:  # an old copy
+                return
+            self.set_scan(scan)
+        slot = "t1" if role_of(layer) == "T1" else "t2"
+        if getattr(self, slot) is not None:
+            return
+        setattr(self, slot, layer)
+        layers = self.viewer.layers
+        if self.t1 in layers and self.t2 in layers:  # napari unlinks what is deleted
+            layers.link_layers([self.t1, self.t2], LINKED)
+        self.scan_changed.emit()
+
+    def _release(self, layer: Layer) -> None:
+        """Clear the place of a deleted layer."""
+        if layer is self.labels:
+            self.set_labels(None)
+        if layer is self.reference:
+            self.set_reference(None)
+        gone = [key for key, one in self.predictions.items() if one.layer is layer]
+        for key in gone:
+            del self.predictions[key]
+        if gone:
+            self.prediction_changed.emit()
+        if layer is self.t1 or layer is self.t2:
+            self.t1 = None if layer is self.t1 else self.t1
+            self.t2 = None if layer is self.t2 else self.t2
+            if self.t1 is None and self.t2 is None:
+                self.set_scan(None)
+            else:
+                self.scan_changed.emit()
+
+    def _fits(self, layer: LabelsLayer) -> bool:
+        if self.scan is None:
+            return False
+        try:
+            require_grid(layer, self.scan)
+        except InputError:
+            return False
+        return True
+
+    def _require_own(self, layer: LabelsLayer) -> None:
+        """Refuse the layer of a prediction, and one on another grid."""
+        if any(one.layer is layer for one in self.predictions.values()):
+            raise InputError(
+                f"the layer {layer.name!r} is a prediction, made anew by each move of a slider; "
+                "copy it into your labels by From prediction."
+            )
+        if self.scan is not None:
+            require_grid(layer, self.scan)
+            record_source(layer, self.scan.source)
+
+    def _aside(self, layer: LabelsLayer) -> bool:
+        """Whether a layer was edited while another was being corrected."""
+        known = None if layer is self.labels else self._set_by_user.get(layer)
+        return known is not None and bool(since(known, layer).any())
+
+    def _on_inserted(self, event: Any) -> None:
+        self.adopt(event.value)
+
+    def _on_removed(self, event: Any) -> None:
+        self._release(event.value)
+
+    def _on_edit(self) -> None:
+        self.set_save_state(self.require_labels(), EDITED)
+        self.labels_edited.emit()

@@ -1,0 +1,276 @@
+"""The Train dock: start a training run, follow it, and use its weights.
+
+The run is the command line's, in a process of its own: closing the dock or napari leaves it alone,
+and the next dock finds it again.
+"""
+
+from pathlib import Path
+
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
+from superqt import QElidingLabel
+
+from napari_pvs.errors import InputError
+from napari_pvs.jobs.protocol import PlannedRun, PlanRun
+from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.runs import process as launch
+from napari_pvs.training.runs import status as runs
+from napari_pvs.training.runs.folder import BEST
+from napari_pvs.widgets.background.debounce import Debouncer
+from napari_pvs.widgets.background.process import Job, Result
+from napari_pvs.widgets.dock import JobDock
+from napari_pvs.widgets.parts.controls import Button, Notice, as_it_is, section, there
+from napari_pvs.widgets.preferences import preferences
+from napari_pvs.widgets.train.form import ConfigForm
+from napari_pvs.widgets.train.offer import Offer
+from napari_pvs.widgets.train.run_view import RunView
+from napari_pvs.widgets.viewer.typed import Viewer
+
+_PLAN_AFTER_MS = 700  # what a run would need is asked when nothing was set for so long
+
+
+class Train(JobDock):
+    """Train on the labels of a study.
+
+    Parameters
+    ----------
+    napari_viewer
+        Given by napari.
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__(napari_viewer)
+        self.study: Path | None = None
+        self._planning: Job | None = None
+        self._stopped = False
+        self._refused: str | None = None
+        self._build_study()
+        self.body.addWidget(self.notice)
+        self.body.addWidget(self.bar)
+        self._build_new_run()
+        self._build_run()
+        self.body.addStretch()
+
+        self._plan_soon = Debouncer(_PLAN_AFTER_MS, self.plan, self)
+        self.form.changed.connect(self._on_form)
+        self.view.watch.changed.connect(self.check)
+        self.view.watch.ended.connect(self._on_run_end)
+        self.view.resumed.connect(self._on_resumed)
+        self.session.study_opened.connect(self._on_study)
+        self.session.study_labelled.connect(self._ask_plan)
+        self._on_study()
+        if self.study is None:
+            self._find_again()
+        self.check()
+
+    def _build_study(self) -> None:
+        form = self.group("Study")
+        self.name = QElidingLabel("none")
+        self.name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.open = Button("Open folder…", "Choose a BIDS folder (sub-*/anat/…).", self._browse)
+        row = QHBoxLayout()
+        row.addWidget(self.name, 1)
+        row.addWidget(self.open)
+        form.addRow(row)
+
+    def _build_new_run(self) -> None:
+        self.form = ConfigForm()
+        self.use, self.cost = Notice(), Notice()
+        self.start = Button(
+            "Start",
+            "Train in a process of its own, which goes on when napari is closed.",
+            self.start_run,
+        )
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(0, 0, 0, 0)
+        for part in (self.form, self.use, self.cost, self.start):
+            column.addWidget(part)
+        self.new = section("New run", "What a new run is to do.", content)
+        self.group("Training").addRow(self.new)
+
+    def _build_run(self) -> None:
+        self.view = RunView(self.notice)
+        self.offer = Offer(self, self.view.watch)
+        form = self.group("Run")
+        self.run_box = there(form.parentWidget())
+        form.addRow(self.offer)
+        form.addRow(self.view)
+        self.setTabOrder(self.start, self.offer.again)
+        self.setTabOrder(self.offer.again, self.view.choice)
+
+    def open_study(self, study: Path) -> None:
+        """Train on another study; a run of it that goes on is shown."""
+        study = Path(study).absolute()
+        try:
+            found = runs.runs(study)
+        except InputError as error:
+            self.notice.error(str(error))
+            return
+        for notice in (self.notice, self.use, self.cost):  # they are of the study before
+            notice.clear()
+        self.study, self._refused = study, None
+        self.name.setText(study.name)
+        self.name.setToolTip(as_it_is(str(study)))
+        self.view.set_runs(found)
+        for run in found:
+            self._offer_weights(run)
+        self._open_form(not self.view.live)
+        self.check()
+        self._ask_plan()
+
+    def config(self) -> TrainingConfig:
+        """What the form says.
+
+        Raises
+        ------
+        InputError
+            A value does not fit.
+        """
+        return self.form.config(self.study)
+
+    def start_run(self) -> None:
+        """Start a new run, and follow it."""
+        self._stop_planning()
+        try:
+            run = launch.start(self.config())
+        except InputError as error:
+            if self.study is not None and self.study.is_dir():
+                self.view.set_runs(runs.runs(self.study))  # the one that is in the way is shown
+            self.notice.error(str(error))
+            self.check()
+            return
+        self.notice.clear()
+        self._remember()
+        self._open_form(False)
+        if self.study is not None:
+            self.view.set_runs(runs.runs(self.study), run)
+        self.check()
+
+    def plan(self) -> None:
+        """Ask a process what the run would use, and what it would cost."""
+        self._plan_soon.cancel()
+        self._stop_planning()
+        if self.study is None or self.view.live or self._stopped:
+            return
+        try:
+            config = self.config()
+        except InputError as error:
+            self._refuse(str(error))
+            return
+        self.cost.say("Looking at the study …")
+        self._planning = job = Job(PlanRun(config=config), self)
+        job.finished.connect(self._on_planned)
+        job.failed.connect(self._refuse)
+        job.start()
+
+    def check(self) -> None:
+        """Enable what can be done now, and say what is missing."""
+        reason = self._refused
+        if self.view.live:
+            reason = "a run of this study goes on; stop it first, or wait for its end."
+        elif self.study is None:
+            reason = "open a study first."
+        self.start.allow_if(reason)
+        self.run_box.setVisible(self.view.watch.run is not None)
+        if self.study is None:
+            self.use.say("To train, open a study: a BIDS folder with labels of two persons.")
+        self.offer.check()
+
+    def stop(self) -> None:
+        """End what the dock has started, but for the training run."""
+        super().stop()
+        self._stopped = True
+        self._plan_soon.cancel()
+        self._stop_planning()
+        self.view.stop()
+
+    def _open_form(self, on: bool) -> None:
+        if on:
+            self.new.expand(animate=False)
+        else:
+            self.new.collapse(animate=False)
+
+    def _on_form(self) -> None:
+        """Say at once what does not fit; what fits is looked at a moment later."""
+        self._refused = None
+        try:
+            if self.study is not None:
+                self.config()
+        except InputError as error:
+            self._plan_soon.cancel()
+            self._stop_planning()
+            self._refuse(str(error))
+            return
+        self._ask_plan()
+        self.check()
+
+    def _ask_plan(self) -> None:
+        if self.study is not None and not self.view.live and not self._stopped:
+            self._plan_soon.throttle()
+
+    def _stop_planning(self) -> None:
+        if self._planning is not None:
+            self._planning.cancel()
+            self._planning = None
+
+    def _on_planned(self, result: Result[PlannedRun]) -> None:
+        self._planning = None
+        self.use.say(result.answer.use)
+        self.cost.say(result.answer.cost)
+        self._refused = None
+        if result.answer.refused:
+            self._refuse(result.answer.refused)
+        self.check()
+
+    def _refuse(self, text: str) -> None:
+        self._planning = None
+        self._refused = text
+        self.cost.error(text[0].upper() + text[1:])
+        self.check()
+
+    def _on_run_end(self) -> None:
+        run, status, study = self.view.watch.run, self.view.watch.status, self.study
+        if run is None or study is None:
+            return
+        if status is not None and status.state == "new" and launch.end_code(run) is not None:
+            # wrong input leaves no folder behind
+            why = self.view.why.text()
+            launch.discard(run)
+            self.view.set_runs(runs.runs(study) if study.is_dir() else [])
+            if why:
+                self.notice.error(why)
+            else:
+                self.notice.say("Stopped before it had begun.")
+            self._open_form(True)
+        elif status is not None and status.state == "done":
+            self.notice.say("The run is done.")
+        self._offer_weights(run)
+        self._ask_plan()
+        self.check()
+
+    def _offer_weights(self, run: Path) -> None:
+        if (run / BEST).is_file():
+            self.form.offer_weights(run / BEST, f"best of {run.name}")
+
+    def _on_study(self) -> None:
+        study = self.session.opened
+        if study is not None and study.absolute() != self.study:
+            self.open_study(study)
+
+    def _find_again(self) -> None:
+        """Open the study that was trained on last, if its run still goes on or wants a look."""
+        remembered: str = preferences().train.study
+        if remembered and Path(remembered).is_dir():
+            self.open_study(Path(remembered))
+
+    def _on_resumed(self) -> None:
+        self._remember()
+        self._open_form(False)
+
+    def _remember(self) -> None:
+        preferences().train.study = str(self.study)
+
+    def _browse(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Choose a BIDS folder", str(self.study or ""))
+        if name:
+            self.open_study(Path(name))

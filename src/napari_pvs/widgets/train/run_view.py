@@ -1,0 +1,351 @@
+"""One training run: how it is, the buttons that control it, its curves and its log."""
+
+from pathlib import Path
+
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QPlainTextEdit,
+    QProgressBar,
+    QSizePolicy,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_pvs.errors import InputError
+from napari_pvs.training.runs import process as launch
+from napari_pvs.training.runs.control import Command, tell
+from napari_pvs.training.runs.status import RunStatus, duration
+from napari_pvs.widgets.background.thread import Background
+from napari_pvs.widgets.parts.controls import Button, Notice, as_it_is, there
+from napari_pvs.widgets.parts.curves import Curves
+from napari_pvs.widgets.train.run_watch import RunWatch
+
+_CHOICE = "The runs of the study, the newest first."
+_LINES = 6
+_NO_LOG = "This run was started from a command line, which has its log."
+
+
+class RunView(QWidget):
+    """Shows a run of a study, and controls it.
+
+    Parameters
+    ----------
+    notice
+        Where failures are told, and how a run ended.
+    """
+
+    resumed = Signal()
+    """A run that was dead goes on, or one that was done."""
+
+    def __init__(self, notice: Notice) -> None:
+        super().__init__()
+        self._notice = notice
+        self._asked: Command | None = None
+        self._drawn: tuple[object, ...] | None = None
+        self._thread = Background(self)
+        self.watch = RunWatch(self)
+        self.choice = QComboBox()
+        self.choice.setToolTip(_CHOICE)
+        self.choice.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.choice.currentIndexChanged.connect(lambda _: self._on_choice())
+        self.state, self.why, self.news = Notice(), Notice(), Notice()
+        self.bar = QProgressBar()
+        self.bar.setToolTip("Steps of the whole run.")
+        self.bar.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.extend = Extend()
+        self.extend.asked.connect(self._launch)
+        self.curves: Curves | None = None  # made with the first run: a study may have none
+        self.log = _log()
+        self._column = column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        above: tuple[QWidget, ...] = (self.choice, self.state, self.why, self.bar)
+        below: tuple[QWidget, ...] = (self.extend, self.news, self.log)
+        for part in above:
+            column.addWidget(part)
+        column.addLayout(self._buttons())
+        for part in below:
+            column.addWidget(part)
+        self.watch.changed.connect(self.show_run)
+        self.watch.failed.connect(notice.error)
+        self.watch.ended.connect(self._on_end)
+        self.show_run()
+
+    def _buttons(self) -> QHBoxLayout:
+        self.pause = Button(
+            "Pause",
+            "Wait after the step it is at; memory stays taken.",
+            lambda: self._tell("pause"),
+        )
+        self.resume = Button(
+            "Resume", "Go on: after a pause, or from the last checkpoint.", self.go_on
+        )
+        self.stop_run = Button(
+            "Stop", "Save a checkpoint and end; Resume goes on from there.", self._on_stop
+        )
+        row = QHBoxLayout()
+        row.setSpacing(3)
+        for button in (self.pause, self.resume, self.stop_run):
+            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            row.addWidget(button)
+        return row
+
+    @property
+    def live(self) -> bool:
+        """Whether the run that is shown goes on."""
+        return self.watch.live
+
+    def set_runs(self, found: list[Path], chosen: Path | None = None) -> None:
+        """Offer runs, the newest first, and follow one of them.
+
+        Parameters
+        ----------
+        found
+            Their folders, the oldest first.
+        chosen
+            The one to follow; that which goes on, else the newest, where None.
+        """
+        if chosen is None and found:
+            chosen = next((run for run in reversed(found) if launch.alive(run)), found[-1])
+        with QSignalBlocker(self.choice):
+            self.choice.clear()
+            for run in reversed(found):
+                self.choice.addItem(run.name, run)
+            names = [run.name for run in reversed(found)]
+            self.choice.setCurrentIndex(names.index(chosen.name) if chosen else -1)
+        self._follow(chosen)
+
+    def go_on(self) -> None:
+        """Go on with a run that is paused, was stopped, or died."""
+        status = self.watch.status
+        if self.live and status is not None and status.state == "paused":
+            self._tell("resume")
+        else:
+            self._launch()
+
+    def stop(self) -> None:
+        """Follow it no more; the run goes on."""
+        self.watch.stop()
+
+    def show_run(self) -> None:
+        """Show how the run is now."""
+        watch, status = self.watch, self.watch.status
+        self.bar.setVisible(status is not None)
+        self.log.setVisible(status is not None)
+        self.setVisible(watch.run is not None)
+        if status is not None:
+            self.bar.setRange(0, 0 if watch.starting else status.of)
+            self.bar.setValue(status.step)
+            self._show_log()
+        self.state.say(self._sentence())
+        self._show_news()
+        self._draw()
+        self.check()
+
+    def check(self) -> None:
+        """Enable what can be done now."""
+        status = self.watch.status
+        state = None if status is None else status.state
+        running = self.live and not self.watch.starting
+        asked = f"it was told to {self._asked}, after this step." if self._asked else None
+        if status is None:
+            why = "no run can be read."
+        elif self.watch.starting:
+            why = "it is starting."
+        else:
+            why = f"the run is {_STATES[status.state]}."
+        may_pause = running and state == "running"
+        self.pause.allow_if(asked if may_pause else why)
+        self.stop_run.allow_if((asked if self._asked == "stop" else None) if self.live else why)
+        self.extend.offer(None if self.live or state != "done" else status)
+        dead = not self.live and state in ("new", "stopped", "failed", "died")
+        self.resume.allow_if(asked if dead or (running and state == "paused") else why)
+
+    def _launch(self, epochs: int | None = None) -> None:
+        """Start the process of a run that is dead or, with more epochs than it had, done."""
+        run, self._asked = self.watch.run, None
+        if run is None:
+            return
+        try:
+            launch.resume(run, epochs)
+        except InputError as error:
+            self._notice.error(str(error))
+            return
+        self._notice.clear()
+        self.why.clear()
+        self.watch.look()
+        self.resumed.emit()
+
+    def _on_choice(self) -> None:
+        self._notice.clear()
+        self._follow(self.choice.currentData())
+
+    def _follow(self, run: Path | None) -> None:
+        self._asked = None
+        self.why.clear()
+        self.choice.setToolTip(_CHOICE if run is None else as_it_is(f"{_CHOICE}\n{run}"))
+        self.watch.follow(run)
+        status = self.watch.status
+        if not self.live and status is not None and status.state in ("new", "failed", "died"):
+            self._on_end()
+
+    def _tell(self, command: Command) -> None:
+        run = self.watch.run
+        if run is None:
+            return
+        self._asked = command
+        self._thread.submit(lambda: tell(run, command), lambda _: None, self._on_not_told)
+        self.watch.hurry()
+        self.check()
+
+    def _on_not_told(self, text: str) -> None:
+        self._asked = None
+        self._notice.error(text)
+        self.check()
+
+    def _on_stop(self) -> None:
+        if self.watch.starting and self.watch.run is not None:
+            self._asked = "stop"
+            launch.kill(self.watch.run)
+            self.watch.hurry()
+            self.check()
+        else:
+            self._tell("stop")
+
+    def _on_end(self) -> None:
+        """Say why it ended, unless it was told to."""
+        run, status, asked = self.watch.run, self.watch.status, self._asked
+        self._asked = None
+        if run is None:
+            return
+        bad = status is not None and status.state in ("new", "failed", "died")
+        if asked != "stop" and (bad or launch.end_code(run) not in (None, 0)):
+            self.why.error(launch.explain(run, "" if status is None else status.why))
+        self.check()
+
+    def _sentence(self) -> str:
+        watch, status = self.watch, self.watch.status
+        if status is None:
+            return "No run yet." if watch.run is None else ""
+        if watch.starting:
+            return "Starting: it reads and prepares the scans …"
+        if self._obeyed(status.state):
+            self._asked = None
+        words = _STATES[status.state]
+        if status.state == "running" and watch.phase:
+            words += f" ({watch.phase})"
+        parts = [f"{words[0].upper()}{words[1:]}: epoch {status.epoch} of {status.epochs}"]
+        if status.loss is not None:
+            parts.append(f"loss {status.loss:.3f}")
+        if watch.best is not None:
+            parts.append(f"best validation DSC {watch.best[0]:.2f} at epoch {watch.best[1]}")
+        text = ", ".join(parts)
+        if status.seconds_left is not None:
+            text += f"; about {duration(status.seconds_left)} left"
+        return text + "."
+
+    def _obeyed(self, state: str) -> bool:
+        return state == {"pause": "paused", "resume": "running"}.get(self._asked or "")
+
+    def _show_news(self) -> None:
+        news = self.watch.news
+        names = [] if news is None else [*news["added"], *news["changed"]]
+        if names and self.live:
+            few = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            self.news.say(f"New labels were folded in: {few}.")
+        else:
+            self.news.clear()
+
+    def _draw(self) -> None:
+        watch = self.watch
+        course = watch.course
+        if self.curves is not None:
+            self.curves.setVisible(bool(course.loss or course.steps))
+        if watch.run is None or watch.status is None or not (course.loss or course.steps):
+            return
+        drawn = (watch.run, len(course.steps), len(course.loss), len(course.validation))
+        if drawn != self._drawn:
+            self._drawn = drawn
+            if self.curves is None:
+                self.curves = Curves()
+                self._column.insertWidget(self._column.count() - 1, self.curves)
+            self.curves.show_run(watch.run.name, course, watch.status.epochs)
+
+    def _show_log(self) -> None:
+        text = "\n".join(self.watch.log) or ("" if self.watch.starting else _NO_LOG)
+        if text != self.log.toPlainText():
+            self.log.setPlainText(text)
+            bar = there(self.log.verticalScrollBar())
+            bar.setValue(bar.maximum())
+
+
+def _log() -> QPlainTextEdit:
+    log = QPlainTextEdit()
+    log.setToolTip("The last lines of the run's log; its folder holds all.")
+    log.setReadOnly(True)
+    log.setTabChangesFocus(True)
+    log.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+    log.setFixedHeight((_LINES + 2) * log.fontMetrics().lineSpacing())
+    log.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    return log
+
+
+_STATES = {
+    "new": "not begun",
+    "running": "running",
+    "paused": "paused",
+    "stopped": "stopped",
+    "done": "done",
+    "failed": "ended by an error",
+    "died": "dead",
+}
+
+
+_TIP = "How long the run is to be in all. Its learning rate follows the new length."
+
+
+class Extend(QWidget):
+    """A row that is seen only where there is a run to extend."""
+
+    asked = Signal(int)
+    """To go on until so many epochs are done, in all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._offered: tuple[Path, int] | None = None
+        self.epochs = QSpinBox()
+        self.epochs.setRange(1, 10**9)
+        self.epochs.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.epochs.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.epochs.setToolTip(_TIP)
+        self.start = Button(
+            "Extend",
+            "Go on with the run from its end, until it has so many epochs.",
+            lambda: self.asked.emit(self.epochs.value()),
+        )
+        label = QLabel("Epochs in all")
+        label.setToolTip(_TIP)
+        label.setBuddy(self.epochs)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(3)
+        row.addWidget(label)
+        row.addWidget(self.epochs, 1)
+        row.addWidget(self.start)
+        self.offer(None)
+
+    def offer(self, status: RunStatus | None) -> None:
+        """Offer to extend a run that is done; None where there is none.
+
+        What was entered stays while the run does.
+        """
+        self.setVisible(status is not None)
+        offered = None if status is None else (status.path, status.epoch)
+        if offered != self._offered and status is not None:
+            self.epochs.setMinimum(status.epoch + 1)
+            self.epochs.setValue(status.epoch + max(1, status.epoch // 2))
+        self._offered = offered

@@ -1,0 +1,165 @@
+"""Follows one training run: what it said since the last look, and whether it lives."""
+
+from pathlib import Path
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_pvs.errors import InputError
+from napari_pvs.training.runs import process as launch
+from napari_pvs.training.runs.events import Event
+from napari_pvs.training.runs.folder import BEST, CONFIG
+from napari_pvs.training.runs.status import History, RunStatus, Watch, log_end
+
+_LIVE_MS, _STILL_MS, _BEHIND_MS = 300, 2000, 5
+_AT_A_TIME = 1 << 17  # bytes of events a look: read in a few ms
+
+
+class RunWatch(QObject):
+    """What is known of the run that is shown.
+
+    Attributes
+    ----------
+    run
+        Its folder, or None.
+    status
+        How it is; None before it could be read.
+    starting
+        Whether its process lives and has not begun: it imports, and reads its scans.
+    log
+        The last lines of its log.
+    """
+
+    changed = Signal()
+    """It went on, or another one is followed."""
+    ended = Signal()
+    """Its process has ended, while it was followed."""
+    published = Signal()
+    """It has better weights."""
+    failed = Signal(str)
+    """It can no longer be followed: a sentence."""
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self.look)
+        self._stopped = False
+        self.run: Path | None = None
+        self.status: RunStatus | None = None
+        self.starting = False
+        self.log: list[str] = []
+        self._watch: Watch | None = None
+        self._alive = False
+        self._shown = False
+        self._log_seen: tuple[Path, int] | None = None
+
+    def follow(self, run: Path | None) -> None:
+        """Follow another run, or none."""
+        self._timer.stop()
+        self._forget(run)
+        if run is None:
+            self.changed.emit()
+        else:
+            self.look()
+
+    def stop(self) -> None:
+        """Look no more, for good."""
+        self._stopped = True
+        self._timer.stop()
+
+    @property
+    def live(self) -> bool:
+        """Whether the process of the run lives."""
+        return self._alive
+
+    def look(self) -> None:
+        """Read what is new."""
+        run, was = self.run, self._alive
+        if run is None:
+            return
+        try:
+            if self._watch is None:
+                self._watch = Watch(run)
+            elif not (run / CONFIG).is_file():
+                raise FileNotFoundError
+            watch = self._watch
+            alive = launch.alive(run)  # before reading: the last words are not missed
+            before = self.best
+            events = watch.poll(_AT_A_TIME)
+            self.status = watch.status(alive)
+        except (InputError, OSError) as error:
+            self._alive, self.status = False, None
+            gone = f"{run} is gone; if the study was moved, open it where it is now."
+            self.failed.emit(str(error) if isinstance(error, InputError) else gone)
+            self.changed.emit()
+            return
+        behind = watch.behind
+        self._alive = alive
+        self.starting = alive and not behind and _is_starting(watch)
+        self.log = self._read_log(run)
+        interval = _BEHIND_MS if behind else _LIVE_MS if alive else _STILL_MS
+        self._look_in(interval)
+        if events or was != alive or self.starting or not self._shown:
+            self._shown = True
+            self.changed.emit()
+        if self.best != before:
+            self.published.emit()
+        if was and not alive:
+            self.ended.emit()
+
+    @property
+    def course(self) -> History:
+        """Its curves."""
+        return History() if self._watch is None else self._watch.history
+
+    @property
+    def phase(self) -> str:
+        """What it is at, such as ``validation``."""
+        return "" if self._watch is None else self._watch.phase
+
+    @property
+    def best(self) -> tuple[float, int] | None:
+        """DSC and epoch of its best weights, or None."""
+        return None if self._watch is None else self._watch.best
+
+    @property
+    def news(self) -> Event | None:
+        """The last labels that were folded in: an event ``data_added``."""
+        return None if self._watch is None else self._watch.news
+
+    @property
+    def weights(self) -> Path | None:
+        """Path of its best weights, if it has published any."""
+        return None if self.best is None or self.run is None else self.run / BEST
+
+    def hurry(self) -> None:
+        """Look soon: something was told to the run."""
+        if self.run is not None:
+            self._look_in(_LIVE_MS)
+
+    def _look_in(self, milliseconds: int) -> None:
+        if not self._stopped:
+            self._timer.start(milliseconds)
+
+    def _forget(self, run: Path | None) -> None:
+        self.run = run
+        self._watch, self.status = None, None
+        self._alive = self._shown = self.starting = False
+        self.log, self._log_seen = [], None
+
+    def _read_log(self, run: Path) -> list[str]:
+        path = launch.log_of(run)
+        try:
+            seen = path, path.stat().st_size
+        except OSError:
+            return []
+        if seen == self._log_seen:
+            return self.log
+        self._log_seen = seen
+        return log_end(path).splitlines()[-30:]
+
+
+def _is_starting(watch: Watch) -> bool:
+    """Whether nothing was said yet in this life of a run."""
+    last, started = watch.last, launch.started_at(watch.path)
+    return last is None or (started is not None and last["time"] < started)

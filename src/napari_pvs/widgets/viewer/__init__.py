@@ -1,0 +1,1 @@
+"""The napari viewer: layers, canvas, edits, readers and writers."""

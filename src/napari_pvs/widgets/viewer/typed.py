@@ -1,0 +1,131 @@
+"""napari's viewer and layers, as far as the plugin uses them: napari itself carries no types.
+
+Everything else of the package names these. What napari makes at run time (events, dims, camera) is
+`Any` here, and nowhere else has to be.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Layer(Protocol):
+    """A layer of any kind."""
+
+    name: str
+    visible: bool
+    editable: bool
+    mode: str
+    ndim: int
+    metadata: dict[str, Any]
+    scale: NDArray[np.float64]
+    translate: NDArray[np.float64]
+    rotate: NDArray[np.float64]
+    shear: NDArray[np.float64]
+    affine: Any
+    units: tuple[Any, ...]
+    axis_labels: tuple[str, ...]
+    data: Any
+    events: Any
+    extent: Any
+
+    def as_layer_data_tuple(self) -> tuple[Any, dict[str, Any], str]:
+        """Return data, metadata and kind."""
+
+    def data_to_world(self, position: Any) -> tuple[float, ...]:
+        """Return where a voxel lies, in the viewer's coordinates."""
+
+    def world_to_data(self, position: Any) -> tuple[float, ...]:
+        """Return the voxel at a place."""
+
+    def refresh(self, *, extent: bool = True) -> None:
+        """Draw anew."""
+
+
+class ImageLayer(Layer, Protocol):
+    """An image."""
+
+    contrast_limits: Any
+    contrast_limits_range: Any
+
+
+class LabelsLayer(Layer, Protocol):
+    """Labels that can be painted on."""
+
+    selected_label: int
+    brush_size: float
+    n_edit_dimensions: int
+    colormap: Any
+    mouse_drag_callbacks: list[Any]
+    mouse_double_click_callbacks: list[Any]
+    _undo_history: Any
+    _redo_history: Any
+
+    def data_setitem(self, indices: Any, value: Any) -> None:
+        """Set voxels, as one step that can be undone."""
+
+    def bind_key(
+        self, key: str, call: Callable[[Any], Any] | None = None, *, overwrite: bool = False
+    ) -> Any:
+        """Let a key call something while the layer is selected."""
+
+    def get_ray_intersections(
+        self, position: Any, view_direction: Any, dims_displayed: list[int], world: bool = True
+    ) -> tuple[Any, Any]:
+        """Return where a line of sight enters and leaves the data."""
+
+
+class Layers(Protocol):
+    """The list of layers."""
+
+    selection: Any
+    events: Any
+
+    def __iter__(self) -> Iterator[Any]:
+        """Walk through the layers."""
+
+    def __contains__(self, layer: object) -> bool:
+        """Tell whether a layer is in the list."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def remove(self, layer: Any) -> None:
+        """Take a layer out."""
+
+    def link_layers(self, layers: list[Any], attributes: tuple[str, ...]) -> None:
+        """Let a change of one layer change the others."""
+
+
+class Viewer(Protocol):
+    """The viewer, or its model without a window."""
+
+    layers: Layers
+    dims: Any
+    mouse_double_click_callbacks: list[Any]
+
+    def add_layer(self, layer: Any) -> Any:
+        """Add a layer, and return it."""
+
+    def add_points(self, data: Any, **values: Any) -> Any:
+        """Add a layer of points, and return it."""
+
+    def bind_key(self, key: str, call: Callable[[Any], Any], *, overwrite: bool = False) -> Any:
+        """Let a key call something."""
+
+    def reset_view(self) -> None:
+        """Show all of it."""
+
+
+class MouseEvent(Protocol):
+    """What napari tells of the mouse."""
+
+    type: str
+    button: int
+    modifiers: Any
+    pos: Any
+    position: tuple[float, ...]
+    view_direction: Any
+    dims_displayed: list[int]

@@ -1,0 +1,179 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from napari_pvs.errors import InputError
+from napari_pvs.network.config import NetworkConfig
+from napari_pvs.scans.nifti import read_labels, write_like
+from napari_pvs.study.bids import subjects
+from napari_pvs.study.labels import LabelStore
+from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.crossval import jobs as crossval
+from napari_pvs.training.crossval import report
+from napari_pvs.training.crossval.jobs import plan, run, run_job
+from napari_pvs.training.methods import METHODS
+from napari_pvs.training.runs.events import read
+
+
+@pytest.fixture(autouse=True)
+def small_network(monkeypatch):
+    def tiny(self):
+        return NetworkConfig(
+            widths=(4, 8), scale_width=2, multiscale=not self.method.endswith("mono")
+        )
+
+    monkeypatch.setattr(TrainingConfig, "network", property(tiny))
+
+
+def config(study, **values):
+    small = {"epochs": 2, "steps": 2, "batch": 2, "patch": (8,), "warmup": 1, "device": "cpu"}
+    return TrainingConfig(study=study, **(small | values))
+
+
+def test_everybody_is_tested_once_and_by_nobody_who_knew_them(make_study, tmp_path):
+    study = make_study(13, labelled=11)
+    jobs = plan(config(study), tmp_path / "cv", folds=5, seeds=2)
+    assert len(jobs) == 4 * 5 * 2
+    assert len({job.out for job in jobs}) == len(jobs)
+    for method in METHODS:
+        for seed in (0, 1):
+            own = [j for j in jobs if j.config.method == method and j.config.seed == seed]
+            tested = [name for job in own for name in job.roles.test]
+            assert sorted(tested) == [f"sub-{n:02d}" for n in range(1, 12)]
+    for job in jobs:
+        parts = [job.roles.train, job.roles.validation, job.roles.test]
+        assert sorted(n for part in parts for n in part) == [f"sub-{n:02d}" for n in range(1, 12)]
+        assert len(job.roles.validation) == 1
+        assert job.roles.unlabelled == ("sub-12", "sub-13")
+    same_fold = {j.roles for j in jobs if j.fold == 2}
+    assert len(same_fold) == 1  # all methods and seeds see the same subjects
+
+
+def test_end_to_end_and_again(make_study, tmp_path, monkeypatch):
+    study, out = make_study(5, labelled=3), tmp_path / "cv"
+    label = study / "derivatives/labels/sub-02/anat/sub-02_desc-pvs_mask.nii.gz"
+    truth = study / "derivatives/truth/sub-02/anat/sub-02_desc-pvs_probseg.nii.gz"
+    known = read_labels(label)
+    fraction = (known.data * 0.9).astype(np.float32)
+    fraction[tuple(np.argwhere(known.data)[0])] = 0.4  # the one voxel that is doubtful
+    write_like(truth, fraction, known.geometry(), scaled=True)
+    given = (config(study), out, ("supervised-mono", "m2ss"), 3, 1)
+    jobs, begun = plan(*given), []
+    run(jobs, begun.append)
+    assert begun == jobs
+    assert not (study / "derivatives" / "napari-pvs" / "roles.json").exists()
+    rows = report.collect(jobs)
+    assert {(r.method, r.subject) for r in rows} == {
+        (m, f"sub-0{n}") for m in ("supervised-mono", "m2ss") for n in (1, 2, 3)
+    }
+    text = report.report(rows)
+    assert "| supervised-mono |" in text
+    assert "| m2ss |" in text
+    assert "DSC of m2ss minus supervised-mono" in text
+    assert "Oracle ceiling of the DSC: 0.99" in text
+    monkeypatch.setattr(crossval, "run_job", lambda job: begun.append(job))
+    run(plan(*given))  # nothing is left
+    assert begun == jobs
+    shutil.rmtree(jobs[2].out)
+    run(plan(*given))
+    assert begun[len(jobs) :] == [jobs[2]]
+
+
+def test_a_killed_run_is_resumed(make_study, tmp_path, monkeypatch):
+    study = make_study(3)
+    (job, *_) = plan(config(study), tmp_path / "cv", ("supervised-mono",), 3, 1)
+    job.out.mkdir(parents=True)  # killed at once
+    (job.out / "config.json").write_text(job.config.model_dump_json())
+    (job.out / "split.json").write_text("{")
+    path = run_job(job)
+    assert [one["subject"] for one in json.loads(path.read_text())] == list(job.roles.test)
+    path.unlink()  # killed before the scores
+    before = (job.out / "checkpoint.safetensors").stat().st_mtime_ns
+    run_job(job)
+    assert path.is_file()
+    assert (job.out / "checkpoint.safetensors").stat().st_mtime_ns == before
+
+
+def test_labels_that_come_or_change_wait_for_the_next_one(make_study, tmp_path):
+    study = make_study(5, labelled=4)
+    labels = study / "derivatives" / "labels"
+
+    def place(number):
+        name = f"sub-{number:02d}"
+        return labels / name / "anat" / f"{name}_desc-pvs_mask.nii.gz"
+
+    given = (config(study, epochs=3), tmp_path / "cv", ("m2ss",), 3, 1)
+    jobs = plan(*given)
+    place(5).parent.mkdir(parents=True)
+    shutil.copy(place(4), place(5))
+    store = LabelStore(study, "sub-01")
+    whole = read_labels(place(1))
+    store.save(whole.data * 0, whole.geometry(), author="a", origin="drawn", state="final")
+    assert {s.name: s.revision for s in subjects(study)}["sub-01"] is not None
+    assert plan(*given) == jobs
+    assert jobs[0].roles.unlabelled == ("sub-05",)
+    run(jobs)
+    for job in jobs:
+        assert not [e for e in read(job.out / "events.jsonl") if e["type"] == "data_added"]
+        scores = json.loads((job.out / "scores.json").read_text())
+        assert all(one["count_reference"] for one in scores)
+    place(2).unlink()
+    shutil.copy(place(3), place(2))
+    with pytest.raises(InputError, match=r"label of sub-02 .* is not what it was"):
+        plan(*given)
+    shutil.rmtree(study / "sub-02")
+    with pytest.raises(InputError, match="sub-02 is no longer in"):
+        plan(*given)
+
+
+def test_scans_without_labels_are_asked_for_before_anything_is_trained(make_study, tmp_path):
+    study = make_study(4, labelled=4)
+    with pytest.raises(InputError, match=r"every scan of .* is labelled"):
+        plan(config(study), tmp_path / "cv", folds=4)
+    assert len(plan(config(study), tmp_path / "cv", ("supervised-multi",), folds=4)) == 12
+
+
+def test_a_plan_of_before_is_understood(make_study, tmp_path, monkeypatch):
+    study, out = make_study(4, labelled=3), tmp_path / "cv"
+    first = plan(config(study), out, folds=3)
+    held = json.loads((out / "crossval.json").read_text())
+    del held["config"]["threshold_scans"]  # it came later
+    held["config"] |= {"patch": held["config"]["patch"][0], "study": "study"}
+    (out / "crossval.json").write_text(json.dumps(held))
+    monkeypatch.chdir(tmp_path)
+    assert plan(config("study"), out, folds=3) == first
+
+
+def test_refuses(make_study, tmp_path):
+    study = make_study(4, labelled=3)
+    with pytest.raises(
+        InputError, match=r"4 folds need as many labelled persons.* has 3: .*take as many folds"
+    ):
+        plan(config(study), tmp_path / "cv", folds=4)
+    with pytest.raises(InputError, match=r"two beside those of a fold.* has 3: label more"):
+        plan(config(study), tmp_path / "cv", folds=2)
+    with pytest.raises(InputError, match=r"magic.*choose from supervised-mono"):
+        plan(config(study), tmp_path / "cv", ("magic",), 3)
+    plan(config(study), tmp_path / "cv", folds=3)
+    plan(config(study), tmp_path / "cv", folds=3)
+    with pytest.raises(InputError, match="holds another cross-validation"):
+        plan(config(study, epochs=3), tmp_path / "cv", folds=3)
+    (tmp_path / "cv" / "crossval.json").write_text("[")
+    with pytest.raises(InputError, match=r"crossval.json is damaged"):
+        plan(config(study), tmp_path / "cv", folds=3)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes").touch()
+    with pytest.raises(InputError, match="other exists and is no cross-validation"):
+        plan(config(study), tmp_path / "other", folds=3)
+    with pytest.raises(InputError, match="no run of this cross-validation has ended yet"):
+        report.collect(plan(config(study), tmp_path / "new", folds=3))
+
+
+def test_not_under_torchrun(make_study, tmp_path, monkeypatch):
+    jobs = plan(config(make_study(3)), tmp_path / "cv", ("supervised-multi",), 3, 1)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="start it without torchrun"):
+        run(jobs)

@@ -1,0 +1,61 @@
+import json
+import time
+
+import pytest
+
+from napari_pvs.training.runs.events import EventLog, read
+
+
+def test_numbered_lines_of_json(tmp_path):
+    path = tmp_path / "events.jsonl"
+    before = time.time()
+    log = EventLog(path)
+    log.write("hello", device="cpu")
+    log.write("step", step=3, loss=0.5)
+    events = read(path)
+    assert [(e["v"], e["seq"], e["type"]) for e in events] == [(1, 0, "hello"), (1, 1, "step")]
+    assert events[1]["loss"] == 0.5
+    assert before - 1 <= events[0]["time"] <= events[1]["time"] <= time.time() + 1
+    assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+def test_numbering_goes_on(tmp_path):
+    path = tmp_path / "events.jsonl"
+    EventLog(path).write("hello")
+    EventLog(path).write("hello", note="naïve\nüber")
+    assert [e["seq"] for e in read(path)] == [0, 1]
+    assert read(path)[1]["note"] == "naïve\nüber"
+
+
+def test_half_a_line_is_not_read(tmp_path):
+    path = tmp_path / "events.jsonl"
+    EventLog(path).write("hello")
+    with path.open("a") as file:
+        file.write('{"v": 1, "seq"')
+    assert [e["type"] for e in read(path)] == ["hello"]
+
+
+def test_half_a_line_of_a_killed_run_is_replaced(tmp_path):
+    path = tmp_path / "events.jsonl"
+    EventLog(path).write("hello")
+    with path.open("a") as file:
+        file.write('{"v": 1, "seq"')
+    EventLog(path).write("step")
+    assert [(e["seq"], e["type"]) for e in read(path)] == [(0, "hello"), (1, "step")]
+
+
+def test_empty(tmp_path):
+    (tmp_path / "events.jsonl").touch()
+    assert read(tmp_path / "events.jsonl") == []
+
+
+def test_a_folder_that_was_moved_away_does_not_come_back(tmp_path):
+    (tmp_path / "run").mkdir()
+    log = EventLog(tmp_path / "run" / "events.jsonl")
+    log.write("hello")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    (tmp_path / "run").mkdir()  # by somebody else
+    with pytest.raises(FileNotFoundError):
+        log.write("step")
+    assert not list((tmp_path / "run").iterdir())
+    assert len(read(tmp_path / "moved" / "events.jsonl")) == 1

@@ -1,0 +1,37 @@
+import pytest
+import torch
+
+from napari_pvs.errors import InputError
+from napari_pvs.network.weights import load as load_weights
+from napari_pvs.network.weights import starter_path
+from napari_pvs.study.bids import subjects
+from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.data.prepared import load
+from napari_pvs.training.validation import Validation
+from napari_pvs.training.weights import Start, card, load_start
+
+
+def test_card(make_study):
+    people = [load(s) for s in subjects(make_study(1))]
+    result = Validation(0.65, 0.5, None, 0.4, {"sub-01": 0.5})
+    config = TrainingConfig(study="x", weights="starter")
+    about = card("mine", config, 7, result, people, [], load_start(config))
+    assert about.threshold == 0.65
+    assert about.name == "mine"
+    assert about.training["epoch"] == 7
+    assert len(about.training["from"]) == 12
+    assert about.accuracy["validation"]["avd_percent"] is None
+
+
+def test_start(tiny_weights, tmp_path):
+    assert load_start(TrainingConfig(study="x")) == Start(None, None, 0.5, None)
+    start = load_start(TrainingConfig(study="x", weights="starter"))
+    starter, threshold = start.network, start.threshold
+    expected, card = load_weights(starter_path())
+    assert threshold == card.threshold
+    assert starter is not None
+    assert torch.equal(starter.head.weight, expected.head.weight)
+    with pytest.raises(InputError, match="of another network than method semi-mono"):
+        load_start(TrainingConfig(study="x", weights="starter", method="semi-mono"))
+    with pytest.raises(InputError, match=r"none.safetensors do not exist"):
+        load_start(TrainingConfig(study="x", weights=tmp_path / "none.safetensors"))

@@ -1,0 +1,446 @@
+"""The Load dock, by its buttons, with real files and the real helper process."""
+
+import gc
+import shutil
+import weakref
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+
+from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
+from qtpy.QtGui import QDropEvent
+
+from napari_pvs.errors import InputError
+from napari_pvs.scans.display import brain_limits, display_index, from_display
+from napari_pvs.scans.nifti import read_labels
+from napari_pvs.scans.scan import load_scan
+from napari_pvs.study import drafts
+from napari_pvs.study.bids import subjects
+from napari_pvs.study.labels import LabelStore
+from napari_pvs.widgets.background import process
+from napari_pvs.widgets.load import dock as module
+from napari_pvs.widgets.load.dock import Load
+from napari_pvs.widgets.load.show import _replace
+from napari_pvs.widgets.state.prediction import Prediction, make_layer
+from napari_pvs.widgets.viewer.layers import scan_layers
+
+LONG = 300_000
+
+
+@pytest.fixture
+def dock(make_dock):
+    return make_dock(Load)
+
+
+def drop(dock, *paths):
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+    copy, left = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton
+    event = QDropEvent(QPointF(5, 5), copy, data, left, Qt.KeyboardModifier.NoModifier)
+    dock.dragEnterEvent(event)
+    assert event.isAccepted()
+    dock.dropEvent(event)
+
+
+def listed(dock):
+    return [row.subject.name for row in dock.subjects.table.rows]
+
+
+def test_dropped_files_are_shown_with_the_brains_contrast(dock, head_files, head, click, wait):
+    assert "choose or drop a T1" in dock.load.toolTip()
+    assert dock.hint.text() == "To load, choose or drop a T1, a T2, or both."
+    t1, t2, brain = head_files
+    brain = brain.rename(brain.with_name("brain_mask.nii.gz"))
+    drop(dock, t2, brain, t1)
+    assert [row.given for row in dock.rows.values()] == [t1, t2, brain]
+    assert dock.rows["t2"].label.text() == "t2.nii.gz"
+    click(dock.load)
+    assert dock.bar.isVisibleTo(dock)
+    wait(dock)
+    assert not dock.bar.isVisibleTo(dock)
+    assert dock.notice.text() == "Loaded T1 + T2: 24×28×26 voxels of 0.8×0.8×0.8 mm."
+    session = dock.session
+    assert list(dock.viewer.layers) == [session.t1, session.t2]
+    assert (session.t1.visible, session.t2.visible) == (False, True)
+    np.testing.assert_array_equal(from_display(session.t1.data), head.t1)
+    expected = brain_limits(head.t2, head.brain, "T2")
+    np.testing.assert_allclose(session.t2.contrast_limits, expected, rtol=1e-5)
+    assert session.t2.axis_labels == ("superior", "posterior", "right")
+    assert {str(unit) for unit in session.t2.units} == {"millimeter"}
+    assert session.scan.source.path == t1
+    click(dock.rows["t2"].none)
+    assert dock.rows["t2"].given is None
+    dock.viewer.layers.remove(session.t1)
+    assert dock.notice.text().startswith("Loaded")
+    dock.viewer.layers.clear()
+    assert dock.notice.text() == ""
+
+
+def test_wrong_files_stay_in_the_dock_as_a_sentence(dock, head_files, tmp_path, click, wait):
+    broken = tmp_path / "T1.nii.gz"
+    broken.write_bytes(b"no scan")
+    drop(dock, broken)
+    click(dock.load)
+    wait(dock)
+    assert dock.notice.kind == "error"
+    assert "T1.nii.gz is truncated or damaged; copy it again" in dock.notice.text()
+    # swapped: shown all the same, with a warning
+    drop(dock, head_files[0].rename(tmp_path / "T2.nii.gz"), head_files[1].rename(broken),
+         head_files[2].rename(tmp_path / "brain_mask.nii.gz"))  # fmt: skip
+    click(dock.load)
+    wait(dock)
+    assert dock.notice.kind == "warning"
+    assert "may be swapped" in dock.notice.text()
+    assert dock.session.scan is not None
+
+
+def test_layers_become_the_scan(dock, head, tmp_path, click, wait):
+    viewer = dock.viewer
+    size = (0.9, 0.8, 0.7)
+    t2 = viewer.add_image(head.t2, scale=size, name="mine")
+    brain = viewer.add_labels(head.brain.astype(np.uint8), scale=size)
+    assert "select an Image layer" in dock.rows["t2"].layer.toolTip()
+    click(dock.rows["brain"].layer)
+    viewer.layers.selection.active = t2
+    assert "select a Labels layer" in dock.rows["brain"].layer.toolTip()
+    click(dock.rows["t2"].layer)
+    assert dock.rows["brain"].given is brain
+    click(dock.load)
+    wait(dock)
+    session = dock.session
+    assert (session.scan.modalities, session.t1) == (("T2",), None)
+    np.testing.assert_array_equal(session.t2.data, head.t2)
+    np.testing.assert_allclose(session.t2.scale, size)
+    assert t2 in viewer.layers  # the user's own layers stay
+    flat = viewer.add_image(np.zeros((5, 6)), name="flat")
+    viewer.layers.selection.active = flat
+    click(dock.rows["t2"].layer)
+    click(dock.load)
+    assert dock.notice.text() == "the layer 'flat' has 2 axes; choose a layer of three."
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(np.nan, "holds 1 NaN or infinite values; replace them"), (0, "holds the value 0 everywhere")],
+)
+def test_a_layer_that_is_no_scan_is_refused_in_the_words_of_a_file(dock, value, words, click, wait):
+    data = np.zeros((8, 9, 10), np.float32)
+    data[1, 1, 1] = value
+    dock.rows["t1"].give(dock.viewer.add_image(data, contrast_limits=(0, 1)))
+    click(dock.load)
+    wait(dock)
+    assert dock.notice.text().startswith(f"the layer that is the T1 {words}")
+
+
+def test_a_study_is_listed_and_its_subjects_are_loaded(
+    dock, qtbot, make_study, click, wait, monkeypatch
+):
+    root = make_study(subjects=4, labelled=1)
+    second, third = subjects(root)[1:3]
+    scan = load_scan(second.t1, second.t2, second.brain)
+    label = nib.load(root / "derivatives/labels/sub-01/anat/sub-01_desc-pvs_mask.nii.gz")
+    give = {"author": "a", "like": scan.source}
+    for one, origin, state in ((second, "corrected", "final"), (third, "predicted", "draft")):
+        LabelStore(root, one.name).save(np.asarray(label.dataobj), origin=origin, state=state,
+                                        **give)  # fmt: skip
+    drop(dock, root)
+    rows = dock.subjects.table
+    for _ in range(2):  # they are listed, then their labels are counted
+        with qtbot.waitSignal(dock.subjects._jobs[0].ended, timeout=LONG):
+            pass
+    assert all(row.count for row in rows.rows[:3])
+    assert [row.subject.state for row in rows.rows] == [
+        "reference", "corrected", "segmented", "new",
+    ]  # fmt: skip
+    volume = float(np.asarray(label.dataobj).sum() * 0.512)
+    assert [row.volume_mm3 for row in rows.rows[:3]] == pytest.approx([volume] * 3, abs=1e-3)
+    assert (rows.rows[3].volume_mm3, rows.rows[3].count) == (None, None)
+    qtbot.keyClicks(dock.subjects.search, "corr")
+    assert [row.subject.name for row in rows.shown()] == ["sub-02"]
+    rows.selectRow(0)
+    qtbot.keyClick(rows, Qt.Key.Key_Return)
+    wait(dock)
+    session = dock.session
+    assert (session.study, session.subject.name) == (root, "sub-02")
+    np.testing.assert_array_equal(session.array(session.labels), np.asarray(label.dataobj))
+    assert session.reference is None
+    # labels that no file holds are not lost with the next subject
+    monkeypatch.setattr(drafts.LabelStore, "save", _full)
+    session.labels.data_setitem((np.array([2]), np.array([2]), np.array([2])), 1)
+    edited = session.labels
+    dock.subjects.search.clear()
+    dock.load_subject(rows.rows[0].subject)
+    wait(dock)
+    assert (session.labels, edited.visible) == (None, False)
+    assert edited in dock.viewer.layers
+    assert "'PVS labels' is in no file yet, so it stays, hidden" in dock.notice.text()
+    np.testing.assert_array_equal(session.array(session.reference), np.asarray(label.dataobj))
+    assert len(dock.viewer.layers) == 4
+    # the study goes away while it is open
+    shutil.move(root, root.with_name("moved"))
+    click(dock.refresh)
+    with qtbot.waitSignal(dock.subjects._jobs[0].ended, timeout=LONG):
+        pass
+    assert dock.notice.kind == "error"
+    assert f"{root} is not a folder" in dock.notice.text()
+    assert len(listed(dock)) == 4
+    dock.load_subject(rows.rows[2].subject)
+    wait(dock)
+    assert f"{root} is no longer there; open the study where it is" in dock.notice.text()
+
+
+def _full(*_, **__):
+    raise InputError("the disk is full")
+
+
+def test_edits_become_a_draft_and_are_offered_by_this_dock_alone(dock, make_study, qtbot, wait):
+    root = make_study(subjects=2, labelled=1)
+    one, two = subjects(root)
+    dock.subjects.study = root
+    dock.load_subject(one)
+    wait(dock)
+    session = dock.session
+    session.new_labels()
+    session.labels.paint((9, 9, 9), 1)
+    painted = session.array(session.labels).copy()
+    assert session.save_state.state == "edited"
+    dock.load_subject(two)  # does not wait for the pause that autosave makes
+    store = LabelStore(root, one.name)
+    qtbot.waitUntil(lambda: store.pending() is not None, timeout=LONG)
+    wait(dock)
+    assert session.labels is None
+    assert len(dock.viewer.layers) == 2  # nothing was lost, so nothing is left behind
+    dock.load_subject(one)
+    wait(dock)
+    qtbot.waitUntil(lambda: not dock.offer.isHidden(), timeout=LONG)
+    assert "were not saved as final" in dock.offer.text.text()
+    dock.offer.restore.click()
+    np.testing.assert_array_equal(session.array(session.labels), painted)
+
+
+def test_memory_of_a_scan_returns_when_another_is_loaded(dock, make_study, wait):
+    root = make_study(subjects=3, labelled=3)
+    dock.subjects.study = root
+    scans, folders = [], []
+    for subject in subjects(root):
+        dock.load_subject(subject)
+        wait(dock)
+        scans.append(weakref.ref(dock.session.scan))
+        folders.append(process.stored(dock.session.scan))
+    gc.collect()
+    assert [scan() is not None for scan in scans] == [False, False, True]
+    assert [folder.exists() for folder in folders] == [False, False, True]
+    assert len(dock.viewer.layers) == 3
+
+
+def test_cancelling_leaves_what_was_there(dock, head_files, click):
+    dock.take([Path(path) for path in head_files[:2]])
+    click(dock.load)
+    first = dock._job
+    click(dock.load)  # in place of the first
+    assert not first.running
+    assert dock.bar.isVisibleTo(dock)
+    click(dock.bar.cancel)
+    assert not dock.bar.isVisibleTo(dock)
+    assert not dock.busy
+    assert dock.notice.text() == "Cancelled."
+    assert len(dock.viewer.layers) == 0
+    click(dock.sample)
+    assert dock.busy
+    dock.stop()
+    assert not dock.bar.isVisibleTo(dock)
+
+
+def test_the_next_subject_is_shown_by_the_same_layers(dock, make_study, wait):
+    root = make_study(subjects=3, labelled=2)
+    one, two, three = subjects(root)
+    dock.subjects.study = root
+    dock.load_subject(one)
+    wait(dock)
+    session, layers = dock.session, dock.viewer.layers
+    before = list(layers)
+    assert [layer.visible for layer in before] == [False, True, True]
+    reference = session.reference
+    reference.data_setitem((np.array([2]), np.array([2]), np.array([2])), 1)
+    reference.mode = "paint"
+    before[1].name = "mine"
+    dock.load_subject(two)
+    wait(dock)
+    assert list(layers) == before == [session.t1, session.t2, session.reference]
+    scan = load_scan(two.t1, two.t2, two.brain)
+    assert [layer.name for layer in layers] == ["T1", "T2", "reference PVS"]
+    assert [layer.visible for layer in layers] == [False, True, True]
+    np.testing.assert_array_equal(session.array(session.t2), scan.t2)
+    np.testing.assert_allclose(
+        session.t2.contrast_limits, brain_limits(scan.t2, scan.brain, "T2"), rtol=1e-5
+    )
+    np.testing.assert_array_equal(session.array(reference), read_labels(two.label).data > 0)
+    assert reference.mode == "pan_zoom"
+    reference.undo()  # there is nothing of the scan before to go back to
+    np.testing.assert_array_equal(session.array(reference), read_labels(two.label).data > 0)
+    # what the user has turned, and what has no place in the next scan, is not filled
+    session.t1.rotate = 10
+    dock.load_subject(three)
+    wait(dock)
+    assert len(layers) == 2
+    assert not set(layers) & set(before)
+
+
+def test_a_scan_left_off_half_way_is_taken_out(dock, add_scan, head_files, pvs_scan):
+    add_scan(dock.viewer, *head_files)
+    dock.session.new_labels()
+    showing = _replace(dock.session, scan_layers(pvs_scan), None, None)
+    for _ in range(3):
+        next(showing)
+    assert dock.session.scan is pvs_scan  # T1 is of one scan, T2 still of the other
+    showing.close()
+    assert dock.session.scan is None
+    assert len(dock.viewer.layers) == 0
+
+
+def test_closing_while_layers_arrive_leaves_the_rest_off(dock, make_study, qtbot):
+    root = make_study(subjects=1, labelled=1)
+    dock.subjects.study = root
+    dock.load_subject(subjects(root)[0])
+    job = dock._job
+    with qtbot.waitSignal(job.finished, timeout=LONG):
+        pass
+    assert dock.busy  # nothing is shown yet
+    with qtbot.waitSignal(job.ended):
+        dock.stop()
+    assert not dock.busy
+    qtbot.wait(50)
+    assert len(dock.viewer.layers) == 0
+
+
+def test_a_subject_is_loaded_as_it_was_just_saved(dock, make_study, qtbot, wait):
+    root = make_study(subjects=1, labelled=1)
+    dock.subjects.study = root
+    (one,) = subjects(root)
+    dock.load_subject(one)
+    wait(dock)
+    session = dock.session
+    session.new_labels()
+    session.labels.paint((9, 9, 9), 1)
+    painted = session.array(session.labels).copy()
+    dock.autosave.save_final()
+    dock.load_subject(one)  # which is as it was listed, before the label
+    wait(dock)
+    assert (session.subject.state, session.subject.revision) == ("corrected", 2)
+    np.testing.assert_array_equal(session.array(session.labels), painted)
+    assert session.labels is not None
+
+
+def test_a_prediction_that_is_loaded_as_labels_is_nobodys_decision(dock, make_study, wait):
+    root = make_study(subjects=1, labelled=0)
+    (one,) = subjects(root)
+    scan = load_scan(one.t1, one.t2, one.brain)
+    predicted = np.zeros(scan.grid.shape, bool)
+    predicted[9:12, 9, 9] = True
+    LabelStore(root, one.name).save(
+        scan.to_source(predicted), scan.source, author="tiny", origin="predicted", state="draft",
+        weights_id="aaaabbbbcccc",
+    )  # fmt: skip
+    dock.subjects.study = root
+    dock.load_subject(one)
+    wait(dock)
+    session = dock.session
+    assert session.array(session.labels).sum() == 3
+    # the user takes a voxel away; by the next network another goes, and one comes
+    at = display_index((9, 9, 9), session.scan)
+    session.labels.data_setitem(tuple(np.array([i]) for i in at), 0)
+    found = np.zeros(scan.grid.shape, np.float32)
+    found[9:11, 9, 9] = found[9, 12, 9] = 1
+    layer = session.viewer.add_layer(make_layer(session.scan, "next"))
+    session.add_prediction(
+        Prediction("b" * 12, "next", found, session.scan.grid, layer, 0.5, 0, 99)
+    )
+    session.copy_prediction()
+    now = np.argwhere(session.array(session.labels)).tolist()
+    assert now == [[9, 12, 9], [10, 9, 9]]
+    # that is known still when the layer is chosen again, and what was drawn on it meanwhile
+    labels = session.labels
+    session.set_labels(None)
+    at = display_index((10, 9, 9), session.scan)
+    labels.data_setitem(tuple(np.array([i]) for i in at), 0)
+    session.set_labels(labels)
+    session.copy_prediction()
+    assert np.argwhere(session.array(labels)).tolist() == [[9, 12, 9]]
+
+
+def test_labels_of_a_loaded_prediction_are_corrected_from_it(dock, make_study, wait, qtbot):
+    root = make_study(subjects=1, labelled=0)
+    (one,) = subjects(root)
+    scan = load_scan(one.t1, one.t2, one.brain)
+    store = LabelStore(root, one.name)
+    store.save(
+        scan.to_source(scan.brain), scan.source, author="tiny", origin="predicted", state="draft",
+        weights_id="aaaabbbbcccc",
+    )  # fmt: skip
+    dock.subjects.study = root
+    dock.load_subject(one)
+    wait(dock)
+    dock.session.labels.paint((1, 1, 1), 1)
+    dock.autosave.flush()
+    qtbot.waitUntil(lambda: len(store.revisions()) == 2, timeout=LONG)
+    draft = store.revisions()[1]
+    assert (draft.origin, draft.weights_id) == ("corrected", "aaaabbbbcccc")
+
+
+def test_a_file_whose_name_tells_nothing_goes_where_there_is_room(dock, tmp_path):
+    drop(dock, tmp_path / "flair.nii.gz", tmp_path / "sub-01_T1w.nii.gz")
+    assert dock.rows["t1"].given.name == "sub-01_T1w.nii.gz"
+    assert dock.rows["t2"].given.name == "flair.nii.gz"
+    assert dock.notice.kind == "warning"
+    assert dock.notice.text() == "flair.nii.gz was taken for the T2; its name does not say."
+    drop(dock, tmp_path / "other.nii")
+    assert "other.nii was not taken: T1 and T2 are chosen already." in dock.notice.text()
+    assert dock.rows["t1"].given.name == "sub-01_T1w.nii.gz"
+
+
+def test_looking_into_a_study_leaves_the_running_load_its_button(
+    dock, head_files, make_study, click
+):
+    root = make_study(subjects=1, labelled=1)
+    dock.take([Path(path) for path in head_files[:2]])
+    click(dock.load)
+    dock.open_study(root)
+    click(dock.bar.cancel)  # the list, which began last
+    assert dock.busy
+    assert dock.bar.isVisibleTo(dock)
+    click(dock.bar.cancel)
+    assert not dock.busy
+    assert not dock.bar.isVisibleTo(dock)
+
+
+def test_files_and_a_study_are_chosen_by_dialogs(
+    dock, head_files, make_study, click, qtbot, monkeypatch
+):
+    root = make_study(subjects=2, labelled=1)
+    asked, answers = [], [("", ""), (str(head_files[0]), "")]
+
+    def choose(parent, title, folder, kinds):
+        asked.append((title, folder))
+        return answers.pop(0)
+
+    monkeypatch.setattr(module.QFileDialog, "getOpenFileName", choose)
+    for _ in range(2):
+        click(dock.rows["t1"].file)
+    assert dock.rows["t1"].given == Path(head_files[0])
+    answers.append((str(head_files[1]), ""))
+    click(dock.rows["t2"].file)
+    assert asked == [
+        ("Choose the T1", ""), ("Choose the T1", ""),
+        ("Choose the T2", str(Path(head_files[0]).parent)),
+    ]  # fmt: skip
+    folders = iter(["", str(root)])
+    monkeypatch.setattr(module.QFileDialog, "getExistingDirectory", lambda *_: next(folders))
+    click(dock.open)
+    assert dock.subjects.study is None
+    with qtbot.waitSignal(dock.subjects.listed, timeout=LONG):
+        click(dock.open)
+    assert listed(dock) == ["sub-01", "sub-02"]

@@ -1,0 +1,162 @@
+"""The Segment dock, by its buttons and sliders, with a small network in a real process."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+
+
+from napari_pvs.inference.config import SegmentConfig
+from napari_pvs.inference.segment import segment
+from napari_pvs.scans.display import from_display
+from napari_pvs.study.bids import subjects
+from napari_pvs.widgets.segment import dock as module
+from napari_pvs.widgets.segment.dock import Segment
+
+LONG = 300_000
+
+
+@pytest.fixture
+def dock(make_dock):
+    return make_dock(Segment)
+
+
+def test_from_the_first_mask_to_a_second_opinion(
+    dock, qtbot, head_files, tiny_weights, tmp_path, click, wait, add_scan, monkeypatch
+):
+    assert "load a scan first" in dock.start.toolTip()
+    assert dock.hint.text().startswith("To segment, load a scan first")
+    assert "segment the scan first" in dock.copy.toolTip()
+    assert not dock.threshold.isEnabled()
+    assert "Not now: segment the scan first." in dock.threshold.toolTip()
+    scan = add_scan(dock.viewer, *head_files)
+    assert dock.hint.isHidden()
+    answers = iter([("", ""), (str(tiny_weights), "")])
+    monkeypatch.setattr(module.QFileDialog, "getOpenFileName", lambda *_: next(answers))
+    for known in (1, 2):  # the first time, nothing is chosen
+        click(dock.file)
+        assert dock.weights.count() == known
+    dock.device.set("cpu")
+    click(dock.start)
+    assert "a segmentation is running" in dock.start.toolTip()
+    wait(dock)
+    assert dock.notice.isHidden(), dock.notice.text()
+
+    # the mask is the command line's
+    t1, t2, brain = head_files
+    config = SegmentConfig(t1=t1, t2=t2, brain_mask=brain, weights=tiny_weights, device="cpu")
+    expected = segment(config)
+    session = dock.session
+    prediction = session.prediction
+    assert prediction.layer is dock.viewer.layers[-1]
+    np.testing.assert_array_equal(from_display(prediction.layer.data), expected.labels > 0)
+    np.testing.assert_array_equal(prediction.probability, expected.probability)
+    count = expected.labels.max()
+    assert count > 0
+    assert dock.found.text().startswith(f"<b>{count}</b> PVS, ")
+    assert dock.threshold.value() == pytest.approx(expected.threshold, abs=0.01)
+    assert prediction.weights_id == expected.origin["weights_id"]
+
+    # sliders: the mask follows, by keys too
+    dock.min_volume.setFocus()
+    dock.min_volume.setValue(10.0)
+    qtbot.waitUntil(lambda: prediction.min_volume == 10.0)
+    assert 0 < prediction.count < count
+    assert dock.found.text().startswith(f"<b>{prediction.count}</b> PVS")
+    dock.threshold.setValue(0.99)
+    qtbot.waitUntil(lambda: prediction.count == 0)
+    dock.threshold.setValue(expected.threshold)
+    dock.min_volume.setValue(1.0)
+    qtbot.waitUntil(lambda: prediction.count > 0)
+
+    # labels are touched only when asked for, and then it is one step to undo
+    labels = session.new_labels()
+    labels.data_setitem((np.array([3]), np.array([3]), np.array([3])), 1)
+    assert session.array(labels).sum() == 1
+    click(dock.copy)
+    np.testing.assert_array_equal(labels.data > 0, (prediction.layer.data > 0) | _one_at(labels))
+    assert "Ctrl+Z" in dock.notice.text()
+    labels.undo()
+    assert labels.data.sum() == 1
+
+    # other weights: a layer of their own; blink
+    assert "other weights" in dock.blink.toolTip()
+    other = tmp_path / "other.safetensors"
+    _change(tiny_weights, other)
+    dock.add_weights(other)
+    click(dock.start)
+    wait(dock)
+    assert len(session.predictions) == 2
+    assert dock.viewer.layers.selection.active is labels  # who corrects goes on
+    first, second = (one.layer for one in session.predictions.values())
+    assert (first.visible, second.visible) == (False, True)
+    click(dock.blink)
+    assert (first.visible, second.visible) == (True, False)
+    assert labels.data.sum() == 1
+    dock.threshold.setValue(0.6)  # the newest follows it, so that is what is seen
+    qtbot.waitUntil(lambda: second.visible)
+    assert not first.visible
+
+    # weights that are gone
+    other.unlink()
+    click(dock.start)
+    wait(dock)
+    assert dock.notice.kind == "error"
+    assert f"weights {other} do not exist" in dock.notice.text()
+    assert len(session.predictions) == 2
+    assert scan is session.scan
+
+
+def _one_at(labels):
+    one = np.zeros(labels.data.shape, bool)
+    one[3, 3, 3] = True
+    return one
+
+
+def _change(weights, out):
+    from napari_pvs.network.weights import load, save
+
+    model, card = load(weights)
+    save(out, model, card.model_copy(update={"name": "other"}))
+
+
+def test_closing_the_scan_or_cancelling_ends_the_process(
+    dock, head_files, tiny_weights, click, add_scan
+):
+    add_scan(dock.viewer, *head_files)
+    dock.add_weights(tiny_weights)
+    click(dock.start)
+    job = dock._job
+    click(dock.bar.cancel)
+    assert (dock.busy, dock.notice.text()) == (False, "Cancelled.")
+    click(dock.start)
+    assert dock._job is not job
+    dock.viewer.layers.clear()
+    assert not dock.busy
+    assert dock.session.scan is None
+    assert "load a scan first" in dock.start.toolTip()
+
+
+def test_in_a_study_the_mask_is_kept(dock, make_study, tiny_weights, click, wait, add_scan):
+    root = make_study(subjects=1, labelled=0)
+    (subject,) = subjects(root)
+    add_scan(dock.viewer, subject.t1, subject.t2, subject.brain)
+    dock.session.set_study(root, subject)
+    dock.add_weights(tiny_weights)
+    written = []
+    dock.session.study_written.connect(lambda: written.append(1))
+    click(dock.start)
+    wait(dock)
+    assert written == [1]
+    assert subjects(root)[0].state == "segmented"
+    # a study that cannot be written any more: the mask is shown, and the sentence stays
+    name = dock.session.prediction.layer
+    shutil.rmtree(root / "derivatives" / "labels")
+    (root / "derivatives" / "labels").touch()
+    click(dock.start)
+    wait(dock)
+    assert dock.notice.kind == "warning"
+    assert "cannot be" in dock.notice.text()
+    assert dock.session.prediction.layer is name
