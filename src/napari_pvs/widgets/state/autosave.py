@@ -194,7 +194,8 @@ class Autosave(QObject):
         data, meta, _ = work.layer.as_layer_data_tuple()
         labels, origin = data.copy(), self._made()
         # the labels may come from a file with other axes
-        meta["metadata"] = {KEY: {"source": work.place.scan.source}}
+        adopted = meta["metadata"].get(KEY, {}).get("adopted", False)
+        meta["metadata"] = {KEY: {"source": work.place.scan.source, "adopted": adopted}}
         copy = work.place.in_study  # the revisions of the study are what counts
 
         def write() -> Saved | None:

@@ -11,6 +11,7 @@ tilted layers in 2D as if they were not; a tilted grid is therefore shown uprigh
 its true place, and the exact affine travels in the layer's metadata.
 """
 
+import gc
 import weakref
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +38,7 @@ from napari_pvs.widgets.viewer.typed import Layer
 KEY = "napari_pvs"
 """Where a layer's metadata hold ``{"source": Geometry}``, the file that it is to be saved like,
 and what the layer is to the plugin: ``"role"`` and, for T1 and T2, the ``"scan"`` they show.
+A layer of the user's own that got the scan's ``"source"`` is ``"adopted"``.
 Labels that were loaded as a prediction have its ``"weights_id"``, those of a study the ``"loaded"``
 revision, its number by study, or nothing for another tool's file. What was corrected has
 ``"corrected_from"``: the weights of the prediction that last went into it, None for a label."""
@@ -60,7 +62,7 @@ def source_of(layer: Layer) -> Geometry | None:
 def record_source(layer: Layer, source: Geometry) -> None:
     """Record the scan's file on a layer made on its voxels; a layer of a file keeps its own."""
     if source_of(layer) is None:
-        _record(layer, source=source)
+        _record(layer, source=source, adopted=True)
 
 
 def made_by(layer: Layer) -> str | None:
@@ -243,7 +245,8 @@ def layer_volume(data: Any, meta: dict[str, Any]) -> Volume:
                 f"{expected}; save a layer that was neither cropped nor resampled."
             )
         ras = from_display(array)
-        _require_unmoved(array.shape, meta, name, source)
+        if not (meta["metadata"][KEY].get("adopted") and _unplaced(meta)):
+            _require_unmoved(array.shape, meta, name, source)
     return Volume(
         shape=source.shape,
         affine=source.affine,
@@ -334,6 +337,8 @@ def _drawn_over(grid: Grid, name: str) -> Geometry | None:
     InputError
         The layer lies on a tilted scan on other voxels, or two scans could be meant.
     """
+    if _tilted:
+        gc.collect()  # scans of a viewer that was closed are no longer shown
     there = [(shown, source) for data, shown, source in _tilted if data() is not None]
     same = [source for shown, source in there if shown.same_as(grid)]
     if any(Grid(one.shape, one.affine).away(same[0].affine) > TOLERANCE_MM for one in same):
@@ -349,6 +354,12 @@ def _drawn_over(grid: Grid, name: str) -> Geometry | None:
             "while that scan is open alone, or in the Correct dock."
         )
     return same[-1] if same else None
+
+
+def _unplaced(meta: dict[str, Any]) -> bool:
+    """Tell whether a layer lies where napari puts voxels of which nothing is known."""
+    plain = {"scale": 1.0, "translate": 0.0}
+    return all(np.allclose(meta.get(key, value), value) for key, value in plain.items())
 
 
 def _require_unmoved(
