@@ -202,7 +202,8 @@ class Cohort:
     def _with_labels(self, people: _People) -> _People:
         """Refuse to go on if nobody is left to learn from."""
         if not people.train:
-            raise InputError(f"no labelled subject of {self.study} is left to train on.")
+            why = "".join(f" {name}: {why}" for name, why in self.left_out.items())
+            raise InputError(f"no labelled subject of {self.study} is left to train on.{why}")
         return people
 
     def _take(self, people: _People) -> None:
