@@ -260,7 +260,7 @@ def test_napari_is_closed_and_opened_again(add_dock, make_study, qtbot, tmp_path
     assert dock.view.resume.isEnabled()
 
 
-def test_better_weights_are_offered_and_compared(add_dock, make_study, qtbot):
+def test_better_weights_are_offered_and_compared(add_dock, make_study, qtbot, monkeypatch):
     study = make_study(2)
     viewer, dock = add_dock()
     (subject, *_) = subjects(study)
@@ -297,7 +297,8 @@ def test_better_weights_are_offered_and_compared(add_dock, make_study, qtbot):
 
     # better ones come: here, the last ones with another card
     better(run)
-    dock.view.watch.best = (dsc + 0.2, 4)
+    watch = type(dock.view.watch)
+    monkeypatch.setattr(watch, "best", property(lambda _: (dsc + 0.2, 4)))
     dock.view.watch.published.emit()
     wait(qtbot, lambda: not dock.offer.isHidden())
     told = f"Better weights (validation DSC {dsc + 0.2:.2f}, was {dsc:.2f})."
@@ -313,7 +314,7 @@ def test_better_weights_are_offered_and_compared(add_dock, make_study, qtbot):
 
     # weights that are deleted in the middle of it all
     better(run, "third")
-    dock.view.watch.best = (dsc + 0.3, 5)
+    monkeypatch.setattr(watch, "best", property(lambda _: (dsc + 0.3, 5)))
     dock.view.watch.published.emit()
     wait(qtbot, lambda: not dock.offer.isHidden())
     (run / BEST).unlink()
