@@ -12,7 +12,7 @@ import pytest
 from napari_pvs.errors import InputError
 from napari_pvs.widgets.viewer.files import get_reader, looks_like_labels, read
 
-DATA = Path(os.environ.get("NAPARI_PVS_DATA", Path(__file__).parents[3] / "shared" / "data"))
+DATA = Path(os.environ.get("NAPARI_PVS_DATA", Path(__file__).parents[4] / "shared" / "data"))
 SHAPE = (8, 9, 10)
 
 
