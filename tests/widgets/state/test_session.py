@@ -284,6 +284,15 @@ def test_t1_and_t2_share_their_place_and_nothing_that_differs(session):
     assert t1.interpolation2d == "nearest"
 
 
+def test_linked_layers_go_with_the_viewer(scan):
+    viewer = ViewerModel()
+    add_scan(viewer, scan)
+    shown = weakref.ref(session_of(viewer).t1)
+    del viewer
+    gc.collect()
+    assert shown() is None
+
+
 def test_a_link_that_the_user_undoes_stays_undone(session):
     session.viewer.layers.unlink_layers([session.t1, session.t2])
     session.scan_changed.emit()

@@ -102,6 +102,15 @@ def unwrapped(thing: Any) -> Any:
     return getattr(thing, "__wrapped__", thing)
 
 
+def _unlink(*pair: weakref.ref[Layer]) -> None:
+    """Unlink layers whose viewer was closed: napari would keep them in memory for good."""
+    from napari.experimental import unlink_layers
+
+    alive = [layer for layer in (one() for one in pair) if layer is not None]
+    if len(alive) == len(pair):
+        unlink_layers(alive)
+
+
 class Session(QObject):
     """State of one viewer. Get it by `session_of`; listen to its signals, which carry nothing.
 
@@ -375,6 +384,8 @@ class Session(QObject):
         layers = self.viewer.layers
         if self.t1 in layers and self.t2 in layers:  # napari unlinks what is deleted
             layers.link_layers([self.t1, self.t2], LINKED)
+            pair = weakref.ref(self.t1), weakref.ref(self.t2)
+            weakref.finalize(self.viewer, _unlink, *pair).atexit = False
         self.scan_changed.emit()
 
     def _release(self, layer: Layer) -> None:
