@@ -102,7 +102,7 @@ def unwrapped(thing: Any) -> Any:
     return getattr(thing, "__wrapped__", thing)
 
 
-def _unlink(*pair: weakref.ref[Layer]) -> None:
+def _unlink(*pair: weakref.ref[ImageLayer]) -> None:
     """Unlink layers whose viewer was closed: napari would keep them in memory for good."""
     from napari.experimental import unlink_layers
 
@@ -381,11 +381,11 @@ class Session(QObject):
         if getattr(self, slot) is not None:
             return
         setattr(self, slot, layer)
-        layers = self.viewer.layers
-        if self.t1 in layers and self.t2 in layers:  # napari unlinks what is deleted
-            layers.link_layers([self.t1, self.t2], LINKED)
-            pair = weakref.ref(self.t1), weakref.ref(self.t2)
-            weakref.finalize(self.viewer, _unlink, *pair).atexit = False
+        layers, pair = self.viewer.layers, [one for one in (self.t1, self.t2) if one is not None]
+        if len(pair) == 2 and all(one in layers for one in pair):  # napari unlinks what is deleted
+            layers.link_layers(pair, LINKED)
+            gone = weakref.finalize(self.viewer, _unlink, *map(weakref.ref, pair))
+            gone.atexit = False
         self.scan_changed.emit()
 
     def _release(self, layer: Layer) -> None:
