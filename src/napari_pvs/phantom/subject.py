@@ -98,7 +98,9 @@ def make_subject(
     }
     pvs = _place_pvs(regions, directions, voxel_size, config, rng)
     wmh, lacunes = mimics.lesions(white | ganglia, to_ventricle, voxel_size, site, rng)
-    others = _draw_mimics(placed, lacunes, regions["WM"], brain, directions, voxel_size, rng)
+    others = _draw_mimics(
+        placed, lacunes, regions["WM"], brain, white | ganglia, directions, voxel_size, rng
+    )
     texture = _texture(shape, voxel_size, site, rng)
     solid = placed["csf"] < 0.5
     shift = rng.normal(size=3)
@@ -140,7 +142,7 @@ class _Mimics:
     choroid: Image
     flow: Image
     fluid: Image
-    """In lacunes and in the fissures of the cerebellum."""
+    """In lacunes, plaques, clefts and the fissures of the cerebellum."""
 
     def paint(self, image: Image, contrast: Contrast) -> None:
         image += self.choroid * (contrast.choroid - image)
@@ -153,6 +155,7 @@ def _draw_mimics(
     lacunes: Image,
     white: NDArray[np.bool_],
     brain: NDArray[np.bool_],
+    habitat: NDArray[np.bool_],
     directions: Image,
     voxel_size: NDArray[np.float64],
     rng: np.random.Generator,
@@ -162,7 +165,8 @@ def _draw_mimics(
     flow += mimics.vessels(outside, directions, voxel_size, rng, (5, 40), 1.2)
     choroid = mimics.choroid_plexus(placed["ventricles"] > 0.6, voxel_size, rng)
     fissures = mimics.folia(placed["cerebellum"], voxel_size, rng)
-    return _Mimics(choroid, flow, np.maximum(lacunes, fissures))
+    clefts = mimics.clefts(placed["csf"], brain & ~habitat, voxel_size, rng.spawn(1)[0])
+    return _Mimics(choroid, flow, np.maximum(np.maximum(lacunes, fissures), clefts))
 
 
 def _labelled(
@@ -236,12 +240,23 @@ def _channels(
     tips = mimics.sulcal_tips(tissue, rng)
     outer = (tissue == Tissue.CSF) & ~anatomy.ventricles
     dimmed = _dimmed(tissue.shape, rng)[outer]
+    flow = _flow(tissue.shape, rng.spawn(1)[0])[anatomy.ventricles]
     for name, contrast in contrasts.items():
         image = contrast.tissue[tissue]
         image[outer] += dimmed * (contrast.tissue[Tissue.CORTEX] - contrast.csf)
+        if name == "T2":
+            image[anatomy.ventricles] *= 1 - flow
         image += tips * (contrast.csf - image)
         out[name] = ndimage.gaussian_filter(image, 0.5)
     return out
+
+
+def _flow(shape: tuple[int, int, int], rng: np.random.Generator) -> Image:
+    """Share of the signal of ventricular CSF that is lost where it flows, in one subject of two."""
+    if rng.random() < 0.5:
+        return np.zeros(shape, np.float32)
+    field = smooth_field(shape, np.ones(3), rng.uniform(3, 8), rng)
+    return np.asarray(rng.uniform(0.2, 0.8) * np.clip(field - rng.uniform(0, 1), 0, 1), np.float32)
 
 
 def _dimmed(shape: tuple[int, int, int], rng: np.random.Generator) -> Image:
@@ -261,7 +276,7 @@ def _place_pvs(
     shape = regions["WM"].shape
     pvs = _Pvs(np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.int32))
     wanted = _number(config.pvs, rng)
-    diameter = median_diameter(wanted) * lognormal(rng, 1.0, config.width, 0.7, 1.6)
+    diameter = median_diameter(wanted) * lognormal(rng, 1.0, config.width, 0.7, 2.2)
     places = {name: np.argwhere(region) for name, region in regions.items()}
     dense = smooth_field(shape, voxel_size, 30.0, rng)  # PVS crowd in some parts, spare others
     origins = _perforated_substance(places["BG"])
