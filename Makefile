@@ -14,9 +14,11 @@ DOCS = $(VENV)/.docs
 PYSIDE = $(VENV)/pyside/.dev
 
 ifeq ($(shell uname -s),Linux)
-DISPLAYED = xvfb-run -a
-PICTURE_SCREEN = -s "-screen 0 1600x1000x24"
+DISPLAYED = xvfb-run -a -s "-screen 0 1600x1000x24"
 endif
+
+# One worker a core; the tests of a file share what is made once for them.
+WORKERS = -n auto --dist loadfile
 
 # Without bytecode every import of torch would compile it again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -32,12 +34,12 @@ demo: $(PRODUCT) ## make a synthetic subject, segment it, evaluate the result (i
 
 test: lint ## lint, then pytest on a virtual display; PYTEST_ARGS="-k grid" chooses tests
 	.ci/system-packages
-	$(DISPLAYED) $(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(WORKERS) $(PYTEST_ARGS)
 
 test-pyside: $(PYSIDE) ## the docks' tests under PySide6 instead of PyQt6; PYTEST_ARGS as above
 	.ci/system-packages
-	QT_API=pyside6 PYTEST_QT_API=pyside6 $(DISPLAYED) \
-	    $(VENV)/pyside/bin/python -m pytest tests/widgets $(PYTEST_ARGS)
+	QT_API=pyside6 PYTEST_QT_API=pyside6 \
+	    $(VENV)/pyside/bin/python -m pytest $(WORKERS) tests/widgets $(PYTEST_ARGS)
 
 lint: $(DEV) ## ruff and mypy
 	$(BIN)/ruff check
@@ -49,7 +51,7 @@ docs: $(DOCS) ## build the documentation into site
 
 pictures: $(DEV) ## the documentation's pictures of the plugin anew, from a real window
 	.ci/system-packages
-	$(DISPLAYED) $(PICTURE_SCREEN) $(BIN)/python benchmarks/screenshots.py --out docs/images
+	$(DISPLAYED) $(BIN)/python benchmarks/screenshots.py --out docs/images
 
 clean: ## remove the environment and everything that was made
 	rm -rf $(VENV) demo-output site dist build .coverage .mypy_cache .pytest_cache .ruff_cache
