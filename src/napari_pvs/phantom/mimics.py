@@ -82,8 +82,9 @@ def lesions(
     """White-matter hyperintensities, plaques, lacunes and infarcts.
 
     A plaque may be as bright on T2 as fluid and nearly as dark on T1, but it is round, and wider
-    than most PVS. A lacune is told from a PVS by its size (radius from 2.2 mm), its round shape, its rim, and
-    because it is rare; a punctate lesion because it is fainter than fluid and hardly dark on T1.
+    than most PVS. A lacune is told from a PVS by its size (radius from 2.2 mm), its round shape,
+    its rim, and because it is rare; a punctate lesion because it is fainter than fluid and hardly
+    dark on T1.
 
     Parameters
     ----------
@@ -124,15 +125,7 @@ def lesions(
         place = places[rng.integers(len(places))]
         _add_blob(wmh, place, radii, rng.uniform(0.3, 0.8), rough, voxel_size, rng)
     if rng.random() < site.plaques:
-        for _ in range(rng.integers(5, 60)):
-            close = len(near) and rng.random() < 0.4
-            place = near[rng.integers(len(near))] if close else places[rng.integers(len(places))]
-            radius = lognormal(rng, 1.9, 0.4, 1.1, 6)
-            radii = radius * np.array([rng.uniform(0.8, 1), 1, rng.uniform(1, 1.5)])
-            # measured on a patient: 0.55 of the step to CSF, in T1 and in T2 alike
-            most = min(1.0, radius / 2.5)  # small ones are faint
-            _add_blob(wmh, place, radii + 0.3, rng.uniform(0.6, 1.0), rough, voxel_size, rng)
-            _add_blob(fluid, place, radii, most * rng.uniform(0, 0.9), rough, voxel_size, rng)
+        _add_plaques(wmh, fluid, places, near, rough, voxel_size, rng)
     for _ in range(rng.poisson(0.6)):  # lacunes
         radii = rng.uniform(2.2, 6) * rng.uniform(0.85, 1.2, 3)
         place = places[rng.integers(len(places))]
@@ -153,6 +146,29 @@ def lesions(
         halo = halo[tuple(slice(n) for n in white.shape)] * np.clip(1 + 0.5 * rough, 0, 1)
         np.maximum(wmh, (halo * white).astype(np.float32), out=wmh)
     return wmh, fluid
+
+
+def _add_plaques(
+    wmh: Image,
+    fluid: Image,
+    places: NDArray[np.intp],
+    near: NDArray[np.intp],
+    rough: Image,
+    voxel_size: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> None:
+    """Add the lesions of multiple sclerosis, many of them ``near`` the ventricles.
+
+    In one patient's lesions the peak lies at 0.55 of the step to CSF, in T1 and in T2 alike.
+    """
+    for _ in range(rng.integers(5, 60)):
+        close = len(near) and rng.random() < 0.4
+        place = near[rng.integers(len(near))] if close else places[rng.integers(len(places))]
+        radius = lognormal(rng, 1.9, 0.4, 1.1, 6)
+        radii = radius * np.array([rng.uniform(0.8, 1), 1, rng.uniform(1, 1.5)])
+        most = min(1.0, radius / 2.5)  # small ones are faint
+        _add_blob(wmh, place, radii + 0.3, rng.uniform(0.6, 1.0), rough, voxel_size, rng)
+        _add_blob(fluid, place, radii, most * rng.uniform(0, 0.9), rough, voxel_size, rng)
 
 
 def choroid_plexus(
@@ -197,7 +213,10 @@ def vessels(
 
 
 def clefts(
-    csf: Image, allowed: NDArray[np.bool_], voxel_size: NDArray[np.float64], rng: np.random.Generator
+    csf: Image,
+    allowed: NDArray[np.bool_],
+    voxel_size: NDArray[np.float64],
+    rng: np.random.Generator,
 ) -> Image:
     """Share of CSF in clefts: tubes and sheets 1-3 mm wide that open into CSF.
 
