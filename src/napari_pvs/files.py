@@ -272,3 +272,16 @@ def _fsync_folder(folder: Path) -> None:
                 raise
         finally:
             os.close(handle)
+
+
+def require_there(*paths: Path) -> None:
+    """Refuse what is neither a file nor a folder.
+
+    Raises
+    ------
+    InputError
+        One of the paths is not there.
+    """
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path} does not exist; check the path.")

@@ -52,8 +52,8 @@ def choices(field: FieldInfo) -> tuple[str, ...]:
     return next((tuple(rule.names) for rule in field.metadata if isinstance(rule, OneOf)), ())
 
 
-def build(model: type[Config], values: dict[str, Any]) -> Config:
-    """Make a configuration from options.
+def build(model: type[Config], values: dict[str, Any], *, cli: bool = True) -> Config:
+    """Make a configuration from options; ``cli`` names them as the command line does.
 
     Raises
     ------
@@ -64,5 +64,8 @@ def build(model: type[Config], values: dict[str, Any]) -> Config:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        option = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else ""
+        option = str(first["loc"][0]) if first["loc"] else ""
+        if not cli:
+            raise InputError(f"{words_of(first, option)}; see {model.__name__}.") from error
+        option = option and "--" + option.replace("_", "-")
         raise InputError(f"{words_of(first, option)}; see --help.") from error

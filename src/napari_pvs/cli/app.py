@@ -85,19 +85,6 @@ def _listening() -> Iterator[None]:
         os.close(nowhere)
 
 
-def require_there(*paths: Path) -> None:
-    """Refuse what is neither a file nor a folder.
-
-    Raises
-    ------
-    InputError
-        One of the paths is not there.
-    """
-    for path in paths:
-        if not path.exists():
-            raise InputError(f"{path} does not exist; check the path.")
-
-
 def refuse_some(
     refused: Sequence[tuple[str, str]], total: int, done: str, what: str = "subjects"
 ) -> None:

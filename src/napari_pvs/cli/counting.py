@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from napari_pvs.cli.app import Out, Overwrite, app, refuse_some, require_there, say, show
+from napari_pvs.cli.app import Out, Overwrite, app, refuse_some, say, show
 from napari_pvs.errors import InputError
-from napari_pvs.files import claimed
+from napari_pvs.files import claimed, require_there
 
 
 @app.command()

@@ -12,13 +12,12 @@ from napari_pvs.cli.app import (
     refuse_some,
     require_different,
     require_new,
-    require_there,
     say,
     show,
 )
 from napari_pvs.cli.options import with_options
 from napari_pvs.errors import InputError
-from napari_pvs.files import claimed
+from napari_pvs.files import claimed, require_there
 from napari_pvs.inference.config import SegmentConfig
 
 

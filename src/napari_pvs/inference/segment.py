@@ -41,6 +41,11 @@ class Segmentation:
     threshold: float
     origin: dict[str, Any]
 
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Where PVS are, (X, Y, Z) on the scan's grid."""
+        return self.labels > 0
+
 
 def segment(config: SegmentConfig, progress: Progress | None = None) -> Segmentation:
     """Segment the scan named by a configuration.
