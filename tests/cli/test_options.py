@@ -7,9 +7,11 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typer.testing import CliRunner
 
+from napari_pvs.cli import app
 from napari_pvs.cli.options import with_options
 from napari_pvs.errors import InputError
 from napari_pvs.inference.config import SegmentConfig
+from napari_pvs.options import choices
 from napari_pvs.phantom.config import PhantomConfig
 from napari_pvs.training.config import TrainingConfig
 
@@ -113,5 +115,25 @@ def test_every_config_of_the_product_becomes_options(model):
     assert parameters.pop("context").annotation is typer.Context
     assert set(parameters) == set(model.model_fields)
     for name, parameter in parameters.items():
-        assert get_args(parameter.annotation)[1].help == model.model_fields[name].description
+        told, field = get_args(parameter.annotation)[1].help, model.model_fields[name]
+        assert told.partition(" One of: ")[0] == field.description
+        assert all(word in told for word in choices(field)) or " One of: " not in told
         assert model.model_fields[name].description
+
+
+@pytest.mark.parametrize("model", [SegmentConfig, TrainingConfig])
+def test_groups_of_options_name_fields_once(model):
+    grouped = [name for fields in model.GROUPS.values() for name in fields]
+    assert set(grouped) <= set(model.model_fields)
+    assert len(grouped) == len(set(grouped))
+
+
+def test_a_group_has_a_panel_and_no_word_is_broken(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for verb, title in (("segment", "Model"), ("train", "Unlabelled scans"), ("count", "Options")):
+        said = CliRunner().invoke(app, [verb, "--help"]).output
+        assert f"╭─ {title} ─" in said
+        assert "Examples:" in said
+        for line in said.splitlines():
+            assert len(line) <= 80
+            assert line.count("<") == line.count(">"), line  # choices lie on one line

@@ -23,8 +23,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
-Overwrite = Annotated[bool, typer.Option(help="Replace results that are there.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace results that are already there.")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -34,6 +36,11 @@ def _root(
     if version:
         say(napari_pvs.__version__)
         raise typer.Exit
+
+
+def examples(*commands: str) -> str:
+    """Return the end of a help text: commands as they can be typed."""
+    return "\n\n".join(["Examples:", *(f"  {each}" for each in commands)])
 
 
 @contextmanager

@@ -5,12 +5,17 @@ from typing import Annotated
 
 import typer
 
-from napari_pvs.cli.app import Out, Overwrite, app, refuse_some, say, show
+from napari_pvs.cli.app import Out, Overwrite, app, examples, refuse_some, say, show
 from napari_pvs.errors import InputError
 from napari_pvs.files import claimed, require_there
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "napari-pvs count results/pvs_mask.nii.gz --regions aseg.mgz --out counted",
+        "napari-pvs count study --out counted",
+    )
+)
 def count(
     what: Annotated[Path, typer.Argument(help="Mask of PVS, or a study (a BIDS folder).")],
     out: Out,

@@ -17,7 +17,9 @@ def crossval(
     *,
     config: TrainingConfig,
     given: dict[str, Any],
-    out: Annotated[Path, typer.Option("--out", help="Folder for all runs; resumed if it exists.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for all runs; resumed if it exists.")
+    ],
     methods: Annotated[str, typer.Option(help="all, or names separated by commas.")] = "all",
     folds: Annotated[
         int, typer.Option(min=2, help="Folds that the labelled persons are dealt into.")

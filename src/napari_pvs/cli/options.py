@@ -13,6 +13,10 @@ from napari_pvs.options import build, choices
 
 OPTIONS = "options"
 """Key of a field's ``json_schema_extra``: the names of its option, where it has several."""
+GROUPS = "GROUPS"
+"""Attribute of a configuration: under which titles `--help` lists fields that few need."""
+_WIDEST = 20
+"""Characters of a list of choices that fit beside their option in 80 columns."""
 
 
 def with_options(
@@ -90,11 +94,31 @@ def _parameter(model: type[BaseModel], name: str, positional: bool) -> inspect.P
     declared = typer.Argument if positional else typer.Option
     extra = field.json_schema_extra
     names = cast("list[str]", extra.get(OPTIONS, [])) if isinstance(extra, dict) else []
+    if isinstance(field.default, bool) and not field.default:
+        names = names or ["--" + name.replace("_", "-")]  # nobody needs --no-…
+    groups: dict[str, tuple[str, ...]] = getattr(model, GROUPS, {})
+    panel = next((title for title, fields in groups.items() if name in fields), None)
+    told = field.description
+    long = len("|".join(words)) > _WIDEST  # it would be broken inside a word
+    if long:
+        told, kind = f"{told} One of: {', '.join(words)}.", str
+
+    def complete() -> list[str]:
+        return list(words)
+
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
         default=default,
-        annotation=Annotated[kind, declared(*names, help=field.description)],
+        annotation=Annotated[
+            kind,
+            declared(
+                *names,
+                help=told,
+                autocompletion=complete if long else None,
+                rich_help_panel=panel,
+            ),
+        ],
     )
 
 

@@ -8,6 +8,7 @@ import typer
 from napari_pvs.cli.app import (
     Overwrite,
     app,
+    examples,
     progress,
     refuse_some,
     require_different,
@@ -21,7 +22,12 @@ from napari_pvs.files import claimed, require_there
 from napari_pvs.inference.config import SegmentConfig
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "napari-pvs segment --t1 T1w.nii.gz --t2 T2w.nii.gz --out results",
+        "napari-pvs segment study",
+    )
+)
 @with_options(SegmentConfig)
 def segment(
     *,
@@ -29,10 +35,12 @@ def segment(
     study: Annotated[
         Path | None, typer.Argument(help="A BIDS folder: all its subjects, in place of one scan.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for a scan's results.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for a scan's results.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Segment the PVS of a scan: mask, probability map, one row per PVS, overlay; or of a study."""
+    """Segment the PVS of a scan, or of each subject of a study."""
     scans = [path for path in (config.t1, config.t2, config.brain_mask, out) if path is not None]
     if study is not None:
         if study.is_file():
@@ -88,7 +96,12 @@ def segment_and_say(config: SegmentConfig, out: Path, overwrite: bool) -> None:
         say(f"  {out / name}")
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "napari-pvs evaluate results/pvs_mask.nii.gz reference.nii.gz",
+        "napari-pvs evaluate masks references --json measures.json",
+    )
+)
 def evaluate(
     prediction: Annotated[Path, typer.Argument(help="Mask, or a folder of masks.")],
     reference: Annotated[Path, typer.Argument(help="Reference mask, or a folder of them.")],

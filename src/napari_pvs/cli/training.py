@@ -5,7 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_pvs.cli.app import Overwrite, app, log_to_stderr, refuse_some, require_new, say, show
+from napari_pvs.cli.app import (
+    Overwrite,
+    app,
+    examples,
+    log_to_stderr,
+    refuse_some,
+    require_new,
+    say,
+    show,
+)
 from napari_pvs.cli.options import with_options
 from napari_pvs.errors import InputError, plain
 from napari_pvs.errors import command as shell
@@ -13,13 +22,21 @@ from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.runs.events import Event
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "napari-pvs train study",
+        "napari-pvs train study --recipe adapt --weights starter",
+        "napari-pvs train study/derivatives/runs/RUN --resume",
+    )
+)
 @with_options(TrainingConfig, arguments=("study",))
 def train(
     *,
     config: TrainingConfig,
     given: dict[str, Any],
-    out: Annotated[Path | None, typer.Option("--out", help="Run folder, new or empty.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run folder, new or empty.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume the run whose folder is STUDY.")
     ] = False,

@@ -1,7 +1,7 @@
 """The configuration of a segmentation: every default of `napari-pvs segment` stands here."""
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,6 +14,11 @@ class SegmentConfig(BaseModel):
     """What `napari-pvs segment` does."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
+        "Model": ("method", "weights", "threshold", "min_volume", "max_width"),
+        "Advanced": ("device", "backend", "precision", "windows"),
+    }
 
     t1: Path | None = Field(None, description="T1-weighted scan (.nii, .nii.gz, .mgz).")
     t2: Path | None = Field(None, description="T2-weighted scan; resampled onto the T1's grid.")

@@ -1,7 +1,7 @@
 """The configuration of a training run: every default of `napari-pvs train` stands here."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -51,6 +51,21 @@ class TrainingConfig(BaseModel):
     """What a run does. It is saved as ``config.json`` in the run's folder, enough to repeat it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
+        "Who learns": ("validation", "test", "threshold_scans", "validate_every", "follow_labels"),
+        "Patches": ("batch", "patch", "foreground", "augment", "modality_dropout"),
+        "Optimisation": (
+            *("steps", "learning_rate", "weight_decay", "warmup", "average"),
+            *("focal_gamma", "focal_alpha", "focal_weight", "dice_weight"),
+        ),
+        "Unlabelled scans": (
+            *("unlabelled_batch", "teacher", "refresh", "refresh_scans", "view", "consistency"),
+            *("confidence", "confidence_pvs", "indicator", "consistency_weight", "ramp_up"),
+            "align",
+        ),
+        "Advanced": ("device", "precision"),
+    }
 
     study: Path = Field(description="BIDS dataset with labels under derivatives/labels.")
     method: Annotated[str, OneOf(METHODS)] = Field(
