@@ -5,7 +5,7 @@ import pytest
 
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.study.bids import StudySubject
-from napari_pvs.study.roles import ROLES, Split, assign, join, read
+from napari_pvs.study.roles import ROLES, Split, assign, join, read, split
 
 
 def people(*names, labelled=True):
@@ -13,8 +13,10 @@ def people(*names, labelled=True):
     return [StudySubject(name, Path("t1.nii"), None, label, None) for name in names]
 
 
-def cohort(count):
-    return people(*(f"sub-{n:02d}" for n in range(count)))
+def cohort(count, sessions=0, labelled=True):
+    suffixes = [f"_ses-{k}" for k in range(sessions)] or [""]
+    names = [f"sub-{n:02d}{s}" for n in range(count) for s in suffixes]
+    return people(*names, labelled=labelled)
 
 
 def test_first_use_draws_and_later_uses_keep(tmp_path):
@@ -229,3 +231,108 @@ def test_joining_where_the_roles_can_no_longer_be_written(tmp_path, monkeypatch)
     with pytest.warns(InputWarning, match=r"No space left on device.*for this run only"):
         assert join({"sub-09"}, run, root=tmp_path) == {"sub-09"}
     assert "sub-09" not in read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"),
+    [
+        (2, (1, 1, 0)),
+        (4, (3, 1, 0)),
+        (5, (3, 1, 1)),
+        (10, (8, 1, 1)),
+        (12, (10, 1, 1)),
+        (20, (16, 2, 2)),
+    ],
+)
+def test_eight_to_one_to_one(count, sizes):
+    got = split(cohort(count))
+    assert (len(got.train), len(got.validation), len(got.test)) == sizes
+    names = [*got.train, *got.validation, *got.test]
+    assert sorted(names) == [s.name for s in cohort(count)]
+
+
+def test_unlabelled_subjects_neither_train_nor_measure():
+    extra = StudySubject("sub-99", Path("t1.nii"), None, None, None)
+    got = split([*cohort(3), extra])
+    assert "sub-99" not in got.train + got.validation + got.test
+    assert got.unlabelled == ("sub-99",)
+    with pytest.raises(InputError, match="sub-99 is no labelled subject"):
+        split([*cohort(3), extra], validation=["sub-99"])
+
+
+def test_drawn_by_the_seed():
+    draws = {seed: split(cohort(20), seed=seed) for seed in range(5)}
+    assert draws[3] == split(cohort(20), seed=3)
+    assert len({d.validation for d in draws.values()}) > 1
+
+
+def test_sessions_stay_together():
+    for seed in range(5):
+        got = split(cohort(12, sessions=3), seed=seed)
+        roles = [{n.split("_")[0] for n in part} for part in (got.train, got.validation, got.test)]
+        assert [len(r) for r in roles] == [10, 1, 1]
+        assert len(set.union(*roles)) == 12
+        assert len(got.train) == 30
+
+
+def test_as_named():
+    got = split(cohort(6), validation=["sub-04"], test=["sub-00", "sub-05"])
+    assert got.validation == ("sub-04",)
+    assert got.test == ("sub-00", "sub-05")
+    assert got.train == ("sub-01", "sub-02", "sub-03")
+    assert split(cohort(6), validation=["sub-04"]).test == ()
+
+
+def test_a_person_stands_for_all_sessions():
+    both = split(
+        cohort(4, sessions=2), validation=["sub-01"], test=["sub-02_ses-0", "sub-02_ses-1"]
+    )
+    assert both.validation == ("sub-01_ses-0", "sub-01_ses-1")
+    assert both.test == ("sub-02_ses-0", "sub-02_ses-1")
+    assert len(both.train) == 4
+
+
+def test_scans_of_a_held_out_person_are_not_learnt_from():
+    later = [StudySubject(f"sub-0{n}_ses-9", Path("t1.nii"), None, None, None) for n in range(3)]
+    got = split([*cohort(3, sessions=1), *later], validation=["sub-00"], test=["sub-01_ses-0"])
+    assert got.unlabelled == ("sub-02_ses-9",)
+
+
+def test_known_roles_go_before_the_draw():
+    first = split(cohort(10), seed=1)
+    known = dict.fromkeys(first.validation, "validation") | dict.fromkeys(first.test, "test")
+    for seed in range(3):
+        got = split(cohort(20), seed=seed, known=known)
+        assert (got.validation, got.test) == (first.validation, first.test)
+        assert len(got.train) == 18
+
+
+def test_a_named_test_subject_is_never_drawn():
+    for seed in range(6):
+        got = split(cohort(6), test=["sub-02"], seed=seed)
+        assert got.test == ("sub-02",)
+        assert len(got.validation) == 1
+        assert got.validation != got.test
+
+
+def test_refusals():
+    with pytest.raises(InputError, match="no subject has a label"):
+        split(cohort(3, labelled=False))
+    with pytest.raises(InputError, match="two persons"):
+        split(cohort(1, sessions=4))
+    with pytest.raises(InputError, match="two persons"):
+        split(cohort(2), test=["sub-00"])
+    with pytest.raises(InputError, match="sub-77 is no labelled subject"):
+        split(cohort(3), test=["sub-77"])
+    with pytest.raises(InputError, match="no labelled subject is left"):
+        split(cohort(2), validation=["sub-00", "sub-01"])
+    with pytest.raises(InputError, match=r"sub-01 is in .*keep a person whole"):
+        split(cohort(3, sessions=2), validation=["sub-01_ses-0"])
+    with pytest.raises(
+        InputError, match=r"sub-01 is named for validation and for test; choose one"
+    ):
+        split(cohort(3), ["sub-01"], ["sub-01"])
+    with pytest.raises(InputError, match=r"sub-01_ses-1 is named for validation and for test"):
+        split(cohort(3, sessions=2), ["sub-01"], ["sub-01_ses-1"])
+    with pytest.raises(InputError, match="keep a person whole"):
+        split(cohort(3, sessions=2), ["sub-01_ses-0"], ["sub-01_ses-1"])
