@@ -32,7 +32,7 @@ def test_a_table_in_a_pipe_is_whole(make_study, monkeypatch):
 
 
 def test_runs_of_what_is_no_study(make_study, tmp_path, capsys, refused):
-    assert "holds no sub-*/anat" in refused("runs", "list", tmp_path)
+    assert "contains no sub-*/anat" in refused("runs", "list", tmp_path)
     with pytest.raises(SystemExit) as ended:
         cli.main(["runs", "list", str(make_study(2))])
     assert ended.value.code == 0

@@ -84,10 +84,10 @@ def test_a_mask_on_a_template_is_of_scans_on_it_alone(tmp_path, touch):
 
 
 def test_nothing_there(tmp_path, touch):
-    with pytest.raises(InputError, match="holds no sub"):
+    with pytest.raises(InputError, match="contains no sub"):
         subjects(tmp_path)
     touch(tmp_path, "sub-01/anat/notes.txt", "sub-02")
-    with pytest.raises(InputError, match="holds no sub"):
+    with pytest.raises(InputError, match="contains no sub"):
         subjects(tmp_path)
     with pytest.raises(InputError, match="absent is not a folder"):
         subjects(tmp_path / "absent")
@@ -182,8 +182,8 @@ def test_a_damaged_revision_is_named(study, save):
     assert [one.name for one in seen.found] == ["sub-02_ses-a"]
     ((name, why),) = seen.refused
     assert name == "sub-01"
-    assert "r0001.json is no readable revision" in why
-    with pytest.warns(InputWarning, match=r"sub-01 is left out: .*r0001\.json is no readable"):
+    assert "r0001.json is not a readable revision" in why
+    with pytest.warns(InputWarning, match=r"sub-01 is left out: .*r0001\.json is not a readable"):
         assert len(subjects(study)) == 1
 
 
@@ -220,7 +220,7 @@ def test_scans_are_those_of_the_run_that_the_label_is_named_for(tmp_path, touch)
     touch(tmp_path, "sub-02/anat/sub-02_T1w.nii.gz")
     seen = survey(tmp_path)
     assert [subject.name for subject in seen.found] == ["sub-02"]
-    assert "named for another run or acquisition than sub-01_run-1_T1w" in seen.refused[0][1]
+    assert "names another run or acquisition than sub-01_run-1_T1w" in seen.refused[0][1]
 
 
 @pytest.mark.parametrize("entity", ["acq", "rec", "ce", "echo"])
@@ -238,7 +238,7 @@ def test_a_label_named_for_a_run_that_no_scan_names_is_doubted(tmp_path, touch):
     touch(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz")
     touch(tmp_path, "derivatives/labels/sub-01/anat/sub-01_run-2_desc-pvs_mask.nii.gz")
     (note,) = survey(tmp_path).notes
-    assert "is named for run-2, and no scan is; sub-01_T1w.nii.gz is taken" in note
+    assert "names run-2, but no scan does; sub-01_T1w.nii.gz is used" in note
 
 
 def test_the_magnitude_is_taken_and_never_the_phase(tmp_path, touch):
@@ -253,7 +253,7 @@ def test_scans_and_labels_of_somebody_else_are_refused(tmp_path, touch):
     seen = survey(tmp_path)
     assert [one.name for one in seen.found] == ["sub-04"]
     assert [name for name, _ in seen.refused] == ["sub-01_ses-1", "sub-02", "sub-05"]
-    assert all("is named for sub-0" in why for _, why in seen.refused)
+    assert all("is named sub-0" in why for _, why in seen.refused)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_one_link_to_nothing_keeps_nobody_else_back(tmp_path, touch, link):
     assert [one.name for one in seen.found] == ["sub-02"]
     ((name, why),) = seen.refused
     assert name == "sub-01"
-    assert why.startswith(f"{path} is a link to a file that is not there; fetch it (datalad get")
+    assert why.startswith(f"{path} is a link to a file that does not exist; fetch it (datalad get")
 
 
 def test_whoever_is_passed_over_is_told(tmp_path, touch):
@@ -284,8 +284,8 @@ def test_whoever_is_passed_over_is_told(tmp_path, touch):
     seen = survey(tmp_path)
     assert [one.name for one in seen.found] == ["sub-01_ses-1"]
     beside, nothing = seen.notes
-    assert "lie beside the sessions of sub-01 and are not used" in beside
-    assert "sub-02 holds no anat/*_T1w or *_T2w and is not used" in nothing
+    assert "are not used, because sub-01 has sessions" in beside
+    assert "sub-02 contains no anat/*_T1w or *_T2w and is not used" in nothing
 
 
 def test_a_folder_that_cannot_be_read_is_told(tmp_path, touch, monkeypatch):

@@ -196,7 +196,7 @@ def test_own_drafts_that_cannot_be_settled_do_not_undo_the_final_one(
     save(place._roots[1], labels, ME, "draft")
     saved = place.final(labels, ME)
     assert saved.revision.state == "final"
-    assert "An older draft of yours stays: " in saved.notes[0]
+    assert "An older draft of yours remains: " in saved.notes[0]
 
 
 def refusing(place):
@@ -224,7 +224,7 @@ def test_a_draft_of_a_scan_that_was_replaced_is_not_forced_onto_it(
 ):
     DraftStore(pvs_scan, study, "sub-01").draft(labels, ME)
     grid = replace(pvs_scan.grid, affine=np.diag([1.0, 1, 1, 1]))
-    with pytest.raises(InputError, match="does not lie on this scan's voxels"):
+    with pytest.raises(InputError, match="does not match this scan's voxels"):
         DraftStore(replace(pvs_scan, grid=grid), study, "sub-01").pending()
 
 
@@ -300,7 +300,7 @@ def test_a_file_that_cannot_be_understood_is_set_aside(path, content, caplog):
         drafts.keep_decisions(path, review(decision(number)), set())
         assert drafts.read_decisions(path) == (decision(number),)
         assert path.with_name(f"{path.stem}.unread-{number}.json").read_text() == content
-    assert "cannot be understood" in caplog.text
+    assert "cannot be read and was renamed" in caplog.text
 
 
 @pytest.fixture

@@ -263,7 +263,7 @@ def test_altered_missing_and_damaged_files(store, anat, save):
     assert store.current() == second
     sidecar.write_text(json.dumps(values)[:-9])
     with pytest.raises(
-        InputError, match=r"r0002\.json is no readable revision \(no valid .*\); .*\.$"
+        InputError, match=r"r0002\.json is not a readable revision \(no valid .*\); .*\.$"
     ):
         store.current()
 

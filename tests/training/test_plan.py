@@ -87,7 +87,7 @@ def test_a_plan_and_what_refuses_it(make_study, monkeypatch, tmp_path):
     assert tight.cost.endswith("GB that are free on cpu.")
     with pytest.raises(InputError, match=r"weights .* do not exist"):
         plan(TrainingConfig(study=study, weights=tmp_path / "none.safetensors", **SMALL))
-    with pytest.raises(InputError, match="sub-77 is no labelled subject"):
+    with pytest.raises(InputError, match="sub-77 is not a labelled subject"):
         plan(TrainingConfig(study=study, validation=("sub-77",), **SMALL))
 
 

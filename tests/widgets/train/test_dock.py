@@ -391,7 +391,7 @@ def test_a_start_that_is_refused_leaves_nothing_behind(add_dock, make_study, qtb
     fill(dock, validation=("sub-09",))
     # before: the plan says it
     wait(qtbot, lambda: dock.cost.kind == "error")
-    said = "Sub-09 is no labelled subject of this study; check its name."
+    said = "Sub-09 is not a labelled subject of this study; check its name."
     assert dock.cost.text() == said
     assert "no labelled subject" in dock.start.toolTip()
     # after: the process says it
