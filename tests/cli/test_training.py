@@ -41,13 +41,13 @@ def test_runs_of_what_is_no_study(make_study, tmp_path, capsys, refused):
 
 def test_tell_wants_a_run(make_study, tmp_path, refused):
     study = make_study(2)
-    assert "holds no config.json; name the folder of a run" in refused(
+    assert "contains no config.json; name the folder of a run" in refused(
         "runs", "tell", study, "stop"
     )
     run = tmp_path / "my runs" / "a"
     train(TrainingConfig(study=study, **SMALL), run)
     said = refused("runs", "tell", run, "stop")
-    assert f"is not running; go on with napari-pvs train --resume '{run}'." in said
+    assert f"is not running; continue with napari-pvs train --resume '{run}'." in said
 
 
 def test_a_run_goes_on_by_more_epochs_only(make_study, tmp_path, refused):
@@ -61,4 +61,4 @@ def test_a_run_goes_on_by_more_epochs_only(make_study, tmp_path, refused):
 
 def test_weights_that_are_a_folder(make_study, tmp_path, refused):
     said = refused("train", make_study(2), "--weights", tmp_path)
-    assert f"{tmp_path} is a folder; name the file of the weights in it" in said
+    assert f"{tmp_path} is a folder; name the weights file in it" in said

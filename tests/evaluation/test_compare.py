@@ -79,7 +79,7 @@ def test_an_empty_region_and_a_scan_as_probability_are_refused(tmp_path):
     scan = write(tmp_path / "scan.nii.gz", np.linspace(0, 300, np.prod(SHAPE)).reshape(SHAPE))
     with pytest.raises(InputError, match=r"empty\.nii\.gz is empty; give a mask"):
         compare_files(mask, mask, region=empty)
-    with pytest.raises(InputError, match=r"scan\.nii\.gz holds values outside 0 to 1"):
+    with pytest.raises(InputError, match=r"scan\.nii\.gz has values outside 0 to 1"):
         compare_files(mask, mask, probability=scan)
 
 

@@ -119,7 +119,7 @@ def test_the_weights_it_started_from_may_go(make_study, tmp_path, tiny_weights):
 
 def test_weights_of_the_other_method_are_refused(make_study, tmp_path, tiny_weights):
     other = "supervised-mono" if load(tiny_weights)[0].config.multiscale else "supervised-multi"
-    with pytest.raises(InputError, match=rf"of another network than method {other}"):
+    with pytest.raises(InputError, match=rf"for another network than method {other}"):
         train(config(make_study(2), weights=tiny_weights, method=other), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -184,6 +184,8 @@ def test_weights_that_change_while_scans_are_read(make_study, tmp_path, tiny_wei
     monkeypatch.setattr(loop.Cohort, "open", changed)
     given = config(make_study(2), weights=origin, epochs=1, steps=1, learning_rate=1e-12)
     train(given, out)
+    # read once: what was checked is what is trained and kept
+    assert (out / "start.safetensors").read_bytes() == tiny_weights.read_bytes()
     begun, last = load(out / "start.safetensors")[0], load(out / "last.safetensors")[0]
     torch.testing.assert_close(last.head.bias, begun.head.bias, rtol=0, atol=1e-6)
 
@@ -216,7 +218,7 @@ def test_refuses_a_study_without_labels(make_study, tmp_path):
 
 
 def test_refuses_empty_labels(make_study, tmp_path):
-    with pytest.raises(InputError, match=r"no label of .*study holds a PVS voxel"):
+    with pytest.raises(InputError, match=r"all labels of .*study are empty"):
         train(config(make_study(2, tubes=0)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -333,7 +335,7 @@ def test_the_threshold_regards_unlabelled_scans_where_they_count(
 
 def test_semi_supervised_wants_unlabelled_scans(make_study, tmp_path):
     study, out = make_study(3), tmp_path / "run"
-    with pytest.raises(InputError, match=r"every scan of .*study is labelled; add scans"):
+    with pytest.raises(InputError, match=r"every scan of .*study is labelled; add unlabelled"):
         train(config(study, method="m2ss"), out)
     assert not out.exists()
     assert not (study / "derivatives" / "napari-pvs" / "roles.json").exists()
@@ -358,7 +360,7 @@ def test_empty_labels_are_counted(make_study, make_head, write_image, tmp_path, 
     write_image(first.label, np.zeros(make_head().label.shape, np.uint8))
     held_out = (subjects(study)[3].name,)
     train(config(study, epochs=1, steps=1, validation=held_out), tmp_path / "run")
-    assert "1 labels hold no PVS: sub-01" in caplog.text
+    assert "1 labels contain no PVS: sub-01" in caplog.text
 
 
 def test_labels_that_cannot_be_learnt_from_are_named(make_study, tmp_path, caplog):
@@ -366,6 +368,6 @@ def test_labels_that_cannot_be_learnt_from_are_named(make_study, tmp_path, caplo
     for scan in (study / "sub-01" / "anat").iterdir():
         scan.unlink()
     train(config(study, method="supervised-multi"), tmp_path / "run")
-    said = [r.getMessage() for r in caplog.records if "not learnt from" in r.getMessage()]
+    said = [r.getMessage() for r in caplog.records if "not trained on" in r.getMessage()]
     assert len(said) == 1
     assert "sub-01_desc-pvs_mask.nii.gz" in said[0]

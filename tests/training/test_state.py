@@ -91,7 +91,7 @@ def test_refuses_another_network(tmp_path, monkeypatch):
     state().save(path)
     wide = property(lambda self: NetworkConfig(widths=(4, 16), scale_width=2))
     monkeypatch.setattr(TrainingConfig, "network", wide)
-    with pytest.raises(InputError, match="of another network than this run's config"):
+    with pytest.raises(InputError, match="for another network than this run's config"):
         state().load(path)
 
 

@@ -41,7 +41,7 @@ def train(
         bool, typer.Option("--resume", help="Resume the run whose folder is STUDY.")
     ] = False,
 ) -> None:
-    """Train on a study, or in a run folder that has a config.json, or resume a run."""
+    """Train on a study, start the run in a folder with a config.json, or resume a run."""
     from datetime import datetime
 
     from napari_pvs.training import run as training
@@ -54,7 +54,7 @@ def train(
     if of_run and (beside or out is not None):
         option = beside[0].replace("_", "-") if beside else "out"
         raise InputError(
-            f"--{option} does not go with the run folder {place}, whose {folder.CONFIG} already "
+            f"--{option} does not go with the run folder {place}, because its {folder.CONFIG} "
             "sets it; change it there, or start a new run from the study."
         )
     if of_run:
@@ -69,8 +69,8 @@ def train(
             say(f"Best weights: {best}")
         seen = status.seen(best.parent)
         if seen.status().state == "stopped":
-            say(f"Stopped; go on with {shell('train', '--resume', best.parent)}")
-        refuse_some(list(seen.left_out.items()), seen.everybody, "learnt from")
+            say(f"Stopped; continue with {shell('train', '--resume', best.parent)}")
+        refuse_some(list(seen.left_out.items()), seen.everybody, "trained on")
 
 
 runs_app = typer.Typer(help="Training runs: list, follow, control, compare.", no_args_is_help=True)
@@ -81,7 +81,9 @@ Run = Annotated[Path, typer.Argument(help="Folder of a run.")]
 @runs_app.command("list")
 def list_runs(
     study: Annotated[Path, typer.Argument(help="BIDS dataset.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line.")
+    ] = False,
 ) -> None:
     """List the runs of a study: state, epochs, loss, best DSC."""
     from napari_pvs.study.bids import survey
@@ -143,27 +145,29 @@ def tell(
     run: Run,
     command: Annotated[str, typer.Argument(help="pause, resume, stop, checkpoint or reload.")],
 ) -> None:
-    """Tell a run to pause, resume, stop (it saves first), checkpoint, or reload labels."""
+    """Tell a run to pause, resume, stop (after saving), checkpoint, or reload labels."""
     from typing import cast, get_args
 
     from napari_pvs.training.runs import control, folder
 
     if command not in get_args(control.Command):
         known = ", ".join(get_args(control.Command))
-        raise InputError(f"{command} is no command; choose from {known}.")
+        raise InputError(f"{command} is not a command; choose from {known}.")
     folder.require(run)
     if not folder.is_running(run):
-        raise InputError(f"{run} is not running; go on with {shell('train', '--resume', run)}.")
+        raise InputError(f"{run} is not running; continue with {shell('train', '--resume', run)}.")
     control.tell(run, cast("control.Command", command))
 
 
 @runs_app.command()
 def compare(
     run: Annotated[list[Path], typer.Argument(help="Folders of runs.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Curves, .png or .html.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File for the curves, .png or .html.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Compare runs in a table; draw their curves as a picture or a page."""
+    """Compare runs in a table, and draw their curves as a picture or a web page."""
     from napari_pvs.training.runs.compare import HEADER, draw, rows
 
     require_new(out, overwrite)
@@ -186,7 +190,7 @@ def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
 
 def _sentence(event: Event) -> str:
-    """Describe an event; nothing for those that the progress bar shows."""
+    """Describe an event; empty for those that the progress bar shows."""
     from napari_pvs.training.data.cohort import News
     from napari_pvs.training.runs.compare import cell
 

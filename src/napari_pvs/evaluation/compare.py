@@ -22,7 +22,7 @@ from napari_pvs.scans.pvs import read_pvs, warn_of_outside
 class SubjectScore:
     """All measures of one subject; None where a measure is undefined.
 
-    With both masks empty DSC, surface DSC and F1 are 1; ``both_empty`` tells such subjects apart.
+    If both masks are empty, DSC, surface DSC and F1 are 1; ``both_empty`` marks such subjects.
     """
 
     subject: str
@@ -75,7 +75,7 @@ def score(
     probability
         For the AUPRC, 0 to 1.
     voxel_volume
-        In mm³; the product of the edges where None, which is too much for a sheared grid.
+        In mm³; None for the product of the edges, which is too large for a sheared grid.
 
     Raises
     ------
@@ -117,7 +117,7 @@ class Comparison:
     only_predicted: tuple[str, ...] = ()
     only_reference: tuple[str, ...] = ()
     refused: tuple[tuple[str, str], ...] = ()
-    """Subjects that could not be compared, each with the sentence that says why."""
+    """Subjects that could not be compared, each with a sentence saying why."""
 
 
 def compare_files(
@@ -140,22 +140,22 @@ def compare_files(
     Raises
     ------
     InputError
-        A file cannot be read, is no mask, or lies on another grid than the reference; the region
-        is empty; a probability lies outside 0 to 1.
+        A file cannot be read, is not a mask, or is on another grid than the reference; the region
+        is empty; a probability is outside 0 to 1.
     """
     true = read_pvs(reference)
     inside = None if region is None else _onto(read_labels(region), true)
     if inside is not None and not (inside > 0).any():
-        raise InputError(f"{region} is empty; give a mask that is non-zero where to measure.")
+        raise InputError(f"{region} is empty; give a mask that is non-zero in the region to score.")
     soft = None if probability is None else _onto(read_volume(probability, constant=True), true)
     if soft is not None and not (soft.min() > -0.01 and soft.max() < 1.01):  # int16 may overshoot
-        raise InputError(f"{probability} holds values outside 0 to 1; give a probability map.")
+        raise InputError(f"{probability} has values outside 0 to 1; give a probability map.")
     if inside is not None:
         marked = true.data > 0
         warn_of_outside(
             int(np.count_nonzero(marked)),
             int(np.count_nonzero(marked & (inside > 0))),
-            f"{reference}: {{}} voxels lie outside {region} and are not measured; check both.",
+            f"{reference}: {{}} voxels lie outside {region} and are not scored; check both.",
         )
     grid = Grid(true.shape, true.affine)
     return score(
@@ -214,7 +214,7 @@ def compare_folders(
 
 
 def _onto(volume: Volume, reference: Volume) -> NDArray[Any]:
-    """Voxels in the reference's axis order; no value is interpolated."""
+    """Return the voxels in the reference's axis order; nothing is interpolated."""
     grid, wanted = (Grid(one.shape, one.affine) for one in (volume, reference))
     if grid.same_as(wanted):
         return volume.data
@@ -223,7 +223,7 @@ def _onto(volume: Volume, reference: Volume) -> NDArray[Any]:
     if not Grid(data.shape, affine).same_as(Grid(turned.shape, wanted_affine)):
         raise InputError(
             f"{volume.path} and {reference.path} do not have the same voxels "
-            f"({_describe(grid)} against {_describe(wanted)}); resample the first onto the second."
+            f"({_describe(grid)} and {_describe(wanted)}); resample the first onto the second."
         )
     return from_ras(data, reference.affine)
 
@@ -237,7 +237,7 @@ def _describe(grid: Grid) -> str:
 def _companions(
     folder: Path | None, finder: matching.Finder, matched: matching.Matched
 ) -> dict[str, Path]:
-    """The file of every matched subject, or nothing without a folder."""
+    """Return the file of every matched subject; nothing if no folder is given."""
     if folder is None:
         return {}
     masks = {subject: pair[0] for subject, pair in matched.pairs.items()}

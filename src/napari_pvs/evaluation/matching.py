@@ -1,4 +1,4 @@
-"""Which file of one folder belongs to which file of another."""
+"""Matching the files of one folder to those of another, by subject."""
 
 import re
 from collections import defaultdict
@@ -17,7 +17,7 @@ def _finder(*patterns: str) -> Finder:
     return tuple(re.compile(pattern + _NIFTI, re.IGNORECASE) for pattern in patterns)
 
 
-# A later pattern is tried only where the earlier ones match no file of the subject.
+# a later pattern is tried only if the earlier ones match no file of the subject
 MASKS = _finder(_NO_MASK + ".*pvs.*mask", _NO_MASK + ".*(mask|pvs.*)", _NO_MASK + ".*")
 REGIONS = _finder("brain.*mask", "mask", "")
 PROBABILITIES = _finder("prob.*")
@@ -25,7 +25,7 @@ PROBABILITIES = _finder("prob.*")
 
 @dataclass(frozen=True)
 class Matched:
-    """Subjects (``sub-01``, ``sub-01_ses-2``) present on both sides, and those on one only."""
+    """Subjects (``sub-01``, ``sub-01_ses-2``) found on both sides, and on one side only."""
 
     pairs: dict[str, tuple[Path, Path]]
     only_first: tuple[str, ...]
@@ -57,7 +57,7 @@ def find(folder: Path, finder: Finder) -> dict[str, Path]:
         files that could be meant.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; name the folder that holds the masks.")
+        raise InputError(f"{folder} is not a folder; name the folder with the masks.")
     files: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
@@ -67,14 +67,14 @@ def find(folder: Path, finder: Finder) -> dict[str, Path]:
                 files[subject].append(path)
     if not files:
         raise InputError(
-            f"{folder} holds no suitable NIfTI file with a subject in its path; "
+            f"{folder} contains no suitable NIfTI file with a subject in its path; "
             "name the files sub-XX_..._mask.nii.gz."
         )
     return {subject: _choose(subject, files[subject], finder) for subject in sorted(files)}
 
 
 def match(first: dict[str, Path], second: dict[str, Path]) -> Matched:
-    """Pair subjects; one side may leave the session out where the other has only one.
+    """Pair subjects; one side may leave out the session if the other has only one.
 
     Keys of ``pairs`` are those of ``first``.
     """
@@ -110,18 +110,18 @@ def _sessions(files: dict[str, Path], subject: str) -> list[str]:
 
 
 def _fits(path: Path, pattern: re.Pattern[str]) -> bool:
-    """Tell by the file name, but not by what the subject is called, such as ``sub-proband01``."""
+    """Match the file name without the subject, which may mislead (``sub-proband01``)."""
     return pattern.search(re.sub(r"^sub-[A-Za-z0-9]+", "", path.name)) is not None
 
 
 def _choose(subject: str, paths: list[Path], finder: Finder) -> Path:
-    """The only file that fits the first pattern that any file fits; the last fits all."""
+    """Return the only file that fits the first pattern that fits any; the last pattern fits all."""
     fitting: list[Path] = []
     for pattern in finder:
         fitting = fitting or [path for path in paths if _fits(path, pattern)]
     if len(fitting) > 1:
         raise InputError(
-            f"{fitting[0]} and {fitting[1]} could both be meant for {subject}; "
-            "keep one such file per subject in the folder or name the two files to compare."
+            f"{fitting[0]} and {fitting[1]} could both be the mask of {subject}; "
+            "keep one per subject in the folder, or name the two files to compare."
         )
     return fitting[0]

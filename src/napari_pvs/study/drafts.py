@@ -168,7 +168,7 @@ class DraftStore:
             try:
                 revision = self._save(root, labels, made, "draft")
             except (InputError, OSError) as error:
-                refused.append(str(explained(error)))
+                refused.append(str(as_input_error(error)))
                 log.warning("Autosave failed: %s", error)
             else:
                 if self._days is not None and root[0] not in self._pruned:
@@ -200,7 +200,7 @@ class DraftStore:
             try:
                 revision = self._save(self._roots[0], labels, made, "final")
             except OSError as error:
-                raise explained(error) from error
+                raise as_input_error(error) from error
             notes = []
             for root in self._roots[1:]:
                 try:
@@ -208,7 +208,7 @@ class DraftStore:
                         self._save(root, labels, made, "final")
                 except (InputError, OSError) as error:  # the labels are safe in the study
                     log.warning("An older draft in %s could not be closed: %s", root[0], error)
-                    notes.append(f"An older draft of yours remains: {explained(error)}")
+                    notes.append(f"An older draft of yours remains: {as_input_error(error)}")
         for root in self._roots:
             prune(LabelStore(*root))
         return Saved(revision, (*(str(one.message) for one in caught), *notes))
@@ -276,7 +276,7 @@ class DraftStore:
                 keep_decisions(_review_path(root, subject), review, self._decided)
                 return
             except (InputError, OSError) as error:
-                refused.append(explained(error))
+                refused.append(as_input_error(error))
         raise refused[0]
 
     def _notes(self, refused: list[str]) -> tuple[str, ...]:
@@ -336,7 +336,7 @@ def _review_path(root: Path, subject: str) -> Path:
     return label_folder(root, subject) / f"{subject}_desc-pvs_review.json"
 
 
-def explained(error: InputError | OSError) -> InputError:
+def as_input_error(error: InputError | OSError) -> InputError:
     """Turn a refusal by the system into a sentence with a remedy."""
     if isinstance(error, InputError):
         return error

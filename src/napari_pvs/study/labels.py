@@ -10,7 +10,6 @@ import hashlib
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import chain, takewhile
 from pathlib import Path
@@ -22,12 +21,13 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from napari_pvs import json_files
 from napari_pvs.errors import InputError, InputWarning
-from napari_pvs.files import atomic, unwritable, write_text
+from napari_pvs.files import atomic, explained, write_text
 from napari_pvs.scans.nifti import Geometry, Volume, encoded, read_labels
 from napari_pvs.study.paths import LABEL, label_folder, one, require
 
 Origin = Literal["drawn", "corrected", "predicted", "imported"]
 State = Literal["draft", "final"]
+_ROOM = "make room or allow writing there, and save again"
 
 
 class Revision(BaseModel):
@@ -121,7 +121,7 @@ class Revisions:
         """
         sha256, now = hashlib.sha256(content).hexdigest(), datetime.now(UTC)
         revision = Revision(number=1, time=now, sha256=sha256, **values)
-        with explained(self.folder):
+        with explained(self.folder, _ROOM):
             revision = revision.model_copy(update={"number": self._claim()})
             sidecar = self._sidecar(revision.number)
             try:
@@ -196,16 +196,6 @@ def digest(path: Path) -> str:
         raise InputError(
             f"{path} cannot be read ({error.strerror}); check that it exists, and its permissions."
         ) from error
-
-
-@contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """Turn a full disk and the like into an `InputError`."""
-    try:
-        yield
-    except OSError as error:
-        remedy = "make room or allow writing there, and save again"
-        raise unwritable(folder, error, remedy) from error
 
 
 def stamp(path: Path, study: Path) -> str:
@@ -421,7 +411,7 @@ class LabelStore(Revisions):
             **_measures(volume.data, volume),
         )
         if not as_it_is:  # publishing would leave two plain files
-            with explained(self.folder):
+            with explained(self.folder, _ROOM):
                 path.rename(self.folder / f"r{revision.number:04d}_{path.name}")
         self._publish()
         return revision

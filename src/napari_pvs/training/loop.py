@@ -12,7 +12,7 @@ from napari_pvs.network.weights import save
 from napari_pvs.training.data.cohort import Cohort
 from napari_pvs.training.data.sampling import Patches, ahead, draw, patches_of
 from napari_pvs.training.runs.control import Command, Control
-from napari_pvs.training.runs.events import EventLog, NullEventLog, Values, explained
+from napari_pvs.training.runs.events import EventLog, NullEventLog, Values, reported
 from napari_pvs.training.runs.folder import BEST, CHECKPOINT, EVENTS, LAST
 from napari_pvs.training.semi_supervised.teacher import make_teacher
 from napari_pvs.training.state import State
@@ -26,16 +26,16 @@ _HEARTBEAT = 5.0
 
 
 class Run:
-    """A run from where its state is to its end.
+    """A run, from its current state to its end.
 
     Parameters
     ----------
     out
-        Its folder.
+        The run's folder.
     cohort
-        Who takes part, loaded.
+        The subjects, loaded.
     state
-        Where the run is, and the processes that take part: all do the same, only the first writes.
+        How far the run has got, and its processes: all do the same, but only the first writes.
     start
         The weights that the run began with.
     """
@@ -57,14 +57,14 @@ class Run:
         greeting
             Type of the first event.
         **more
-            What that event says beside what is known here.
+            Further values of that event.
 
         Returns
         -------
         Path of the best weights.
         """
         config, progress = self.config, self.state.progress
-        with explained(self.out, self.events), self.control.stopped_by_signals():
+        with reported(self.out, self.events), self.control.stopped_by_signals():
             about: Values = {
                 "device": str(self.state.device),
                 "processes": self.world.size,
@@ -80,7 +80,7 @@ class Run:
                 self.events.write("left_out", name=name, why=why)
             log.info("%s", self.cohort)
             progress.labels = dict(self.cohort.labels)
-            # a cohort that is resumed from a checkpoint has the labels of that time
+            # a run resumed from a checkpoint begins with the labels of that time
             reload = progress.step > 0 and progress.step % config.steps == 0
             while progress.step < config.epochs * config.steps:
                 epoch, within = divmod(progress.step, config.steps)
@@ -111,7 +111,7 @@ class Run:
         self.state.progress.labels = dict(self.cohort.labels)
 
     def _steps(self, epoch: int) -> Literal["epoch", "reload", "stop"]:
-        """Take the remaining steps of an epoch, or those until a command ends it."""
+        """Take the remaining steps of an epoch, or until a command ends it."""
         self.events.write("phase", name="train", epoch=epoch)
         first, last = self.state.progress.step, (epoch + 1) * self.config.steps
         for patches in ahead(self._draw, first, last):
@@ -139,7 +139,7 @@ class Run:
     def _draw(self, step: int) -> tuple[Patches, Patches | None]:
         """Draw the labelled and the unlabelled patches of a step."""
         config, cohort, teacher = self.config, self.cohort, self.teacher
-        known = {subject.name for subject in cohort.train}  # some were labelled since
+        known = {subject.name for subject in cohort.train}  # some have been labelled since
         scans = [scan for scan in teacher.scans(step, cohort) if scan.name not in known]
         more = teacher.batch(config)
         labels = patches_of(config, step, config.batch)
@@ -183,16 +183,16 @@ class Run:
             self.events.write("step", said, step=step, of=total)
 
     def _diverged(self, what: str, where: str = "") -> None:
-        """End the run; its last checkpoint is still good."""
+        """End the run; its last checkpoint is still usable."""
         words = (
             f"{what} at step {self.state.progress.step}{where}; "
-            f"{'look at that scan, or ' if where else ''}resume {self.out} from its last "
+            f"{'check that scan, or ' if where else ''}resume {self.out} from its last "
             "checkpoint with a lower learning_rate in its config.json."
         )
         self.world.lead(lambda: _refuse(words))
 
     def _end_epoch(self, epoch: int) -> None:
-        """Report the epoch, validate if it is time, and save."""
+        """Report the epoch, validate if it is due, and save."""
         config = self.config
         loss = float(np.mean(self.losses))
         self.losses = []
@@ -203,7 +203,7 @@ class Run:
         self._checkpoint()
 
     def _validate(self, epoch: int) -> None:
-        """Measure the running mean of the weights; publish it if it is the best so far."""
+        """Validate the running mean of the weights; publish it if it is the best so far."""
         state, cohort = self.state, self.cohort
         progress, subjects = state.progress, cohort.validation
         self.events.write("phase", name="validation", epoch=epoch)

@@ -119,4 +119,4 @@ def test_a_cache_that_cannot_be_written_is_done_without(make_study, tmp_path, ca
     (tmp_path / "file").touch()
     got = load(subject, tmp_path / "file" / "cache")
     assert equal(got, load(subject))
-    assert "sub-01 is held in memory" in caplog.text
+    assert "sub-01 is kept in memory" in caplog.text

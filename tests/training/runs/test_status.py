@@ -101,7 +101,7 @@ def test_states_of_the_living(make_run):
 
 def test_why_it_died(make_run):
     run = make_run("a", HELLO)
-    assert "killed it, probably for memory" in status(run).why
+    assert "killed it, probably because memory ran out" in status(run).why
     (run / "train.log").write_text("epoch 1\nTraceback (most recent call last):\nKeyError: 'x'\n")
     assert status(run).why.startswith("it crashed: KeyError: 'x'")
 
@@ -160,7 +160,7 @@ def test_follow_ends_with_the_run(make_run):
 
 def test_refuses_what_is_no_run(tmp_path, make_run):
     for function in (events_of, status, history):
-        with pytest.raises(InputError, match=r"holds no config.json; name the folder of a run"):
+        with pytest.raises(InputError, match=r"contains no config.json; name the folder of a run"):
             function(tmp_path)
     run = make_run("a", HELLO)
     (run / "events.jsonl").write_text("nonsense\n")
@@ -270,7 +270,7 @@ def test_a_line_without_an_end_is_told(make_run, monkeypatch):
     monkeypatch.setattr(module, "_PIECE", 1000)
     run = make_run("a")
     (run / "events.jsonl").write_bytes(b"x" * 5000)
-    with pytest.raises(InputError, match="has no end"):
+    with pytest.raises(InputError, match="does not end"):
         status(run)
 
 
@@ -284,5 +284,5 @@ def test_the_study_of_a_run_is_found_where_it_was_moved_to(make_run, study):
     elsewhere = run.rename(study.with_name("a"))
     config = read_config(elsewhere)
     assert config.study == study
-    with pytest.raises(InputError, match=r"write where it is now into .*a.config\.json"):
+    with pytest.raises(InputError, match=r"change study in .*a.config\.json to where it is now"):
         require_study(config, elsewhere)

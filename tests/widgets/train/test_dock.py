@@ -100,9 +100,9 @@ def test_a_run_from_its_plan_to_its_end(add_dock, make_study, qtbot, monkeypatch
     fill(dock)
     wait(qtbot, lambda: dock.use.text().startswith("Learns"))
     assert dock.use.text() == (
-        "Learns from 2 labelled scans, validates on 1, does not use 1 unlabelled scan."
+        "Trains on 2 labelled scans, validates on 1, does not use 1 unlabelled scan."
     )
-    assert " GB that are free on cpu; about " in dock.cost.text()
+    assert " GB free on cpu; about " in dock.cost.text()
     assert dock.new.isExpanded()
 
     click(qtbot, dock.start)
@@ -143,7 +143,7 @@ def test_a_run_from_its_plan_to_its_end(add_dock, make_study, qtbot, monkeypatch
     assert dock.view.why.isHidden()
     assert "the run is stopped" in dock.view.stop_run.toolTip()
     # everything is known to the last run by now
-    wait(qtbot, lambda: dock.use.text().startswith("Learns from 3 labelled scans (none new or"))
+    wait(qtbot, lambda: dock.use.text().startswith("Trains on 3 labelled scans (none new or"))
     assert dock.start.isEnabled()
     viewer.close()
 
@@ -256,7 +256,7 @@ def test_napari_is_closed_and_opened_again(add_dock, make_study, qtbot, tmp_path
     process = launch._recorded(run)
     process.kill()
     wait(qtbot, lambda: state(dock) == "died")
-    assert "killed it, probably for memory" in dock.view.why.text()
+    assert "killed it, probably because memory ran out" in dock.view.why.text()
     assert dock.view.resume.isEnabled()
 
 
@@ -463,7 +463,7 @@ def test_another_run_is_shown_as_it_is(add_dock, make_study, qtbot):
     dock.open_study(study)
     view = dock.view
     assert [view.choice.itemText(i) for i in range(3)] == ["3", "2", "1"]
-    assert "ended without a word" in view.why.text()
+    assert "ended without a message" in view.why.text()
     assert view.resume.isEnabled()
     for at, said, why in ((1, "Done: ", "the run is done"), (2, "Stopped: ", None)):
         view.choice.setCurrentIndex(at)

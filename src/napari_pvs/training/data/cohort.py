@@ -1,4 +1,4 @@
-"""The subjects of a run; labels may be added or changed while it trains."""
+"""The subjects of a run; labels may be added or changed while it is training."""
 
 import logging
 from collections.abc import Sized
@@ -35,7 +35,7 @@ class News:
 
 @dataclass(frozen=True)
 class _People:
-    """Subjects to learn from, with and without a label, and digests of the labels."""
+    """Subjects to train on, with and without a label, and digests of the labels."""
 
     train: list[PreparedSubject]
     unlabelled: list[PreparedSubject]
@@ -57,20 +57,20 @@ class Cohort:
     study
         BIDS dataset.
     roles
-        Validation and test persons keep their role; every other labelled subject is trained on.
+        Validation and test persons keep their roles; all other labelled subjects are trained on.
     unlabelled
-        Whether to load scans without a label too.
+        Whether to load unlabelled scans too.
     world
         The processes of the run; all have the same cohort.
 
     Attributes
     ----------
     train, validation, unlabelled
-        Prepared subjects, in the order of their names.
+        Prepared subjects, ordered by name.
     labels
         Digest of the label of each training subject.
     left_out
-        Subjects whose files cannot be used, and why; the others are learnt from all the same.
+        Subjects whose files cannot be used, and why; they do not stop the others.
     """
 
     def __init__(self, study: Path, roles: Split, unlabelled: bool, world: World = ALONE):
@@ -86,9 +86,9 @@ class Cohort:
         self._digests: dict[tuple[Path, int, int], str] = {}
 
     def __str__(self) -> str:
-        """Say in a sentence who is learnt from."""
-        said = f"Learning from {_named(self.train)}, validating on {_named(self.validation)}"
-        return f"{said}; without a label: {_named(self.unlabelled) if self.unlabelled else 'none'}."
+        """Say in a sentence which subjects are used for what."""
+        said = f"Training on {_named(self.train)}, validating on {_named(self.validation)}"
+        return f"{said}; unlabelled: {_named(self.unlabelled) if self.unlabelled else 'none'}."
 
     def open(self, recorded: dict[str, str] | None = None, resumed: bool = False) -> None:
         """Load all subjects.
@@ -99,12 +99,12 @@ class Cohort:
             Stamps of labels, from a checkpoint or a plan. These labels are used as long as they
             still exist; newer ones wait for `update`.
         resumed
-            Whether the run was resumed: its last unlabelled scan may have been labelled since.
+            Whether the run was resumed; its last unlabelled scan may have been labelled since.
 
         Raises
         ------
         InputError
-            A file is unusable, or there is nothing to learn from.
+            A file is unusable, or there is nothing to train on.
         """
         found = self._world.lead(self._find)
         self._world.in_turn(lambda: self._open(found, recorded or {}, resumed))
@@ -125,18 +125,18 @@ class Cohort:
         missing = [n for n in self.roles.validation if n not in found or not found[n].label]
         if missing:
             raise InputError(
-                f"{missing[0]} was held out for validation and its scan or label is no longer in "
+                f"{missing[0]} was held out for validation, but its scan or label is no longer in "
                 f"{self.study}; put it back."
             )
         self.validation = [self._load(found[n]) for n in self.roles.validation]
         self._take(self._with_labels(self._arranged(found)))
         if not any(len(s.foreground) for s in self.train):
-            raise InputError(f"no label of {self.study} holds a PVS voxel; draw some first.")
+            raise InputError(f"all labels of {self.study} are empty; draw some PVS first.")
         if self._want_unlabelled and not resumed:
             require_unlabelled(self.study, self.unlabelled)
         empty = [s.name for s in self.train if not len(s.foreground)]
         if empty:
-            log.warning("%d labels hold no PVS: %s", len(empty), ", ".join(empty))
+            log.warning("%d labels contain no PVS: %s", len(empty), ", ".join(empty))
 
     def update(self) -> News:
         """Load labels that were added or changed.
@@ -145,7 +145,7 @@ class Cohort:
 
         Returns
         -------
-        What changed: nothing, while the study cannot be read.
+        What changed; nothing while the study cannot be read.
 
         Raises
         ------
@@ -160,8 +160,8 @@ class Cohort:
             self._world.same(people.labels, "labels")
             self._take(self._with_labels(self._freeze(people)))
         except (InputError, OSError) as error:
-            # it may just be being written; go on with the labels that are loaded
-            log.warning("What changed in the study waits for the next epoch: %s", error)
+            # something may be being written; continue with the labels that are loaded
+            log.warning("Changes in the study have to wait for the next epoch: %s", error)
         after = self.labels
         same = {n for n in after if n in before and _content(after[n]) == _content(before[n])}
         return News(
@@ -178,14 +178,14 @@ class Cohort:
 
     def _leave_out(self, name: str, why: str) -> None:
         if self.left_out.get(name) != why:
-            log.warning("%s is not learnt from: %s", name, why)
+            log.warning("%s is not trained on: %s", name, why)
         self.left_out[name] = why
 
     def _freeze(self, people: _People) -> _People:
-        """Record in the study's roles who trains from now on.
+        """Record new training persons in the study's roles.
 
-        Only after loading, so that an unreadable label records nobody. Persons whom another run
-        has taken for validation or test meanwhile are left out.
+        This happens only after loading, so that an unreadable label records nobody. Persons that
+        another run has meanwhile taken for validation or test are left out.
         """
         new = {person_of(name) for name in people.labels} - self._frozen
         if not new:
@@ -196,11 +196,11 @@ class Cohort:
         self._held_out |= refused
         if refused:
             names = ", ".join(sorted(refused))
-            log.warning("%s: held out by another run of the study, so not learnt from", names)
+            log.warning("%s: held out by another run of the study, so not trained on", names)
         return people.without(refused)
 
     def _with_labels(self, people: _People) -> _People:
-        """Refuse to go on if nobody is left to learn from."""
+        """Refuse to continue if nobody is left to train on."""
         if not people.train:
             why = "".join(f" {name}: {why}" for name, why in self.left_out.items())
             raise InputError(f"no labelled subject of {self.study} is left to train on.{why}")
@@ -226,13 +226,13 @@ class Cohort:
                     same = name in old and old[name].label is None
                     unlabelled.append(old[name] if same else self._load(subject))
             except InputError as error:
-                if name in old:  # somebody may be writing it; see `update`
+                if name in old:  # it may be being written; see `update`
                     raise
                 self._leave_out(name, str(error))
         return _People(train, unlabelled, labels)
 
     def _may_learn_from(self, subject: StudySubject) -> bool:
-        """Whether an unlabelled scan belongs to the run; another run may hold out the others."""
+        """Whether an unlabelled scan may be trained on; another run may hold out the others."""
         return subject.name in self.roles.unlabelled or subject.person in self._frozen
 
     def _take_recorded(self, found: dict[str, StudySubject], name: str, digest: str) -> None:
@@ -240,7 +240,7 @@ class Cohort:
         if path is not None:
             found[name] = replace(found[name], label=path)
         else:
-            log.warning("The label of %s changed since the run began.", name)
+            log.warning("The label of %s has changed since the run began.", name)
 
     def _digest(self, path: Path) -> str:
         """Return `stamp`, computed once for each state of the file."""
@@ -275,6 +275,6 @@ def require_unlabelled(study: Path, scans: Sized) -> None:
     """
     if not len(scans):
         raise InputError(
-            f"every scan of {study} is labelled; add scans without a label, or choose a supervised "
+            f"every scan of {study} is labelled; add unlabelled scans, or choose a supervised "
             "method."
         )

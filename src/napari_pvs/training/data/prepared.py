@@ -35,7 +35,7 @@ class PreparedSubject:
     Attributes
     ----------
     name
-        Of the subject.
+        Name of the subject.
     images
         (2, X, Y, Z) float16, normalised; zeros for a missing modality. Memory-mapped if the study
         is writable, so that memory use does not grow with the study.
@@ -61,7 +61,7 @@ class PreparedSubject:
 
 
 class _About(BaseModel):
-    """What lies beside the arrays of a prepared scan."""
+    """The JSON file beside the arrays of a prepared scan."""
 
     shape: tuple[int, int, int]
     affine: tuple[_Row, _Row, _Row, _Row]
@@ -81,7 +81,7 @@ def load(subject: StudySubject, cache: Path | None = None) -> PreparedSubject:
     Raises
     ------
     InputError
-        A file is unusable, or the label lies on another grid than the scan.
+        A file is unusable, or the label is on another grid than the scan.
     """
     prepared = _prepared(subject, cache)
     label = None
@@ -94,8 +94,8 @@ def load(subject: StudySubject, cache: Path | None = None) -> PreparedSubject:
         warn_of_outside(
             int(np.count_nonzero(whole)),
             int(np.count_nonzero(label & prepared.brain)),
-            f"{subject.label}: {{}} label voxels lie outside the brain mask and are not learnt "
-            "from; check label and mask.",
+            f"{subject.label}: {{}} label voxels lie outside the brain mask and are not trained "
+            "on; check label and mask.",
         )
         foreground = np.argwhere(label).astype(np.int16)
     return PreparedSubject(
@@ -134,7 +134,7 @@ def _prepared(subject: StudySubject, cache: Path | None) -> _Prepared:
         return _open(folder)
     except OSError as error:
         log.warning(
-            "%s cannot be written (%s); %s is held in memory.", cache, error.strerror, subject.name
+            "%s cannot be written (%s); %s is kept in memory.", cache, error.strerror, subject.name
         )
         return made
 
@@ -178,7 +178,7 @@ def _write(folder: Path, prepared: _Prepared) -> None:
         try:
             temporary.rename(folder)
         except OSError:
-            if not folder.is_dir():  # else another run was faster
+            if not folder.is_dir():  # otherwise another run was faster
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

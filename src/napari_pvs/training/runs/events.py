@@ -1,4 +1,4 @@
-"""Events of a run: one JSON object a line, appended to ``events.jsonl``."""
+"""Events of a run: one JSON object per line, appended to ``events.jsonl``."""
 
 import errno
 import json
@@ -40,7 +40,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Values(TypedDict, total=False):
-    """The keys of all events; each type of event has a few of them."""
+    """The keys of all events; each type of event has some of them."""
 
     step: int
     of: int
@@ -91,12 +91,12 @@ class Event(Values):
 
 
 class EventLog:
-    """Appends events to a file; a reader that follows it sees whole lines only.
+    """Appends events to a file; a reader that follows it sees only complete lines.
 
     Parameters
     ----------
     path
-        ``events.jsonl`` of the run; numbers continue from its last event.
+        The run's ``events.jsonl``; numbering continues from its last event.
     """
 
     def __init__(self, path: Path):
@@ -119,7 +119,7 @@ class EventLog:
     ) -> None:
         """Append an event ``{v, seq, time, type, ...}``; ``more`` has numbers of any name."""
         event = {"v": VERSION, "seq": self._sequence, "time": time.time(), "type": kind}
-        # only the first event creates the file: a folder that was moved must not reappear
+        # only the first event creates the file, so that a folder that was moved does not reappear
         create = 0 if self._sequence else os.O_CREAT
         with open(self._path, "a", encoding="utf-8", opener=_opener(create)) as file:
             file.write(json.dumps(event | values | dict(more or {})) + "\n")
@@ -127,7 +127,7 @@ class EventLog:
 
 
 class NullEventLog(EventLog):
-    """Writes nothing: of the processes of a run, the first alone writes."""
+    """Writes nothing; only the first process of a run writes events."""
 
     def __init__(self) -> None:
         pass
@@ -139,15 +139,15 @@ class NullEventLog(EventLog):
 
 
 @contextmanager
-def explained(out: Path, events: EventLog) -> Iterator[None]:
-    """Turn a full disk or a missing file into an `InputError`, and log it as an event.
+def reported(out: Path, events: EventLog) -> Iterator[None]:
+    """Turn a full disk or a missing file into an `InputError`, and log errors as events.
 
     Parameters
     ----------
     out
         The run's folder.
     events
-        Of the run; not written to if the disk is full.
+        The run's event log; not written to if the disk is full.
 
     Raises
     ------
@@ -161,10 +161,10 @@ def explained(out: Path, events: EventLog) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         path, number = getattr(error, "filename", None), getattr(error, "errno", None)
         reason = getattr(error, "strerror", None) or error
-        then = f"then go on with {command('train', '--resume', out)}"
+        then = f"then continue with {command('train', '--resume', out)}"
         if path is None or number in _FULL or Path(str(path)).is_relative_to(out):
             raise unwritable(out, error, f"make room, {then}") from error
-        words = f"{path} cannot be used any more ({reason}); put it back, {then}."
+        words = f"{path} can no longer be used ({reason}); put it back, {then}."
         events.write("error", message=words)
         raise InputError(words) from error
     except InputError as error:
@@ -172,7 +172,7 @@ def explained(out: Path, events: EventLog) -> Iterator[None]:
         raise
     except MemoryError:
         events.write(
-            "error", message="the memory ran out; resume it with a smaller batch in its config.json"
+            "error", message="memory ran out; resume it with a smaller batch in its config.json"
         )
         raise
 
@@ -187,12 +187,12 @@ class Tail:
     Parameters
     ----------
     path
-        ``events.jsonl`` of a run; it need not exist yet.
+        A run's ``events.jsonl``; it need not exist yet.
 
     Attributes
     ----------
     behind
-        Whether the last `read` left whole lines unread.
+        Whether the last `read` left complete lines unread.
     """
 
     def __init__(self, path: Path):
@@ -205,16 +205,16 @@ class Tail:
         Parameters
         ----------
         most
-            Most bytes to read, at least a line; all if negative.
+            Maximum number of bytes to read, at least a line; no limit if negative.
         steps
-            Of ``step`` and ``heartbeat`` events only so many of the last, and as many spread over
-            those before them; all if negative. Nearly all lines of a long run are such, and take
-            long to decode.
+            Limits ``step`` and ``heartbeat`` events to this many of the latest, and as many spread
+            over the earlier ones; no limit if negative. They are nearly all lines of a long run,
+            and take long to decode.
 
         Raises
         ------
         ValueError
-            A line is no event.
+            A line is not an event.
         """
         try:
             with self._path.open("rb") as file:
@@ -225,7 +225,7 @@ class Tail:
         self.behind = len(new) == most
         whole = new[: new.rfind(b"\n") + 1]
         if self.behind and not whole:
-            raise ValueError("a line has no end")
+            raise ValueError("a line does not end")
         self._at += len(whole)
         lines = whole.split(b"\n")[:-1]
         if steps >= 0:
@@ -234,7 +234,7 @@ class Tail:
 
 
 def _thinned(lines: list[bytes], steps: int) -> list[bytes]:
-    """Leave out most lines of the kinds that a run writes several of in a second."""
+    """Drop most lines of the kinds that a run writes several times a second."""
     often = [at for at, line in enumerate(lines) if _OFTEN.search(line)]
     early = often[: max(0, len(often) - steps)]
     kept = early[:: -(-len(early) // steps)] if early and steps else []
@@ -245,7 +245,7 @@ def _thinned(lines: list[bytes], steps: int) -> list[bytes]:
 def _event(line: bytes) -> Event:
     event = json_files.parse(line, dict[str, Any])
     if not isinstance(event.get("type"), str):
-        raise ValueError("a line is no event")
+        raise ValueError("a line is not an event")
     return cast(Event, event)
 
 

@@ -17,7 +17,7 @@ from superqt import QCollapsible
 
 from napari_pvs.errors import InputError
 from napari_pvs.files import write_text
-from napari_pvs.study.drafts import explained
+from napari_pvs.study.drafts import as_input_error
 from napari_pvs.widgets.state.session import Session, unwrapped
 from napari_pvs.widgets.viewer.typed import LabelsLayer
 
@@ -209,4 +209,4 @@ def write(path: Path, text: str, notice: Notice) -> None:
         write_text(path, text)
         notice.say(f"Wrote {path}.")
     except (InputError, OSError) as error:
-        notice.error(str(explained(error)))
+        notice.error(str(as_input_error(error)))
