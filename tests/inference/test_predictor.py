@@ -167,7 +167,7 @@ def test_out_of_memory_ends_on_the_cpu(caplog, windows):
     assert backend.sizes[-1][0] == "cpu"
     said = [r.getMessage() for r in caplog.records]
     assert 2 <= len(said) <= 4
-    assert all("trying again with smaller windows" in text for text in said[:-1])
+    assert all("retrying with smaller windows" in text for text in said[:-1])
     assert said[-1] == "The GPU ran out of memory even with small windows; using the CPU."
     backend.room = 10**9  # another program has ended: the next scan runs on the GPU again
     compute(backend, images, brain, windows)

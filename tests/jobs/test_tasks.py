@@ -84,7 +84,7 @@ def test_files_become_a_scan_and_its_labels(ask, head_files, head, tmp_path, wri
     labels = {"labels": label, "reference": other}
     found = ask(LoadScan(t1=t1, t2=t2, brain=brain, labels=labels))
     assert found.notes == (
-        f"{other} does not lie on the voxels of {t1}; give a mask that was drawn on this scan, or "
+        f"{other} is not on the voxel grid of {t1}; give a mask drawn on this scan, or "
         "resample it.",
     )
     scan = exchange.load_scan(ask.folder)

@@ -131,7 +131,7 @@ def test_deepbet_on_nothing():
     ("edge", "share", "words"),
     [
         (128, 0.35, None),  # 2.1 L of head
-        (128, 0.01, "marks 16 mL, where an adult's brain has 900 to 1,900; give the mask of this"),
+        (128, 0.01, "has 16 mL, but an adult brain has 900 to 1,900; give the mask of this"),
         (160, 0.9, "marks 3686 mL"),
         (100, 0.01, None),  # a part of a head
     ],

@@ -12,7 +12,7 @@ def test_a_scan_given_as_a_label_is_told(tmp_path, write_image):
     np.testing.assert_array_equal(read_pvs(write_image(tmp_path / "a.nii.gz", mask)).data, mask)
     mask[:4] = 3
     path = write_image(tmp_path / "b.nii.gz", mask)
-    with pytest.warns(InputWarning, match=r"b.nii.gz marks 40% of its voxels, where PVS fill less"):
+    with pytest.warns(InputWarning, match=r"b.nii.gz marks 40% of its voxels, but PVS fill less"):
         np.testing.assert_array_equal(read_pvs(path).data, mask)
 
 
@@ -28,5 +28,5 @@ def test_a_mask_is_turned_onto_a_scan_and_may_be_off_by_a_rounding(tmp_path, wri
     assert got.dtype == np.int32
     turned[0, 3] += 0.002
     write_image(path, mask[::-1], turned)
-    with pytest.raises(InputError, match=r"a.nii.gz does not lie on the voxels of scan; give"):
+    with pytest.raises(InputError, match=r"a.nii.gz is not on the voxel grid of scan; give"):
         read_on(path, grid, "scan")

@@ -230,7 +230,7 @@ def test_refuses_a_label_on_another_grid(make_study, tmp_path):
         nib.Nifti1Image(np.pad([[[1]]], 4).astype(np.uint8), np.eye(4)),
         label,
     )
-    with pytest.raises(InputError, match=r"sub-02_desc-pvs_mask.* does not lie on the voxels"):
+    with pytest.raises(InputError, match=r"sub-02_desc-pvs_mask.* is not on the voxel grid"):
         train(config(study), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

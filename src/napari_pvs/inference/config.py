@@ -1,4 +1,4 @@
-"""The configuration of a segmentation: every default of `napari-pvs segment` stands here."""
+"""The configuration of a segmentation, with every default of `napari-pvs segment`."""
 
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -54,5 +54,5 @@ class SegmentConfig(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> "SegmentConfig":
         if self.weights is not None and self.method != "network":
-            raise ValueError(f"method {self.method} has no weights; leave out weights or method")
+            raise ValueError(f"method {self.method} uses no weights; leave out weights or method")
         return self

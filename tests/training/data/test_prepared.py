@@ -51,11 +51,11 @@ def test_load_refuses(make_study, write_image):
     write_image(one.label, np.asarray(image.dataobj), moved)
     with pytest.raises(
         InputError,
-        match=r"sub-01_desc-pvs_mask\S* does not lie on the voxels of the scan of sub-01",
+        match=r"sub-01_desc-pvs_mask\S* is not on the voxel grid of the scan of sub-01",
     ):
         load(one)
     write_image(one.label, np.asarray(image.dataobj)[:-1], image.affine)
-    with pytest.raises(InputError, match="does not lie on the voxels"):
+    with pytest.raises(InputError, match="is not on the voxel grid"):
         load(one)
 
 
