@@ -156,9 +156,7 @@ def _check_dtype(image: Any, path: Path) -> None:
 
 def _check_shape(shape: tuple[int, ...], path: Path) -> None:
     if any(n != 1 for n in shape[3:]):
-        raise InputError(
-            f"{path} has shape {shape}, more than one 3D frame; give a single frame."
-        )
+        raise InputError(f"{path} has shape {shape}, more than one 3D frame; give a single frame.")
     if math.prod(map(int, shape)) > MOST_VOXELS:
         raise InputError(
             f"{path} has shape {shape}, more than the {MOST_VOXELS:,} voxels supported; resample "
