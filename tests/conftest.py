@@ -167,6 +167,27 @@ def tiny_weights(tmp_path_factory, tiny_model) -> Path:
     return path
 
 
+@pytest.fixture
+def publish(tiny_weights):
+    """Function that writes best weights as a run does, and returns their path."""
+    from napari_pvs.network.weights import load, save
+    from napari_pvs.training.config import TrainingConfig
+    from napari_pvs.training.runs.folder import BEST
+
+    model, card = load(tiny_weights)
+
+    def write(study, name, dsc, scans=2):
+        run = study / "derivatives" / "runs" / name
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "config.json").write_text(TrainingConfig(study=study).model_dump_json())
+        reached = {"dsc": dsc, "avd_percent": None, "recall": 0.5, "subjects": scans}
+        about = {"training": {"epoch": 7}, "accuracy": {"validation": reached}}
+        save(run / BEST, model, card.model_copy(update=about))
+        return run / BEST
+
+    return write
+
+
 TUBES = {
     "sure": (slice(6, 8), slice(6, 8), slice(5, 12)),
     "also sure": (slice(15, 17), slice(6, 8), slice(5, 12)),

@@ -6,10 +6,8 @@ import time
 import pytest
 
 from napari_pvs.errors import InputError
-from napari_pvs.network.weights import load, save
-from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.runs.events import EventLog
-from napari_pvs.training.runs.folder import BEST, locked
+from napari_pvs.training.runs.folder import locked
 from napari_pvs.training.runs.status import (
     History,
     as_json,
@@ -21,28 +19,6 @@ from napari_pvs.training.runs.status import (
     runs,
     status,
 )
-
-
-@pytest.fixture
-def study(tmp_path):
-    return tmp_path / "study"
-
-
-@pytest.fixture
-def make_run(study):
-    """Function that writes a run folder with events ``(kind, values)``."""
-
-    def make(name, *events, **values):
-        run = study / "derivatives" / "runs" / name
-        run.mkdir(parents=True)
-        config = TrainingConfig(study=study, epochs=4, steps=10, **values)
-        (run / "config.json").write_text(config.model_dump_json())
-        log = EventLog(run / "events.jsonl")
-        for kind, said in events:
-            log.write(kind, **said)
-        return run
-
-    return make
 
 
 def epoch(number, loss=0.5):
@@ -185,23 +161,6 @@ def test_long_runs_are_thinned():
 )
 def test_durations(seconds, said):
     assert duration(seconds) == said
-
-
-@pytest.fixture
-def publish(tiny_weights):
-    """Function that writes best weights as a run does, and returns their path."""
-    model, card = load(tiny_weights)
-
-    def write(study, name, dsc, scans=2):
-        run = study / "derivatives" / "runs" / name
-        run.mkdir(parents=True, exist_ok=True)
-        (run / "config.json").write_text(TrainingConfig(study=study).model_dump_json())
-        reached = {"dsc": dsc, "avd_percent": None, "recall": 0.5, "subjects": scans}
-        about = {"training": {"epoch": 7}, "accuracy": {"validation": reached}}
-        save(run / BEST, model, card.model_copy(update=about))
-        return run / BEST
-
-    return write
 
 
 def test_the_newest_run_is_first_and_says_what_it_reached(tmp_path, publish):
