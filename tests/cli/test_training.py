@@ -55,7 +55,7 @@ def test_a_run_goes_on_by_more_epochs_only(make_study, tmp_path, refused):
     train(TrainingConfig(study=make_study(2), **(SMALL | {"epochs": 3})), run)
     kept = (run / "config.json").read_text()
     said = refused("train", "--resume", run, "--epochs", 2)
-    assert "run has done 3 of 3 epochs; give more with --epochs" in said
+    assert "run has finished 3 of 3 epochs; give more with --epochs" in said
     assert (run / "config.json").read_text() == kept
 
 

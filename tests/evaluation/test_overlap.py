@@ -137,7 +137,7 @@ def test_average_precision_edges():
     assert average_precision(probability, reference) == 1
     assert average_precision(np.full((2, 2, 2), 0.5), reference) == 0.5
     probability[0, 0, 0] = np.nan
-    with pytest.raises(ValueError, match="not a number"):
+    with pytest.raises(ValueError, match="NaN voxels"):
         average_precision(probability, reference)
 
 

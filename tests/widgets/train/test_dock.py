@@ -98,7 +98,7 @@ def test_a_run_from_its_plan_to_its_end(add_dock, make_study, qtbot, monkeypatch
         assert dock.study == opened
     assert dock.use.text() == ""  # what was said of no study, or of another, is not true of it
     fill(dock)
-    wait(qtbot, lambda: dock.use.text().startswith("Learns"))
+    wait(qtbot, lambda: dock.use.text().startswith("Trains"))
     assert dock.use.text() == (
         "Trains on 2 labelled scans, validates on 1, does not use 1 unlabelled scan."
     )
@@ -453,7 +453,7 @@ def test_it_shows_the_study_that_is_opened_in_any_dock(add_dock, make_study, qtb
     load.open_study(study)  # no subject of it is shown yet
     wait(qtbot, lambda: dock.study == study)
     assert dock.session.study is None
-    wait(qtbot, lambda: dock.use.text().startswith("Learns"))
+    wait(qtbot, lambda: dock.use.text().startswith("Trains"))
     dock.stop()
     dock.session.study_labelled.emit()
     dock.plan()
