@@ -180,10 +180,10 @@ def compare_folders(
     Parameters
     ----------
     prediction, reference
-        Folders with one mask per subject: ``sub-XX`` (and ``ses-YY``) stands in the file name or
-        in a parent folder's. They may hold other files, see ``matching.find``.
+        Folders with one mask per subject, with ``sub-XX`` (and ``ses-YY``) in the name of the file
+        or of a parent folder. They may contain other files, see ``matching.find``.
     region, probability
-        Folders that hold the region masks and probability maps of every matched subject.
+        Folders with the region masks and probability maps of every matched subject.
 
     Raises
     ------
