@@ -130,6 +130,20 @@ def make_study(tmp_path):
     return make
 
 
+@pytest.fixture
+def small_network(monkeypatch):
+    """Train a network of 2 levels, mono- or multi-scale as the method says."""
+    from napari_pvs.network.config import NetworkConfig
+    from napari_pvs.training.config import TrainingConfig
+    from napari_pvs.training.methods import METHODS
+
+    def network(self):
+        multiscale = METHODS[self.method].multiscale
+        return NetworkConfig(widths=(4, 8), scale_width=2, multiscale=multiscale)
+
+    monkeypatch.setattr(TrainingConfig, "network", property(network))
+
+
 @pytest.fixture(scope="session")
 def tiny_model():
     """A network of 2 levels with random weights and batch statistics."""

@@ -6,17 +6,13 @@ import sys
 import pytest
 
 from napari_pvs import cli
-from napari_pvs.network.config import NetworkConfig
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.run import train
 
 SMALL = {"epochs": 1, "steps": 1, "batch": 2, "patch": (8,), "device": "cpu"}
 
 
-@pytest.fixture(autouse=True)
-def small_network(monkeypatch):
-    tiny = property(lambda self: NetworkConfig(widths=(4, 8), scale_width=2))
-    monkeypatch.setattr(TrainingConfig, "network", tiny)
+pytestmark = pytest.mark.usefixtures("small_network")
 
 
 def test_a_table_in_a_pipe_is_whole(make_study, monkeypatch):

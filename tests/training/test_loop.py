@@ -31,9 +31,7 @@ TINY = NetworkConfig(widths=(4, 8), scale_width=2)
 SMALL = {"epochs": 4, "steps": 3, "batch": 2, "patch": (8,), "warmup": 1, "validate_every": 2}
 
 
-@pytest.fixture(autouse=True)
-def small_network(monkeypatch):
-    monkeypatch.setattr(TrainingConfig, "network", property(lambda self: TINY))
+pytestmark = pytest.mark.usefixtures("small_network")
 
 
 def config(study, **values):

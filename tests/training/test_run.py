@@ -24,12 +24,7 @@ SMALL = {"epochs": 2, "steps": 3, "batch": 2, "patch": (8,), "warmup": 1, "valid
 TINY = NetworkConfig(widths=(4, 8), scale_width=2)
 
 
-@pytest.fixture(autouse=True)
-def small_network(monkeypatch):
-    def tiny(self):
-        return TINY.model_copy(update={"multiscale": not self.method.endswith("mono")})
-
-    monkeypatch.setattr(TrainingConfig, "network", property(tiny))
+pytestmark = pytest.mark.usefixtures("small_network")
 
 
 def config(study, **values):

@@ -31,12 +31,12 @@ _SAVING = "saving"
 
 
 class Dock(QWidget):
-    """Base of the docks.
+    """Base of the docks, which napari makes with its viewer as ``napari_viewer``.
 
     Parameters
     ----------
     viewer
-        Passed by napari.
+        The viewer.
 
     Attributes
     ----------

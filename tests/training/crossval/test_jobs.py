@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from napari_pvs.errors import InputError
-from napari_pvs.network.config import NetworkConfig
 from napari_pvs.scans.nifti import read_labels, write_like
 from napari_pvs.study.bids import subjects
 from napari_pvs.study.labels import LabelStore
@@ -16,15 +15,7 @@ from napari_pvs.training.crossval.jobs import plan, run, run_job
 from napari_pvs.training.methods import METHODS
 from napari_pvs.training.runs.events import read
 
-
-@pytest.fixture(autouse=True)
-def small_network(monkeypatch):
-    def tiny(self):
-        return NetworkConfig(
-            widths=(4, 8), scale_width=2, multiscale=not self.method.endswith("mono")
-        )
-
-    monkeypatch.setattr(TrainingConfig, "network", property(tiny))
+pytestmark = pytest.mark.usefixtures("small_network")
 
 
 def config(study, **values):

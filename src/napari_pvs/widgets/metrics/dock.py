@@ -37,13 +37,7 @@ _AFTER_MS = 60  # pause after a stroke before it is measured
 
 
 class Metrics(JobDock):
-    """Compare labels, or a prediction, with a reference.
-
-    Parameters
-    ----------
-    napari_viewer
-        Given by napari.
-    """
+    """Compare labels, or a prediction, with a reference."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)

@@ -27,13 +27,7 @@ _LARGEST_MM3 = 20.0
 
 
 class Segment(JobDock):
-    """Segment the loaded scan.
-
-    Parameters
-    ----------
-    napari_viewer
-        Given by napari.
-    """
+    """Segment the loaded scan."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)

@@ -29,13 +29,7 @@ _PLAN_AFTER_MS = 700  # pause after a change before asking what a run would need
 
 
 class Train(JobDock):
-    """Train on the labels of a study.
-
-    Parameters
-    ----------
-    napari_viewer
-        Given by napari.
-    """
+    """Train on the labels of a study."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
@@ -259,7 +253,7 @@ class Train(JobDock):
 
     def _find_again(self) -> None:
         """Open the study that was trained on last, in case its run is still in progress."""
-        remembered: str = preferences().train.study
+        remembered = preferences().train.study
         if remembered and Path(remembered).is_dir():
             self.open_study(Path(remembered))
 
