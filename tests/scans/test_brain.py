@@ -132,7 +132,7 @@ def test_deepbet_on_nothing():
     [
         (128, 0.35, None),  # 2.1 L of head
         (128, 0.01, "has 16 mL, but an adult brain has 900 to 1,900; give the mask of this"),
-        (160, 0.9, "marks 3686 mL"),
+        (160, 0.9, "has 3686 mL"),
         (100, 0.01, None),  # a part of a head
     ],
 )
