@@ -3,6 +3,8 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -259,11 +261,28 @@ def test_what_a_killed_set_left_goes_when_it_is_old(tmp_path, monkeypatch):
     assert names(tmp_path) == ["a"]
 
 
+def test_a_folder_appears_as_a_whole_and_the_quicker_one_stays(tmp_path, monkeypatch):
+    with files.atomic_folder(tmp_path / "in" / "a") as temporary:
+        (temporary / "x").write_text("first")
+        assert not (tmp_path / "in" / "a").exists()
+    with files.atomic_folder(tmp_path / "in" / "a") as temporary:
+        (temporary / "x").write_text("second")
+    assert (tmp_path / "in" / "a" / "x").read_text() == "first"
+    left = Path(tempfile.mkdtemp(prefix=".tmp-", suffix="-set", dir=tmp_path / "in"))
+    (left / "x").touch()
+    monkeypatch.setattr(files, "_STALE_S", -60.0)
+    files._swept.clear()
+    with pytest.raises(KeyError), files.atomic_folder(tmp_path / "in" / "b") as temporary:
+        raise KeyError
+    assert names(tmp_path / "in") == ["a"]
+
+
 def test_one_process_holds_a_lock(tmp_path):
     lock = tmp_path / "a.lock"
     with files.held(lock), pytest.raises(TimeoutError) as told, files.held(lock):
         pass
     assert told.value.filename == str(lock)
+    assert files.abandoned(told.value) == ""
     with files.held(lock):  # free again
         pass
 
@@ -284,6 +303,8 @@ def test_a_lock_without_flock_is_a_file_that_a_dead_process_does_not_hold(tmp_pa
     with files.held(lock), pytest.raises(TimeoutError) as told, files.held(lock):
         pass
     assert told.value.filename == f"{lock}.held"
+    remedy = f"; if it died on another machine, delete {lock}.held"
+    assert files.abandoned(told.value) == remedy
     assert names(tmp_path) == ["a.lock"]
 
 

@@ -20,6 +20,7 @@ TEMPORARY = ".tmp-"
 """How the name of a file begins while it is being written."""
 _OURS = re.compile(re.escape(TEMPORARY) + "[a-z0-9_]{8}-.+")
 _SET = "-set"
+_FILE_LOCK = ".held"
 _STALE_S = 24 * 3600.0  # no write takes this long, and no two clocks differ this much
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 _ELSEWHERE = "choose another folder"
@@ -48,6 +49,21 @@ def require_replaceable(path: Path) -> None:
         )
     if not stat.S_ISREG(mode):
         raise InputError(f"{path} is a device or pipe, not a regular file; name a file.")
+
+
+def require_fetched(path: Path) -> None:
+    """Refuse a broken link, as DataLad and git-annex leave for content that is not fetched.
+
+    Raises
+    ------
+    InputError
+        It is one.
+    """
+    if path.is_symlink() and not path.exists():
+        raise InputError(
+            f"{path} is a link to a file that does not exist; fetch it (datalad get, git annex "
+            "get) or remove the link."
+        )
 
 
 @contextmanager
@@ -112,6 +128,31 @@ def atomic_set(folder: Path, names: Sequence[str]) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder to fill; on success it becomes ``folder``.
+
+    If another process was faster, its folder is kept.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    folder = Path(folder)
+    _prepare(folder.parent)
+    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, suffix=_SET, dir=folder.parent))
+    try:
+        yield temporary
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def unwritable(what: Path | str, error: Exception, remedy: str) -> InputError:
     """Return the sentence for something that cannot be written.
 
@@ -132,6 +173,22 @@ def unwritable(what: Path | str, error: Exception, remedy: str) -> InputError:
     reason = getattr(error, "strerror", None) or error.__cause__ or error
     reason = getattr(reason, "strerror", None) or reason
     return InputError(f"{what} cannot be written ({reason}); {remedy}.")
+
+
+def sentence(error: InputError | OSError) -> str:
+    """Say why a file or folder cannot be used; an `OSError` may be a lost share or a bad disk.
+
+    Examples
+    --------
+    >>> sentence(OSError(5, "Input/output error", "t1.nii"))
+    't1.nii cannot be read (Input/output error); check that it is there and its permissions.'
+    """
+    if isinstance(error, InputError):
+        return str(error)
+    return (
+        f"{error.filename or 'a file'} cannot be read ({error.strerror or error}); check that it "
+        "is there and its permissions."
+    )
 
 
 def write_text(path: Path, text: str) -> None:
@@ -174,7 +231,7 @@ def held(path: Path, timeout: float = 0.0) -> Iterator[None]:
         except OSError as error:
             if isinstance(error, Timeout) or error.errno not in _NO_LOCKS:
                 raise
-            lock = SoftFileLock(f"{path}.held", timeout=timeout)
+            lock = SoftFileLock(f"{path}{_FILE_LOCK}", timeout=timeout)
             lock.acquire()
     except Timeout as error:
         raise TimeoutError(errno.ETIMEDOUT, "held by another process", lock.lock_file) from error
@@ -182,6 +239,17 @@ def held(path: Path, timeout: float = 0.0) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def abandoned(error: TimeoutError) -> str:
+    """Say how to free a lock file whose owner died on another machine.
+
+    Returns
+    -------
+    The end of a sentence, without the period; empty for a system lock, which frees itself.
+    """
+    lock = str(error.filename)
+    return f"; if it died on another machine, delete {lock}" if lock.endswith(_FILE_LOCK) else ""
 
 
 @contextmanager
@@ -204,7 +272,7 @@ def claimed(out: Path) -> Iterator[None]:
         except TimeoutError as error:
             raise InputError(
                 f"{out} is being written by another napari-pvs command; wait for it to end, or "
-                "name another folder."
+                f"name another folder{abandoned(error)}."
             ) from error
         except OSError:  # no lock possible beside the folder: go ahead without
             yield

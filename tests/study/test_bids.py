@@ -1,8 +1,10 @@
+import shutil
+
 import pytest
 
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.scans.nifti import write_like
-from napari_pvs.study.bids import fingerprint, stray_labels, subjects, survey
+from napari_pvs.study.bids import fingerprint, subjects, survey
 from napari_pvs.study.labels import LabelStore
 
 
@@ -187,21 +189,34 @@ def test_a_damaged_revision_is_named(study, save):
         assert len(subjects(study)) == 1
 
 
-def test_labels_that_nobody_has_are_stray(make_study):
+def test_labels_that_nobody_has_are_told(make_study):
     root = make_study(4, labelled=4)
-    assert stray_labels(root, subjects(root)) == []
+    assert survey(root).notes == ()
     labels = root / "derivatives" / "labels"
     for scan in (root / "sub-01" / "anat").iterdir():
         scan.unlink()
     misspelt = labels / "sub-02" / "anat" / "sub-02_desc-PVS_mask.nii.gz"
     (labels / "sub-02" / "anat" / "sub-02_desc-pvs_mask.nii.gz").rename(misspelt)
     lost = labels / "sub-01" / "anat" / "sub-01_desc-pvs_mask.nii.gz"
-    assert stray_labels(root, subjects(root)) == [lost, misspelt]
+    shutil.rmtree(root / "sub-03")
+
+    def told():
+        seen = survey(root)
+        ((name, why),) = seen.refused
+        other, absent = seen.notes
+        assert (name, other) == (
+            "sub-01",
+            f"{misspelt} is not used: a label is named sub-02_desc-pvs_mask.nii.gz.",
+        )
+        assert f"{root} has no scan of sub-03" in absent
+        return why
+
+    assert f"for the label {lost}; put the scan back, or move the label away" in told()
     # one whose label is all revisions
     revisions = labels / "sub-01" / "anat" / "revisions"
     revisions.mkdir()
     lost = lost.rename(revisions / "r0001_00000000.nii.gz")
-    assert stray_labels(root, subjects(root)) == [lost, misspelt]
+    assert f"for the label {lost}; put" in told()
 
 
 def test_scans_are_those_of_the_run_that_the_label_is_named_for(tmp_path, touch):
@@ -286,6 +301,17 @@ def test_whoever_is_passed_over_is_told(tmp_path, touch):
     beside, nothing = seen.notes
     assert "are not used, because sub-01 has sessions" in beside
     assert "sub-02 contains no anat/*_T1w or *_T2w and is not used" in nothing
+
+
+def test_a_subject_that_is_a_link_to_nothing_is_told(tmp_path, touch):
+    touch(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz", "sub-03/ses-1/anat/sub-03_ses-1_T1w.nii.gz")
+    for name in ("sub-01.json", "sub-02", "sub-03/ses-2", "sub-03/ses-1.json"):
+        (tmp_path / name).symlink_to("nowhere")
+    seen = survey(tmp_path)
+    assert [one.name for one in seen.found] == ["sub-01", "sub-03_ses-1"]
+    assert [name for name, _ in seen.refused] == ["sub-02", "sub-03_ses-2"]
+    assert all("fetch it" in why for _, why in seen.refused)
+    assert seen.notes == ()
 
 
 def test_a_folder_that_cannot_be_read_is_told(tmp_path, touch, monkeypatch):

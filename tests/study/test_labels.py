@@ -184,6 +184,12 @@ def test_an_edit_by_another_tool_is_never_overwritten(store, plain, save, mask, 
     assert (read_labels(plain).data == mask(4)).all()
 
 
+@pytest.mark.parametrize("known", ["/etc/hostname@x", "a/**@x", "a\0b@x", "[@x", "../../x@x", "@"])
+def test_a_stamp_of_a_damaged_file_names_no_label(store, mask, like, known):
+    store.save(mask(1), like, author="me", origin="drawn")
+    assert store.stamped(known) is None or known == "@"
+
+
 @pytest.mark.parametrize("ending", [".nii", ".mgz"])
 def test_a_plain_file_of_another_format(store, anat, plain, mask, like, ending):
     theirs = anat / f"sub-01_desc-pvs_mask{ending}"

@@ -10,6 +10,7 @@ from napari_pvs.errors import InputError
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.weights import load, save
 from napari_pvs.study.bids import subjects
+from napari_pvs.study.roles import split
 from napari_pvs.training import loop
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.run import resume, train
@@ -366,3 +367,54 @@ def test_labels_that_cannot_be_learnt_from_are_named(make_study, tmp_path, caplo
     said = [r.getMessage() for r in caplog.records if "not trained on" in r.getMessage()]
     assert len(said) == 1
     assert "sub-01_desc-pvs_mask.nii.gz" in said[0]
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_study_that_goes_away_ends_the_run_at_once(make_study, tmp_path, monkeypatch, inside):
+    study = make_study(2)
+    out = study / "derivatives" / "runs" / "a" if inside else tmp_path / "run"
+    monkeypatch.setattr(loop, "_STEP_EVENTS", 0.0)
+    taken, step = [], loop.Run._step
+
+    def gone_at_the_third(self, *patches):
+        taken.append(patches)
+        if len(taken) == 3:
+            study.rename(tmp_path / "moved")
+        step(self, *patches)
+
+    monkeypatch.setattr(loop.Run, "_step", gone_at_the_third)
+    with pytest.raises(InputError) as told:
+        train(config(study, epochs=2, steps=50, follow_labels=False), out)
+    assert len(taken) == 3
+    then = f"is no longer there; put it back, then continue with napari-pvs train --resume {out}."
+    assert str(told.value) == f"{study} {then}"
+    assert not study.exists()
+    (tmp_path / "moved").rename(study)
+    monkeypatch.setattr(loop.Run, "_step", step)
+    if not inside:
+        assert read(out / "events.jsonl")[-1]["message"] == str(told.value)
+    assert resume(out, 1) == out / "best.safetensors"
+
+
+def test_who_cannot_be_read_is_not_drawn_to_validate(make_study, tmp_path, caplog):
+    study = make_study(3)
+    (bad,) = split(subjects(study)).validation
+    scan = study / bad / "anat" / f"{bad}_T1w.nii.gz"
+    whole = scan.read_bytes()
+    scan.write_bytes(b"no image")
+    train(config(study), tmp_path / "a")
+    held = json.loads((tmp_path / "a" / "split.json").read_text())["validation"]
+    assert held != [bad]
+    assert f"{bad} is not trained on: {scan} is truncated" in caplog.text
+    # who has validated before is not replaced
+    scan.write_bytes(whole)
+    (study / held[0] / "anat" / f"{held[0]}_T1w.nii.gz").write_bytes(b"no image")
+    with pytest.raises(InputError, match=f"{held[0]} is held out for validation and cannot be"):
+        train(config(study), tmp_path / "b")
+    # nobody is left
+    for name in ("sub-01", "sub-02", "sub-03"):
+        (study / name / "anat" / f"{name}_T1w.nii.gz").write_bytes(b"no image")
+    (study / "derivatives" / "napari-pvs" / "roles.json").unlink()
+    with pytest.raises(InputError, match="one to learn, one to validate") as told:
+        train(config(study), tmp_path / "c")
+    assert all(f"{n}_T1w.nii.gz is truncated" in str(told.value) for n in held)

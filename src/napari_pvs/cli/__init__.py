@@ -15,7 +15,8 @@ __all__ = ["app", "cohorts", "counting", "crossvalidation", "main", "segmentatio
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _REFUSED = (
     *(errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR),
-    *(errno.ENAMETOOLONG, errno.EIO, errno.ESTALE),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ENXIO, errno.ENODEV),
+    *(errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT),
 )
 
 
@@ -50,6 +51,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _refusal(error: OSError) -> str | None:
     """Say in one sentence what the system refused; None if it is not about a path."""
+    if error.errno == errno.ENOENT and "temporary directory" in str(error.strerror):
+        return (
+            "no temporary folder can be written; make room, or set TMPDIR to a folder that can be "
+            "written."
+        )
     if error.errno in _REFUSED and error.filename:
         return (
             f"{error.filename} cannot be used ({error.strerror}); name another, or allow access to "

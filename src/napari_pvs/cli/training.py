@@ -1,7 +1,8 @@
 """The commands train and runs."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,8 +19,12 @@ from napari_pvs.cli.app import (
 from napari_pvs.cli.options import with_options
 from napari_pvs.errors import InputError, plain
 from napari_pvs.errors import command as shell
+from napari_pvs.files import sentence
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.runs.events import Event
+
+if TYPE_CHECKING:
+    from napari_pvs.training.runs.status import Watch
 
 
 @app.command(
@@ -95,13 +100,7 @@ def list_runs(
         survey(study)  # refuses a folder that is not a study
         say(f"{study} has no runs yet; start one with {shell('train', study)}")
         return
-    seen: list[status.Watch] = []
-    refused: list[tuple[str, str]] = []
-    for path in found:
-        try:
-            seen.append(status.seen(path))
-        except InputError as error:
-            refused.append((path.name, str(error)))
+    seen, refused = _seen(found)
     if as_json:
         say(*(status.as_json(watch.status()) for watch in seen))
     else:
@@ -118,6 +117,7 @@ def follow(run: Run) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from napari_pvs.training.runs import status
+    from napari_pvs.training.runs.compare import cell
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -130,8 +130,9 @@ def follow(run: Run) -> None:
         for event in status.follow(run):
             kind = event["type"]
             if kind == "step":
-                about = f"loss {event['loss']:.3f}"
-                bars.update(task, completed=event["step"] + 1, total=event["of"], description=about)
+                about = f"loss {cell(event.get('loss'), 3)}"
+                total = event.get("of")
+                bars.update(task, completed=event["step"] + 1, total=total, description=about)
             elif kind == "phase":
                 bars.update(task, description=plain(event["name"]))
             elif text := _sentence(event):
@@ -168,13 +169,31 @@ def compare(
     overwrite: Overwrite = False,
 ) -> None:
     """Compare runs in a table, and draw their curves as a picture or a web page."""
-    from napari_pvs.training.runs.compare import HEADER, draw, rows
+    from napari_pvs.training.runs.compare import HEADER, draw, row
 
     require_new(out, overwrite)
-    _print_table(HEADER, rows(run))
-    if out is not None:
-        draw(run, out)
-        say(f"Curves: {out}")
+    seen, refused = _seen(run)
+    if seen:
+        if out is not None:
+            draw([watch.path for watch in seen], out)
+        _print_table(HEADER, [row(watch) for watch in seen])
+        if out is not None:
+            say(f"Curves: {out}")
+    refuse_some(refused, len(run), "read", "runs")
+
+
+def _seen(runs: Sequence[Path]) -> tuple["list[Watch]", list[tuple[str, str]]]:
+    """Read runs; return those that can be read, and the others with the sentence that says why."""
+    from napari_pvs.training.runs import status
+
+    seen: list[Watch] = []
+    refused: list[tuple[str, str]] = []
+    for path in runs:
+        try:
+            seen.append(status.seen(path))
+        except (InputError, OSError) as error:
+            refused.append((path.name, sentence(error)))
+    return seen, refused
 
 
 def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

@@ -1,7 +1,7 @@
 """All measures of one subject or one cohort, from arrays or from files."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from napari_pvs.errors import InputError
 from napari_pvs.evaluation import matching
 from napari_pvs.evaluation.detection import Rates, detection
 from napari_pvs.evaluation.overlap import average_precision, overlap, surface_dice
+from napari_pvs.files import sentence
 from napari_pvs.scans.grid import Grid, from_ras, to_ras
 from napari_pvs.scans.nifti import Volume, read_labels, read_volume
 from napari_pvs.scans.pvs import read_pvs, warn_of_outside
@@ -188,29 +189,47 @@ def compare_folders(
     Raises
     ------
     InputError
-        No subject matches, a subject has two masks, or no file can be compared.
+        No subject matches, or no pair can be compared.
     """
-    matched = matching.match(
-        matching.find(prediction, matching.MASKS), matching.find(reference, matching.MASKS)
-    )
-    if not matched.pairs:
+    ours = matching.find(prediction, matching.MASKS)
+    theirs = matching.find(reference, matching.MASKS)
+    matched = matching.match(ours.files, theirs.files)
+    refused = theirs.refused | ours.refused
+    if not matched.pairs and not refused:
         raise InputError(
             f"{prediction} and {reference} have no subject in common; "
             "name the files of both sub-XX_..._mask.nii.gz."
         )
-    regions = _companions(region, matching.REGIONS, matched)
-    probabilities = _companions(probability, matching.PROBABILITIES, matched)
-    scores, refused = [], []
+    regions = _companions(region, matching.REGIONS, matched, refused)
+    probabilities = _companions(probability, matching.PROBABILITIES, matched, refused)
+    scores = []
     for subject, (predicted, true) in matched.pairs.items():
+        if subject in refused:
+            continue
         try:
             one = compare_files(predicted, true, regions.get(subject), probabilities.get(subject))
-        except InputError as error:
-            refused.append((subject, str(error)))
+        except (InputError, OSError) as error:
+            refused[subject] = sentence(error)
             continue
         scores.append(replace(one, subject=subject))
     if not scores:
-        raise InputError(refused[0][1])
-    return Comparison(tuple(scores), matched.only_first, matched.only_second, tuple(refused))
+        raise InputError(" ".join(f"{name}: {why}" for name, why in sorted(refused.items())))
+    return Comparison(
+        tuple(scores),
+        _without(matched.only_first, refused),
+        _without(matched.only_second, refused),
+        tuple(sorted(refused.items())),
+    )
+
+
+def _without(names: Sequence[str], refused: Iterable[str]) -> tuple[str, ...]:
+    """Leave out refused subjects, with or without their session."""
+    sides = [f"{name}_" for name in refused]
+    return tuple(
+        name
+        for name in names
+        if not any(f"{name}_".startswith(one) or one.startswith(f"{name}_") for one in sides)
+    )
 
 
 def _onto(volume: Volume, reference: Volume) -> NDArray[Any]:
@@ -235,16 +254,18 @@ def _describe(grid: Grid) -> str:
 
 
 def _companions(
-    folder: Path | None, finder: matching.Finder, matched: matching.Matched
+    folder: Path | None,
+    finder: matching.Finder,
+    matched: matching.Matched,
+    refused: dict[str, str],
 ) -> dict[str, Path]:
-    """Return the file of every matched subject; nothing if no folder is given."""
+    """Return the file of every matched subject; a subject without one is added to ``refused``."""
     if folder is None:
         return {}
     masks = {subject: pair[0] for subject, pair in matched.pairs.items()}
-    found = matching.match(masks, matching.find(folder, finder))
-    if found.only_first:
-        raise InputError(
-            f"{folder} has no suitable file for {', '.join(found.only_first)}; "
-            "add one named after the subject."
-        )
+    there = matching.find(folder, finder)
+    found = matching.match(masks, there.files)
+    for subject in found.only_first:
+        missing = f"{folder} has no suitable file for {subject}; add one named after the subject."
+        refused.setdefault(subject, there.refused.get(subject, missing))
     return {subject: pair[1] for subject, pair in found.pairs.items()}

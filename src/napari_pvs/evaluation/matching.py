@@ -1,5 +1,6 @@
 """Matching the files of one folder to those of another, by subject."""
 
+import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -24,6 +25,14 @@ PROBABILITIES = _finder("prob.*")
 
 
 @dataclass(frozen=True)
+class Found:
+    """The files of a folder by subject, and the reasons why some subjects have none."""
+
+    files: dict[str, Path]
+    refused: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Matched:
     """Subjects (``sub-01``, ``sub-01_ses-2``) found on both sides, and on one side only."""
 
@@ -40,8 +49,8 @@ def subject_of(path: Path) -> str | None:
     return f"sub-{subject}" if session is None else f"sub-{subject}_ses-{session}"
 
 
-def find(folder: Path, finder: Finder) -> dict[str, Path]:
-    """One NIfTI file per subject of a folder and its subfolders.
+def find(folder: Path, finder: Finder) -> Found:
+    """Find one NIfTI file per subject in a folder and its subfolders.
 
     Parameters
     ----------
@@ -53,24 +62,40 @@ def find(folder: Path, finder: Finder) -> dict[str, Path]:
     Raises
     ------
     InputError
-        The folder does not exist or has no file of a named subject, or a subject has several
-        files that could be meant.
+        The folder does not exist or has no file of a named subject.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; name the folder with the masks.")
-    files: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and _fits(path, finder[-1]) and path.is_file():
+    candidates: dict[str, list[Path]] = defaultdict(list)
+    refused: dict[str, str] = {}
+
+    def closed(error: OSError) -> None:
+        where = Path(error.filename)
+        why = f"{where} cannot be read ({error.strerror}); change its permissions."
+        subject = subject_of(where.absolute())
+        if subject is None:
+            raise InputError(why) from error
+        refused[subject] = why
+
+    for place, inner, names in os.walk(folder, onerror=closed):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        # broken links and folders are refused when they are read
+        for path in (Path(place, name) for name in sorted([*names, *inner])):
             subject = subject_of(path.absolute())
-            if subject is not None:
-                files[subject].append(path)
-    if not files:
+            if subject and not path.name.startswith(".") and _fits(path, finder[-1]):
+                candidates[subject].append(path)
+    if not candidates and not refused:
         raise InputError(
             f"{folder} contains no suitable NIfTI file with a subject in its path; "
             "name the files sub-XX_..._mask.nii.gz."
         )
-    return {subject: _choose(subject, files[subject], finder) for subject in sorted(files)}
+    files: dict[str, Path] = {}
+    for subject in sorted(candidates.keys() - refused.keys()):
+        try:
+            files[subject] = _choose(subject, candidates[subject], finder)
+        except InputError as error:
+            refused[subject] = str(error)
+    return Found(files, refused)
 
 
 def match(first: dict[str, Path], second: dict[str, Path]) -> Matched:

@@ -11,6 +11,7 @@ import weakref
 from functools import cache
 from pathlib import Path
 
+from napari_pvs.errors import InputError
 from napari_pvs.processes import living
 
 
@@ -24,11 +25,32 @@ class Folder:
     def __init__(self) -> None:
         import psutil
 
-        _sweep()
         own = psutil.Process()
         prefix = f"{_prefix()}{own.pid}-{own.create_time():.0f}-"
-        self.path = Path(tempfile.mkdtemp(prefix=prefix))
-        weakref.finalize(self, _remove, self.path)
+        self._made: Path | OSError
+        try:
+            _sweep()
+            self._made = Path(tempfile.mkdtemp(prefix=prefix))
+        except OSError as error:
+            self._made = error
+        else:
+            weakref.finalize(self, _remove, self._made)
+
+    @property
+    def path(self) -> Path:
+        """Where it is.
+
+        Raises
+        ------
+        InputError
+            It could not be made: the system has no temporary folder that can be written.
+        """
+        if isinstance(self._made, OSError):
+            raise InputError(
+                f"no temporary folder can be written ({self._made.strerror}); make room, or "
+                "set TMPDIR to a folder that can be written, and restart napari."
+            ) from self._made
+        return self._made
 
 
 def _prefix() -> str:

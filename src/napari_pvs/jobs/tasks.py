@@ -249,11 +249,16 @@ def read_runs(request: ReadRuns, folder: Path, say: Say) -> Header:
 
 def _read(folder: Path, name: str, path: Path, scan: Scan) -> list[str]:
     """Store a mask file for the docks; return sentences on what is doubtful about it."""
-    from napari_pvs.scans.pvs import read_on
+    from napari_pvs.scans.pvs import read_on, warn_of_outside
 
     with warnings.catch_warnings(record=True) as doubts:
         warnings.simplefilter("always")
         mask = read_on(path, scan.grid, scan.source.path or "the scan")
+        warn_of_outside(
+            int(np.count_nonzero(mask)),
+            int(np.count_nonzero(mask[scan.brain])),
+            f"{path}: {{}} voxels lie outside the brain mask; check both.",
+        )
         exchange.save_array(folder, name, mask)
     return [str(doubt.message) for doubt in doubts]
 

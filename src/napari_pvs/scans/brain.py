@@ -20,6 +20,8 @@ WHOLE, PARTLY = 0.8, 0.95
 the second, pieces of the head are left around the brain."""
 LEFT_MM = 3.0
 """Such pieces are farther than this from deepbet's brain."""
+OUTSIDE = 0.04
+"""If more of a given mask is farther than that from a stripped brain, it is of another brain."""
 BACKGROUND = 0.3
 """Minimum share of background in a stripped scan; a brain fills about half of its bounding box."""
 
@@ -168,6 +170,42 @@ def doubts_of_mask(mask: NDArray[np.bool_], grid: Grid, name: str) -> list[str]:
     return [
         f"{name} has {volume:.0f} mL, but an adult brain has 900 to 1,900; give the mask of this "
         "scan's brain."
+    ]
+
+
+def doubts_of_person(
+    mask: NDArray[np.bool_], image: NDArray[np.floating], grid: Grid, name: str, first: str
+) -> list[str]:
+    """Detect that a given mask is not that of a skull-stripped scan, but of another head.
+
+    The measure is the share of the mask that lies more than `LEFT_MM` outside the visible brain.
+    On a real scan it was 0 for its own mask, even if dilated by two voxels, and 7 and 17 % for the
+    masks of two other people, moved to the same centre.
+
+    Parameters
+    ----------
+    mask, image
+        Shape of ``grid``.
+    grid
+        RAS+.
+    name, first
+        What messages call the mask and the image.
+    """
+    import edt
+
+    half = (slice(None, None, 2),) * 3
+    few = image[half], mask[half]
+    coarse = Grid(few[0].shape, grid.affine @ np.diag([2.0, 2.0, 2.0, 1.0]))
+    shown = stripped_mask(few[0], coarse)
+    if shown is None or not few[1].any():
+        return []
+    far = max(LEFT_MM, 1.5 * max(coarse.voxel_size))
+    share = float((edt.edt(~shown, anisotropy=coarse.voxel_size)[few[1]] > far).mean())
+    if share < OUTSIDE:
+        return []
+    return [
+        f"{name} has {share:.0%} of its voxels more than {far:.0f} mm outside the brain in "
+        f"{first}: it may be of another head; give the brain mask of this scan."
     ]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError, InputWarning
-from napari_pvs.files import atomic
+from napari_pvs.files import atomic, require_fetched
 from napari_pvs.scans.checks import require_finite, require_variety
 from napari_pvs.scans.header import (
     check_header,
@@ -208,6 +208,7 @@ def _read(path: Path, dtype: np.dtype[Any] | None) -> Volume:
     """Read header and voxels; a ``dtype`` of None keeps the file's type."""
     if path.is_dir():
         raise InputError(f"{path} is a folder; give one NIfTI or MGH file.")
+    require_fetched(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path.")
     _check_extension(path)

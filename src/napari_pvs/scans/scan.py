@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.scans import checks
 from napari_pvs.scans.brain import brain_mask as find_brain
-from napari_pvs.scans.brain import doubts_of_mask
+from napari_pvs.scans.brain import doubts_of_mask, doubts_of_person
 from napari_pvs.scans.checks import Placed
 from napari_pvs.scans.grid import Grid, from_ras, resample
 from napari_pvs.scans.intensity import normalise
@@ -241,6 +241,8 @@ def _doubts_of_place(
         everywhere = np.ones_like(brain)
         remedy = "give the brain mask of this scan"
         found += checks.doubts_of_place(shown, moved, everywhere, remedy=remedy, levels=2)
+        if not found:
+            found += doubts_of_person(given, image, first.grid, mask.name, first.name)
     return found
 
 

@@ -1,12 +1,14 @@
 """A cohort on disk, in BIDS: its subjects, their scans and their labels."""
 
+import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from napari_pvs.errors import InputError, InputWarning
+from napari_pvs.files import require_fetched, sentence
 from napari_pvs.scans.scan import Scan, load_scan
 from napari_pvs.study import paths
 from napari_pvs.study.labels import LabelStore, Revision, digest
@@ -127,30 +129,35 @@ def survey(root: Path) -> Survey:
     found: list[StudySubject] = []
     refused: list[tuple[str, str]] = []
     notes: list[str] = []
-    for folder in sorted(path for path in root.glob("sub-*") if path.is_dir()):
+    without: list[Path] = []
+    for folder in _folders(root, "sub-"):
         try:
-            sessions = [path for path in _entries(folder) if path.name.startswith("ses-")]
+            require_fetched(folder)
+            sessions = _folders(folder, "ses-")
             if sessions and _scans(folder):
                 notes.append(
                     f"the scans in {folder / 'anat'} are not used, because {folder.name} has "
                     "sessions; move them into one of these."
                 )
-        except InputError as error:
-            refused.append((folder.name, str(error)))
+        except (InputError, OSError) as error:
+            refused.append((folder.name, sentence(error)))
             continue
-        before = len(found) + len(refused)
         for session in sessions or [folder]:
+            name = "_".join(session.relative_to(root).parts)
             try:
+                require_fetched(session)
                 one, doubts = _subject(root, session)
-            except InputError as error:
-                refused.append(("_".join(session.relative_to(root).parts), str(error)))
+            except (InputError, OSError) as error:
+                refused.append((name, sentence(error)))
                 continue
             found += [one] if one else []
             notes += doubts
-        if len(found) + len(refused) == before:
-            notes.append(f"{folder} contains no anat/*_T1w or *_T2w and is not used.")
+            without += [] if one else [session]
+    _tell_of_labels(root, found, refused, notes, without)
+    notes += [f"{path} contains no anat/*_T1w or *_T2w and is not used." for path in without]
     if not found and refused:
-        raise InputError(refused[0][1])
+        why = " ".join(f"{name}: {reason}" for name, reason in refused)
+        raise InputError(why if len(refused) > 1 else refused[0][1])
     if not found:
         raise InputError(
             f"{root} contains no sub-*/anat/*_T1w or *_T2w; give a BIDS dataset "
@@ -159,38 +166,56 @@ def survey(root: Path) -> Survey:
     return Survey(tuple(found), tuple(refused), tuple(notes))
 
 
-def _entries(folder: Path) -> list[Path]:
-    """List a folder; globbing would take an unreadable one for empty.
-
-    Raises
-    ------
-    InputError
-        It cannot be read.
-    """
-    try:
-        return sorted(folder.iterdir())
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be read ({error.strerror}); change its permissions."
-        ) from error
+def _folders(parent: Path, beginning: str) -> list[Path]:
+    """List the folders whose names begin like this, and broken links that may stand for one."""
+    return [
+        path
+        for path in paths.entries(parent)
+        if path.name.startswith(beginning)
+        # not sub-01.json, which may be a link too
+        and (path.is_dir() or (path.is_symlink() and "." not in path.name))
+    ]
 
 
-def stray_labels(root: Path, found: Iterable[StudySubject]) -> list[Path]:
-    """Return labels, one per subject, that belong to none of the subjects ``found``.
+def _tell_of_labels(
+    root: Path,
+    found: Iterable[StudySubject],
+    refused: list[tuple[str, str]],
+    notes: list[str],
+    without: list[Path],
+) -> None:
+    """Report labels that no subject uses, and refuse subjects with a label but no scan."""
+    known = {one.name: one for one in found}
+    bare = {"_".join(path.relative_to(root).parts): path for path in without}
+    used = {name for name, one in known.items() if one.label is not None}
+    for name, image in _labels_without_use(root, used | {name for name, _ in refused}):
+        if name in bare:
+            folder = bare[name]
+            without.remove(folder)
+            refused.append(
+                (
+                    name,
+                    f"{folder} contains no anat/*_T1w or *_T2w for the label {image}; put the scan "
+                    "back, or move the label away.",
+                )
+            )
+        elif name not in known:
+            notes.append(f"{image} is not used: {root} has no scan of {name}.")
+        elif image.parent.name != "revisions":
+            notes.append(f"{image} is not used: a label is named {name}{LABEL[1:]}.nii.gz.")
 
-    Their scan is missing, or their file names are not those of labels.
-    """
-    scanned = {one.name: one for one in found}
+
+def _labels_without_use(root: Path, names: Container[str]) -> Iterator[tuple[str, Path]]:
+    """Yield subjects other than ``names``, each with an image in the folder of its labels."""
     folder = Path(root) / "derivatives" / "labels"
-    stray = []
     for anat in sorted([*folder.glob("sub-*/anat"), *folder.glob("sub-*/ses-*/anat")]):
         name = "_".join(anat.relative_to(folder).parts[:-1])
-        if name in scanned and scanned[name].label is not None:
+        if name in names:
             continue
-        places = [anat] if name in scanned else [anat, anat / "revisions"]
-        images = [p for place in places for p in sorted(place.glob("[!.]*")) if is_image(p)]
-        stray += images[:1]
-    return stray
+        for image in [*sorted(anat.glob("[!.]*")), *sorted((anat / "revisions").glob("[!.]*"))]:
+            if is_image(image):
+                yield name, image
+                break
 
 
 def subject(root: Path, name: str) -> StudySubject:
@@ -230,7 +255,7 @@ def _subject(root: Path, session: Path) -> tuple[StudySubject | None, list[str]]
     )
     for path in (t1, t2, mask, brain):
         if path is not None:
-            paths.require_fetched(path)
+            require_fetched(path)
     label, pending = store.outside(), store.pending()
     current = None if label else store.current()
     if current is not None:
@@ -240,8 +265,8 @@ def _subject(root: Path, session: Path) -> tuple[StudySubject | None, list[str]]
 
 def _scans(session: Path) -> list[Path]:
     anat = session / "anat"
-    if anat.is_dir():
-        _entries(anat)
+    if os.path.lexists(anat) and not anat.is_dir():
+        raise InputError(f"{anat} is not a folder; replace it by the folder with the scans.")
     return [path for kind in ("T1w", "T2w") for path in paths.images(anat, f"*_{kind}")]
 
 

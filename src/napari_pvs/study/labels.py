@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from glob import escape
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +24,7 @@ from napari_pvs import json_files
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.files import atomic, explained, write_text
 from napari_pvs.scans.nifti import Geometry, Volume, encoded, read_labels
-from napari_pvs.study.paths import LABEL, label_folder, one, require
+from napari_pvs.study.paths import LABEL, entries, label_folder, one, require
 
 Origin = Literal["drawn", "corrected", "predicted", "imported"]
 State = Literal["draft", "final"]
@@ -148,7 +149,7 @@ class Revisions:
 
     def _numbers(self, ending: str) -> set[int]:
         pattern = re.compile(rf"r(\d{{4,}}){ending}")
-        found = (pattern.fullmatch(path.name) for path in self.folder.glob("r*"))
+        found = (pattern.fullmatch(path.name) for path in entries(self.folder))
         return {int(match[1]) for match in found if match}
 
     def delete(self, revision: Revision) -> None:
@@ -299,11 +300,12 @@ class LabelStore(Revisions):
         """
         where, _, content = known.rpartition("@")
         path = self._root / where
-        if path.is_file() and stamp(path, self._root) == known:
+        inside = path.is_relative_to(self._root)  # else a damaged file names another
+        if inside and path.is_file() and stamp(path, self._root) == known:
             return path
         found = (r for r in self.newest_first() if r.sha256.startswith(content))
         # an imported file in another format is kept next to the revision made from it
-        kept = self.folder.glob(f"r*_{path.name}")
+        kept = self.folder.glob(f"r*_{escape(path.name)}")
         moved = (p for p in kept if digest(p).startswith(content))
         return next(chain(map(self.path, found), moved), None)
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from napari_pvs.errors import InputError
@@ -61,7 +62,7 @@ def derived(
     scan
         Leave out images whose name says another run or acquisition than this scan's.
     """
-    for derivative in sorted((Path(root) / "derivatives").glob("*")):
+    for derivative in entries(Path(root) / "derivatives"):
         found = one(
             _derived(root, derivative.name, name), stem, templates=templates, scan=scan, name=name
         )
@@ -106,9 +107,40 @@ def one(
     return first_run(found)
 
 
+def entries(folder: Path) -> list[Path]:
+    """List a folder; globbing would take an unreadable one for empty.
+
+    Returns
+    -------
+    Its files and folders, sorted; none if there is no such folder.
+
+    Raises
+    ------
+    InputError
+        It cannot be read.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be read ({error.strerror}); change its permissions."
+        ) from error
+
+
 def images(folder: Path, stem: str, *, templates: bool = True) -> list[Path]:
-    """List the images in a folder with this stem; parameters as for `one`."""
-    found = [path for suffix in _SUFFIXES for path in sorted(folder.glob(stem + suffix))]
+    """List the images in a folder with this stem; parameters as for `one`.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be read.
+    """
+    there = entries(folder)
+    found = [
+        path for suffix in _SUFFIXES for path in there if fnmatchcase(path.name, stem + suffix)
+    ]
     # hidden files: remains of a killed writer, and macOS's metadata on foreign disks
     found = [path for path in found if not path.name.startswith(".")]
     # fMRIPrep also writes each mask on a template's grid; a label there is never the subject's
@@ -180,21 +212,6 @@ def require_own(paths: Iterable[Path], name: str) -> None:
                 f"{path} is named {'_'.join(wrong)} but is in the folder of {name}; rename or move "
                 "it."
             )
-
-
-def require_fetched(path: Path) -> None:
-    """Refuse a broken link, as DataLad and git-annex leave for content that is not fetched.
-
-    Raises
-    ------
-    InputError
-        It is one.
-    """
-    if path.is_symlink() and not path.exists():
-        raise InputError(
-            f"{path} is a link to a file that does not exist; fetch it (datalad get, git annex "
-            "get) or remove the link."
-        )
 
 
 def _number(value: str) -> int | str:

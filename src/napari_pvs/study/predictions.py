@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_pvs.errors import InputError, InputWarning
+from napari_pvs.files import sentence
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.segment import Segmentation, predictor_of, segment_scan
 from napari_pvs.study.bids import scan_of, survey
@@ -78,9 +79,9 @@ def segment_study(study: Path, config: SegmentConfig, again: bool = False) -> It
             scan = scan_of(one, config.device)
             result = segment_scan(scan, config, predictor)
             keep(result, study, one.name)
-        except InputError as error:
+        except (InputError, OSError) as error:
             require(study)  # if it is gone, all subjects would fail
-            yield replace(told, why=str(error))
+            yield replace(told, why=sentence(error))
             continue
         volume = sum(row.volume_mm3 for row in result.table)
         yield replace(told, count=len(result.table), volume_mm3=volume)

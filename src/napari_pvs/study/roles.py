@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from napari_pvs import json_files
 from napari_pvs.errors import InputError, InputWarning
-from napari_pvs.files import held, write_text
+from napari_pvs.files import abandoned, held, write_text
 from napari_pvs.study.bids import StudySubject, person_of
 
 Role = Literal["train", "validation", "test", "unlabelled"]
@@ -281,8 +281,8 @@ def _held(root: Path) -> Iterator[_Kept]:
             stack.enter_context(held(path.with_suffix(".lock"), _WAIT))
         except TimeoutError as error:
             raise InputError(
-                f"{path} is locked by another process ({error.filename}); end that process, and "
-                "start again."
+                f"{path} is locked by another process; end that process, and start again"
+                f"{abandoned(error)}."
             ) from error
         except OSError as error:
             unwritable = str(error)

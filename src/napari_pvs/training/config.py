@@ -44,13 +44,15 @@ ADAPT: dict[str, Any] = {
     "refresh": 5,
 }
 """Defaults for ``recipe="adapt"``: a few minutes of training from existing weights."""
+_MOST = 1_000_000
+"""Largest count allowed, so that a damaged file cannot ask for an endless run."""
 _RECIPES: dict[Any, dict[str, Any]] = {"paper": PAPER, "adapt": ADAPT}
 
 
 class TrainingConfig(BaseModel):
     """What a run does; ``config.json`` in its folder, which is enough to repeat it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
         "Who learns": ("validation", "test", "threshold_scans", "validate_every", "follow_labels"),
@@ -221,12 +223,16 @@ class TrainingConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _recipe(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            return _RECIPES.get(values.get("recipe"), {}) | values
+        if isinstance(values, dict) and isinstance(recipe := values.get("recipe"), str):
+            return _RECIPES.get(recipe, {}) | values
         return values
 
     @model_validator(mode="after")
     def _check(self) -> "TrainingConfig":
+        for name, value in self:
+            most = _MOST if name != "seed" else 2**53
+            if isinstance(value, int) and value > most:
+                raise ValueError(f"{name} is more than {most:,}")
         if self.focal_weight == 0 and self.dice_weight == 0:
             raise ValueError("focal_weight and dice_weight are both 0; nothing would be learned")
         if self.batch == 1 and min(self.patch) <= 8:

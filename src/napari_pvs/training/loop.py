@@ -7,7 +7,7 @@ from typing import Literal, NoReturn, Unpack
 
 import numpy as np
 
-from napari_pvs.errors import InputError
+from napari_pvs.errors import InputError, command
 from napari_pvs.network.weights import save
 from napari_pvs.training.data.cohort import Cohort
 from napari_pvs.training.data.sampling import Patches, ahead, draw, patches_of
@@ -116,25 +116,25 @@ class Run:
         first, last = self.state.progress.step, (epoch + 1) * self.config.steps
         for patches in ahead(self._draw, first, last):
             self._step(*patches)
-            command = self.control.take()
-            while command == "pause":
-                command = self._wait()
-            if command == "stop":
+            told = self.control.take()
+            while told == "pause":
+                told = self._wait()
+            if told == "stop":
                 return "stop"
-            if command == "checkpoint":
+            if told == "checkpoint":
                 self._checkpoint()
-            if command == "reload":
+            if told == "reload":
                 return "reload"
         return "epoch"
 
     def _wait(self) -> Command:
         self.events.write("paused", step=self.state.progress.step)
-        while (command := self.control.take()) is None:
+        while (told := self.control.take()) is None:
             time.sleep(0.05)
             self._alive()
-        if command not in ("stop", "pause"):
+        if told not in ("stop", "pause"):
             self.events.write("phase", name="train")
-        return command
+        return told
 
     def _draw(self, step: int) -> tuple[Patches, Patches | None]:
         """Draw the labelled and the unlabelled patches of a step."""
@@ -179,6 +179,7 @@ class Run:
         self.losses.append(said["loss"])
         if time.monotonic() - self.spoke > _STEP_EVENTS:
             self.spoke = time.monotonic()
+            self._require_study()
             total = self.config.epochs * self.config.steps
             self.events.write("step", said, step=step, of=total)
 
@@ -246,7 +247,16 @@ class Run:
     def _alive(self) -> None:
         if time.monotonic() - self.spoke > _HEARTBEAT:
             self.spoke = time.monotonic()
+            self._require_study()
             self.events.write("heartbeat")
+
+    def _require_study(self) -> None:
+        """End a run whose study is gone; with its scans in memory it would go on for hours."""
+        if self.world.rank == 0 and not self.config.study.is_dir():
+            then = command("train", "--resume", self.out)
+            raise InputError(
+                f"{self.config.study} is no longer there; put it back, then continue with {then}."
+            )
 
 
 def _refuse(words: str) -> NoReturn:

@@ -2,18 +2,20 @@
 
 import json
 import logging
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_pvs.errors import InputError
+from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.files import TEMPORARY, atomic, write_text
 from napari_pvs.network.device import pick
-from napari_pvs.study.bids import StudySubject, stray_labels, survey
+from napari_pvs.study.bids import StudySubject, survey
 from napari_pvs.study.roles import Split, assign, split
 from napari_pvs.study.roles import read as read_roles
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data.cohort import Cohort
+from napari_pvs.training.data.prepared import CACHE, load
 from napari_pvs.training.distributed.join import joined
 from napari_pvs.training.distributed.world import World
 from napari_pvs.training.runs.control import taken_over
@@ -184,27 +186,56 @@ def _open(
     config: TrainingConfig, roles: Split | None, labels: dict[str, str] | None, world: World
 ) -> Cohort:
     """Load the subjects, and only then record their roles, so that wrong input records nothing."""
-    named = (config.validation, config.test, config.seed)
 
     def plan() -> tuple[list[StudySubject], Split]:
         seen = survey(config.study)
         everybody = list(seen.found)
         for text in seen.notes:
             log.warning("%s", text)
-        for path in stray_labels(config.study, everybody):
-            log.warning(
-                "%s is not trained on: its subject has no *_T1w or *_T2w scan, or the file is not "
-                "named *_desc-pvs_mask.",
-                path,
-            )
-        return everybody, roles or split(everybody, *named, read_roles(config.study))
+        return (everybody, roles) if roles else _drawn(config, everybody)
 
     everybody, planned = world.lead(plan)
     cohort = Cohort(config.study, planned, config.semi_supervised, world)
     cohort.open(labels)
     if roles is None:
         study, semi = config.study, config.semi_supervised
+        named = (config.validation, config.test, config.seed)
         frozen = world.lead(lambda: assign(everybody, *named, root=study, unlabelled=semi))
         if frozen.validation != planned.validation or frozen.test != planned.test:
             return _open(config, frozen, labels, world)  # another run has just recorded its own
     return cohort
+
+
+def _drawn(
+    config: TrainingConfig, everybody: list[StudySubject]
+) -> tuple[list[StudySubject], Split]:
+    """Draw the roles of a new run, leaving out validation subjects that cannot be read.
+
+    Persons who were named or have validated before are kept, so that scores stay comparable.
+
+    Returns
+    -------
+    The subjects that can have a role, and their roles.
+    """
+    known = read_roles(config.study)
+    why = ""
+    while True:
+        try:
+            roles = split(everybody, config.validation, config.test, config.seed, known)
+        except InputError as error:
+            raise InputError(f"{error}{why}") from error
+        drawn = [one for one in everybody if one.name in roles.validation]
+        bad: set[str] = set()
+        for one in [] if config.validation else drawn:
+            if one.person in known:
+                continue
+            try:
+                with warnings.catch_warnings():  # `Cohort` loads it again, and tells
+                    warnings.simplefilter("ignore", InputWarning)
+                    load(one, config.study / CACHE)
+            except InputError as error:
+                bad.add(one.person)
+                why += f" {one.name}: {error}"
+        if not bad:
+            return everybody, roles
+        everybody = [one for one in everybody if one.person not in bad]

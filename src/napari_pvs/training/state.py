@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 from torch import Tensor
 
 from napari_pvs import json_files
@@ -39,9 +39,9 @@ class Progress:
         Digest of the label of each training subject.
     """
 
-    step: Annotated[int, Field(ge=0)] = 0
-    best: float | None = None
-    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    step: Annotated[int, Field(ge=0, le=2**53)] = 0
+    best: FiniteFloat | None = None
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     labels: dict[str, str] = field(default_factory=dict)
 
 

@@ -2,7 +2,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from napari_pvs.errors import InputError
+from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.study.bids import subjects
 from napari_pvs.training.data.prepared import load
 
@@ -112,6 +112,27 @@ def test_a_damaged_cache_is_made_anew(make_study, tmp_path, caplog, name):
     caplog.clear()
     assert equal(load(subject, cache), plain)
     assert caplog.text == ""
+
+
+def test_a_cache_with_a_foreign_header_is_made_anew(make_study, tmp_path):
+    subject = subjects(make_study(1))[0]
+    plain, cache = load(subject), tmp_path / "cache"
+    load(subject, cache)
+    (path,) = cache.glob("*/brain.npy")
+    for odd in (b"(((((", b'"""""', b"[" * 60):  # of each, numpy says something else
+        whole = bytearray(path.read_bytes())
+        whole[11 : 11 + len(odd)] = odd
+        path.write_bytes(whole)
+        assert equal(load(subject, cache), plain)
+
+
+def test_what_is_doubtful_is_told_in_every_run(make_study, make_head, write_image, tmp_path):
+    subject = subjects(make_study(1))[0]
+    write_image(subject.t2, make_head().t1)
+    for _ in range(2):
+        with pytest.warns(InputWarning, match="hold the same image; give it once") as told:
+            load(subject, tmp_path / "cache")
+        assert len(told) == 1
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(make_study, tmp_path, caplog):

@@ -100,7 +100,8 @@ def test_a_repeated_epoch_counts_once(make_run):
 
 def test_time_left(make_run):
     run = make_run("a", HELLO)
-    lines = [{"type": "step", "time": 100.0 + n, "step": 2 * n, "of": 40} for n in range(5)]
+    about = {"v": 1, "seq": 1, "type": "step", "of": 40}
+    lines = [about | {"time": 100.0 + n, "step": 2 * n} for n in range(5)]
     with (run / "events.jsonl").open("a") as file:
         file.writelines(json.dumps(line) + "\n" for line in lines)
     with locked(run):

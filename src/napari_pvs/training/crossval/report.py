@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from napari_pvs import json_files
 from napari_pvs.errors import InputError
@@ -23,6 +23,8 @@ TITLES = ("DSC", "AVD %", "recall", "precision", "PVS F1", "CCC of counts", "sub
 
 class _Scored(BaseModel):
     """The part of a subject's scores that is read here."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     subject: str
     dsc: float

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_pvs.errors import InputError
+from napari_pvs.files import sentence
 from napari_pvs.study.bids import StudySubject, person_of, survey
 from napari_pvs.study.labels import LabelStore, stamp
 from napari_pvs.study.paths import require
@@ -128,7 +129,7 @@ class Cohort:
                 f"{missing[0]} was held out for validation, but its scan or label is no longer in "
                 f"{self.study}; put it back."
             )
-        self.validation = [self._load(found[n]) for n in self.roles.validation]
+        self.validation = [self._validator(found[n]) for n in self.roles.validation]
         self._take(self._with_labels(self._arranged(found)))
         if not any(len(s.foreground) for s in self.train):
             raise InputError(f"all labels of {self.study} are empty; draw some PVS first.")
@@ -225,10 +226,10 @@ class Cohort:
                 elif self._want_unlabelled and self._may_learn_from(subject):
                     same = name in old and old[name].label is None
                     unlabelled.append(old[name] if same else self._load(subject))
-            except InputError as error:
+            except (InputError, OSError) as error:
                 if name in old:  # it may be being written; see `update`
                     raise
-                self._leave_out(name, str(error))
+                self._leave_out(name, sentence(error))
         return _People(train, unlabelled, labels)
 
     def _may_learn_from(self, subject: StudySubject) -> bool:
@@ -249,6 +250,14 @@ class Cohort:
         if key not in self._digests:
             self._digests[key] = stamp(path, self.study)
         return self._digests[key]
+
+    def _validator(self, subject: StudySubject) -> PreparedSubject:
+        try:
+            return self._load(subject)
+        except InputError as error:
+            raise InputError(
+                f"{subject.name} is held out for validation and cannot be used: {error}"
+            ) from error
 
     def _load(self, subject: StudySubject) -> PreparedSubject:
         return load(subject, self.study / CACHE)

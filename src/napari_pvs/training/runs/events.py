@@ -6,9 +6,11 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, Required, TypedDict, Unpack, cast
+from typing import Annotated, Any, Literal, Required, TypedDict, Unpack, cast, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from napari_pvs import json_files
 from napari_pvs.errors import InputError, command
@@ -162,13 +164,16 @@ def reported(out: Path, events: EventLog) -> Iterator[None]:
         path, number = getattr(error, "filename", None), getattr(error, "errno", None)
         reason = getattr(error, "strerror", None) or error
         then = f"then continue with {command('train', '--resume', out)}"
+        if not out.is_dir():
+            raise InputError(f"{out} is no longer there; put it back, {then}.") from error
         if path is None or number in _FULL or Path(str(path)).is_relative_to(out):
             raise unwritable(out, error, f"make room, {then}") from error
         words = f"{path} can no longer be used ({reason}); put it back, {then}."
         events.write("error", message=words)
         raise InputError(words) from error
     except InputError as error:
-        events.write("error", message=str(error))
+        with suppress(OSError):  # the run may lie in the study that went away
+            events.write("error", message=str(error))
         raise
     except MemoryError:
         events.write(
@@ -214,7 +219,7 @@ class Tail:
         Raises
         ------
         ValueError
-            A line is not an event.
+            A line is not an event, or lacks a key that its type has.
         """
         try:
             with self._path.open("rb") as file:
@@ -242,10 +247,47 @@ def _thinned(lines: list[bytes], steps: int) -> list[bytes]:
     return [line for at, line in enumerate(lines) if at not in old]
 
 
+def _line() -> type[BaseModel]:
+    """Make the schema of a line; newer versions may write other types and keys."""
+    number = Annotated[int, Field(ge=-(2**53), le=2**53)]
+    optional: dict[str, Any] = {
+        name: (number if kind is int else kind, None)
+        for name, kind in get_type_hints(Values).items()
+    }
+    return create_model(
+        "Line",
+        __config__=ConfigDict(extra="allow", allow_inf_nan=False),
+        v=(number, ...),
+        seq=(number, ...),
+        time=(Annotated[float, Field(ge=0, le=1e11)], ...),
+        type=(str, ...),
+        **optional,
+    )
+
+
+_Line = _line()
+_NEEDED: dict[str, tuple[str, ...]] = {
+    "resumed": ("step",),
+    "left_out": ("name", "why"),
+    "phase": ("name",),
+    "step": ("step",),
+    "epoch": ("epoch", "of", "loss"),
+    "validation": ("epoch", "dsc", "avd_percent", "recall"),
+    "weights": ("epoch", "dsc"),
+    "checkpoint": ("step",),
+    "data_added": ("added", "changed", "removed"),
+    "stopped": ("step",),
+    "warning": ("message",),
+    "error": ("message",),
+}
+"""Keys that every reader relies on, by type of event."""
+
+
 def _event(line: bytes) -> Event:
-    event = json_files.parse(line, dict[str, Any])
-    if not isinstance(event.get("type"), str):
-        raise ValueError("a line is not an event")
+    event = json_files.parse(line, _Line).model_dump(exclude_unset=True)
+    missing = [key for key in _NEEDED.get(event["type"], ()) if key not in event]
+    if missing:
+        raise ValueError(f"{event['type']} lacks its {missing[0]}")
     return cast(Event, event)
 
 

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from napari_pvs import json_files
 from napari_pvs.errors import InputError, words_of
-from napari_pvs.files import held, unwritable
+from napari_pvs.files import abandoned, held, unwritable
 from napari_pvs.study.roles import Split
 from napari_pvs.training.config import TrainingConfig
 
@@ -135,17 +135,20 @@ def locked(run: Path) -> Iterator[None]:
         try:
             stack.enter_context(held(Path(run) / LOCK))
         except TimeoutError as error:
-            raise busy(run) from error
+            raise busy(run, abandoned(error)) from error
         except OSError as error:
             raise unwritable(run, error, "choose another folder") from error
         yield
 
 
-def busy(run: Path) -> InputError:
-    """Return the error for starting a run, or another one of its study, while it is running."""
+def busy(run: Path, more: str = "") -> InputError:
+    """Return the error for starting a run, or another one of its study, while it is running.
+
+    ``more`` ends its sentence.
+    """
     return InputError(
         f"{run} is being trained by another process; follow it (napari-pvs runs follow, or the "
-        "Train dock), and wait for it to end or stop it first."
+        f"Train dock), and wait for it to end or stop it first{more}."
     )
 
 

@@ -183,10 +183,11 @@ class Watch:
             events = self._tail.read(most, steps)
             for event in events:
                 self._take(event)
-        except (ValueError, OSError, KeyError, TypeError) as error:
-            where = self.path / EVENTS
-            reason = f"an event lacks its {error}" if isinstance(error, KeyError) else error
-            raise InputError(f"{where} is damaged ({reason}); move it away.") from error
+        except (ValueError, OSError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(
+                f"{self.path / EVENTS} is damaged ({reason}); move it away."
+            ) from error
         return events
 
     def catch_up(self) -> None:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from napari_pvs import json_files
-from napari_pvs.errors import InputError
 from napari_pvs.files import atomic, write_text
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.training.config import TrainingConfig
@@ -163,7 +162,7 @@ class PseudoLabels:
                 return False
             made = set(about.subjects)  # some may have been labelled since
             self._open([subject for subject in subjects if subject.name in made])
-        except (OSError, ValueError, InputError):
+        except Exception:  # numpy's reader raises anything on foreign bytes
             return False
         return True
 
