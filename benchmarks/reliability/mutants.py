@@ -291,7 +291,16 @@ class Copy:
             phases = [Phase.explicit, Phase.generate]
             settings.register_profile("mutants", derandomize=True, database=None, phases=phases)
             settings.load_profile("mutants")
-            plugins = ["-p", "no:cacheprovider", "-p", "no:napari", "-p", "no:xdist"]
+            plugins = [
+                "-p",
+                "no:cacheprovider",
+                "-p",
+                "no:napari",
+                "-p",
+                "no:xdist",
+                "-p",
+                "no:xvfb",
+            ]
             plugins += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # loaded before
             code = int(pytest.main(["-x", "-q", "--tb=line", *plugins, *tests_of(Path(module))]))
         except BaseException:
