@@ -20,7 +20,7 @@ class Model(BaseModel):
 
 
 def test_a_text_that_is_no_utf8_is_damaged():
-    with pytest.raises(json_files.Damaged, match="UTF-8|unicode"):
+    with pytest.raises(json_files.Damaged, match=r"UTF-8|unicode"):
         json_files.parse('{"a": "\udcff"}', dict[str, str])
 
 
@@ -69,7 +69,7 @@ def test_size_is_bounded_before_it_is_read(tmp_path, monkeypatch):
 def test_16_megabytes_are_the_most():
     most = "[" + " " * (16 * 2**20 - 2) + "]"
     assert json_files.parse(most, list) == []
-    with pytest.raises(json_files.Damaged, match="^it is larger than 16 MB$"):
+    with pytest.raises(json_files.Damaged, match=r"^it is larger than 16 MB$"):
         json_files.parse(most + " ", list)
 
 

@@ -291,16 +291,9 @@ class Copy:
             phases = [Phase.explicit, Phase.generate]
             settings.register_profile("mutants", derandomize=True, database=None, phases=phases)
             settings.load_profile("mutants")
-            plugins = [
-                "-p",
-                "no:cacheprovider",
-                "-p",
-                "no:napari",
-                "-p",
-                "no:xdist",
-                "-p",
-                "no:xvfb",
-            ]
+            plugins = ["-p", "no:cacheprovider"]
+            for name in ("napari", "xdist", "xvfb"):
+                plugins += ["-p", f"no:{name}"]
             plugins += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # loaded before
             code = int(pytest.main(["-x", "-q", "--tb=line", *plugins, *tests_of(Path(module))]))
         except BaseException:
@@ -358,6 +351,8 @@ def main() -> None:
     for room in ROOMS:
         chosen = not given.room or room in given.room
         old = before.get("rooms", {}).get(room, {}).get("tried", 0)
+        if not chosen and not old:
+            continue
         places[room], sample = drawn(room, given.seed, given.per_room if chosen else old)
         for mutant in sample:
             same = known.get((mutant.file, mutant.digest, mutant.operator, mutant.occurrence))
