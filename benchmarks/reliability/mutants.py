@@ -117,8 +117,8 @@ def modules(room: str) -> list[Path]:
     return sorted(file.relative_to(package) for file in files if file.name != "__init__.py")
 
 
-def tests_of(module: Path) -> list[str]:
-    """Return the mirrored test file, then those beside it that import the module."""
+def tests_of(module: Path) -> list[list[str]]:
+    """Return the mirrored test file, and those beside it that import the module."""
     folder = TESTS / module.parent
     mirrored = folder / f"test_{module.name}"
     parent = ".".join(("napari_pvs", *module.parent.parts))
@@ -127,11 +127,12 @@ def tests_of(module: Path) -> list[str]:
     )
     beside = sorted((REPOSITORY / folder).glob("test_*.py"))
     named = [p.relative_to(REPOSITORY) for p in beside if imports.search(p.read_text())]
-    if (REPOSITORY / mirrored).exists():
-        # tests beside a module of training run whole trainings
-        others = [] if module.parts[0] == "training" else named
-        named = [mirrored, *(path for path in others if path != mirrored)]
-    return [str(path) for path in named]
+    if not (REPOSITORY / mirrored).exists():
+        return [[str(path) for path in named]]
+    # tests beside a module of training run whole trainings
+    others = [] if module.parts[0] == "training" else named
+    rest = [str(path) for path in others if path != mirrored]
+    return [[str(mirrored)], rest] if rest else [[str(mirrored)]]
 
 
 def drawn(room: str, seed: int, number: int) -> tuple[int, list[Mutant]]:
@@ -210,7 +211,7 @@ class Copy:
                 shutil.copytree(path, folder / name, ignore=ignored)
             else:
                 shutil.copy(path, folder / name)
-        self.usual: dict[str, tuple[float, float]] = {}
+        self.usual: dict[str, tuple[float, float]] = {}  # of tests
 
     @contextlib.contextmanager
     def changed(self, mutant: Mutant) -> Iterator[None]:
@@ -235,24 +236,25 @@ class Copy:
         finally:
             forget()
 
-    def unchanged(self, module: str) -> None:
-        """Run the tests of a module as it is, to learn what they take."""
-        if module not in self.usual:
-            begun = time.monotonic()
-            used = resource.getrusage(resource.RUSAGE_CHILDREN)
-            code, log = self.tested(module, 600, 600)
+    def unchanged(self, tests: list[str]) -> tuple[float, float]:
+        """Return the seconds of processor and clock that tests of the code as it is take."""
+        key = " ".join(tests)
+        if key not in self.usual:
+            begun, used = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+            code, log = self.tested(tests, 1200, 3600)
             more = resource.getrusage(resource.RUSAGE_CHILDREN)
             if code != 0:
-                raise SystemExit(f"the tests of the unchanged {module} fail:\n{log[-3000:]}")
+                raise SystemExit(f"{key} fails on the unchanged code:\n{log[-3000:]}")
             seconds = more.ru_utime + more.ru_stime - used.ru_utime - used.ru_stime
-            self.usual[module] = seconds, time.monotonic() - begun
+            self.usual[key] = seconds, time.monotonic() - begun
+        return self.usual[key]
 
-    def tested(self, module: str, seconds: float, wall: float) -> tuple[int | None, str]:
-        """Run the tests of a module; return the exit code (None if they hung) and the output."""
+    def tested(self, tests: list[str], seconds: float, wall: float) -> tuple[int | None, str]:
+        """Run tests; return the exit code (None if they hung) and the output."""
         log = self.folder / "log"
         child = os.fork()
         if not child:
-            self._test(module, int(seconds), log)
+            self._test(tests, int(seconds), log)
         status, until = None, time.monotonic() + wall
         while time.monotonic() < until:
             done, status = os.waitpid(child, os.WNOHANG)
@@ -270,7 +272,7 @@ class Copy:
             return None, text
         return os.waitstatus_to_exitcode(status), text
 
-    def _test(self, module: str, seconds: int, log: Path) -> None:
+    def _test(self, tests: list[str], seconds: int, log: Path) -> None:
         code = 70
         try:
             os.setsid()
@@ -295,7 +297,7 @@ class Copy:
             for name in ("napari", "xdist", "xvfb"):
                 plugins += ["-p", f"no:{name}"]
             plugins += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # loaded before
-            code = int(pytest.main(["-x", "-q", "--tb=line", *plugins, *tests_of(Path(module))]))
+            code = int(pytest.main(["-x", "-q", "--tb=line", *plugins, *tests]))
         except BaseException:
             traceback.print_exc()
         finally:
@@ -305,15 +307,16 @@ class Copy:
 
     def try_out(self, mutant: Mutant) -> None:
         """Run the tests of a change, and note how they ended."""
-        self.unchanged(mutant.file)
-        seconds, wall = self.usual[mutant.file]
-        with self.changed(mutant):
-            code, log = self.tested(mutant.file, 10 * seconds + START_S, 20 * wall + 5 * START_S)
-        if code == 5:
-            raise SystemExit(f"{mutant.file} has no tests")
-        mutant.outcome = "hung" if code is None else "killed" if code else "survived"
-        failed = re.search(r"^(?:FAILED|ERROR) (\S+)", log, re.MULTILINE)
-        mutant.by = failed[1] if failed else f"exit code {code}" if code else ""
+        mutant.outcome = "survived"
+        for tests in filter(None, tests_of(Path(mutant.file))):
+            seconds, wall = self.unchanged(tests)
+            with self.changed(mutant):
+                code, log = self.tested(tests, 10 * seconds + START_S, 20 * wall + 10 * START_S)
+            mutant.outcome = "hung" if code is None else "killed" if code else "survived"
+            failed = re.search(r"^(?:FAILED|ERROR) (\S+)", log, re.MULTILINE)
+            mutant.by = failed[1] if failed else f"exit code {code}" if code else ""
+            if mutant.outcome != "survived":
+                break
 
 
 def rates(mutants: list[Mutant], places: dict[str, int]) -> dict[str, dict[str, float]]:
