@@ -197,6 +197,6 @@ def test_of_two_masks_none_is_taken_and_the_others_are_compared(tmp_path):
     got = compare_folders(ours, theirs)
     assert [one.subject for one in got.scores] == ["sub-01"]
     assert [name for name, _ in got.refused] == ["sub-02", "sub-05"]
-    assert "could both be meant for sub-02" in got.refused[0][1]
+    assert "could both be the mask of sub-02" in got.refused[0][1]
     assert "fetch it (datalad get, git annex get)" in got.refused[1][1]
     assert got.only_reference == ("sub-04_ses-1",)

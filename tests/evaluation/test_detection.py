@@ -1,5 +1,8 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from napari_pvs.evaluation.detection import Rates, agreement, detection
 from napari_pvs.evaluation.overlap import overlap
@@ -198,3 +201,27 @@ def test_agreement_of_empty_masks(which):
     found = agreement(*masks, 1.0)
     assert found.voxels == overlap(*masks, 1.0)
     assert (len(found.false), len(found.missed)) == which
+
+
+MASK = arrays(bool, (5, 5, 4), elements=st.sampled_from([False] * 5 + [True]))
+
+
+@settings(max_examples=100, deadline=None)
+@given(MASK, MASK)
+def test_what_holds_for_any_two_masks(one, other):
+    there, back = detection(one, other, 2.0), detection(other, one, 2.0)
+    for ours, theirs in ((there.lenient, back.lenient), (there.strict, back.strict)):
+        assert (ours.n_reference, ours.n_found) == (theirs.n_predicted, theirs.n_true)
+        assert (ours.recall, ours.precision) == (theirs.precision, theirs.recall)
+        assert ours.f1 == theirs.f1
+    assert there.strict.n_found == there.strict.n_true <= there.lenient.n_found
+    whole = detection(one, one, 2.0)
+    assert whole.strict == whole.lenient == Rates(*[whole.lenient.n_reference] * 4)
+    assert whole.lenient.f1 == (1 if one.any() else None)
+    # who marks more finds no less
+    assert detection(one | other, other, 2.0).lenient.n_found >= there.lenient.n_found
+    for pooled, sizes in (
+        (there.lenient, there.lenient_by_size),
+        (there.strict, there.strict_by_size),
+    ):
+        assert sum(sizes, Rates(0, 0, 0, 0)) == pooled

@@ -2,6 +2,8 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from napari_pvs.errors import InputError
 from napari_pvs.evaluation import matching
@@ -140,3 +142,30 @@ def test_a_name_without_session_is_of_nobody_who_has_two(swapped):
     assert list(found.pairs) == ["sub-02" if swapped else "sub-02_ses-1"]
     left = found.only_second if swapped else found.only_first
     assert left == ("sub-01_ses-1", "sub-01_ses-2")
+
+
+SIDE = st.sets(
+    st.sampled_from([f"sub-0{n}{s}" for n in (1, 2, 3) for s in ("", "_ses-a", "_ses-b")])
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(SIDE, SIDE)
+def test_every_file_is_paired_once_or_left_whatever_there_is(one, other):
+    """Both ways alike; and never two sessions, nor two persons."""
+    first = {name: Path("one") / name for name in one}
+    second = {name: Path("other") / name for name in other}
+    got, back = match(first, second), match(second, first)
+    assert list(got.pairs) == sorted(got.pairs)
+    assert sorted([*got.pairs, *got.only_first]) == sorted(first)
+    taken = [theirs.name for _, theirs in got.pairs.values()]
+    assert sorted([*taken, *got.only_second]) == sorted(second)
+    assert {(b, a) for a, b in back.pairs.values()} == set(got.pairs.values())
+    for mine, theirs in got.pairs.values():
+        if mine.name != theirs.name:
+            person = mine.name.partition("_")[0]
+            assert theirs.name.partition("_")[0] == person
+            assert person in (mine.name, theirs.name)
+            for side in (one, other):
+                assert len([name for name in side if name.partition("_")[0] == person]) == 1
+    assert set(got.pairs) >= one & other

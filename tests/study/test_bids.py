@@ -4,6 +4,7 @@ import pytest
 
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.scans.nifti import write_like
+from napari_pvs.study import bids
 from napari_pvs.study.bids import fingerprint, subjects, survey
 from napari_pvs.study.labels import LabelStore
 
@@ -327,3 +328,57 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path, touch, monkeypatch):
     seen = survey(tmp_path)
     assert [one.name for one in seen.found] == ["sub-02"]
     assert "anat cannot be read (Permission denied); change its permissions" in seen.refused[0][1]
+
+
+def test_a_brain_mask_that_is_wanted_is_told_where_a_study_keeps_it(study, monkeypatch):
+    def load(*_):
+        raise InputError("no brain was found in a.nii; give its brain mask (--brain-mask).")
+
+    monkeypatch.setattr(bids, "load_scan", load)
+    for one, inner in zip(
+        subjects(study),
+        ("sub-01/anat/sub-01", "sub-02/ses-a/anat/sub-02_ses-a"),
+        strict=True,
+    ):
+        with pytest.raises(InputError) as told:
+            bids.scan_of(one)
+        assert str(told.value) == (
+            "no brain was found in a.nii; give its brain mask "
+            f"(derivatives/masks/{inner}_desc-brain_mask.nii.gz)."
+        )
+
+
+def test_the_pvs_of_a_subject_are_its_label_or_its_prediction(study, save):
+    def found():
+        return bids.label_of(study, only(study))
+
+    store = LabelStore(study, "sub-01")
+    assert found() == (None, None)
+    predicted = save("predicted", "draft")
+    assert found() == (store.path(predicted), predicted)
+    save("corrected", "draft", seed=1)  # not finished
+    assert found() == (None, None)
+    final = save("corrected", seed=2)
+    assert found() == (store.path(final), final)
+    save("predicted", "draft", seed=3)
+    assert found() == (store.path(final), final)
+
+
+def test_one_subject_is_found_as_in_the_list_of_all(study, save):
+    save("drawn")
+    assert [bids.subject(study, one.name) for one in subjects(study)] == subjects(study)
+    with pytest.raises(InputError, match=r"no longer has a scan of sub-09; refresh"):
+        bids.subject(study, "sub-09")
+    assert len({*subjects(study), *subjects(study)}) == 2  # values
+
+
+def test_what_only_the_second_scan_or_no_scan_is_named_for(tmp_path, touch):
+    anat = "sub-01/anat/sub-01"
+    touch(tmp_path, f"{anat}_run-1_T1w.nii.gz", f"{anat}_run-2_T2w.nii.gz")
+    (one,), (note,) = survey(tmp_path).found, survey(tmp_path).notes
+    assert (one.t1.name, one.t2.name) == ("sub-01_run-1_T1w.nii.gz", "sub-01_run-2_T2w.nii.gz")
+    assert "are from different runs; check that they belong together" in note
+    touch(tmp_path, f"{anat}_run-1_T2w.nii.gz")  # that of the T1's run
+    (one,) = survey(tmp_path).found
+    assert one.t2.name == "sub-01_run-1_T2w.nii.gz"
+    assert survey(tmp_path).notes == ()

@@ -11,7 +11,7 @@ import pytest
 from napari_pvs.correction.review import Decision, Review
 from napari_pvs.errors import InputError
 from napari_pvs.scans.nifti import Geometry
-from napari_pvs.scans.scan import load_scan
+from napari_pvs.scans.scan import Scan, load_scan
 from napari_pvs.study import drafts
 from napari_pvs.study.drafts import (
     KEPT,
@@ -417,3 +417,37 @@ def test_what_is_damaged_is_left_as_it_is(save):
     (folder / "r0003.json").write_text("{")
     assert prune_unfinished(save.store, OLD, NOON) == 0
     assert len(list(folder.glob("*.json"))) == KEPT + 2
+
+
+def test_a_scan_is_known_by_the_name_that_its_drafts_lie_under():
+    """Else a new version would no longer find the drafts of scans outside a study."""
+    image = np.arange(9 * 10 * 11, dtype=np.float32).reshape(9, 10, 11)
+    scan = Scan.from_arrays(image, None, np.diag([0.8, 0.9, 1.0, 1.0]), np.ones(image.shape, bool))
+    assert scan_key(scan) == "f003a8cc3a4f7627"
+    both = replace(scan, t2=image)
+    assert len({scan_key(scan), scan_key(both), scan_key(replace(both, t1=None))}) == 2
+
+
+def test_a_subject_without_a_study_is_kept_in_the_users_folder(pvs_scan, labels, own_folders):
+    place = DraftStore(pvs_scan, None, "sub-01")
+    assert not place.in_study
+    place.draft(labels, ME)
+    np.testing.assert_array_equal(DraftStore(pvs_scan).pending().labels, labels)
+
+
+def test_decisions_that_nothing_takes_are_told_for_the_study(pvs_scan, own_folders, study):
+    own_folders.write_text("in the way of the folder")
+    (study / "derivatives").write_text("in the way of the folder")
+    place = DraftStore(pvs_scan, study, "sub-01")
+    with pytest.raises(InputError, match=r"cannot be written") as told:
+        place.save_review(place.review())
+    assert str(study) in str(told.value)
+
+
+def test_labels_of_32_bits_are_the_largest(pvs_scan, labels, own_folders):
+    most = labels.astype(np.int64) * (2**31 - 1)
+    place = DraftStore(pvs_scan)
+    place.draft(most, ME)
+    np.testing.assert_array_equal(place.pending().labels, most)
+    with pytest.raises(InputError, match="above 2147483647"):
+        place.draft(most + labels, ME)

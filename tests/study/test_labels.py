@@ -1,6 +1,7 @@
 import gzip
 import json
 import shutil
+from contextlib import contextmanager
 
 import nibabel as nib
 import numpy as np
@@ -8,7 +9,14 @@ import pytest
 
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.scans.nifti import read_labels, write_like
+from napari_pvs.study import labels
 from napari_pvs.study.labels import LabelStore, Revisions, digest, stamp
+
+ABOUT = {"subject": "sub-01", "author": "bob", "origin": "drawn", "state": "final"} | {
+    "voxels": 0,
+    "volume_mm3": 0,
+}
+NEWER = b"an image that is newer"
 
 
 @pytest.fixture
@@ -475,3 +483,61 @@ def test_digest(tmp_path):
     assert digest(tmp_path / "empty").startswith("e3b0c44298fc1c149afb")
     with pytest.raises(InputError, match=r"absent cannot be read \(.*\); check .*\.$"):
         digest(tmp_path / "absent")
+
+
+def test_a_plain_file_that_is_being_written_is_not_imported(store, plain, mask, like, monkeypatch):
+    write_like(plain, mask(1), like)
+
+    def meanwhile(path):
+        volume = read_labels(path)
+        write_like(plain, mask(2), like)  # the other program goes on
+        return volume
+
+    monkeypatch.setattr(labels, "read_labels", meanwhile)
+    with pytest.raises(
+        InputError, match=r"desc-pvs_mask\.nii\.gz is being written by another program; try again\."
+    ):
+        store.import_outside()
+    monkeypatch.undo()
+    assert store.revisions() == []
+    assert store.outside() == plain
+    assert (store.load(store.import_outside()).data == mask(2)).all()
+
+
+def test_a_plain_file_that_another_program_changes_during_a_save_is_left_alone(
+    store, plain, save, mask, like, monkeypatch
+):
+    save(1)
+    commit = labels.Revisions.commit
+
+    def meanwhile(self, content, **values):
+        saved = commit(self, content, **values)
+        write_like(plain, mask(2), like)
+        return saved
+
+    monkeypatch.setattr(labels.Revisions, "commit", meanwhile)
+    with pytest.warns(InputWarning, match="was changed by another program"):
+        saved = save(3)
+    monkeypatch.undo()
+    assert (read_labels(plain).data == mask(2)).all()
+    assert store.current() == saved
+    assert store.outside() == plain
+
+
+def test_the_plain_file_is_of_the_newest_of_two_that_are_saved_at_once(
+    store, plain, save, mask, like, monkeypatch
+):
+    atomic, other = labels.atomic, LabelStore(store._root, "sub-01")
+
+    @contextmanager
+    def meanwhile(path):
+        with atomic(path) as temporary:
+            yield temporary
+        if path == plain:  # it has the name, and the other writer's is newer
+            monkeypatch.undo()
+            later = other.commit(NEWER, **ABOUT)
+            assert later.number == 2
+
+    monkeypatch.setattr(labels, "atomic", meanwhile)
+    assert save(1).number == 1
+    assert plain.read_bytes() == NEWER

@@ -71,6 +71,49 @@ def test_learning_rate():
     assert learning_rate(50, 200, 2.0) > rates[50]
 
 
+def test_steps_are_taken_at_the_rate_of_the_schedule():
+    one = state(learning_rate=2.0e-3)
+    for step in range(12):
+        walk(one, 1)
+        (rate,) = {group["lr"] for group in one.optimiser.param_groups}
+        assert rate == learning_rate(step, 12, 2.0e-3)
+    assert one.progress.step == 12
+
+
+def test_a_run_may_start_from_weights():
+    other = walk(state(seed=3), 2)
+    config = TrainingConfig(study="x", seed=5)
+    one = State(config, CPU, start=other.model)
+    assert torch.equal(one.model.head.weight, other.model.head.weight)
+    assert torch.equal(one.ema.head.weight, other.model.head.weight)
+
+
+def test_a_digest_tells_states_apart():
+    one, two = walk(state(), 2), walk(state(), 2)
+    assert one.digest() == two.digest()
+    with torch.no_grad():
+        one.model.head.weight[0, 0] += 1e-6
+    assert one.digest() != two.digest()
+    one = walk(state(), 2)
+    one.progress.labels["sub-01"] = "a@b"
+    assert one.digest() != two.digest()
+
+
+@pytest.mark.parametrize(
+    ("patch", "half"), [((32,), True), ((24,), True), ((16,), False), ((32, 16), False)]
+)
+def test_small_patches_are_not_computed_in_half_precision_on_a_cpu(monkeypatch, patch, half):
+    """Where the deepest of four levels has two voxels, torch gives garbage for gradients."""
+    deep = property(lambda self: NetworkConfig(widths=(4, 4, 4, 4), scale_width=2))
+    monkeypatch.setattr(TrainingConfig, "network", deep)
+    monkeypatch.setattr("napari_pvs.training.state.bfloat16_runs", lambda *_: True)
+    with state(patch=patch).autocast():
+        assert torch.is_autocast_enabled("cpu") == half
+    monkeypatch.setattr("napari_pvs.training.state.bfloat16_runs", lambda *_: False)
+    with state(patch=patch).autocast():
+        assert not torch.is_autocast_enabled("cpu")
+
+
 def test_refuses_what_is_no_checkpoint(tmp_path):
     one, path = state(), tmp_path / "c.safetensors"
     with pytest.raises(InputError, match=r"c.safetensors does not exist.*start a new run"):

@@ -79,4 +79,4 @@ def read_on(path: Path, grid: Grid, scan: object) -> NDArray[np.integer]:
             "resample it."
         )
     data = placed.data
-    return data.astype(np.uint8 if data.min() >= 0 and data.max() < 256 else np.int32)
+    return data.astype(np.uint8 if data.max() < 256 else np.int32)
