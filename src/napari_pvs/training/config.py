@@ -55,7 +55,9 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
-        "Who learns": ("validation", "test", "threshold_scans", "validate_every", "follow_labels"),
+        "Validation and test": (
+            *("validation", "test", "threshold_scans", "validate_every", "follow_labels"),
+        ),
         "Patches": ("batch", "patch", "foreground", "augment", "modality_dropout"),
         "Optimisation": (
             *("steps", "learning_rate", "weight_decay", "warmup", "average"),
