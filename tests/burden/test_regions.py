@@ -54,7 +54,7 @@ def test_a_table_names_other_regions(aseg, tmp_path):
         ("index\tname\n1\n", "is not a table of regions"),
         ("index\tname\n1\t" + 150_000 * "a", "is not a table of regions .*field larger"),
         ("index\tname\n1\ta\n2\tb\n1\tb\n", r"is not a table of regions \(1 is both a and b\)"),
-        ("index\tname\n1\tall\n", "names a region all, as .*; rename it"),
+        ("index\tname\n1\tall\n", "names a region all, .* need themselves; rename it"),
         ("index\tname\n1\telsewhere\n", "names a region elsewhere"),
         ("index\tname\n", "names no region"),
         (None, "is not a table of regions .*No such file"),

@@ -196,7 +196,7 @@ class TrainingConfig(BaseModel):
     device: Device = Field("auto", description="auto, cpu, cuda or mps.")
     precision: Precision = Field(
         "auto",
-        description="auto: bfloat16 convolutions where the processor supports them; full: float32.",
+        description="auto: bfloat16 convolutions if the processor supports them; full: float32.",
     )
 
     @property
