@@ -13,6 +13,7 @@ if sys.platform == "linux" and not os.environ.get("DISPLAY"):
 from napari_pvs.study.bids import subjects
 from napari_pvs.training.runs import process as launch
 
+pytestmark = pytest.mark.usefixtures("ended_runs")
 LONG = 600_000
 WATCH = """
 import os, sys
@@ -57,15 +58,6 @@ def watched(tmp_path, monkeypatch):
     return log
 
 
-@pytest.fixture(autouse=True)
-def ended_runs():
-    yield
-    for child in launch._children.values():
-        child.kill()
-        child.wait()
-    launch._children.clear()
-
-
 def test_docks_and_their_processes_ask_for_no_network(
     watched,
     make_napari_viewer,
@@ -99,7 +91,7 @@ def test_docks_and_their_processes_ask_for_no_network(
     few = {"epochs": 1, "steps": 1, "batch": 2, "patch": (8,), "device": "cpu"}
     for name, value in few.items():
         train.form.fields[name].set(value)
-    planned = ("Learns", "Needs")
+    planned = ("Trains", "Needs")
     qtbot.waitUntil(lambda: train.use.text().startswith(planned) or train._refused, timeout=LONG)
     assert not train._refused
     click(train.start)
