@@ -349,18 +349,17 @@ def main() -> None:
         for one in before["mutants"]
     }
     reasons = {(m.file, *m.change): m.reason for m in known.values() if m.reason}
-    places: dict[str, int] = {}
+    places = {room: told["places"] for room, told in before.get("rooms", {}).items()}
     mutants: list[Mutant] = []
     for room in ROOMS:
-        chosen = not given.room or room in given.room
-        old = before.get("rooms", {}).get(room, {}).get("tried", 0)
-        if not chosen and not old:
+        if given.room and room not in given.room:
+            mutants += [mutant for mutant in known.values() if mutant.room == room]
             continue
-        places[room], sample = drawn(room, given.seed, given.per_room if chosen else old)
+        places[room], sample = drawn(room, given.seed, given.per_room)
         for mutant in sample:
             same = known.get((mutant.file, mutant.digest, mutant.operator, mutant.occurrence))
             mutant.reason = reasons.get((mutant.file, *mutant.change), "")
-            if same and not (chosen and given.again and same.outcome == "survived"):
+            if same and not (given.again and same.outcome == "survived"):
                 mutant.outcome, mutant.by = same.outcome, same.by
         mutants += sample
 
