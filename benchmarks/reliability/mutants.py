@@ -293,9 +293,7 @@ class Copy:
             phases = [Phase.explicit, Phase.generate]
             settings.register_profile("mutants", derandomize=True, database=None, phases=phases)
             settings.load_profile("mutants")
-            plugins = ["-p", "no:cacheprovider"]
-            for name in ("napari", "xdist", "xvfb"):
-                plugins += ["-p", f"no:{name}"]
+            plugins = ["--no-xvfb", "-p", "no:cacheprovider", "-p", "no:napari", "-p", "no:xdist"]
             plugins += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # loaded before
             code = int(pytest.main(["-x", "-q", "--tb=line", *plugins, *tests]))
         except BaseException:
