@@ -9,7 +9,7 @@ it that import the module. A run that was ended goes on where it was; ``--again`
 once more, after tests were written. A ``reason`` beside a survivor in the file is kept.
 
 Each change is tried in a fork of a process that has loaded the heavy libraries, on a copy of the
-repository; Linux only.
+repository; Linux only. Needs ``pip install cosmic-ray``.
 """
 
 import argparse
