@@ -181,27 +181,27 @@ def count(
     names: Name | None = None,
     brain_mask: Name | None = None,
 ) -> "list[Counted]":
-    """Count PVS: number, volume, length and diameter, in total and by region.
+    """Count PVS: number, volume, length and diameter, in all and by region.
 
     Parameters
     ----------
     what
-        What `segment` returned, a mask file, or the folder of a study.
+        What `segment` returned, the file of a mask, or the folder of a study.
     regions
-        Label map of the brain; for a study, how the names of its subjects' maps end.
+        Label map of the brain; of a study, how the names of its subjects' maps end.
     names
         Table (TSV) of its regions: index, name. FreeSurfer's numbers when None.
     brain_mask
-        For a mask file, the brain mask of its scan; for the share that PVS have of the brain.
+        Of a mask's scan, for the share of all PVS.
 
     Returns
     -------
-    One entry for each mask. An `InputWarning` names each subject of a study that is not counted.
+    One entry for each mask. Subjects of a study that could not be counted issue an `InputWarning`.
 
     Raises
     ------
     InputError
-        A file is missing or unusable, or in another place.
+        A file is missing or unusable, or lies elsewhere.
 
     Examples
     --------

@@ -1,1 +1,1 @@
-"""Counting PVS, their size and shape, by region."""
+"""What a study counts: PVS, their size and shape, by region."""
