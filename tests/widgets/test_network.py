@@ -91,3 +91,25 @@ def test_docks_and_their_processes_ask_for_no_network(
     few = {"epochs": 1, "steps": 1, "batch": 2, "patch": (8,), "device": "cpu"}
     for name, value in few.items():
         train.form.fields[name].set(value)
+    qtbot.waitUntil(lambda: train.use.text() or train._refused, timeout=LONG)
+    assert not train._refused
+    click(train.start)
+    qtbot.waitUntil(lambda: not train.view.live, timeout=LONG)
+    assert train.view.watch.status.state == "done", train.view.why.text()
+    said = watched.read_text().splitlines()
+    began = [line for line in said if line.startswith("began")]
+    assert any("-m napari_pvs.jobs" in line for line in began)
+    assert any("-m napari_pvs train" in line for line in began)
+    assert [line for line in said if line.startswith("asked")] == []
+    left = [str(path) for path in (tmp_path / "home").rglob("*")]
+    assert not [path for path in left if "openvino" in path or "intel" in path.lower()]
+
+
+def test_the_watch_sees_what_it_is_to_see(watched):
+    import subprocess
+
+    ask = "import socket\ntry: socket.create_connection(('192.0.2.1', 80), 0.01)\nexcept OSError: 0"
+    subprocess.run([sys.executable, "-P", "-c", ask], check=True)
+    assert "asked" in watched.read_text()
+    with pytest.raises(OSError, match="was asked for"):
+        socket.create_connection(("192.0.2.1", 80))
