@@ -189,8 +189,11 @@ def _sentence(event: Event) -> str:
     """Describe an event; nothing for those that the progress bar shows."""
     from napari_pvs.training.data.cohort import News
     from napari_pvs.training.runs.compare import cell
+    from napari_pvs.training.runs.words import sentence
 
     kind = event["type"]
+    if kind in ("agreement", "unlabelled", "compared", "pseudo_labels"):
+        return sentence(kind, event)
     if kind == "epoch":
         return f"epoch {event['epoch']} of {event['of']}: loss {event['loss']:.4f}"
     if kind == "validation":

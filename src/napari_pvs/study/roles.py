@@ -16,6 +16,7 @@ from napari_pvs.files import held, write_text
 from napari_pvs.study.bids import StudySubject, person_of
 
 Role = Literal["train", "validation", "test", "unlabelled"]
+_UNLABELLED: Role = "unlabelled"
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,47 @@ def split(
     return Split(**{role: tuple(names) for role, names in by_role.items()})
 
 
+def split_without_labels(
+    subjects: Sequence[StudySubject], seed: int = 0, known: Mapping[str, Role] | None = None
+) -> Split:
+    """Split the subjects of a study of which no scan is labelled, by person.
+
+    Most are learnt from as ``unlabelled``; one in ten persons, of three or more at least one, is
+    kept aside as ``validation``, to see what becomes of scans that were not learnt from.
+
+    Parameters
+    ----------
+    subjects
+        All subjects of the study.
+    seed
+        Of the draw.
+    known
+        Roles that persons have had: who once validated is kept aside, who was tested on is left
+        out.
+
+    Raises
+    ------
+    InputError
+        Nobody is left to learn from.
+    """
+    known = known or {}
+    persons = {subject.person for subject in subjects}
+    aside = {person for person in persons if known.get(person) == "validation"}
+    free = sorted(person for person in persons if known.get(person) not in ("validation", "test"))
+    if not free:
+        raise InputError("every person of the study validates or tests; add scans of others.")
+    if not aside and len(free) > 2:
+        np.random.default_rng([seed, 2]).shuffle(free)
+        tenth = max(1, round(len(free) / 10))
+        aside, free = set(free[:tenth]), free[tenth:]
+    return Split(
+        (),
+        tuple(subject.name for subject in subjects if subject.person in aside),
+        (),
+        tuple(subject.name for subject in subjects if subject.person in set(free)),
+    )
+
+
 def _named(
     labelled: Mapping[str, str],
     validation: Sequence[str],
@@ -174,6 +216,7 @@ def assign(
     *,
     root: Path,
     unlabelled: bool = True,
+    learnt: Iterable[str] = (),
 ) -> Split:
     """Give all subjects their roles, and keep them for all later runs of the study.
 
@@ -189,6 +232,9 @@ def assign(
     unlabelled
         Whether scans without a label are learnt from; where they are not, they stay free for any
         role.
+    learnt
+        Persons whom the weights to start from have learnt from without a label: as far as they
+        have no role yet, they can only train.
 
     Raises
     ------
@@ -196,10 +242,11 @@ def assign(
         As `split` and `read`; or another process holds the roles.
     """
     with _held(root) as kept:
-        result = split(subjects, validation, test, seed, kept.before)
+        before = dict.fromkeys(learnt, _UNLABELLED) | kept.before
+        result = split(subjects, validation, test, seed, before)
         if not unlabelled:
             result = replace(result, unlabelled=())
-        kept.write(kept.before | _persons(subjects, result, kept.before))
+        kept.write(before | _persons(subjects, result, before))
     kept.warn()
     return result
 

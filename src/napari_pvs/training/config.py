@@ -46,6 +46,8 @@ ADAPT: dict[str, Any] = {
 """Defaults of ``recipe="adapt"``: minutes of training from existing weights."""
 _RECIPES: dict[Any, dict[str, Any]] = {"paper": PAPER, "adapt": ADAPT}
 
+_CONFIDENCES = ("confidence", "confidence_pvs")
+
 
 class TrainingConfig(BaseModel):
     """What a run does. It is saved as ``config.json`` in the run's folder, enough to repeat it."""
@@ -76,7 +78,8 @@ class TrainingConfig(BaseModel):
     recipe: Recipe = Field(
         "default",
         description="The best built on the paper's idea; its literal method; or (adapt) minutes "
-        "from the starter weights, or others, on a few corrected scans.",
+        "from the starter weights, or others, on a few corrected scans (with m2ss, on scans of "
+        "which none is labelled).",
     )
     seed: int = Field(0, ge=0, description="Of the weights, the split and the sampling.")
     epochs: int = Field(100, ge=1, description="Epochs.")
@@ -116,7 +119,22 @@ class TrainingConfig(BaseModel):
     teacher: Annotated[str, OneOf(TEACHERS)] = Field(
         "mean",
         description="Who makes pseudo-labels: the network itself at every step, or the running "
-        "mean of its weights on whole scans, every few epochs.",
+        "mean of its weights on whole scans, every few epochs; that, and PVS drawn into the scans "
+        "(inserted); that, while the network mostly sees T1 or T2 alone (privileged).",
+    )
+    inserted: float = Field(
+        3.0,
+        ge=0,
+        le=30,
+        description="Teacher inserted: mean number of PVS drawn into an unlabelled patch of the "
+        "smallest edge.",
+    )
+    privileged: float = Field(
+        0.75,
+        ge=0,
+        le=1,
+        description="Teacher privileged: share of unlabelled patches of which the network sees T1 "
+        "or T2 alone.",
     )
     refresh: int = Field(
         10, ge=1, description="Epochs between new pseudo-labels of the running mean."
@@ -143,6 +161,13 @@ class TrainingConfig(BaseModel):
     confidence_pvs: float = Field(
         0.5, ge=0.5, lt=1, description="Least probability of PVS to be learnt from."
     )
+    sure: float = Field(
+        0.8,
+        ge=0.5,
+        lt=1,
+        description="Where no scan is labelled, and beside inserted PVS: least probability of what "
+        "is learnt from; the doubtful rest is left out.",
+    )
     indicator: Literal["pseudo-label", "prediction"] = Field(
         "pseudo-label",
         description="Whose confidence counts: the pseudo-label's, or the prediction's on the "
@@ -159,6 +184,11 @@ class TrainingConfig(BaseModel):
         description="Pseudo-label as large a share of the unlabelled brains PVS as the labels do "
         "of the labelled ones, as far as so many labels tell it, and choose the threshold so: the "
         "network finds less, or too much, in scans of another scanner.",
+    )
+    compare: bool = Field(
+        False,
+        description="After a semi-supervised run, train a supervised twin with as many labelled "
+        "steps, and keep its weights where they are better on the validation subjects.",
     )
     validation: tuple[str, ...] = Field(
         (), description="Subjects to validate on; 1 in 10 labelled persons where none is named."
@@ -205,6 +235,22 @@ class TrainingConfig(BaseModel):
         """Name of the teacher: the method's own or the chosen one; None of a supervised method."""
         method = METHODS[self.method]
         return (method.teacher or self.teacher) if method.semi_supervised else None
+
+    def without_labels(self) -> "TrainingConfig":
+        """Return a copy for a study of which no scan is labelled.
+
+        There is nothing to warm up on, to weigh the unlabelled patches against or to align with;
+        doubtful voxels are left out, and labels that come wait for the next run.
+        """
+        alone = {"warmup": 0, "ramp_up": 0, "consistency_weight": 1.0, "align": False}
+        least = {name: max(getattr(self, name), self.sure) for name in _CONFIDENCES}
+        return self.model_copy(update={**alone, **least, "follow_labels": False, "compare": False})
+
+    def twin(self) -> "TrainingConfig":
+        """Return a copy that learns from the labelled patches alone, with the same network."""
+        multiscale = METHODS[self.method].multiscale
+        method = "supervised-multi" if multiscale else "supervised-mono"
+        return self.model_copy(update={"method": method, "compare": False, "follow_labels": False})
 
     def absolute(self) -> "TrainingConfig":
         """Return a copy with absolute paths: a run may be resumed from any folder."""

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from napari_pvs.errors import InputError
 from napari_pvs.files import TEMPORARY, atomic, write_text
 from napari_pvs.network.device import pick
-from napari_pvs.study.bids import StudySubject, stray_labels, survey
-from napari_pvs.study.roles import Split, assign, split
+from napari_pvs.study.bids import StudySubject, person_of, stray_labels, survey
+from napari_pvs.study.roles import Role, Split, assign
 from napari_pvs.study.roles import read as read_roles
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data.cohort import Cohort
+from napari_pvs.training.data.roles import roles_of
 from napari_pvs.training.distributed.join import joined
 from napari_pvs.training.distributed.world import World
 from napari_pvs.training.runs.control import taken_over
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from napari_pvs.training.weights import Start
 
 log = logging.getLogger(__name__)
+_UNLABELLED: Role = "unlabelled"
 
 
 def train(
@@ -82,6 +84,8 @@ def train(
         origin = world.in_turn(lambda: load_start(config)).path
         memory = world.lead(lambda: require_memory(config, device, world))
         cohort = _open(config, roles, labels, world)
+        if cohort.label_free:
+            config = config.without_labels()
         # wrong input leaves no folder behind
         with world.holding(taken_over(out)):
             world.lead(lambda: _describe(out, config, cohort.roles, origin))
@@ -184,7 +188,10 @@ def _open(
     config: TrainingConfig, roles: Split | None, labels: dict[str, str] | None, world: World
 ) -> Cohort:
     """Load the subjects, then record their roles, so that wrong input records nothing."""
+    from napari_pvs.training.weights import load_start
+
     named = (config.validation, config.test, config.seed)
+    learnt = {person_of(name) for name in load_start(config).learnt_of(config.study)}
 
     def plan() -> tuple[list[StudySubject], Split]:
         seen = survey(config.study)
@@ -197,14 +204,18 @@ def _open(
                 "*_desc-pvs_mask.",
                 path,
             )
-        return everybody, roles or split(everybody, *named, read_roles(config.study))
+        known = dict.fromkeys(learnt, _UNLABELLED) | read_roles(config.study)
+        return everybody, roles or roles_of(config, everybody, known)
 
     everybody, planned = world.lead(plan)
     cohort = Cohort(config.study, planned, config.semi_supervised, world)
     cohort.open(labels)
-    if roles is None:
+    # a run without labels gives nobody a role: its weights know whom they have learnt from
+    if roles is None and not cohort.label_free:
         study, semi = config.study, config.semi_supervised
-        frozen = world.lead(lambda: assign(everybody, *named, root=study, unlabelled=semi))
+        frozen = world.lead(
+            lambda: assign(everybody, *named, root=study, unlabelled=semi, learnt=learnt)
+        )
         if frozen.validation != planned.validation or frozen.test != planned.test:
             return _open(config, frozen, labels, world)  # another run has just recorded others
     return cohort

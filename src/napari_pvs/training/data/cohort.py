@@ -58,6 +58,7 @@ class Cohort:
         BIDS dataset.
     roles
         Validation and test persons keep their role; every other labelled subject is trained on.
+        Where nobody trains, no label is read: those of the validation are scans kept aside.
     unlabelled
         Whether to load scans without a label too.
     world
@@ -71,11 +72,14 @@ class Cohort:
         Digest of the label of each training subject.
     left_out
         Subjects whose files cannot be used, and why; the others are learnt from all the same.
+    label_free
+        Whether there is nothing but scans without a label.
     """
 
     def __init__(self, study: Path, roles: Split, unlabelled: bool, world: World = ALONE):
         self.study, self.roles, self._want_unlabelled = Path(study), roles, unlabelled
         self._world = world
+        self.label_free = not roles.train
         self._held_out = {person_of(name) for name in (*roles.validation, *roles.test)}
         self._frozen = {person_of(name) for name in roles.train}
         self.train: list[PreparedSubject] = []
@@ -87,6 +91,9 @@ class Cohort:
 
     def __str__(self) -> str:
         """Say in a sentence who is learnt from."""
+        if self.label_free:
+            aside = f", kept aside: {_named(self.validation)}" if self.validation else ""
+            return f"No label: adapting the start weights to {_named(self.unlabelled)}{aside}."
         said = f"Learning from {_named(self.train)}, validating on {_named(self.validation)}"
         return f"{said}; without a label: {_named(self.unlabelled) if self.unlabelled else 'none'}."
 
@@ -116,13 +123,15 @@ class Cohort:
     def _open(
         self, found: dict[str, StudySubject], recorded: dict[str, str], resumed: bool
     ) -> None:
+        if self.label_free:
+            found = {name: replace(subject, label=None) for name, subject in found.items()}
         if recorded:
             for name, subject in found.items():
                 if name not in recorded and subject.person not in self._held_out:
                     found[name] = replace(subject, label=None)
         for name, digest in recorded.items():
             self._take_recorded(found, name, digest)
-        missing = [n for n in self.roles.validation if n not in found or not found[n].label]
+        missing = [n for n in self.roles.validation if not self._can_judge(found.get(n))]
         if missing:
             raise InputError(
                 f"{missing[0]} was held out for validation and its scan or label is no longer in "
@@ -130,6 +139,8 @@ class Cohort:
             )
         self.validation = [self._load(found[n]) for n in self.roles.validation]
         self._take(self._with_labels(self._arranged(found)))
+        if self.label_free:
+            return
         if not any(len(s.foreground) for s in self.train):
             raise InputError(f"no label of {self.study} holds a PVS voxel; draw some first.")
         if self._want_unlabelled and not resumed:
@@ -170,6 +181,9 @@ class Cohort:
             removed=[n for n in before if n not in after],
         )
 
+    def _can_judge(self, subject: StudySubject | None) -> bool:
+        return subject is not None and (self.label_free or subject.label is not None)
+
     def _find(self) -> dict[str, StudySubject]:
         seen = survey(self.study)
         for name, why in seen.refused:
@@ -201,9 +215,10 @@ class Cohort:
 
     def _with_labels(self, people: _People) -> _People:
         """Refuse to go on if nobody is left to learn from."""
-        if not people.train:
+        if not (people.unlabelled if self.label_free else people.train):
+            what = "scan" if self.label_free else "labelled subject"
             why = "".join(f" {name}: {why}" for name, why in self.left_out.items())
-            raise InputError(f"no labelled subject of {self.study} is left to train on.{why}")
+            raise InputError(f"no {what} of {self.study} is left to train on.{why}")
         return people
 
     def _take(self, people: _People) -> None:

@@ -24,9 +24,9 @@ from napari_pvs.training.state import State
 class Teacher(Protocol):
     """Makes the pseudo-labels of a run, and decides what is learnt from unlabelled scans.
 
-    The loop asks `prepare` when an epoch begins, `scans` and `target` for every step (in a thread,
-    one step ahead), `view` and `loss` in the step, and `allowed` at every validation. What a
-    teacher does not override teaches nothing.
+    The loop asks `prepare` when an epoch begins, `scans`, `target` and `enrich` for every step (in
+    a thread, one step ahead), `view` and `loss` in the step, and `allowed` at every validation.
+    What a teacher does not override teaches nothing.
 
     Parameters
     ----------
@@ -92,6 +92,18 @@ class Teacher(Protocol):
     def target(self) -> Target | None:
         """What gives the pseudo-label of a scan; None where `view` makes them."""
         return None
+
+    def enrich(self, patches: Patches, step: int) -> Patches:
+        """Return unlabelled patches with what the teacher adds to them.
+
+        Parameters
+        ----------
+        patches
+            As drawn, with what `target` gave.
+        step
+            Number of the step; with the seed it tells all that is random.
+        """
+        return patches
 
     def view(self, patches: Patches, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return unlabelled patches as the network is to see them, and their pseudo-labels.
