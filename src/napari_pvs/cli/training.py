@@ -26,6 +26,7 @@ from napari_pvs.training.runs.events import Event
     epilog=examples(
         "napari-pvs train study",
         "napari-pvs train study --recipe adapt --weights starter",
+        "napari-pvs train unlabelled --recipe adapt --method m2ss",
         "napari-pvs train study/derivatives/runs/RUN --resume",
     )
 )

@@ -45,7 +45,6 @@ ADAPT: dict[str, Any] = {
 }
 """Defaults of ``recipe="adapt"``: minutes of training from existing weights."""
 _RECIPES: dict[Any, dict[str, Any]] = {"paper": PAPER, "adapt": ADAPT}
-
 _CONFIDENCES = ("confidence", "confidence_pvs")
 
 
@@ -64,7 +63,7 @@ class TrainingConfig(BaseModel):
         "Unlabelled scans": (
             *("unlabelled_batch", "teacher", "refresh", "refresh_scans", "view", "consistency"),
             *("confidence", "confidence_pvs", "indicator", "consistency_weight", "ramp_up"),
-            "align",
+            *("align", "inserted", "privileged", "members", "sure", "compare"),
         ),
         "Advanced": ("device", "precision"),
     }
@@ -120,7 +119,12 @@ class TrainingConfig(BaseModel):
         "mean",
         description="Who makes pseudo-labels: the network itself at every step, or the running "
         "mean of its weights on whole scans, every few epochs; that, and PVS drawn into the scans "
-        "(inserted); that, while the network mostly sees T1 or T2 alone (privileged).",
+        "(inserted); that, while the network mostly sees T1 or T2 alone (privileged); several "
+        "weights that are averaged (ensemble).",
+    )
+    members: tuple[Path, ...] = Field(
+        (),
+        description="Teacher ensemble: weights of several runs, such as those of a few seeds.",
     )
     inserted: float = Field(
         3.0,
@@ -257,7 +261,10 @@ class TrainingConfig(BaseModel):
         weights = self.weights
         if weights is not None and str(weights) != "starter":
             weights = weights.absolute()
-        return self.model_copy(update={"study": self.study.absolute(), "weights": weights})
+        members = tuple(path.absolute() for path in self.members)
+        return self.model_copy(
+            update={"study": self.study.absolute(), "weights": weights, "members": members}
+        )
 
     @model_validator(mode="before")
     @classmethod
@@ -270,6 +277,8 @@ class TrainingConfig(BaseModel):
     def _check(self) -> "TrainingConfig":
         if self.focal_weight == 0 and self.dice_weight == 0:
             raise ValueError("focal_weight and dice_weight are both 0; nothing would be learnt")
+        if self.taught_by == "ensemble" and not self.members:
+            raise ValueError("the teacher ensemble has no members; name weights of a few runs")
         if self.batch == 1 and min(self.patch) <= 8:
             raise ValueError("one patch of 8 voxels a step is too little for batch norm; add more")
         shared = set(self.validation) & set(self.test)

@@ -50,5 +50,6 @@ TEACHERS: dict[str, str] = {
     "inserted": "the same, and PVS drawn into the unlabelled scans",
     "privileged": "the same on T1 and T2, where the network mostly sees one of them",
     "inserted-privileged": "both of these",
+    "ensemble": "several weights, whose answers are averaged once on whole scans",
 }
 """Who may make pseudo-labels: each name, and what it stands for."""
