@@ -37,7 +37,7 @@ from napari_pvs.phantom.sites import SITES
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.crossval.report import interval
 from napari_pvs.training.run import resume, train
-from napari_pvs.training.runs.folder import BEST, SPLIT, read_config
+from napari_pvs.training.runs.folder import BEST, LAST, SPLIT, read_config
 from napari_pvs.training.runs.status import history
 
 THICK = SITES["A"].model_copy(update={"name": "thick", "sliced": 1.0, "slices": (2.0, 4.0)})
@@ -164,13 +164,18 @@ def trained(
             validate_every=max(1, setting.epochs // 5),
             validation=tuple(judges) if chosen else (),
         )
-    if not (out / BEST).exists() or not (out / "levelled").exists():
-        resume(out) if (out / SPLIT).exists() else train(config, out)
+    if not (out / "levelled").exists():
+        try:
+            resume(out) if (out / SPLIT).exists() else train(config, out)
+        except InputError as error:
+            if chosen or not (out / LAST).exists():
+                raise
+            print(f"the starter weights are kept: {error}")  # it has moved away from them
         if row in (ALL, "labelled"):
             while not levelled(out) and read_config(out).epochs < setting.most:
                 resume(out, min(setting.most, int(np.ceil(1.5 * read_config(out).epochs))))
         write_text(out / "levelled", "")
-    return out / BEST, read_config(out).epochs
+    return (out / BEST if (out / BEST).exists() else None), read_config(out).epochs
 
 
 def levelled(run: Path) -> bool:

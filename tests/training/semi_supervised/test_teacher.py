@@ -195,7 +195,8 @@ def test_every_method_has_a_teacher_that_knows_its_cost():
 def test_the_network_s_own_pseudo_label_is_its_answer_to_the_unchanged_patch(bright):
     from napari_pvs.training.data.sampling import Patches
 
-    state = State(TrainingConfig(study="x", method="m2ss", recipe="paper"), torch.device("cpu"))
+    config = TrainingConfig(study="x", method="m2ss", recipe="paper", precision="full")
+    state = State(config, torch.device("cpu"))
     teacher = make_teacher(state, Path("unused"))
     images = np.random.default_rng(0).standard_normal((2, 2, 16, 16, 16)).astype(np.float32)
     seen, pseudo = teacher.view(Patches(images, None, ()), torch.Generator().manual_seed(0))
