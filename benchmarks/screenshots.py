@@ -122,7 +122,7 @@ def drive(viewer: napari.Viewer, study: Path, out: Path, alone: Path | None) -> 
     train.form.unfold()
     for name, value in TRAINING.items():
         train.form.fields[name].set(value)
-    wait(lambda: train.use.text().startswith("Learns") or train.cost.kind == "error")
+    wait(lambda: train.use.text().startswith("Trains") or train.cost.kind == "error")
     train.start_run()
     try:
         wait(lambda: len(train.view.watch.course.validation) >= 6 or not train.view.live)

@@ -46,8 +46,6 @@ from napari_pvs.training.runs.folder import BEST, CHECKPOINT
 from napari_pvs.training.runs.status import status
 
 SEED, CALIBRATION_SEED, TEST_SEED = 1000, 8000, 9000
-WIDTH = 0.35
-"""Subjects of the cohorts differ more in the width of their PVS than by default."""
 TEST, VALIDATION = ("18", "20"), ("17",)
 SITES = ("random", "A", "random", "B", "random", "C", "random", "D")
 TEST_SITES = ("A", "A", "B", "B", "C", "C", "D", "D", "random", "random")
@@ -157,7 +155,6 @@ def cohort(
             anatomy=anatomy,
             sites=sites,
             seed=seed,
-            width=WIDTH,
             jobs=jobs,
         )
         write_cohort(config, out)

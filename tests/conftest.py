@@ -130,6 +130,20 @@ def make_study(tmp_path):
     return make
 
 
+@pytest.fixture
+def small_network(monkeypatch):
+    """Train a network of 2 levels, mono- or multi-scale as the method says."""
+    from napari_pvs.network.config import NetworkConfig
+    from napari_pvs.training.config import TrainingConfig
+    from napari_pvs.training.methods import METHODS
+
+    def network(self):
+        multiscale = METHODS[self.method].multiscale
+        return NetworkConfig(widths=(4, 8), scale_width=2, multiscale=multiscale)
+
+    monkeypatch.setattr(TrainingConfig, "network", property(network))
+
+
 @pytest.fixture(scope="session")
 def tiny_model():
     """A network of 2 levels with random weights and batch statistics."""
@@ -165,6 +179,27 @@ def tiny_weights(tmp_path_factory, tiny_model) -> Path:
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     save(path, tiny_model, ModelCard(name="tiny", threshold=threshold))
     return path
+
+
+@pytest.fixture
+def publish(tiny_weights):
+    """Function that writes best weights as a run does, and returns their path."""
+    from napari_pvs.network.weights import load, save
+    from napari_pvs.training.config import TrainingConfig
+    from napari_pvs.training.runs.folder import BEST
+
+    model, card = load(tiny_weights)
+
+    def write(study, name, dsc, scans=2):
+        run = study / "derivatives" / "runs" / name
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "config.json").write_text(TrainingConfig(study=study).model_dump_json())
+        reached = {"dsc": dsc, "avd_percent": None, "recall": 0.5, "subjects": scans}
+        about = {"training": {"epoch": 7}, "accuracy": {"validation": reached}}
+        save(run / BEST, model, card.model_copy(update=about))
+        return run / BEST
+
+    return write
 
 
 TUBES = {

@@ -206,7 +206,7 @@ def test_evaluate_files(run, masks, tmp_path):
 def test_evaluate_folders(run, masks, tmp_path):
     code, said, _ = run("evaluate", *masks, "--tsv", tmp_path / "m.tsv")
     assert code == 0
-    assert "1 subjects have a reference only: sub-03" in said
+    assert "1 subjects have only a reference: sub-03" in said
     rows = (tmp_path / "m.tsv").read_text().splitlines()
     assert [r.split("\t")[0] for r in rows[1:]] == ["sub-01", "sub-02"]
 

@@ -3,6 +3,8 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -112,6 +114,17 @@ def test_what_a_killed_process_left_goes_when_it_is_old(tmp_path, monkeypatch, s
     assert path.read_text() == "new"
 
 
+@pytest.mark.parametrize(("hours", "gone"), [(23, False), (25, True)])
+def test_what_was_left_is_old_after_a_day(tmp_path, monkeypatch, hours, gone):
+    left = [tmp_path / ".tmp-abcd1234-a.txt", tmp_path / ".tmp-abcd1234-set"]
+    left[0].touch()
+    left[1].mkdir()
+    now = files.time.time
+    monkeypatch.setattr(files.time, "time", lambda: now() + hours * 3600)
+    write_text(tmp_path / "b.txt", "x")
+    assert [path.exists() for path in left] == [not gone] * 2
+
+
 @posix
 def test_a_write_that_goes_on_is_left_alone(tmp_path):
     with atomic(tmp_path / "a.txt") as temporary:
@@ -129,6 +142,20 @@ def test_permissions_follow_the_umask(tmp_path):
     finally:
         assert os.umask(before) == 0o027
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
+
+
+@posix
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077])
+def test_a_file_that_is_written_is_as_open_as_one_that_is_opened(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        (tmp_path / "plain.txt").touch()
+        write_text(tmp_path / "a.txt", "x")
+        write_set(tmp_path, "b.txt")
+    finally:
+        os.umask(before)
+    modes = {name: (tmp_path / name).stat().st_mode for name in names(tmp_path)}
+    assert modes["a.txt"] == modes["b.txt"] == modes["plain.txt"]
 
 
 def test_a_file_in_the_place_of_the_folder(tmp_path):
@@ -169,6 +196,51 @@ def test_a_write_is_whole_on_the_disk_before_it_takes_the_name(tmp_path, monkeyp
     write_text(path, "new")
     expected = [("file", "old"), ("rename", "new")]
     assert told == ([*expected, ("folder", "new")] if os.name == "posix" else expected)
+
+
+def test_a_set_is_on_the_disk_before_the_first_of_it_appears(tmp_path, monkeypatch):
+    """Files, removal of the old, folder, renames, folder: whenever the power fails, one set."""
+    both, told = ("a.tsv", "b.tsv"), []
+    write_set(tmp_path, *both, text="old")
+    sync, rename = os.fsync, files.Path.replace
+
+    def there():
+        return [(tmp_path / name).read_text() for name in both if (tmp_path / name).exists()]
+
+    def fsync(handle):
+        kind = "folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file"
+        told.append((kind, there()))
+        sync(handle)
+
+    def replace(self, target):
+        told.append(("rename", there()))
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(files.Path, "replace", replace)
+    write_set(tmp_path, *both)
+    expected = [
+        ("file", ["old", "old"]),
+        ("file", ["old", "old"]),
+        ("folder", []),
+        ("rename", []),
+        ("rename", ["new"]),
+        ("folder", ["new", "new"]),
+    ]
+    assert told == [one for one in expected if os.name == "posix" or one[0] != "folder"]
+
+
+@posix
+def test_a_disk_that_fails_at_the_end_is_told(tmp_path, monkeypatch):
+    """Unlike a share that cannot sync folders, which is no failure."""
+
+    def fsync(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_text(tmp_path / "a.txt", "new")
 
 
 @posix
@@ -259,11 +331,28 @@ def test_what_a_killed_set_left_goes_when_it_is_old(tmp_path, monkeypatch):
     assert names(tmp_path) == ["a"]
 
 
+def test_a_folder_appears_as_a_whole_and_the_quicker_one_stays(tmp_path, monkeypatch):
+    with files.atomic_folder(tmp_path / "in" / "a") as temporary:
+        (temporary / "x").write_text("first")
+        assert not (tmp_path / "in" / "a").exists()
+    with files.atomic_folder(tmp_path / "in" / "a") as temporary:
+        (temporary / "x").write_text("second")
+    assert (tmp_path / "in" / "a" / "x").read_text() == "first"
+    left = Path(tempfile.mkdtemp(prefix=".tmp-", suffix="-set", dir=tmp_path / "in"))
+    (left / "x").touch()
+    monkeypatch.setattr(files, "_STALE_S", -60.0)
+    files._swept.clear()
+    with pytest.raises(KeyError), files.atomic_folder(tmp_path / "in" / "b") as temporary:
+        raise KeyError
+    assert names(tmp_path / "in") == ["a"]
+
+
 def test_one_process_holds_a_lock(tmp_path):
     lock = tmp_path / "a.lock"
     with files.held(lock), pytest.raises(TimeoutError) as told, files.held(lock):
         pass
     assert told.value.filename == str(lock)
+    assert files.abandoned(told.value) == ""
     with files.held(lock):  # free again
         pass
 
@@ -284,6 +373,8 @@ def test_a_lock_without_flock_is_a_file_that_a_dead_process_does_not_hold(tmp_pa
     with files.held(lock), pytest.raises(TimeoutError) as told, files.held(lock):
         pass
     assert told.value.filename == f"{lock}.held"
+    remedy = f"; if it died on another machine, delete {lock}.held"
+    assert files.abandoned(told.value) == remedy
     assert names(tmp_path) == ["a.lock"]
 
 
@@ -299,6 +390,57 @@ def test_two_commands_do_not_write_into_one_folder(tmp_path):
     with files.claimed(out):
         out.mkdir()
     assert names(tmp_path / "a") == ["results"]
+
+
+def test_the_folders_of_a_claim_are_made_and_go_when_nothing_came(tmp_path):
+    out = tmp_path / "a" / "b" / "results"
+    with files.claimed(out):
+        assert names(tmp_path / "a" / "b") == [".results.lock"]
+    assert names(tmp_path) == []
+    (tmp_path / "a").mkdir()
+    with files.claimed(out):
+        pass
+    assert names(tmp_path) == ["a"]  # it was there before
+    assert names(tmp_path / "a") == []
+
+
+def test_who_can_hold_no_lock_beside_the_folder_writes_all_the_same(tmp_path):
+    (tmp_path / "file").touch()
+    with files.claimed(tmp_path / "file" / "results"):
+        ran = True
+    assert ran
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_lock_is_waited_for(tmp_path):
+    import threading
+
+    lock, order, held = tmp_path / "a.lock", [], threading.Event()
+
+    def hold():
+        with files.held(lock):
+            held.set()
+            files.time.sleep(0.2)
+            order.append("first")
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait()
+    with files.held(lock, timeout=60):
+        order.append("second")
+    other.join()
+    assert order == ["first", "second"]
+
+
+def test_what_went_wrong_is_told_by_what_the_system_said():
+    said = OSError(28, "No space left on device")
+    assert str(files.unwritable("The copy", said, "make room")) == (
+        "The copy cannot be written (No space left on device); make room."
+    )
+    wrapped = InputError("a sentence of its own")
+    wrapped.__cause__ = said
+    assert "(No space left on device)" in str(files.unwritable("a", wrapped, "x"))
+    assert "(bad value)" in str(files.unwritable("a", ValueError("bad value"), "x"))
 
 
 def test_names_that_are_no_utf8_are_written(tmp_path):

@@ -13,6 +13,7 @@ import pytest
 import napari_pvs
 
 SOURCE = Path(napari_pvs.__file__).parent
+TESTS = Path(__file__).parent
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 FILES = sorted(SOURCE.rglob("*.py"))
 
@@ -21,6 +22,17 @@ QT = (
     *("napari", "magicgui", "superqt", "pyqtgraph"),
 )
 SLOW = ("torch", "deepbet", "SimpleITK", "nilearn", "skimage", "monai", "matplotlib", "napari")
+OF_NO_MODULE = {
+    "cli/test_streams.py": "the command line as a process: pipes, code pages, odd names of files",
+    "test_architecture.py": "the drawings in docs/contributing/architecture.md",
+    "test_house.py": "rules for the whole of the source",
+    "training/test_label_free.py": "runs on a study without any label, from end to end",
+    "training/test_twin.py": "the end of a semi-supervised run: what changed, and its twin",
+    "widgets/test_docks.py": "what holds for every dock: its width, its tooltips, the Tab key",
+    "widgets/test_napari.py": "the manifest, through napari's own menus",
+    "widgets/viewer/test_layers_of_napari.py": "what napari's own menus do to layers of all docks",
+}
+"""Test files that mirror no module or room, and what they are about."""
 PICKLES = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
 
@@ -116,6 +128,17 @@ def test_one_wrong_import_breaks_a_contract(
     assert checked.returncode == 1, checked.stdout + checked.stderr
     broken = [line for line in checked.stdout.splitlines() if line.endswith("BROKEN")]
     assert any(line.startswith(contract) for line in broken), checked.stdout
+
+
+def test_tests_mirror_the_source() -> None:
+    """A test of `scans/grid.py` is `scans/test_grid.py`; one of a whole room bears its name."""
+    lost = []
+    for file in sorted(TESTS.rglob("test_*.py")):
+        place = file.relative_to(TESTS)
+        tested = SOURCE / place.with_name(file.stem.removeprefix("test_"))
+        if not (tested.with_suffix(".py").is_file() or tested.is_dir()):
+            lost.append(place.as_posix())
+    assert lost == sorted(OF_NO_MODULE)
 
 
 def test_only_widgets_name_qt() -> None:

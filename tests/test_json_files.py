@@ -19,6 +19,11 @@ class Model(BaseModel):
     values: dict[str, float]
 
 
+def test_a_text_that_is_no_utf8_is_damaged():
+    with pytest.raises(json_files.Damaged, match=r"UTF-8|unicode"):
+        json_files.parse('{"a": "\udcff"}', dict[str, str])
+
+
 @pytest.mark.parametrize(
     ("text", "kind", "reason"),
     [
@@ -59,6 +64,13 @@ def test_size_is_bounded_before_it_is_read(tmp_path, monkeypatch):
     path.write_text("[" + " " * 99 + "]")
     with pytest.raises(InputError, match="larger than"):
         json_files.read(path, list, "x")
+
+
+def test_16_megabytes_are_the_most():
+    most = "[" + " " * (16 * 2**20 - 2) + "]"
+    assert json_files.parse(most, list) == []
+    with pytest.raises(json_files.Damaged, match=r"^it is larger than 16 MB$"):
+        json_files.parse(most + " ", list)
 
 
 def test_absent_files_are_absent(tmp_path):

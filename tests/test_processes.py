@@ -40,7 +40,7 @@ def test_a_death_is_explained_in_words(code, crashed, errors, text):
         (2, False, "napari-pvs: warning: odd\n", "it ended unexpectedly (exit code 2: napari-pvs"),
         (None, False, "napari-pvs: no label; draw one.", "no label; draw one."),
         (None, False, "Traceback\nKeyError: 'x'", "it crashed: KeyError: 'x'; see run.log."),
-        (None, False, "Traceback\n" + "step\n" * 60, "it ended without a word"),
+        (None, False, "Traceback\n" + "step\n" * 60, "it ended without a message"),
         (None, False, "", "was switched off; resume it."),
     ],
 )

@@ -1,4 +1,4 @@
-"""The one exception for wrong input, the warning for doubtful input, and their words."""
+"""The exception for wrong input, the warning for doubtful input, and how they are worded."""
 
 import shlex
 from collections.abc import Mapping
@@ -7,22 +7,22 @@ from typing import Any
 
 
 class InputError(Exception):
-    """Input the user can mend; the message is one sentence naming the file and the remedy.
+    """Wrong input that the user can correct; one sentence that names the file and the remedy.
 
-    The command line prints it without a traceback and exits with code 2. Anything else that is
-    raised is a bug and keeps its traceback.
+    The command line prints it without a traceback and exits with code 2. Any other exception is a
+    bug and keeps its traceback.
     """
 
 
 class InputWarning(UserWarning):
-    """Input that is used but looks wrong (swapped channels, coarse voxels)."""
+    """Input that is used although it looks wrong (swapped channels, coarse voxels)."""
 
 
 def plain(text: object) -> str:
-    """Return text as one line that a terminal only shows: what it would obey is spelled out.
+    """Return text as one line that is safe to print on a terminal, with control codes spelled out.
 
-    Names of files may hold line breaks, terminal escapes, marks that turn the direction of writing
-    round, and bytes that are no UTF-8.
+    File names may contain line breaks, terminal escapes, marks that reverse the writing direction,
+    and bytes that are not UTF-8.
 
     Examples
     --------
@@ -35,7 +35,7 @@ def plain(text: object) -> str:
 
 
 def command(*words: str | Path) -> str:
-    """Return a command of ours as a user can paste it, whatever is in its paths.
+    """Return a napari-pvs command that a user can paste, whatever characters its paths have.
 
     Examples
     --------
@@ -46,14 +46,14 @@ def command(*words: str | Path) -> str:
 
 
 def words_of(problem: Mapping[str, Any], name: str) -> str:
-    """Say what does not fit, of the problems that a pydantic ``ValidationError`` lists.
+    """Put one of the problems in a pydantic ``ValidationError`` into words.
 
     Parameters
     ----------
     problem
         One of its ``errors()``.
     name
-        What does not fit, as the user calls it; empty where it is the whole.
+        The user's name for the value; empty if the problem is with the whole.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Atomic writes: a reader sees the old files or the new ones, never half of one or some of each."""
+"""Atomic writes: a reader sees the old files or the new ones, never half a file or a mixture."""
 
 import contextlib
 import errno
@@ -15,56 +15,73 @@ from pathlib import Path
 
 from napari_pvs.errors import InputError
 
-_READING_UMASK = threading.Lock()  # it can only be read by setting it
+_READING_UMASK = threading.Lock()  # the umask can only be read by setting it
 TEMPORARY = ".tmp-"
-"""How the name of a file begins that is still being written."""
+"""How the name of a file begins while it is being written."""
 _OURS = re.compile(re.escape(TEMPORARY) + "[a-z0-9_]{8}-.+")
 _SET = "-set"
-_STALE_S = 24 * 3600.0  # no write takes so long, nor do clocks of two machines differ so much
+_FILE_LOCK = ".held"
+_STALE_S = 24 * 3600.0  # no write takes this long, and no two clocks differ this much
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+_ELSEWHERE = "choose another folder"
 _swept: set[Path] = set()
 
 
 def require_replaceable(path: Path) -> None:
-    """Refuse to write a file in the place of what is no regular file.
+    """Refuse to replace anything but a regular file.
 
     Raises
     ------
     InputError
-        It is a folder, a link or a device, or is reached through one.
+        The path is a folder, a link or a device.
     """
     path = Path(path)
     try:
         mode = path.lstat().st_mode
-    except OSError:  # not there; or its folder is none, which is told when that is written
+    except OSError:  # nothing there; if the folder is unusable, writing will say so
         return
     if stat.S_ISDIR(mode):
         raise InputError(f"{path} is a folder; name a file.")
     if stat.S_ISLNK(mode):
         raise InputError(
-            f"{path} is a link to {path.readlink()}, which is not replaced; name the file itself, "
-            "or remove the link."
+            f"{path} is a link to {path.readlink()} and is not replaced; name the file itself, or "
+            "remove the link."
         )
     if not stat.S_ISREG(mode):
         raise InputError(f"{path} is a device or pipe, not a regular file; name a file.")
+
+
+def require_fetched(path: Path) -> None:
+    """Refuse a broken link, as DataLad and git-annex leave for content that is not fetched.
+
+    Raises
+    ------
+    InputError
+        It is one.
+    """
+    if path.is_symlink() and not path.exists():
+        raise InputError(
+            f"{path} is a link to a file that does not exist; fetch it (datalad get, git annex "
+            "get) or remove the link."
+        )
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is fsynced and renamed to ``path``.
 
-    The temporary file keeps the full suffix of ``path`` (``.nii.gz``), because writers choose
-    their format by it. On any error it is removed and ``path`` is untouched. What killed processes
-    have left in the folder goes with the first write there, once it is a day old.
+    The temporary file has the full suffix of ``path`` (``.nii.gz``), because writers choose their
+    format by it. On any error it is removed and ``path`` is untouched. The first write to a folder
+    also removes temporary files that killed processes left there, once they are a day old.
 
     Raises
     ------
     InputError
-        The folder cannot be written, or ``path`` is no regular file.
+        The folder cannot be written, or ``path`` is not a regular file.
     """
     path = Path(path)
     require_replaceable(path)
-    with _explained(path.parent):
+    with explained(path.parent, _ELSEWHERE):
         _prepare(path.parent)
         handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=f"-{path.name}", dir=path.parent)
     os.close(handle)
@@ -82,18 +99,18 @@ def atomic(path: Path) -> Iterator[Path]:
 def atomic_set(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     """Yield a temporary folder to write ``names`` into; on success they appear in ``folder``.
 
-    Whenever the process dies, what stands in ``folder`` under these names is of one set: all of
-    the old one, or parts of one, never files of both. On any error ``folder`` is untouched.
+    Whenever the process dies, the files with these names are from one set: all of the old, or part
+    of the old or of the new, but never from both. On any error ``folder`` is untouched.
 
     Raises
     ------
     InputError
-        The folder cannot be written, or something there is no regular file.
+        The folder cannot be written, or something there is not a regular file.
     """
     folder = Path(folder)
     for name in names:
         require_replaceable(folder / name)
-    with _explained(folder):
+    with explained(folder, _ELSEWHERE):
         _prepare(folder)
         temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, suffix=_SET, dir=folder))
     try:
@@ -102,11 +119,36 @@ def atomic_set(folder: Path, names: Sequence[str]) -> Iterator[Path]:
             _finish(temporary / name)
         for name in names:
             (folder / name).unlink(missing_ok=True)
-        # the last of the old is gone for good before the first of the new comes
+        # make sure that all old files are gone before the first new one appears
         _fsync_folder(folder)
         for name in names:
             (temporary / name).replace(folder / name)
         _fsync_folder(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder to fill; on success it becomes ``folder``.
+
+    If another process was faster, its folder is kept.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    folder = Path(folder)
+    _prepare(folder.parent)
+    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, suffix=_SET, dir=folder.parent))
+    try:
+        yield temporary
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -117,11 +159,11 @@ def unwritable(what: Path | str, error: Exception, remedy: str) -> InputError:
     Parameters
     ----------
     what
-        Its path, or how a sentence about it begins.
+        Its path, or the subject of the sentence.
     error
-        What the system said, or an `InputError` that it caused.
+        The system's error, or an `InputError` caused by one.
     remedy
-        What to do.
+        What the user can do.
 
     Examples
     --------
@@ -133,10 +175,26 @@ def unwritable(what: Path | str, error: Exception, remedy: str) -> InputError:
     return InputError(f"{what} cannot be written ({reason}); {remedy}.")
 
 
+def sentence(error: InputError | OSError) -> str:
+    """Say why a file or folder cannot be used; an `OSError` may be a lost share or a bad disk.
+
+    Examples
+    --------
+    >>> sentence(OSError(5, "Input/output error", "t1.nii"))
+    't1.nii cannot be read (Input/output error); check that it is there and its permissions.'
+    """
+    if isinstance(error, InputError):
+        return str(error)
+    return (
+        f"{error.filename or 'a file'} cannot be read ({error.strerror or error}); check that it "
+        "is there and its permissions."
+    )
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` atomically, as UTF-8.
 
-    Bytes of file names that are no UTF-8 are written as ``\\udc..``.
+    Bytes of file names that are not UTF-8 are written as ``\\udc..``.
     """
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -144,28 +202,28 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def held(path: Path, timeout: float = 0.0) -> Iterator[None]:
-    """Hold a lock between processes; the system frees the lock of a dead one.
+    """Hold a lock between processes; the system frees the lock of a dead process.
 
-    Where the file system has no locks (some network shares), a file beside ``path`` stands for
-    one; it tells machine and process, and one whose process is dead is taken over.
+    On file systems without locks (some network shares), a file beside ``path`` serves as one. It
+    names machine and process, and is taken over if that process is dead.
 
     Parameters
     ----------
     path
-        The lock's file, which stays.
+        The lock file, which is not removed.
     timeout
         Seconds to wait.
 
     Raises
     ------
     TimeoutError
-        A living process holds it; the file name is that of the lock.
+        A living process has the lock; ``filename`` is the lock file.
     OSError
-        It cannot be written.
+        The lock file cannot be written.
     """
     from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
-    # its own fallback would take the file that an earlier, whole lock has left for one that is held
+    # filelock's own fallback would take the file left by an earlier real lock for a held one
     lock: BaseFileLock = FileLock(path, timeout=timeout, fallback_to_soft=False)
     try:
         try:
@@ -173,7 +231,7 @@ def held(path: Path, timeout: float = 0.0) -> Iterator[None]:
         except OSError as error:
             if isinstance(error, Timeout) or error.errno not in _NO_LOCKS:
                 raise
-            lock = SoftFileLock(f"{path}.held", timeout=timeout)
+            lock = SoftFileLock(f"{path}{_FILE_LOCK}", timeout=timeout)
             lock.acquire()
     except Timeout as error:
         raise TimeoutError(errno.ETIMEDOUT, "held by another process", lock.lock_file) from error
@@ -183,6 +241,17 @@ def held(path: Path, timeout: float = 0.0) -> Iterator[None]:
         lock.release()
 
 
+def abandoned(error: TimeoutError) -> str:
+    """Say how to free a lock file whose owner died on another machine.
+
+    Returns
+    -------
+    The end of a sentence, without the period; empty for a system lock, which frees itself.
+    """
+    lock = str(error.filename)
+    return f"; if it died on another machine, delete {lock}" if lock.endswith(_FILE_LOCK) else ""
+
+
 @contextmanager
 def claimed(out: Path) -> Iterator[None]:
     """Keep other processes from writing results into ``out`` at the same time.
@@ -190,10 +259,10 @@ def claimed(out: Path) -> Iterator[None]:
     Raises
     ------
     InputError
-        Another one does.
+        Another process is writing there.
     """
     out = Path(out).absolute()
-    # beside the folder, which some writers want empty; and not left there
+    # beside the folder, because some writers need it empty; it is removed at the end
     lock = out.parent / f".{out.name}.lock"
     missing = [folder for folder in lock.parents if not folder.exists()]
     with contextlib.ExitStack() as stack:
@@ -202,27 +271,28 @@ def claimed(out: Path) -> Iterator[None]:
             stack.enter_context(held(lock))
         except TimeoutError as error:
             raise InputError(
-                f"{out} is being written by another napari-pvs command; wait for its end, or name "
-                "another folder."
+                f"{out} is being written by another napari-pvs command; wait for it to end, or "
+                f"name another folder{abandoned(error)}."
             ) from error
-        except OSError:  # who may write the folder and not beside it writes there alone
+        except OSError:  # no lock possible beside the folder: go ahead without
             yield
             return
         try:
             yield
         finally:
             with contextlib.suppress(OSError):
-                lock.unlink()  # a waiting process notices, see filelock
-                for folder in missing:  # where no result came
+                lock.unlink()  # filelock makes a waiting process notice
+                for folder in missing:  # fails for those that now contain results
                     folder.rmdir()
 
 
 @contextmanager
-def _explained(folder: Path) -> Iterator[None]:
+def explained(what: Path | str, remedy: str) -> Iterator[None]:
+    """Turn a full disk and the like into an `InputError`; see `unwritable`."""
     try:
         yield
     except OSError as error:
-        raise unwritable(folder, error, "choose another folder") from error
+        raise unwritable(what, error, remedy) from error
 
 
 def _prepare(folder: Path) -> None:
@@ -233,20 +303,20 @@ def _prepare(folder: Path) -> None:
 
 
 def _finish(temporary: Path) -> None:
-    """Give a whole file its permissions, and bring it to the disk."""
+    """Set the permissions of a complete file, and flush it to disk."""
     temporary.chmod(0o666 & ~_umask())
-    with temporary.open("r+b") as file:  # Windows flushes only what may be written
+    with temporary.open("r+b") as file:  # Windows flushes only writable files
         os.fsync(file.fileno())
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what `atomic` left there when its process was killed."""
+    """Remove temporary files of processes that were killed."""
     before = time.time() - _STALE_S
     with contextlib.suppress(OSError):
         for path in [path for path in folder.iterdir() if _OURS.fullmatch(path.name)]:
-            with contextlib.suppress(OSError):  # another process was quicker, or may not
+            with contextlib.suppress(OSError):  # gone by now, or not permitted
                 about = path.lstat()
-                # a writer may set the time of its file's content, not that of its status
+                # a writer may set mtime, but not ctime
                 old = max(about.st_mtime, about.st_ctime) < before
                 if old and stat.S_ISREG(about.st_mode):
                     path.unlink()
@@ -262,7 +332,7 @@ def _umask() -> int:
 
 
 def _fsync_folder(folder: Path) -> None:
-    # Windows cannot open folders; its rename is durable enough without.
+    # Windows cannot open folders, but its rename is durable enough without
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:

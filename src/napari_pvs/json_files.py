@@ -1,4 +1,4 @@
-"""JSON that anybody may have written: bounded in size and depth, and held against a schema."""
+"""JSON from untrusted files: limited in size and depth, and validated against a schema."""
 
 import os
 from collections.abc import Hashable
@@ -8,16 +8,16 @@ from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from napari_pvs.errors import InputError, words_of
+from napari_pvs.errors import InputError, plain, words_of
 
 MOST_BYTES = 16 * 2**20
-"""Of a file; the largest that is written here, a cross-validation's scores, has some 100 kB."""
+"""Largest file accepted; the largest we write, a cross-validation's scores, has about 100 kB."""
 
 T = TypeVar("T")
 
 
 class Damaged(ValueError):
-    """Not the JSON that was expected; the message is a clause that says why."""
+    """Not the expected JSON; the message is a clause that says why."""
 
 
 def parse(text: str | bytes, kind: type[T]) -> T:
@@ -33,7 +33,7 @@ def parse(text: str | bytes, kind: type[T]) -> T:
     Raises
     ------
     Damaged
-        It is not, is larger than `MOST_BYTES`, or nested deeper than 200 levels.
+        It is something else, larger than `MOST_BYTES`, or nested deeper than 200 levels.
 
     Examples
     --------
@@ -49,14 +49,15 @@ def parse(text: str | bytes, kind: type[T]) -> T:
         if first["type"] == "json_invalid":
             reason = " ".join(str(first.get("ctx", {}).get("error", first["msg"])).split())
             raise Damaged(f"no valid JSON: {reason}") from error
-        raise Damaged(words_of(first, ".".join(map(str, first["loc"])) or "it")) from error
+        where = ".".join(map(str, first["loc"]))  # may have line breaks: keys are anybody's
+        raise Damaged(plain(words_of(first, where or "it"))) from error
     except UnicodeEncodeError as error:
-        raise Damaged("no UTF-8") from error
+        raise Damaged("not UTF-8") from error
     return found
 
 
 def read(path: Path, kind: type[T], remedy: str, said: str = "is damaged") -> T:
-    """Read a file of JSON.
+    """Read a JSON file.
 
     Parameters
     ----------
@@ -65,21 +66,21 @@ def read(path: Path, kind: type[T], remedy: str, said: str = "is damaged") -> T:
     kind
         As for `parse`.
     remedy
-        What the user can do about a damaged one: the end of the sentence.
+        What the user can do about a damaged file: the end of the sentence.
     said
-        What is the matter with one that does not fit: "is no readable revision".
+        What is wrong with a damaged file, such as "is not a readable revision".
 
     Raises
     ------
     FileNotFoundError
-        It is not there.
+        The file does not exist.
     InputError
-        It cannot be read, or as `parse`.
+        The file cannot be read or parsed.
     """
     path = Path(path)
     try:
         with path.open("rb") as file:
-            # no more room than that: reading takes all that it is allowed at once
+            # file.read allocates as many bytes as it is asked for
             size = os.fstat(file.fileno()).st_size
             text = file.read(min(size, MOST_BYTES) + 1)
         return parse(text, kind)

@@ -1,4 +1,4 @@
-"""A configuration made from what a user gave, on the command line or in a form."""
+"""Configurations made from user input, on the command line or in a form."""
 
 from collections.abc import Collection
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -18,7 +18,7 @@ class OneOf:
     Parameters
     ----------
     names
-        The registry. It is asked anew each time, so that what is registered later counts.
+        The registry. It is looked up each time, so that later entries count too.
 
     Examples
     --------
@@ -38,7 +38,7 @@ class OneOf:
         if name not in self.names:
             *first, last = map(repr, self.names)
             expected = f"{', '.join(first)} or {last}" if first else last
-            # as for a Literal, so that the message is the same
+            # the same message as for a Literal
             raise PydanticCustomError(
                 "literal_error", "Input should be {expected}", {"expected": expected}
             )
@@ -46,7 +46,7 @@ class OneOf:
 
 
 def choices(field: FieldInfo) -> tuple[str, ...]:
-    """Return what a field may be, where that is one of several words; else nothing."""
+    """Return the choices of a field that is one of several words; otherwise nothing."""
     if get_origin(field.annotation) is Literal:
         return get_args(field.annotation)
     return next((tuple(rule.names) for rule in field.metadata if isinstance(rule, OneOf)), ())
@@ -58,7 +58,7 @@ def build(model: type[Config], values: dict[str, Any], *, cli: bool = True) -> C
     Raises
     ------
     InputError
-        A value does not fit; the message names the option.
+        A value is not valid; the message names the option.
     """
     try:
         return model.model_validate(values)

@@ -1,17 +1,17 @@
-"""Processes of ours: whether one still lives, and why one died."""
+"""Our own processes: whether one is still alive, and why one died."""
 
 from typing import Any
 
-_SAME_S = 3.0  # two times of one process lie no further apart
-_KILLED = 9  # SIGKILL: what the system ends a process with when memory runs out
-_END = 60  # lines at the end of a log in which a traceback counts
+_SAME_S = 3.0  # creation times of the same process differ by less
+_KILLED = 9  # SIGKILL, which the system sends when memory runs out
+_END = 60  # lines at the end of a log in which to look for a traceback
 _OURS = "napari-pvs: "
 
 
 def living(number: int, begun: float) -> Any:
-    """Return psutil's process of a number and a time of creation; None where it is gone.
+    """Return psutil's process for an id and creation time; None if it is gone.
 
-    Numbers of processes are given again, so that the number alone tells nothing.
+    The id alone is not enough, because the system reuses them.
 
     Raises
     ------
@@ -37,23 +37,23 @@ def explain_death(
     remedy: str = "try again, or report this",
     memory: str = "close other programs and try again",
 ) -> str:
-    """Say in a sentence why a process ended before its time.
+    """Say in a sentence why a process ended unexpectedly.
 
     Parameters
     ----------
     code
-        Its exit code or, where it crashed, the signal that ended it; None where nobody knows,
-        since it was not this process's child.
+        Its exit code or, if it crashed, the signal that ended it; None if unknown, because it was
+        not a child of this process.
     crashed
-        Whether it was ended by a signal.
+        Whether a signal ended it.
     errors
-        The end of its stderr, or of its log.
+        The end of its stderr or log.
     what
-        The first words of the sentence.
+        Subject of the sentence.
     remedy
         What to do about a crash.
     memory
-        What to do where memory may have run out.
+        What to do if memory may have run out.
     """
     if crashed and code == _KILLED:
         return (
@@ -70,15 +70,15 @@ def explain_death(
     if any(line.startswith("Traceback") for line in lines[-_END:]):
         return f"{what} crashed: {last}; {remedy}."
     return (
-        f"{what} ended without a word: the system killed it, probably for memory, or the machine "
-        f"was switched off; {memory}."
+        f"{what} ended without a message: the system killed it, probably because memory ran out, "
+        f"or the machine was switched off; {memory}."
     )
 
 
 def refusal(errors: str) -> str | None:
-    """Return the sentence that our command line refused its input with, of the end of its stderr.
+    """Return the sentence with which our command line refused its input, from its stderr's end.
 
-    None where it did not.
+    None if it did not refuse it.
     """
     last = errors.rstrip().rpartition("\n")[2]
     sentence = last.removeprefix(_OURS)

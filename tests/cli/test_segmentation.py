@@ -18,7 +18,7 @@ def test_a_study_is_segmented(make_study, tiny_weights, refused, capsys, tmp_pat
     said = segment()
     assert [line.split(":")[0] for line in said] == ["sub-01", "sub-02", "sub-03"]
     assert all(" PVS, " in line and line.endswith(" mm³") for line in said)
-    told = "Segmented by these weights before: 3; --overwrite does it again."
+    told = "Already segmented with these weights: 3; add --overwrite to repeat them."
     assert segment() == [told]
     assert segment("--overwrite") == said
     (study / "sub-02" / "anat" / "sub-02_T1w.nii.gz").write_bytes(b"no image")
@@ -28,8 +28,8 @@ def test_a_study_is_segmented(make_study, tiny_weights, refused, capsys, tmp_pat
     assert f"t.nii.gz does not go with the study {study}; leave one of them out" in refused(
         "segment", study, "--t1", tmp_path / "t.nii.gz"
     )
-    assert "name one with --out, or a study" in refused("segment")
+    assert "name one with --out, or name a study" in refused("segment")
     scan = study / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
     for more in ((), ("--out", tmp_path / "out")):
         said = refused("segment", scan, *more)
-        assert f"{scan} is no study; name a scan with --t1 or --t2" in said
+        assert f"{scan} is not a study; name a scan with --t1 or --t2" in said

@@ -111,14 +111,20 @@ def test_one_damaged_run_hides_no_other(tmp_path, capsys):
         (run_folder / "config.json").write_text(config)
         EventLog(run_folder / "events.jsonl").write("hello", step=0)
     (run_folder / "events.jsonl").write_text("damaged\n")
-    for more in ([], ["--json"]):
+    runs = [str(run_folder.with_name(name)) for name in ("b", "a")]
+    for command in (
+        ["list", str(tmp_path)],
+        ["list", str(tmp_path), "--json"],
+        ["compare", *runs, "--out", str(tmp_path / "curves.png")],
+    ):
         with pytest.raises(SystemExit) as ended:
-            cli.main(["runs", "list", str(tmp_path), *more])
+            cli.main(["runs", *command])
         assert ended.value.code == 2
         said = capsys.readouterr()
         assert "supervised-multi" in said.out
         assert "1 of 2 runs could not be read: b: " in said.err
         assert "events.jsonl is damaged" in said.err
+    assert (tmp_path / "curves.png").stat().st_size > 0
 
 
 def test_one_damaged_mask_keeps_no_other_from_being_compared(head, tmp_path, write_image, capsys):

@@ -6,17 +6,13 @@ import sys
 import pytest
 
 from napari_pvs import cli
-from napari_pvs.network.config import NetworkConfig
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.run import train
 
 SMALL = {"epochs": 1, "steps": 1, "batch": 2, "patch": (8,), "device": "cpu"}
 
 
-@pytest.fixture(autouse=True)
-def small_network(monkeypatch):
-    tiny = property(lambda self: NetworkConfig(widths=(4, 8), scale_width=2))
-    monkeypatch.setattr(TrainingConfig, "network", tiny)
+pytestmark = pytest.mark.usefixtures("small_network")
 
 
 def test_a_table_in_a_pipe_is_whole(make_study, monkeypatch):
@@ -32,7 +28,7 @@ def test_a_table_in_a_pipe_is_whole(make_study, monkeypatch):
 
 
 def test_runs_of_what_is_no_study(make_study, tmp_path, capsys, refused):
-    assert "holds no sub-*/anat" in refused("runs", "list", tmp_path)
+    assert "contains no sub-*/anat" in refused("runs", "list", tmp_path)
     with pytest.raises(SystemExit) as ended:
         cli.main(["runs", "list", str(make_study(2))])
     assert ended.value.code == 0
@@ -41,13 +37,13 @@ def test_runs_of_what_is_no_study(make_study, tmp_path, capsys, refused):
 
 def test_tell_wants_a_run(make_study, tmp_path, refused):
     study = make_study(2)
-    assert "holds no config.json; name the folder of a run" in refused(
+    assert "contains no config.json; name the folder of a run" in refused(
         "runs", "tell", study, "stop"
     )
     run = tmp_path / "my runs" / "a"
     train(TrainingConfig(study=study, **SMALL), run)
     said = refused("runs", "tell", run, "stop")
-    assert f"is not running; go on with napari-pvs train --resume '{run}'." in said
+    assert f"is not running; continue with napari-pvs train --resume '{run}'." in said
 
 
 def test_a_run_goes_on_by_more_epochs_only(make_study, tmp_path, refused):
@@ -55,10 +51,10 @@ def test_a_run_goes_on_by_more_epochs_only(make_study, tmp_path, refused):
     train(TrainingConfig(study=make_study(2), **(SMALL | {"epochs": 3})), run)
     kept = (run / "config.json").read_text()
     said = refused("train", "--resume", run, "--epochs", 2)
-    assert "run has done 3 of 3 epochs; give more with --epochs" in said
+    assert "run has finished 3 of 3 epochs; give more with --epochs" in said
     assert (run / "config.json").read_text() == kept
 
 
 def test_weights_that_are_a_folder(make_study, tmp_path, refused):
     said = refused("train", make_study(2), "--weights", tmp_path)
-    assert f"{tmp_path} is a folder; name the file of the weights in it" in said
+    assert f"{tmp_path} is a folder; name the weights file in it" in said

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_pvs.correction.click import NothingFound, grow, regrow, remove, split
+from napari_pvs.correction.click import NothingFound, grow, halves, regrow, remove, split
 from napari_pvs.correction.evidence import Evidence, from_map
 from napari_pvs.correction.neighbourhood import component_at
 from napari_pvs.errors import InputError
@@ -96,7 +96,7 @@ def test_nothing_grows_where_nothing_is(tube):
 
 def test_a_blob_wider_than_a_pvs_is_refused(tube):
     lesion = np.clip(3 * gaussian(SHAPE, (40, 25, 20), 4.0), 0, 0.9)
-    with pytest.raises(NothingFound, match="wider than 3 mm, which no PVS is"):
+    with pytest.raises(NothingFound, match="wider than 3 mm, too wide for a PVS"):
         clicked((40, 25, 20), lesion, empty())
 
 
@@ -254,14 +254,14 @@ def test_more_stops_at_its_neighbours(tube):
     mask[20, 25, 20] = 1
     mask[18:23, 23:28, 18:23] |= np.pad(np.zeros((3, 3, 3), np.uint8), 1, constant_values=1)
     evidence = from_map(tube, (20, 25, 20), SIZE)
-    with pytest.raises(InputError, match="no free voxels around it; remove a neighbour"):
+    with pytest.raises(InputError, match="has no room to grow; remove a neighbouring PVS"):
         regrow((20, 25, 20), evidence, mask, SIZE, "more")
 
 
 def test_less_of_one_voxel_is_refused(tube):
     mask = empty()
     mask[20, 25, 20] = 1
-    with pytest.raises(InputError, match="cannot become smaller; remove it instead"):
+    with pytest.raises(InputError, match="cannot get any smaller; remove it instead"):
         regrow((20, 25, 20), from_map(tube, (20, 25, 20), SIZE), mask, SIZE, "less")
 
 
@@ -273,3 +273,41 @@ def test_what_lies_outside_the_evidence_stays():
     change = regrow((3, 25, 20), evidence, mask, SIZE, "more")
     assert change.indices[0].max() < 10
     assert change.source == "network"
+
+
+def dumbbell(edge=5, neck=1):
+    mask = np.zeros((edge, edge, 2 * edge + 3), bool)
+    mask[:, :, :edge] = mask[:, :, -edge:] = True
+    mask[2 : 2 + neck, 2 : 2 + neck, edge:-edge] = True
+    return mask
+
+
+def test_a_dumbbell_is_cut_at_its_neck():
+    mask = dumbbell()
+    one = halves(mask, SIZE)
+    ends = {bool(one[0, 0, 0]), bool(one[0, 0, -1])}
+    assert ends == {True, False}
+    assert one[:, :, :5].all() or not one[:, :, :5].any()
+    assert one[:, :, -5:].all() or not one[:, :, -5:].any()
+    assert not (one & ~mask).any()
+
+
+@pytest.mark.parametrize("count", [2, 3, 40, 49, 50, 200])
+def test_a_line_is_cut_in_the_middle(count):
+    mask = np.ones((1, 1, count), bool)
+    one = halves(mask, SIZE)
+    assert abs(int(one.sum()) - count / 2) <= 0.5
+    assert np.count_nonzero(np.diff(one[0, 0].astype(int))) == 1
+
+
+def test_a_line_is_cut_near_a_voxel():
+    one = halves(np.ones((1, 1, 60), bool), SIZE, near=(0, 0, 50))
+    (where,) = np.flatnonzero(np.diff(one[0, 0].astype(int)))[None]
+    assert abs(int(where[0]) - 50) <= 3
+
+
+def test_the_cut_is_the_same_every_time():
+    mask = dumbbell(edge=8, neck=3)
+    first = halves(mask, SIZE)
+    for _ in range(3):
+        np.testing.assert_array_equal(halves(mask, SIZE), first)

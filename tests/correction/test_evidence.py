@@ -13,7 +13,6 @@ from napari_pvs.correction.evidence import (
     from_intensities,
     from_map,
     network_edges,
-    network_pass,
     window,
 )
 from napari_pvs.correction.neighbourhood import around
@@ -128,19 +127,6 @@ def test_a_local_pass_is_the_full_pass_inside_the_window(tiny_weights, make_head
     predictor = Predictor(tiny_weights, "cpu")
     full = predictor.predict_array(images, head.brain)
     box = window((32, 32, 32), head.brain.shape)
-    local = network_pass(predictor, images[(slice(None), *box)], head.brain[box], SIZE)
+    local = predictor.predict_array(images[(slice(None), *box)], head.brain[box])
     middle = (slice(12, 28),) * 3
     np.testing.assert_allclose(local[middle], full[box][middle], atol=1e-5)
-
-
-def test_other_voxel_sizes_are_resampled_for_the_network(tiny_weights, make_head):
-    head = make_head(shape=(40, 40, 40))
-    images = np.stack([head.t1, head.t2]) / 100
-    predictor = Predictor(tiny_weights, "cpu")
-    found = network_pass(predictor, images, head.brain, (0.4, 0.4, 0.4))
-    assert found.shape == head.brain.shape
-    assert found.dtype == np.float32
-    assert not found[~head.brain].any()
-    assert 0 <= found.min() < found.max() <= 1
-    same = network_pass(predictor, images, head.brain, SIZE)
-    assert not np.allclose(found, same)

@@ -79,7 +79,7 @@ def test_an_empty_region_and_a_scan_as_probability_are_refused(tmp_path):
     scan = write(tmp_path / "scan.nii.gz", np.linspace(0, 300, np.prod(SHAPE)).reshape(SHAPE))
     with pytest.raises(InputError, match=r"empty\.nii\.gz is empty; give a mask"):
         compare_files(mask, mask, region=empty)
-    with pytest.raises(InputError, match=r"scan\.nii\.gz holds values outside 0 to 1"):
+    with pytest.raises(InputError, match=r"scan\.nii\.gz has values outside 0 to 1"):
         compare_files(mask, mask, probability=scan)
 
 
@@ -182,5 +182,21 @@ def test_a_missing_region_is_told(tmp_path):
     next(ours.rglob("sub-02_desc-brain_mask.nii.gz")).unlink()
     regions = tmp_path / "regions"
     write(regions / "sub-01_mask.nii", np.ones(SHAPE, bool))
-    with pytest.raises(InputError, match=r"regions.*sub-02"):
-        compare_folders(ours, theirs, region=regions)
+    got = compare_folders(ours, theirs, region=regions)
+    assert [one.subject for one in got.scores] == ["sub-01"]
+    ((name, why),) = got.refused
+    assert name == "sub-02"
+    assert why == f"{regions} has no suitable file for sub-02; add one named after the subject."
+
+
+def test_of_two_masks_none_is_taken_and_the_others_are_compared(tmp_path):
+    ours, theirs = cohort(tmp_path)
+    write(ours / "sub-02" / "sub-02_acq-b_desc-pvs_mask.nii.gz", masks()[1])
+    (theirs / "sub-05_mask.nii.gz").symlink_to("nowhere")
+    write(ours / "sub-05_mask.nii.gz", masks()[1])
+    got = compare_folders(ours, theirs)
+    assert [one.subject for one in got.scores] == ["sub-01"]
+    assert [name for name, _ in got.refused] == ["sub-02", "sub-05"]
+    assert "could both be the mask of sub-02" in got.refused[0][1]
+    assert "fetch it (datalad get, git annex get)" in got.refused[1][1]
+    assert got.only_reference == ("sub-04_ses-1",)

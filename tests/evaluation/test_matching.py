@@ -1,6 +1,9 @@
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from napari_pvs.errors import InputError
 from napari_pvs.evaluation import matching
@@ -43,19 +46,19 @@ def test_finds_one_mask_per_subject(tmp_path):
         "sub-04_T2w.nii.gz",
         ".git/sub-01_pvs_mask.nii.gz",
     )
-    masks = find(tmp_path, matching.MASKS)
+    masks = find(tmp_path, matching.MASKS).files
     assert {subject: path.name for subject, path in masks.items()} == {
         "sub-01": "sub-01_desc-pvs_mask.nii.gz",
         "sub-02": "sub-02_pvs.nii",
         "sub-03": "labels.nii.gz",
     }
-    assert find(tmp_path, matching.PROBABILITIES).keys() == {"sub-01"}
+    assert find(tmp_path, matching.PROBABILITIES).files.keys() == {"sub-01"}
 
 
 def test_finds_the_brain_mask(tmp_path):
     touch(tmp_path, "sub-01_desc-brain_mask.nii.gz", "sub-01_desc-pvs_mask.nii.gz")
     found = find(tmp_path, matching.REGIONS)
-    assert found["sub-01"].name == "sub-01_desc-brain_mask.nii.gz"
+    assert found.files["sub-01"].name == "sub-01_desc-brain_mask.nii.gz"
 
 
 @pytest.mark.parametrize(
@@ -66,11 +69,27 @@ def test_finds_the_brain_mask(tmp_path):
         ("sub-01_one.nii.gz", "sub-01_two.nii"),
     ],
 )
-def test_two_candidates_are_named(tmp_path, names):
-    touch(tmp_path, *names)
-    with pytest.raises(InputError) as caught:
-        find(tmp_path, matching.MASKS)
-    assert all(name in str(caught.value) for name in names)
+def test_two_candidates_are_named_and_keep_nobody_else_back(tmp_path, names):
+    touch(tmp_path, *names, "sub-02_mask.nii.gz")
+    found = find(tmp_path, matching.MASKS)
+    assert found.files.keys() == {"sub-02"}
+    assert found.refused.keys() == {"sub-01"}
+    assert all(name in found.refused["sub-01"] for name in names)
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path, monkeypatch):
+    touch(tmp_path, "sub-01/sub-01_mask.nii.gz", "sub-02/sub-02_mask.nii.gz")
+    listed = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("sub-01"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = find(tmp_path, matching.MASKS)
+    assert found.files.keys() == {"sub-02"}
+    assert "sub-01 cannot be read (Permission denied); change its" in found.refused["sub-01"]
 
 
 def test_the_name_of_a_subject_says_nothing_about_the_file(tmp_path):
@@ -79,9 +98,9 @@ def test_the_name_of_a_subject_says_nothing_about_the_file(tmp_path):
             f"{name}_{kind}.nii.gz" for kind in ("desc-pvs_mask", "desc-brain_mask", "probseg")
         )
         touch(tmp_path, mask, brain, probability)
-        assert find(tmp_path, matching.MASKS)[name].name == mask
-        assert find(tmp_path, matching.REGIONS)[name].name == brain
-        assert find(tmp_path, matching.PROBABILITIES)[name].name == probability
+        assert find(tmp_path, matching.MASKS).files[name].name == mask
+        assert find(tmp_path, matching.REGIONS).files[name].name == brain
+        assert find(tmp_path, matching.PROBABILITIES).files[name].name == probability
 
 
 def test_folder_without_subjects(tmp_path):
@@ -123,3 +142,30 @@ def test_a_name_without_session_is_of_nobody_who_has_two(swapped):
     assert list(found.pairs) == ["sub-02" if swapped else "sub-02_ses-1"]
     left = found.only_second if swapped else found.only_first
     assert left == ("sub-01_ses-1", "sub-01_ses-2")
+
+
+SIDE = st.sets(
+    st.sampled_from([f"sub-0{n}{s}" for n in (1, 2, 3) for s in ("", "_ses-a", "_ses-b")])
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(SIDE, SIDE)
+def test_every_file_is_paired_once_or_left_whatever_there_is(one, other):
+    """Both ways alike; and never two sessions, nor two persons."""
+    first = {name: Path("one") / name for name in one}
+    second = {name: Path("other") / name for name in other}
+    got, back = match(first, second), match(second, first)
+    assert list(got.pairs) == sorted(got.pairs)
+    assert sorted([*got.pairs, *got.only_first]) == sorted(first)
+    taken = [theirs.name for _, theirs in got.pairs.values()]
+    assert sorted([*taken, *got.only_second]) == sorted(second)
+    assert {(b, a) for a, b in back.pairs.values()} == set(got.pairs.values())
+    for mine, theirs in got.pairs.values():
+        if mine.name != theirs.name:
+            person = mine.name.partition("_")[0]
+            assert theirs.name.partition("_")[0] == person
+            assert person in (mine.name, theirs.name)
+            for side in (one, other):
+                assert len([name for name in side if name.partition("_")[0] == person]) == 1
+    assert set(got.pairs) >= one & other

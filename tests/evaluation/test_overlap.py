@@ -1,5 +1,8 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from napari_pvs.evaluation.overlap import average_precision, overlap, surface_dice
 
@@ -137,7 +140,7 @@ def test_average_precision_edges():
     assert average_precision(probability, reference) == 1
     assert average_precision(np.full((2, 2, 2), 0.5), reference) == 0.5
     probability[0, 0, 0] = np.nan
-    with pytest.raises(ValueError, match="not a number"):
+    with pytest.raises(ValueError, match="NaN voxels"):
         average_precision(probability, reference)
 
 
@@ -150,3 +153,24 @@ def test_axis_order_does_not_matter():
     assert surface_dice(*turned, sizes[list(order)]) == pytest.approx(
         surface_dice(prediction, reference, sizes)
     )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    arrays(np.float32, (4, 4, 3), elements=st.sampled_from([0, 0.25, 0.5, 0.75, 1])),
+    arrays(bool, (4, 4, 3)),
+)
+def test_a_higher_threshold_never_finds_more(probability, reference):
+    recalls, volumes = [], []
+    for threshold in (0, 0.25, 0.5, 0.75, 1, 1.1):
+        got = overlap(probability >= threshold, reference, 0.5)
+        recalls.append(got.recall)
+        volumes.append(got.volume_predicted_mm3)
+        back = overlap(reference, probability >= threshold, 0.5)
+        assert (back.dsc, back.recall, back.precision) == (got.dsc, got.precision, got.recall)
+        assert 0 <= got.dsc <= 1
+        assert got.n_voxels_common <= min(got.n_voxels_predicted, got.n_voxels_reference)
+    assert volumes == sorted(volumes, reverse=True)
+    if reference.any():
+        assert recalls == sorted(recalls, reverse=True)
+        assert (recalls[0], recalls[-1]) == (1, 0)

@@ -8,7 +8,7 @@ import pytest
 
 from napari_pvs.evaluation.compare import Comparison, score
 from napari_pvs.evaluation.summary import summarise
-from napari_pvs.evaluation.tables import size_table, table, to_json, to_tsv
+from napari_pvs.evaluation.tables import cell, size_table, table, to_json, to_tsv, tsv
 
 
 def comparison():
@@ -92,3 +92,36 @@ def test_json_has_null_and_no_nan():
 def test_nothing_to_show(render):
     with pytest.raises(ValueError, match="no score"):
         render(Comparison(()))
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-2", "@SUM(A1)", " =1", "\t=1"])
+def test_a_text_is_no_formula_for_a_spreadsheet(text):
+    assert cell(text) == f"'{text}"
+    (row,) = csv.DictReader(io.StringIO(tsv(["name"], [{"name": text}])), delimiter="\t")
+    assert row["name"] == f"'{text}"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("sub-01", "sub-01"), ("", ""), ("a=b", "a=b"), (-1.5, -1.5), (0, 0), (None, "n/a")],
+)
+def test_other_values_stay(value, expected):
+    assert cell(value) == expected
+
+
+def test_each_size_has_its_row():
+    summary = summarise(comparison().scores)
+    lines = [line.split() for line in shown(size_table(summary)).splitlines()]
+    rows = {line[0]: line[1:] for line in lines if line}
+    for name, lenient, strict in zip(
+        ("<5", "5-10", "10-15", ">15"),
+        summary.lenient_by_size,
+        summary.strict_by_size,
+        strict=True,
+    ):
+        rates = [
+            "–" if value is None else f"{value:.3f}"
+            for one in (lenient, strict)
+            for value in (one.recall, one.precision, one.f1)
+        ]
+        assert rows[name] == [str(lenient.n_reference), str(lenient.n_predicted), *rates]

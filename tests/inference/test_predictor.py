@@ -12,6 +12,7 @@ from napari_pvs.network.backends.base import Cpu, GpuMemoryError
 from napari_pvs.network.backends.torch_backend import TorchBackend
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.m2ss import M2SS
+from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.scan import Scan
 
 CPU = torch.device("cpu")
@@ -166,8 +167,8 @@ def test_out_of_memory_ends_on_the_cpu(caplog, windows):
     assert backend.sizes[-1][0] == "cpu"
     said = [r.getMessage() for r in caplog.records]
     assert 2 <= len(said) <= 4
-    assert all("trying again with smaller windows" in text for text in said[:-1])
-    assert said[-1] == "The GPU's memory ran out even for small windows; using the CPU."
+    assert all("retrying with smaller windows" in text for text in said[:-1])
+    assert said[-1] == "The GPU ran out of memory even with small windows; using the CPU."
     backend.room = 10**9  # another program has ended: the next scan runs on the GPU again
     compute(backend, images, brain, windows)
     assert backend.sizes[-1][0] == "cuda"
@@ -235,6 +236,20 @@ def test_other_voxel_sizes_are_resampled_and_back(tiny_predictor, head, size, sh
     assert not out[~inside].any()
     assert (out[inside] > 0).mean() > 0.9
     assert out.max() <= 1
+
+
+def test_a_window_of_another_voxel_size_is_resampled_and_back(tiny_weights, make_head):
+    head = make_head(shape=(40, 40, 40))
+    images = np.stack([head.t1, head.t2]) / 100
+    predictor = Predictor(tiny_weights, "cpu")
+    grids = [Grid(head.brain.shape, np.diag([edge] * 3 + [1.0])) for edge in (0.4, 0.8)]
+    found, same = (predictor.predict_on(grid, images, head.brain) for grid in grids)
+    assert found.shape == head.brain.shape
+    assert found.dtype == np.float32
+    assert not found[~head.brain].any()
+    assert 0 <= found.min() < found.max() <= 1
+    assert not np.allclose(found, same)
+    np.testing.assert_array_equal(same, predictor.predict_array(images, head.brain))
 
 
 def test_interior_is_3_mm_from_the_surface_but_not_from_the_field_of_view():

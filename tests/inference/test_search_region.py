@@ -106,5 +106,5 @@ def test_no_image_is_refused(brain: Brain) -> None:
 
 
 def test_an_empty_brain_is_refused(brain: Brain) -> None:
-    with pytest.raises(ValueError, match="not empty"):
+    with pytest.raises(ValueError, match="non-empty"):
         search_region(brain.t1, None, np.zeros(SHAPE, bool), GRID, brain.atlas)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from napari_pvs.errors import InputError
 from napari_pvs.jobs import scratch
 
 MAKE = """
@@ -69,3 +70,15 @@ def test_what_a_killed_session_left_goes_with_the_next(tmp_path):
     assert own.path.is_dir()  # its session lives
     assert again.path != own.path
     assert all(one.is_dir() for one in others)
+
+
+def test_no_temporary_folder_is_told_in_a_sentence(monkeypatch):
+    def none():
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    folder = scratch.Folder()
+    with pytest.raises(
+        InputError, match=r"^no temporary folder can be written \(No usable .*TMPDIR"
+    ):
+        _ = folder.path

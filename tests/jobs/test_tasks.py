@@ -84,7 +84,7 @@ def test_files_become_a_scan_and_its_labels(ask, head_files, head, tmp_path, wri
     labels = {"labels": label, "reference": other}
     found = ask(LoadScan(t1=t1, t2=t2, brain=brain, labels=labels))
     assert found.notes == (
-        f"{other} does not lie on the voxels of {t1}; give a mask that was drawn on this scan, or "
+        f"{other} is not on the voxel grid of {t1}; give a mask drawn on this scan, or "
         "resample it.",
     )
     scan = exchange.load_scan(ask.folder)
@@ -234,3 +234,15 @@ def test_the_synthetic_subject(ask, monkeypatch):
     instances = exchange.load_array(ask.folder, "reference")
     assert sorted(features["id"]) == np.unique(instances)[1:].tolist()
     assert exchange.load_scan(ask.folder).modalities == ("T1", "T2")
+
+
+def test_labels_outside_the_brain_are_told_with_their_number(ask, head, head_files, write_image):
+    t1, t2, brain = head_files
+    half = head.brain.copy()
+    half[: len(half) // 2] = False
+    mask = write_image(brain.with_name("half.nii.gz"), half)
+    label = write_image(brain.with_name("label.nii.gz"), head.label)
+    loaded = ask(LoadScan(t1=t1, t2=t2, brain=mask, labels={"labels": label}))
+    voxels, out = int(head.label.sum()), int((head.label & ~half).sum())
+    (told,) = [note for note in loaded.notes if "lie outside" in note]
+    assert told == f"{label}: {out} of {voxels} voxels lie outside the brain mask; check both."

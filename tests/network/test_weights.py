@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from napari_pvs.errors import InputError
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.m2ss import M2SS
-from napari_pvs.network.weights import ModelCard, fingerprint, load, save, starter_path
+from napari_pvs.network.weights import ModelCard, content_of, fingerprint, load, save, starter_path
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_full_precision_is_read_too(tmp_path, stored):
 
 def test_missing(tmp_path):
     refused(tmp_path / "none.safetensors", "do not exist")
-    refused(tmp_path, "is a folder; name the file of the weights in it")
+    refused(tmp_path, "is a folder; name the weights file in it")
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", bytes(range(256)) * 8])
@@ -165,7 +165,7 @@ def test_tensors_of_another_network(tmp_path, stored):
     refused_when_written(tmp_path, dtype, metadata, "head.bias is .*int32")
     for value in (float("nan"), float("inf")):
         broken = state | {"head.bias": torch.full((1,), value).half()}
-        refused_when_written(tmp_path, broken, metadata, "head.bias holds values.*not finite")
+        refused_when_written(tmp_path, broken, metadata, "head.bias has values.*not finite")
     other = card | {"network": card["network"] | {"multiscale": False}}
     refused_when_written(tmp_path, state, {"card": json.dumps(other)}, "of another network")
 
@@ -195,8 +195,26 @@ def test_fingerprint_follows_the_file(tmp_path, tiny_weights):
     save(path, M2SS(NetworkConfig(widths=(4,), scale_width=1)), ModelCard())
     assert fingerprint(path) != first
     path.unlink()
-    with pytest.raises(InputError, match=f"weights {path} cannot be read"):
+    with pytest.raises(InputError, match=f"weights {path} do not exist"):
         fingerprint(path)
+
+
+def test_weights_are_read_from_what_was_read_before(tmp_path, tiny_weights):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(tiny_weights.read_bytes())
+    content = content_of(path)
+    path.unlink()
+    again, before = load(path, content)[0].state_dict(), load(tiny_weights)[0].state_dict()
+    assert all(torch.equal(again[name], before[name]) for name in before)
+    assert fingerprint(path, content) == fingerprint(tiny_weights)
+
+
+def test_a_file_larger_than_any_weights_is_not_read(tmp_path):
+    path = tmp_path / "language-model.safetensors"
+    with path.open("wb") as file:
+        file.truncate(3 * 2**30)  # sparse: it takes no room
+    with pytest.raises(InputError, match="has 3 GB, too much for weights; give weights made by"):
+        load(path)
 
 
 def test_starter_weights():
@@ -244,7 +262,7 @@ def test_variances_are_not_negative(tmp_path, stored):
     state, card = stored
     name = next(name for name in state if name.endswith("running_var"))
     state = state | {name: -state[name] - 1}
-    pattern = f"{name} holds negative variances"
+    pattern = f"{name} has negative variances"
     refused_when_written(tmp_path, state, {"card": json.dumps(card)}, pattern)
 
 

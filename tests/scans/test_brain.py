@@ -3,7 +3,7 @@ import pytest
 
 from napari_pvs.errors import InputError
 from napari_pvs.scans import brain
-from napari_pvs.scans.brain import brain_mask, doubts_of_mask, stripped_mask
+from napari_pvs.scans.brain import brain_mask, doubts_of_mask, doubts_of_person, stripped_mask
 from napari_pvs.scans.grid import Grid
 
 GRID = Grid((64, 64, 64), np.diag([3.5, 3.5, 3.5, 1]))
@@ -131,8 +131,8 @@ def test_deepbet_on_nothing():
     ("edge", "share", "words"),
     [
         (128, 0.35, None),  # 2.1 L of head
-        (128, 0.01, "marks 16 mL, where an adult's brain has 900 to 1,900; give the mask of this"),
-        (160, 0.9, "marks 3686 mL"),
+        (128, 0.01, "has 16 mL, but an adult brain has 900 to 1,900; give the mask of this"),
+        (160, 0.9, "has 3686 mL"),
         (100, 0.01, None),  # a part of a head
     ],
 )
@@ -144,3 +144,14 @@ def test_doubts_of_mask(edge, share, words):
     assert len(said) == (words is not None)
     if words:
         assert said[0].startswith(f"m.nii {words}")
+
+
+def test_a_mask_of_another_head_is_doubted_with_its_share():
+    whole, other = ball(70), np.roll(ball(75), 6, 0)
+    assert doubts_of_person(whole, scan(whole), GRID, "m.nii", "t1.nii") == []
+    assert doubts_of_person(ball(72), scan(whole), GRID, "m.nii", "t1.nii") == []
+    (text,) = doubts_of_person(other, scan(whole), GRID, "m.nii", "t1.nii")
+    assert text.startswith("m.nii has ")
+    assert "% of its voxels more than 10 mm outside the brain in t1.nii" in text
+    noise = np.random.default_rng(1).normal(0, 1, GRID.shape)
+    assert doubts_of_person(other, scan(whole) + noise, GRID, "m.nii", "t1.nii") == []

@@ -105,7 +105,7 @@ def test_covered():
     assert covered(brain, grid, slab(10))[1] == []
     kept, notes = covered(brain, grid, slab(4))
     assert kept.sum() == 400
-    assert notes == ["b covers 40% of the brain; the rest is left out."]
+    assert notes == ["b covers 40% of the brain; the rest is ignored."]
     brain[:, :, :9] = False
     with pytest.raises(InputError, match="b covers 0% of the brain"):
         covered(brain, grid, slab(4))
@@ -156,7 +156,7 @@ def test_a_displaced_image_is_doubted_with_its_distance(brain, axis, voxels):
         assert said == []
         return
     (text,) = said
-    assert text.startswith("t2.nii seems to lie 12 mm away from t1.nii: ")
+    assert text.startswith("t2.nii seems to be 12 mm away from t1.nii: ")
     assert text.endswith("; mend it.")
 
 
@@ -173,7 +173,7 @@ def test_a_mask_of_another_place_is_doubted(brain):
     assert place(first, placed("mask.nii", mask, grid), everywhere, levels=2) == []
     moved = np.roll(mask, (0, 10, 8), (0, 1, 2))
     (text,) = place(first, placed("mask.nii", moved, grid), everywhere, levels=2)
-    assert text.startswith("mask.nii seems to lie 14 mm away from t1.nii") or "12 mm" in text
+    assert text.startswith("mask.nii seems to be 14 mm away from t1.nii") or "12 mm" in text
 
 
 def test_of_a_small_field_nothing_is_said(brain):
@@ -191,5 +191,5 @@ def test_a_flair_is_doubted(brain):
         image = np.where(t2 > 250, fluid, t2)
         said = doubts_of_fluid(t1[mask], ("f.nii", image[mask]), depth, 2.0)
         assert bool(said) == told
-    assert said[0].startswith("f.nii shows the fluid dark")
+    assert said[0].startswith("f.nii shows fluid dark")
     assert doubts_of_fluid(t1[mask], ("f.nii", image[mask]), depth, 0.01) == []

@@ -1,8 +1,18 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
-from napari_pvs.scans.masks import bounding_box, fill_holes
+from napari_pvs.scans.masks import (
+    bounding_box,
+    box_of,
+    fill_holes,
+    moved,
+    voxels_in,
+    voxels_of,
+)
 
 
 def test_bounding_box():
@@ -56,3 +66,28 @@ def test_holes_joined_over_an_edge_are_open():
     filled = fill_holes(mask)
     assert filled[2, 2, 2]
     assert not filled[1, 1, 2]
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays(bool, array_shapes(min_dims=3, max_dims=3, max_side=5)), st.integers(0, 3))
+def test_boxes_and_voxels_of_any_mask(mask, margin):
+    voxels = voxels_of(mask)
+    np.testing.assert_array_equal(voxels, np.nonzero(mask))
+    if not mask.any():
+        return
+    box = bounding_box(mask)
+    assert mask[box].sum() == mask.sum()
+    for axis in range(3):  # no smaller box holds it
+        inner = np.moveaxis(mask[box], axis, 0)
+        assert inner[0].any()
+        assert inner[-1].any()
+    wide = bounding_box(mask, margin)
+    for a, b, n in zip(box, wide, mask.shape, strict=True):
+        assert (b.start, b.stop) == (max(0, a.start - margin), min(n, a.stop + margin))
+    assert voxels_in(box) == mask[box].size
+    low, high = [side.start for side in box], [side.stop for side in box]
+    assert box_of(low, high) == box
+    there = moved(box, (1, -2, margin))
+    assert moved(there, (-1, 2, -margin)) == box
+    assert voxels_in(there) == voxels_in(box)
+    assert [b.start - a.start for a, b in zip(box, there, strict=True)] == [1, -2, margin]

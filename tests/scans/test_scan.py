@@ -160,7 +160,7 @@ def test_wrong_contrast(files, order, match):
 
 
 @pytest.mark.parametrize(
-    ("size", "match"), [((1, 1, 2.5), "most perivascular"), ((0.5, 0.5, 1.5), "elongated")]
+    ("size", "match"), [((1, 1, 2.5), "most PVS need about 1 mm"), ((0.5, 0.5, 1.5), "elongated")]
 )
 def test_coarse_voxels(head, size, match):
     with pytest.warns(InputWarning, match=match):

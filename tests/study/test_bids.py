@@ -1,8 +1,11 @@
+import shutil
+
 import pytest
 
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.scans.nifti import write_like
-from napari_pvs.study.bids import fingerprint, stray_labels, subjects, survey
+from napari_pvs.study import bids
+from napari_pvs.study.bids import fingerprint, subjects, survey
 from napari_pvs.study.labels import LabelStore
 
 
@@ -84,10 +87,10 @@ def test_a_mask_on_a_template_is_of_scans_on_it_alone(tmp_path, touch):
 
 
 def test_nothing_there(tmp_path, touch):
-    with pytest.raises(InputError, match="holds no sub"):
+    with pytest.raises(InputError, match="contains no sub"):
         subjects(tmp_path)
     touch(tmp_path, "sub-01/anat/notes.txt", "sub-02")
-    with pytest.raises(InputError, match="holds no sub"):
+    with pytest.raises(InputError, match="contains no sub"):
         subjects(tmp_path)
     with pytest.raises(InputError, match="absent is not a folder"):
         subjects(tmp_path / "absent")
@@ -182,26 +185,39 @@ def test_a_damaged_revision_is_named(study, save):
     assert [one.name for one in seen.found] == ["sub-02_ses-a"]
     ((name, why),) = seen.refused
     assert name == "sub-01"
-    assert "r0001.json is no readable revision" in why
-    with pytest.warns(InputWarning, match=r"sub-01 is left out: .*r0001\.json is no readable"):
+    assert "r0001.json is not a readable revision" in why
+    with pytest.warns(InputWarning, match=r"sub-01 is left out: .*r0001\.json is not a readable"):
         assert len(subjects(study)) == 1
 
 
-def test_labels_that_nobody_has_are_stray(make_study):
+def test_labels_that_nobody_has_are_told(make_study):
     root = make_study(4, labelled=4)
-    assert stray_labels(root, subjects(root)) == []
+    assert survey(root).notes == ()
     labels = root / "derivatives" / "labels"
     for scan in (root / "sub-01" / "anat").iterdir():
         scan.unlink()
     misspelt = labels / "sub-02" / "anat" / "sub-02_desc-PVS_mask.nii.gz"
     (labels / "sub-02" / "anat" / "sub-02_desc-pvs_mask.nii.gz").rename(misspelt)
     lost = labels / "sub-01" / "anat" / "sub-01_desc-pvs_mask.nii.gz"
-    assert stray_labels(root, subjects(root)) == [lost, misspelt]
+    shutil.rmtree(root / "sub-03")
+
+    def told():
+        seen = survey(root)
+        ((name, why),) = seen.refused
+        other, absent = seen.notes
+        assert (name, other) == (
+            "sub-01",
+            f"{misspelt} is not used: a label is named sub-02_desc-pvs_mask.nii.gz.",
+        )
+        assert f"{root} has no scan of sub-03" in absent
+        return why
+
+    assert f"for the label {lost}; put the scan back, or move the label away" in told()
     # one whose label is all revisions
     revisions = labels / "sub-01" / "anat" / "revisions"
     revisions.mkdir()
     lost = lost.rename(revisions / "r0001_00000000.nii.gz")
-    assert stray_labels(root, subjects(root)) == [lost, misspelt]
+    assert f"for the label {lost}; put" in told()
 
 
 def test_scans_are_those_of_the_run_that_the_label_is_named_for(tmp_path, touch):
@@ -220,7 +236,7 @@ def test_scans_are_those_of_the_run_that_the_label_is_named_for(tmp_path, touch)
     touch(tmp_path, "sub-02/anat/sub-02_T1w.nii.gz")
     seen = survey(tmp_path)
     assert [subject.name for subject in seen.found] == ["sub-02"]
-    assert "named for another run or acquisition than sub-01_run-1_T1w" in seen.refused[0][1]
+    assert "names another run or acquisition than sub-01_run-1_T1w" in seen.refused[0][1]
 
 
 @pytest.mark.parametrize("entity", ["acq", "rec", "ce", "echo"])
@@ -238,7 +254,7 @@ def test_a_label_named_for_a_run_that_no_scan_names_is_doubted(tmp_path, touch):
     touch(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz")
     touch(tmp_path, "derivatives/labels/sub-01/anat/sub-01_run-2_desc-pvs_mask.nii.gz")
     (note,) = survey(tmp_path).notes
-    assert "is named for run-2, and no scan is; sub-01_T1w.nii.gz is taken" in note
+    assert "names run-2, but no scan does; sub-01_T1w.nii.gz is used" in note
 
 
 def test_the_magnitude_is_taken_and_never_the_phase(tmp_path, touch):
@@ -253,7 +269,7 @@ def test_scans_and_labels_of_somebody_else_are_refused(tmp_path, touch):
     seen = survey(tmp_path)
     assert [one.name for one in seen.found] == ["sub-04"]
     assert [name for name, _ in seen.refused] == ["sub-01_ses-1", "sub-02", "sub-05"]
-    assert all("is named for sub-0" in why for _, why in seen.refused)
+    assert all("is named sub-0" in why for _, why in seen.refused)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +291,7 @@ def test_one_link_to_nothing_keeps_nobody_else_back(tmp_path, touch, link):
     assert [one.name for one in seen.found] == ["sub-02"]
     ((name, why),) = seen.refused
     assert name == "sub-01"
-    assert why.startswith(f"{path} is a link to a file that is not there; fetch it (datalad get")
+    assert why.startswith(f"{path} is a link to a file that does not exist; fetch it (datalad get")
 
 
 def test_whoever_is_passed_over_is_told(tmp_path, touch):
@@ -284,8 +300,19 @@ def test_whoever_is_passed_over_is_told(tmp_path, touch):
     seen = survey(tmp_path)
     assert [one.name for one in seen.found] == ["sub-01_ses-1"]
     beside, nothing = seen.notes
-    assert "lie beside the sessions of sub-01 and are not used" in beside
-    assert "sub-02 holds no anat/*_T1w or *_T2w and is not used" in nothing
+    assert "are not used, because sub-01 has sessions" in beside
+    assert "sub-02 contains no anat/*_T1w or *_T2w and is not used" in nothing
+
+
+def test_a_subject_that_is_a_link_to_nothing_is_told(tmp_path, touch):
+    touch(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz", "sub-03/ses-1/anat/sub-03_ses-1_T1w.nii.gz")
+    for name in ("sub-01.json", "sub-02", "sub-03/ses-2", "sub-03/ses-1.json"):
+        (tmp_path / name).symlink_to("nowhere")
+    seen = survey(tmp_path)
+    assert [one.name for one in seen.found] == ["sub-01", "sub-03_ses-1"]
+    assert [name for name, _ in seen.refused] == ["sub-02", "sub-03_ses-2"]
+    assert all("fetch it" in why for _, why in seen.refused)
+    assert seen.notes == ()
 
 
 def test_a_folder_that_cannot_be_read_is_told(tmp_path, touch, monkeypatch):
@@ -301,3 +328,57 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path, touch, monkeypatch):
     seen = survey(tmp_path)
     assert [one.name for one in seen.found] == ["sub-02"]
     assert "anat cannot be read (Permission denied); change its permissions" in seen.refused[0][1]
+
+
+def test_a_brain_mask_that_is_wanted_is_told_where_a_study_keeps_it(study, monkeypatch):
+    def load(*_):
+        raise InputError("no brain was found in a.nii; give its brain mask (--brain-mask).")
+
+    monkeypatch.setattr(bids, "load_scan", load)
+    for one, inner in zip(
+        subjects(study),
+        ("sub-01/anat/sub-01", "sub-02/ses-a/anat/sub-02_ses-a"),
+        strict=True,
+    ):
+        with pytest.raises(InputError) as told:
+            bids.scan_of(one)
+        assert str(told.value) == (
+            "no brain was found in a.nii; give its brain mask "
+            f"(derivatives/masks/{inner}_desc-brain_mask.nii.gz)."
+        )
+
+
+def test_the_pvs_of_a_subject_are_its_label_or_its_prediction(study, save):
+    def found():
+        return bids.label_of(study, only(study))
+
+    store = LabelStore(study, "sub-01")
+    assert found() == (None, None)
+    predicted = save("predicted", "draft")
+    assert found() == (store.path(predicted), predicted)
+    save("corrected", "draft", seed=1)  # not finished
+    assert found() == (None, None)
+    final = save("corrected", seed=2)
+    assert found() == (store.path(final), final)
+    save("predicted", "draft", seed=3)
+    assert found() == (store.path(final), final)
+
+
+def test_one_subject_is_found_as_in_the_list_of_all(study, save):
+    save("drawn")
+    assert [bids.subject(study, one.name) for one in subjects(study)] == subjects(study)
+    with pytest.raises(InputError, match=r"no longer has a scan of sub-09; refresh"):
+        bids.subject(study, "sub-09")
+    assert len({*subjects(study), *subjects(study)}) == 2  # values
+
+
+def test_what_only_the_second_scan_or_no_scan_is_named_for(tmp_path, touch):
+    anat = "sub-01/anat/sub-01"
+    touch(tmp_path, f"{anat}_run-1_T1w.nii.gz", f"{anat}_run-2_T2w.nii.gz")
+    (one,), (note,) = survey(tmp_path).found, survey(tmp_path).notes
+    assert (one.t1.name, one.t2.name) == ("sub-01_run-1_T1w.nii.gz", "sub-01_run-2_T2w.nii.gz")
+    assert "are from different runs; check that they belong together" in note
+    touch(tmp_path, f"{anat}_run-1_T2w.nii.gz")  # that of the T1's run
+    (one,) = survey(tmp_path).found
+    assert one.t2.name == "sub-01_run-1_T2w.nii.gz"
+    assert survey(tmp_path).notes == ()

@@ -1,16 +1,28 @@
 """Where edits are kept, and how they are found again."""
 
+import json
 import os
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
 from napari_pvs.correction.review import Decision, Review
 from napari_pvs.errors import InputError
-from napari_pvs.scans.scan import load_scan
-from napari_pvs.study.drafts import DraftStore, Made, recovery_folder, scan_key
+from napari_pvs.scans.nifti import Geometry
+from napari_pvs.scans.scan import Scan, load_scan
+from napari_pvs.study import drafts
+from napari_pvs.study.drafts import (
+    KEPT,
+    YOUNGEST_DAYS,
+    DraftStore,
+    Made,
+    prune,
+    prune_unfinished,
+    recovery_folder,
+    scan_key,
+)
 from napari_pvs.study.labels import LabelStore
 
 ME = Made("AB", "drawn")
@@ -184,7 +196,7 @@ def test_own_drafts_that_cannot_be_settled_do_not_undo_the_final_one(
     save(place._roots[1], labels, ME, "draft")
     saved = place.final(labels, ME)
     assert saved.revision.state == "final"
-    assert "An older draft of yours stays: " in saved.notes[0]
+    assert "An older draft of yours remains: " in saved.notes[0]
 
 
 def refusing(place):
@@ -212,7 +224,7 @@ def test_a_draft_of_a_scan_that_was_replaced_is_not_forced_onto_it(
 ):
     DraftStore(pvs_scan, study, "sub-01").draft(labels, ME)
     grid = replace(pvs_scan.grid, affine=np.diag([1.0, 1, 1, 1]))
-    with pytest.raises(InputError, match="does not lie on this scan's voxels"):
+    with pytest.raises(InputError, match="does not match this scan's voxels"):
         DraftStore(replace(pvs_scan, grid=grid), study, "sub-01").pending()
 
 
@@ -232,3 +244,210 @@ def test_old_drafts_that_were_gone_on_from_go_with_the_first_new_one(
     ((store, days),) = asked
     assert days == 200
     assert len(store.revisions()) == 2
+
+
+BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def decision(n, verdict="reject", minutes=0, rater="A"):
+    when = BEGUN + timedelta(minutes=minutes)
+    return Decision(point=(n, n, n), kind="found", verdict=verdict, rater=rater, time=when)
+
+
+def review(*decisions):
+    return Review(decisions=decisions)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "sub-01_desc-pvs_review.json"
+
+
+def test_no_file_is_nothing_decided(path):
+    assert drafts.read_decisions(path) == ()
+
+
+def test_what_another_session_decided_stays(path):
+    mine, theirs = decision(1), decision(2, minutes=1, rater="B")
+    drafts.keep_decisions(path, review(theirs), {theirs})
+    drafts.keep_decisions(path, review(mine), {mine})
+    assert drafts.read_decisions(path) == (mine, theirs)
+
+
+def test_the_later_of_two_decisions_about_one_pvs_counts(path):
+    mine, theirs = decision(1, "accept", minutes=1), decision(1, "reject", minutes=2, rater="B")
+    drafts.keep_decisions(path, review(theirs), {theirs})
+    drafts.keep_decisions(path, review(mine), {mine})
+    assert drafts.read_decisions(path) == (theirs,)
+    latest = decision(1, "skip", minutes=3)
+    drafts.keep_decisions(path, review(latest), {mine, latest})
+    assert drafts.read_decisions(path) == (latest,)
+
+
+def test_what_was_taken_back_here_goes(path):
+    one, two = decision(1), decision(2)
+    drafts.keep_decisions(path, review(one, two), {one, two})
+    drafts.keep_decisions(path, review(two), {one, two})
+    assert drafts.read_decisions(path) == (two,)
+
+
+@pytest.mark.parametrize("content", ['{"format": "napari-pvs-review/2"}', "{", ""])
+def test_a_file_that_cannot_be_understood_is_set_aside(path, content, caplog):
+    for number in (1, 2):
+        path.write_text(content)
+        with pytest.raises(ValueError):  # noqa: PT011  pydantic's
+            drafts.read_decisions(path)
+        drafts.keep_decisions(path, review(decision(number)), set())
+        assert drafts.read_decisions(path) == (decision(number),)
+        assert path.with_name(f"{path.stem}.unread-{number}.json").read_text() == content
+    assert "cannot be read and was renamed" in caplog.text
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Function that saves a label unlike all others; its attribute is the store."""
+    store = LabelStore(tmp_path, "sub-01")
+    like = Geometry.from_affine((4, 4, 60), np.eye(4))
+    made = []
+
+    def one(author="AB", origin="corrected", state="draft", age=None):
+        label = np.zeros((4, 4, 60), np.uint8)
+        label[0, 0, len(made)] = 1
+        made.append(1)
+        revision = store.save(label, like, author=author, origin=origin, state=state)
+        if age is not None:
+            made_old(store, revision, age)
+        return revision
+
+    one.store = store
+    return one
+
+
+NOON = datetime(2026, 6, 15, 12, tzinfo=UTC)
+OLD = YOUNGEST_DAYS + 10
+
+
+def made_old(store, revision, age):
+    """Write another time, so many days before `NOON`, into a sidecar."""
+    path = store.path(revision).with_name(f"r{revision.number:04d}.json")
+    about = json.loads(path.read_text())
+    path.write_text(json.dumps(about | {"time": (NOON - timedelta(days=age)).isoformat()}))
+
+
+def numbers(store):
+    return [revision.number for revision in store.revisions()]
+
+
+def test_before_anything_is_final_all_drafts_stay(save):
+    for _ in range(KEPT + 4):
+        save()
+    assert prune(save.store) == 0
+    assert len(numbers(save.store)) == KEPT + 4
+
+
+def test_the_newest_stay_and_every_raters_last_and_predictions(save):
+    save("napari-pvs", "predicted")  # 1
+    save("CD")  # 2
+    save("CD")  # 3, the last of CD
+    for _ in range(KEPT + 2):  # 4 to KEPT + 5
+        save()
+    final = save(state="final").number
+    save()  # begun since
+    assert prune(save.store) == 4
+    left = [1, 3, *range(final - KEPT + 1, final), final, final + 1]
+    assert numbers(save.store) == left
+    for revision in save.store.revisions():
+        assert save.store.load(revision).data.sum() == 1
+    # no image is left of those that went, and no number is given twice
+    folder = save.store.path(save.store.revisions()[0]).parent
+    assert len(list(folder.glob("*.nii.gz"))) == len(left)
+    assert save().number == final + 2
+    assert prune(save.store) == 0 or numbers(save.store)[-1] == final + 2
+
+
+def test_what_cannot_be_deleted_stays_without_a_word(save, monkeypatch):
+    for _ in range(KEPT + 2):
+        save()
+    save(state="final")
+
+    def refuse(*_, **__):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr("pathlib.Path.unlink", refuse)
+    assert prune(save.store) == 0
+    assert len(numbers(save.store)) == KEPT + 3
+
+
+def test_unfinished_labels_keep_the_last_of_each_day_and_rater_and_all_that_is_young(save):
+    hour = 1 / 24
+    save("napari-pvs", "predicted", age=OLD + 9)  # 1
+    save(age=OLD + 8)  # 2, goes
+    save("CD", age=OLD + 8 - hour)  # 3, the last of CD
+    save(age=OLD + 8 - hour)  # 4, the last of its day
+    save(age=OLD + 1)  # 5, goes
+    save(age=OLD + 1 - hour)  # 6, goes
+    save(age=OLD + 1 - 2 * hour)  # 7, the last of its day
+    save("AB", state="final", age=OLD)  # 8
+    save(age=OLD - hour)  # 9, goes: begun since, and gone on from
+    save(age=OLD - 2 * hour)  # 10
+    for at in range(KEPT + 3):  # 11 to KEPT + 13: young
+        save(age=YOUNGEST_DAYS - 1 - at * hour / 10)
+    left = [1, 3, 4, 7, 8, 10, *range(11, KEPT + 14)]
+    assert prune_unfinished(save.store, 10**4, NOON) == 0
+    assert prune_unfinished(save.store, OLD + 5, NOON) == 1
+    assert prune_unfinished(save.store, 0, NOON) == 3  # no less than it should
+    assert numbers(save.store) == left
+    assert prune_unfinished(save.store, 0, NOON) == 0
+    for revision in save.store.revisions():
+        assert save.store.load(revision).data.sum() == 1
+
+
+def test_the_newest_drafts_of_a_scan_stay_however_old(save):
+    for _ in range(KEPT + 2):
+        save(age=10 * OLD)
+    assert prune_unfinished(save.store, OLD, NOON) == 2
+    assert numbers(save.store) == list(range(3, KEPT + 3))
+    assert save.store.pending().number == KEPT + 2
+
+
+def test_what_is_damaged_is_left_as_it_is(save):
+    for _ in range(KEPT + 2):
+        save(age=OLD)
+    folder = save.store.path(save.store.revisions()[0]).parent
+    (folder / "r0003.json").write_text("{")
+    assert prune_unfinished(save.store, OLD, NOON) == 0
+    assert len(list(folder.glob("*.json"))) == KEPT + 2
+
+
+def test_a_scan_is_known_by_the_name_that_its_drafts_lie_under():
+    """Else a new version would no longer find the drafts of scans outside a study."""
+    image = np.arange(9 * 10 * 11, dtype=np.float32).reshape(9, 10, 11)
+    scan = Scan.from_arrays(image, None, np.diag([0.8, 0.9, 1.0, 1.0]), np.ones(image.shape, bool))
+    assert scan_key(scan) == "f003a8cc3a4f7627"
+    both = replace(scan, t2=image)
+    assert len({scan_key(scan), scan_key(both), scan_key(replace(both, t1=None))}) == 2
+
+
+def test_a_subject_without_a_study_is_kept_in_the_users_folder(pvs_scan, labels, own_folders):
+    place = DraftStore(pvs_scan, None, "sub-01")
+    assert not place.in_study
+    place.draft(labels, ME)
+    np.testing.assert_array_equal(DraftStore(pvs_scan).pending().labels, labels)
+
+
+def test_decisions_that_nothing_takes_are_told_for_the_study(pvs_scan, own_folders, study):
+    own_folders.write_text("in the way of the folder")
+    (study / "derivatives").write_text("in the way of the folder")
+    place = DraftStore(pvs_scan, study, "sub-01")
+    with pytest.raises(InputError, match=r"cannot be written") as told:
+        place.save_review(place.review())
+    assert str(study) in str(told.value)
+
+
+def test_labels_of_32_bits_are_the_largest(pvs_scan, labels, own_folders):
+    most = labels.astype(np.int64) * (2**31 - 1)
+    place = DraftStore(pvs_scan)
+    place.draft(most, ME)
+    np.testing.assert_array_equal(place.pending().labels, most)
+    with pytest.raises(InputError, match="above 2147483647"):
+        place.draft(most + labels, ME)

@@ -1,6 +1,7 @@
 import gzip
 import json
 import shutil
+from contextlib import contextmanager
 
 import nibabel as nib
 import numpy as np
@@ -8,7 +9,14 @@ import pytest
 
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.scans.nifti import read_labels, write_like
-from napari_pvs.study.labels import LabelStore, stamp
+from napari_pvs.study import labels
+from napari_pvs.study.labels import LabelStore, Revisions, digest, stamp
+
+ABOUT = {"subject": "sub-01", "author": "bob", "origin": "drawn", "state": "final"} | {
+    "voxels": 0,
+    "volume_mm3": 0,
+}
+NEWER = b"an image that is newer"
 
 
 @pytest.fixture
@@ -184,6 +192,12 @@ def test_an_edit_by_another_tool_is_never_overwritten(store, plain, save, mask, 
     assert (read_labels(plain).data == mask(4)).all()
 
 
+@pytest.mark.parametrize("known", ["/etc/hostname@x", "a/**@x", "a\0b@x", "[@x", "../../x@x", "@"])
+def test_a_stamp_of_a_damaged_file_names_no_label(store, mask, like, known):
+    store.save(mask(1), like, author="me", origin="drawn")
+    assert store.stamped(known) is None or known == "@"
+
+
 @pytest.mark.parametrize("ending", [".nii", ".mgz"])
 def test_a_plain_file_of_another_format(store, anat, plain, mask, like, ending):
     theirs = anat / f"sub-01_desc-pvs_mask{ending}"
@@ -263,7 +277,7 @@ def test_altered_missing_and_damaged_files(store, anat, save):
     assert store.current() == second
     sidecar.write_text(json.dumps(values)[:-9])
     with pytest.raises(
-        InputError, match=r"r0002\.json is no readable revision \(no valid .*\); .*\.$"
+        InputError, match=r"r0002\.json is not a readable revision \(no valid .*\); .*\.$"
     ):
         store.current()
 
@@ -419,3 +433,111 @@ def test_a_plain_file_with_the_content_of_a_draft_is_another_tools(store, save, 
     save(2, state="final")
     kept = [one.sha256 for one in store.revisions() if one.state == "final"]
     assert draft.sha256 in kept  # imported before it was replaced
+
+
+ABOUT = {
+    "subject": "sub-01",
+    "author": "ann",
+    "origin": "drawn",
+    "state": "final",
+    "voxels": 0,
+    "volume_mm3": 0,
+}
+
+
+def test_a_number_that_another_writer_takes_meanwhile(tmp_path, monkeypatch):
+    store, listed, theirs = Revisions(tmp_path / "revisions"), Revisions._numbers, []
+
+    def numbers(self, ending):
+        found = listed(self, ending)
+        if len(theirs) < 2:
+            theirs.append(1)
+            self.commit(b"theirs", **ABOUT)
+        return found
+
+    monkeypatch.setattr(Revisions, "_numbers", numbers)
+    ours = store.commit(b"ours", **ABOUT)
+    saved = {r.number: store.path(r).read_bytes() for r in store.newest_first()}
+    assert saved == {1: b"theirs", 2: b"theirs", 3: b"ours"}
+    assert ours.number == 3
+
+
+def test_many_revisions_are_in_order(tmp_path):
+    store = Revisions(tmp_path)
+    (tmp_path / "r9999.json").touch()
+    for n in (10_000, 10_001):
+        assert store.commit(b"x", **ABOUT).number == n
+    assert [r.number for r in store.newest_first()] == [10_001, 10_000]
+
+
+def test_content_is_known_by_its_whole_digest(tmp_path):
+    store = Revisions(tmp_path)
+    saved = store.commit(b"ours", **ABOUT)
+    assert store.published(saved.sha256)
+    assert not store.published(saved.sha256[:8] + "0" * 56)
+    assert not store.published("0" * 64)
+
+
+def test_digest(tmp_path):
+    (tmp_path / "empty").touch()
+    assert digest(tmp_path / "empty").startswith("e3b0c44298fc1c149afb")
+    with pytest.raises(InputError, match=r"absent cannot be read \(.*\); check .*\.$"):
+        digest(tmp_path / "absent")
+
+
+def test_a_plain_file_that_is_being_written_is_not_imported(store, plain, mask, like, monkeypatch):
+    write_like(plain, mask(1), like)
+
+    def meanwhile(path):
+        volume = read_labels(path)
+        write_like(plain, mask(2), like)  # the other program goes on
+        return volume
+
+    monkeypatch.setattr(labels, "read_labels", meanwhile)
+    with pytest.raises(
+        InputError, match=r"desc-pvs_mask\.nii\.gz is being written by another program; try again\."
+    ):
+        store.import_outside()
+    monkeypatch.undo()
+    assert store.revisions() == []
+    assert store.outside() == plain
+    assert (store.load(store.import_outside()).data == mask(2)).all()
+
+
+def test_a_plain_file_that_another_program_changes_during_a_save_is_left_alone(
+    store, plain, save, mask, like, monkeypatch
+):
+    save(1)
+    commit = labels.Revisions.commit
+
+    def meanwhile(self, content, **values):
+        saved = commit(self, content, **values)
+        write_like(plain, mask(2), like)
+        return saved
+
+    monkeypatch.setattr(labels.Revisions, "commit", meanwhile)
+    with pytest.warns(InputWarning, match="was changed by another program"):
+        saved = save(3)
+    monkeypatch.undo()
+    assert (read_labels(plain).data == mask(2)).all()
+    assert store.current() == saved
+    assert store.outside() == plain
+
+
+def test_the_plain_file_is_of_the_newest_of_two_that_are_saved_at_once(
+    store, plain, save, mask, like, monkeypatch
+):
+    atomic, other = labels.atomic, LabelStore(store._root, "sub-01")
+
+    @contextmanager
+    def meanwhile(path):
+        with atomic(path) as temporary:
+            yield temporary
+        if path == plain:  # it has the name, and the other writer's is newer
+            monkeypatch.undo()
+            later = other.commit(NEWER, **ABOUT)
+            assert later.number == 2
+
+    monkeypatch.setattr(labels, "atomic", meanwhile)
+    assert save(1).number == 1
+    assert plain.read_bytes() == NEWER

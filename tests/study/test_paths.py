@@ -1,7 +1,20 @@
+from pathlib import Path
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from napari_pvs.errors import InputError
-from napari_pvs.study.paths import LABEL, label_folder, one
+from napari_pvs.study.paths import (
+    LABEL,
+    OF_A_SCAN,
+    differing,
+    entities,
+    first_run,
+    label_folder,
+    one,
+    shared,
+)
 
 
 @pytest.mark.parametrize(
@@ -37,3 +50,35 @@ def test_a_label_on_a_templates_grid_is_not_the_subjects(tmp_path, touch):
     # a scan of which there is nothing else is taken, whatever its space is called
     touch(tmp_path, "sub-01_space-MNI152_T1w.nii.gz")
     assert one(tmp_path, "*_T1w").name == "sub-01_space-MNI152_T1w.nii.gz"
+
+
+WORD = st.from_regex(r"[A-Za-z0-9]{1,6}", fullmatch=True)
+NAMED = st.dictionaries(st.sampled_from(OF_A_SCAN), st.sampled_from(["1", "01", "2", "a"]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.from_regex(r"[a-z]{1,5}", fullmatch=True), WORD), WORD)
+def test_the_entities_of_a_name_are_found_again(said, suffix):
+    name = "_".join([*(f"{key}-{value}" for key, value in said.items()), suffix])
+    assert entities(Path("x") / f"{name}.nii.gz") == said
+
+
+@settings(max_examples=100, deadline=None)
+@given(NAMED, NAMED)
+def test_what_two_images_both_name_is_alike_or_differs(one, other):
+    both = {key for key in OF_A_SCAN if key in one and key in other}
+    alike, unlike = shared(one, other), differing(one, other)
+    assert set(alike) | set(unlike) == both
+    assert not set(alike) & set(unlike)
+    for key in both:
+        same = one[key].lstrip("0") == other[key].lstrip("0")
+        assert (key in alike) == same
+    assert differing(one, other) == differing(other, one)
+    assert differing(one, one) == []
+
+
+def test_the_first_run_is_the_one_of_the_lowest_number():
+    runs = [Path(f"sub-01_run-{n}_T1w.nii.gz") for n in (10, 9, "02", 3)]
+    assert first_run(runs) == runs[2]
+    assert first_run([*runs, Path("sub-01_T1w.nii.gz")]).name == "sub-01_T1w.nii.gz"
+    assert first_run([]) is None

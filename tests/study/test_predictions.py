@@ -76,3 +76,23 @@ def test_the_same_mask_is_kept_once(make_study, config):
     keep(result, study, one.name)
     assert store.predicted().number == 2
     assert store.load(store.predicted()).data.any()
+
+
+def test_a_disk_that_cannot_read_one_scan_keeps_nobody_else_back(make_study, config, monkeypatch):
+    from napari_pvs.study import predictions
+
+    read = predictions.scan_of
+
+    def failing(subject, device):
+        if subject.name == "sub-02":
+            raise OSError(5, "Input/output error", str(subject.t1))
+        return read(subject, device)
+
+    monkeypatch.setattr(predictions, "scan_of", failing)
+    one, two, three = segment_study(make_study(3, labelled=0), config)
+    assert one.count is not None
+    assert three.count is not None
+    assert two.why.endswith(
+        "sub-02_T1w.nii.gz cannot be read (Input/output error); check that it "
+        "is there and its permissions."
+    )

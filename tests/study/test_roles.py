@@ -5,7 +5,7 @@ import pytest
 
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.study.bids import StudySubject
-from napari_pvs.study.roles import ROLES, Split, assign, join, read
+from napari_pvs.study.roles import ROLES, Split, assign, join, read, split, split_without_labels
 
 
 def people(*names, labelled=True):
@@ -13,8 +13,10 @@ def people(*names, labelled=True):
     return [StudySubject(name, Path("t1.nii"), None, label, None) for name in names]
 
 
-def cohort(count):
-    return people(*(f"sub-{n:02d}" for n in range(count)))
+def cohort(count, sessions=0, labelled=True):
+    suffixes = [f"_ses-{k}" for k in range(sessions)] or [""]
+    names = [f"sub-{n:02d}{s}" for n in range(count) for s in suffixes]
+    return people(*names, labelled=labelled)
 
 
 def test_first_use_draws_and_later_uses_keep(tmp_path):
@@ -52,7 +54,7 @@ def test_a_person_may_be_named_on_first_use_only(tmp_path):
 
 
 def test_a_refused_split_is_not_kept(tmp_path):
-    with pytest.raises(InputError, match="is no labelled subject"):
+    with pytest.raises(InputError, match="is not a labelled subject"):
         assign(cohort(4), validation=["sub-77"], root=tmp_path)
     assert read(tmp_path) == {}
 
@@ -66,7 +68,7 @@ def test_unlabelled_scans(tmp_path):
     assert read(tmp_path)["sub-04"] == "unlabelled"
     # its label comes: it can be trained on, but what was learnt from cannot measure
     scans = [*labelled, *people("sub-04")]
-    with pytest.raises(InputError, match="sub-04 was learnt from unlabelled in an earlier run"):
+    with pytest.raises(InputError, match="sub-04 was trained on unlabelled in an earlier run"):
         assign(scans, test=["sub-04"], root=tmp_path)
     assert "sub-04" in assign(scans, root=tmp_path).train
     assert read(tmp_path)["sub-04"] == "train"
@@ -77,7 +79,7 @@ def test_who_lost_the_label_keeps_the_role(tmp_path):
     scans = [*people("sub-00", "sub-02"), *people("sub-01", "sub-03", labelled=False)]
     assert assign(scans, root=tmp_path).unlabelled == ("sub-03",)
     assert read(tmp_path)["sub-03"] == "train"
-    with pytest.raises(InputError, match="nobody with a label is left to validate on"):
+    with pytest.raises(InputError, match="no labelled person is left for validation"):
         assign(people("sub-02", "sub-03"), root=tmp_path)
     got = assign(people("sub-02", "sub-03", "sub-09"), root=tmp_path)
     assert (got.train, got.validation) == (("sub-02", "sub-03"), ("sub-09",))
@@ -105,7 +107,7 @@ def test_a_study_that_cannot_be_written(tmp_path):
     (tmp_path / "derivatives").mkdir()
     (tmp_path / "derivatives/napari-pvs").touch()  # nothing can be created below a file
     with pytest.warns(
-        InputWarning, match=r"roles.json cannot be written \(.*kept for this run only"
+        InputWarning, match=r"roles.json cannot be written \(.*apply to this run only"
     ):
         got = assign(cohort(10), root=tmp_path)
     assert len(got.train) == 8
@@ -149,7 +151,9 @@ def test_another_process_holds_the_roles(tmp_path, monkeypatch):
     path.parent.mkdir(parents=True)
     with (
         FileLock(path.with_suffix(".lock")),
-        pytest.raises(InputError, match=r"roles.json is locked by another process; end it"),
+        pytest.raises(
+            InputError, match=r"roles.json is locked by another process; end that process"
+        ),
     ):
         assign(cohort(4), root=tmp_path)
     assert len(assign(cohort(4), root=tmp_path).train) == 3
@@ -226,6 +230,135 @@ def test_joining_where_the_roles_can_no_longer_be_written(tmp_path, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.warns(InputWarning, match=r"No space left on device.*for this run only"):
+    with pytest.warns(InputWarning, match=r"No space left on device.*to this run only"):
         assert join({"sub-09"}, run, root=tmp_path) == {"sub-09"}
     assert "sub-09" not in read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"),
+    [
+        (2, (1, 1, 0)),
+        (4, (3, 1, 0)),
+        (5, (3, 1, 1)),
+        (10, (8, 1, 1)),
+        (12, (10, 1, 1)),
+        (20, (16, 2, 2)),
+    ],
+)
+def test_eight_to_one_to_one(count, sizes):
+    got = split(cohort(count))
+    assert (len(got.train), len(got.validation), len(got.test)) == sizes
+    names = [*got.train, *got.validation, *got.test]
+    assert sorted(names) == [s.name for s in cohort(count)]
+
+
+def test_unlabelled_subjects_neither_train_nor_measure():
+    extra = StudySubject("sub-99", Path("t1.nii"), None, None, None)
+    got = split([*cohort(3), extra])
+    assert "sub-99" not in got.train + got.validation + got.test
+    assert got.unlabelled == ("sub-99",)
+    with pytest.raises(InputError, match="sub-99 is not a labelled subject"):
+        split([*cohort(3), extra], validation=["sub-99"])
+
+
+def test_drawn_by_the_seed():
+    draws = {seed: split(cohort(20), seed=seed) for seed in range(5)}
+    assert draws[3] == split(cohort(20), seed=3)
+    assert len({d.validation for d in draws.values()}) > 1
+
+
+def test_sessions_stay_together():
+    for seed in range(5):
+        got = split(cohort(12, sessions=3), seed=seed)
+        roles = [{n.split("_")[0] for n in part} for part in (got.train, got.validation, got.test)]
+        assert [len(r) for r in roles] == [10, 1, 1]
+        assert len(set.union(*roles)) == 12
+        assert len(got.train) == 30
+
+
+def test_as_named():
+    got = split(cohort(6), validation=["sub-04"], test=["sub-00", "sub-05"])
+    assert got.validation == ("sub-04",)
+    assert got.test == ("sub-00", "sub-05")
+    assert got.train == ("sub-01", "sub-02", "sub-03")
+    assert split(cohort(6), validation=["sub-04"]).test == ()
+
+
+def test_a_person_stands_for_all_sessions():
+    both = split(
+        cohort(4, sessions=2), validation=["sub-01"], test=["sub-02_ses-0", "sub-02_ses-1"]
+    )
+    assert both.validation == ("sub-01_ses-0", "sub-01_ses-1")
+    assert both.test == ("sub-02_ses-0", "sub-02_ses-1")
+    assert len(both.train) == 4
+
+
+def test_scans_of_a_held_out_person_are_not_learnt_from():
+    later = [StudySubject(f"sub-0{n}_ses-9", Path("t1.nii"), None, None, None) for n in range(3)]
+    got = split([*cohort(3, sessions=1), *later], validation=["sub-00"], test=["sub-01_ses-0"])
+    assert got.unlabelled == ("sub-02_ses-9",)
+
+
+def test_known_roles_go_before_the_draw():
+    first = split(cohort(10), seed=1)
+    known = dict.fromkeys(first.validation, "validation") | dict.fromkeys(first.test, "test")
+    for seed in range(3):
+        got = split(cohort(20), seed=seed, known=known)
+        assert (got.validation, got.test) == (first.validation, first.test)
+        assert len(got.train) == 18
+
+
+def test_a_named_test_subject_is_never_drawn():
+    for seed in range(6):
+        got = split(cohort(6), test=["sub-02"], seed=seed)
+        assert got.test == ("sub-02",)
+        assert len(got.validation) == 1
+        assert got.validation != got.test
+
+
+def test_refusals():
+    with pytest.raises(InputError, match="no subject has a label"):
+        split(cohort(3, labelled=False))
+    with pytest.raises(InputError, match="two persons"):
+        split(cohort(1, sessions=4))
+    with pytest.raises(InputError, match="two persons"):
+        split(cohort(2), test=["sub-00"])
+    with pytest.raises(InputError, match="sub-77 is not a labelled subject"):
+        split(cohort(3), test=["sub-77"])
+    with pytest.raises(InputError, match="no labelled subject is left"):
+        split(cohort(2), validation=["sub-00", "sub-01"])
+    with pytest.raises(InputError, match=r"sub-01 is in .*give all sessions one role"):
+        split(cohort(3, sessions=2), validation=["sub-01_ses-0"])
+    with pytest.raises(
+        InputError, match=r"sub-01 is named for both validation and test; choose one"
+    ):
+        split(cohort(3), ["sub-01"], ["sub-01"])
+    with pytest.raises(InputError, match=r"sub-01_ses-1 is named for both validation and test"):
+        split(cohort(3, sessions=2), ["sub-01"], ["sub-01_ses-1"])
+    with pytest.raises(InputError, match="give all sessions one role"):
+        split(cohort(3, sessions=2), ["sub-01_ses-0"], ["sub-01_ses-1"])
+
+
+def counts(split):
+    return [len(names) for names in (split.train, split.validation, split.test, split.unlabelled)]
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"),
+    [(1, (0, 0, 0, 1)), (2, (0, 0, 0, 2)), (3, (0, 1, 0, 2)), (20, (0, 2, 0, 18))],
+)
+def test_without_labels_few_are_kept_aside(count, sizes):
+    everybody = cohort(count, labelled=False)
+    assert counts(split_without_labels(everybody)) == list(sizes)
+    assert split_without_labels(everybody) == split_without_labels(everybody)
+
+
+def test_without_labels_persons_stay_whole_and_keep_their_roles():
+    everybody = cohort(5, sessions=2, labelled=False)
+    found = split_without_labels(everybody, known={"sub-01": "test", "sub-02": "validation"})
+    assert found.validation == ("sub-02_ses-0", "sub-02_ses-1")
+    assert counts(found) == [0, 2, 0, 6]
+    assert not any("sub-01" in name for name in found.unlabelled)
+    with pytest.raises(InputError, match="every person of the study validates or tests"):
+        split_without_labels(cohort(1, labelled=False), known={"sub-00": "test"})

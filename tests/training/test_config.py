@@ -38,3 +38,18 @@ def test_a_recipe_sets_what_is_not_said():
     other = TrainingConfig(study="x", recipe="adapt", weights="mine.safetensors", epochs=45)
     assert (str(other.weights), other.epochs) == ("mine.safetensors", 45)
     assert other.learning_rate == adapt.learning_rate < TrainingConfig(study="x").learning_rate
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"epochs": 10**30}, "epochs is more than 1,000,000"),
+        ({"seed": 10**30}, "seed is more than 9,007,199,254,740,992"),
+        ({"learning_rate": float("inf")}, "finite"),
+        ({"focal_weight": float("nan")}, "finite"),
+        ({"recipe": ["adapt"]}, "recipe"),
+    ],
+)
+def test_what_nobody_means_is_refused(values, reason):
+    with pytest.raises(ValidationError, match=reason):
+        TrainingConfig(study=".", **values)

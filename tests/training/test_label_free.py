@@ -8,7 +8,6 @@ import pytest
 
 from napari_pvs import cli
 from napari_pvs.errors import InputError
-from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.weights import fingerprint, load, starter_path
 from napari_pvs.study.roles import ROLES
 from napari_pvs.study.roles import read as read_roles
@@ -24,10 +23,7 @@ from napari_pvs.training.runs.status import best_weights, seen
 SMALL = {"epochs": 2, "steps": 2, "patch": (8,), "refresh": 1, "validate_every": 1}
 
 
-@pytest.fixture(autouse=True)
-def small_network(monkeypatch):
-    tiny = property(lambda self: NetworkConfig(widths=(4, 8), scale_width=2))
-    monkeypatch.setattr(TrainingConfig, "network", tiny)
+pytestmark = pytest.mark.usefixtures("small_network")
 
 
 @pytest.fixture
@@ -126,12 +122,10 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(config, make_study, tmp_pat
         if epoch == 1:
             tell(copied, "stop")
 
-    monkeypatch.setattr(loop.Run, "_end_epoch", stop_after_one)
-    train(config(study), copied)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Run, "_end_epoch", stop_after_one)
+        train(config(study), copied)
     assert of(copied, "stopped")
-    monkeypatch.undo()
-    tiny = property(lambda self: NetworkConfig(widths=(4, 8), scale_width=2))
-    monkeypatch.setattr(TrainingConfig, "network", tiny)
     resume(copied)
     whole, again = ((tmp_path / n / "best.safetensors") for n in ("whole", "again"))
     first, second = (load(path)[0].state_dict() for path in (whole, again))
@@ -150,7 +144,7 @@ def test_later_runs_from_such_weights_validate_on_nobody_they_have_learnt_from(
         path = study / f"derivatives/labels/{name}/anat/{name}_desc-pvs_mask.nii.gz"
         write_image(path, make_head(seed=int(name[-1]) - 1).label)
     from_adapted = config(study, method="supervised-multi", weights=best, batch=2)
-    with pytest.raises(InputError, match="nobody with a label is left to validate on"):
+    with pytest.raises(InputError, match="no labelled person is left for validation"):
         train(from_adapted, study / "derivatives" / "runs" / "two")
     # from the weights before it, everybody is as free as ever
     assert "validates on 1" in plan(config(study, method="supervised-multi", batch=2)).use
@@ -198,7 +192,7 @@ def test_on_the_command_line(config, make_study, caplog, capsys, tiny_weights):
     with pytest.raises(SystemExit) as ended:
         cli.main([str(word) for word in words])
     assert ended.value.code == 0
-    assert "No label: adapting the start weights to sub-0" in caplog.text
+    assert "No labels: adapting the start weights to sub-0" in caplog.text
     assert "PVS voxels to learn from in 2 scans" in caplog.text
     assert "In 2 unlabelled scans" in caplog.text
     assert "Best weights: " in capsys.readouterr().out
@@ -221,5 +215,5 @@ def test_a_study_that_was_moved_with_its_run_knows_whom_it_learnt_from(
     copytree(study, tmp_path / "moved")
     moved = tmp_path / "moved"
     inside = moved / best.relative_to(study)
-    assert load_start(config(moved, weights=inside)).learnt_of(moved) == ("sub-01", "sub-02")
-    assert load_start(config(moved, weights=best)).learnt_of(moved) == ()  # another study
+    assert load_start(config(moved, weights=inside)).learned_in(moved) == ("sub-01", "sub-02")
+    assert load_start(config(moved, weights=best)).learned_in(moved) == ()  # another study

@@ -36,11 +36,11 @@ def roles_of(study):
 def test_who_takes_part(make_study):
     study = make_study(6, labelled=5)
     _, roles = roles_of(study)
-    said = "Learns from 3 labelled scans, validates on 1, leaves 1 for a test"
+    said = "Trains on 3 labelled scans, validates on 1, keeps 1 for a test"
     assert sentence(roles, None, False) == f"{said}, does not use 1 unlabelled scan."
     assert sentence(roles, 0, True) == (
-        "Learns from 3 labelled scans (none new or corrected since the last run) and 1 "
-        "unlabelled, validates on 1, leaves 1 for a test."
+        "Trains on 3 labelled scans (none new or corrected since the last run) and 1 "
+        "unlabelled, validates on 1, keeps 1 for a test."
     )
     assert "(2 new or corrected" in sentence(roles, 2, True)
 
@@ -74,20 +74,20 @@ def write_checkpoint(run, labels):
 def test_a_plan_and_what_refuses_it(make_study, monkeypatch, tmp_path):
     study = make_study(3)
     made = plan(TrainingConfig(study=study, **SMALL))
-    assert made.use == "Learns from 2 labelled scans, validates on 1."
+    assert made.use == "Trains on 2 labelled scans, validates on 1."
     assert made.cost.startswith("Needs about ")
     assert " on cpu; about " in made.cost
     assert made.refused == ""
     semi = TrainingConfig(study=study, method="m2ss", **SMALL)
-    assert plan(semi).use.startswith("Learns from 2 labelled scans and 0 unlabelled")
+    assert plan(semi).use.startswith("Trains on 2 labelled scans and 0 unlabelled")
 
     monkeypatch.setattr(planning, "_free", lambda device: 2**20)
     tight = plan(TrainingConfig(study=study, **SMALL | {"patch": (16,)}))
     assert "a step needs about" in tight.refused
-    assert tight.cost.endswith("GB that are free on cpu.")
+    assert tight.cost.endswith("GB free on cpu.")
     with pytest.raises(InputError, match=r"weights .* do not exist"):
         plan(TrainingConfig(study=study, weights=tmp_path / "none.safetensors", **SMALL))
-    with pytest.raises(InputError, match="sub-77 is no labelled subject"):
+    with pytest.raises(InputError, match="sub-77 is not a labelled subject"):
         plan(TrainingConfig(study=study, validation=("sub-77",), **SMALL))
 
 
@@ -133,7 +133,7 @@ def test_proposes_a_batch_that_fits(free):
     free(100)
     require_memory(config(batch=64), CPU)
     free(3)
-    said = r"needs about .* GB.*cpu has 3.0 GB left; try a batch of (\d+) \(--batch\)"
+    said = r"needs about .* GB.*cpu has 3.0 GB free; try a batch of (\d+) \(--batch\)"
     with pytest.raises(InputError, match=said) as refused:
         require_memory(config(batch=64), CPU)
     batch = int(re.search(said, str(refused.value))[1])

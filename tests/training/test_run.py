@@ -10,6 +10,7 @@ from napari_pvs.errors import InputError
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.weights import load, save
 from napari_pvs.study.bids import subjects
+from napari_pvs.study.roles import split
 from napari_pvs.training import loop
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.run import resume, train
@@ -24,12 +25,7 @@ SMALL = {"epochs": 2, "steps": 3, "batch": 2, "patch": (8,), "warmup": 1, "valid
 TINY = NetworkConfig(widths=(4, 8), scale_width=2)
 
 
-@pytest.fixture(autouse=True)
-def small_network(monkeypatch):
-    def tiny(self):
-        return TINY.model_copy(update={"multiscale": not self.method.endswith("mono")})
-
-    monkeypatch.setattr(TrainingConfig, "network", property(tiny))
+pytestmark = pytest.mark.usefixtures("small_network")
 
 
 def config(study, **values):
@@ -119,7 +115,7 @@ def test_the_weights_it_started_from_may_go(make_study, tmp_path, tiny_weights):
 
 def test_weights_of_the_other_method_are_refused(make_study, tmp_path, tiny_weights):
     other = "supervised-mono" if load(tiny_weights)[0].config.multiscale else "supervised-multi"
-    with pytest.raises(InputError, match=rf"of another network than method {other}"):
+    with pytest.raises(InputError, match=rf"for another network than method {other}"):
         train(config(make_study(2), weights=tiny_weights, method=other), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -184,6 +180,8 @@ def test_weights_that_change_while_scans_are_read(make_study, tmp_path, tiny_wei
     monkeypatch.setattr(loop.Cohort, "open", changed)
     given = config(make_study(2), weights=origin, epochs=1, steps=1, learning_rate=1e-12)
     train(given, out)
+    # read once: what was checked is what is trained and kept
+    assert (out / "start.safetensors").read_bytes() == tiny_weights.read_bytes()
     begun, last = load(out / "start.safetensors")[0], load(out / "last.safetensors")[0]
     torch.testing.assert_close(last.head.bias, begun.head.bias, rtol=0, atol=1e-6)
 
@@ -216,7 +214,7 @@ def test_refuses_a_study_without_labels(make_study, tmp_path):
 
 
 def test_refuses_empty_labels(make_study, tmp_path):
-    with pytest.raises(InputError, match=r"no label of .*study holds a PVS voxel"):
+    with pytest.raises(InputError, match=r"all labels of .*study are empty"):
         train(config(make_study(2, tubes=0)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -228,7 +226,7 @@ def test_refuses_a_label_on_another_grid(make_study, tmp_path):
         nib.Nifti1Image(np.pad([[[1]]], 4).astype(np.uint8), np.eye(4)),
         label,
     )
-    with pytest.raises(InputError, match=r"sub-02_desc-pvs_mask.* does not lie on the voxels"):
+    with pytest.raises(InputError, match=r"sub-02_desc-pvs_mask.* is not on the voxel grid"):
         train(config(study), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -333,7 +331,7 @@ def test_the_threshold_regards_unlabelled_scans_where_they_count(
 
 def test_semi_supervised_wants_unlabelled_scans(make_study, tmp_path):
     study, out = make_study(3), tmp_path / "run"
-    with pytest.raises(InputError, match=r"every scan of .*study is labelled; add scans"):
+    with pytest.raises(InputError, match=r"every scan of .*study is labelled; add unlabelled"):
         train(config(study, method="m2ss"), out)
     assert not out.exists()
     assert not (study / "derivatives" / "napari-pvs" / "roles.json").exists()
@@ -358,7 +356,7 @@ def test_empty_labels_are_counted(make_study, make_head, write_image, tmp_path, 
     write_image(first.label, np.zeros(make_head().label.shape, np.uint8))
     held_out = (subjects(study)[3].name,)
     train(config(study, epochs=1, steps=1, validation=held_out), tmp_path / "run")
-    assert "1 labels hold no PVS: sub-01" in caplog.text
+    assert "1 labels contain no PVS: sub-01" in caplog.text
 
 
 def test_labels_that_cannot_be_learnt_from_are_named(make_study, tmp_path, caplog):
@@ -366,6 +364,57 @@ def test_labels_that_cannot_be_learnt_from_are_named(make_study, tmp_path, caplo
     for scan in (study / "sub-01" / "anat").iterdir():
         scan.unlink()
     train(config(study, method="supervised-multi"), tmp_path / "run")
-    said = [r.getMessage() for r in caplog.records if "not learnt from" in r.getMessage()]
+    said = [r.getMessage() for r in caplog.records if "not trained on" in r.getMessage()]
     assert len(said) == 1
     assert "sub-01_desc-pvs_mask.nii.gz" in said[0]
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_study_that_goes_away_ends_the_run_at_once(make_study, tmp_path, monkeypatch, inside):
+    study = make_study(2)
+    out = study / "derivatives" / "runs" / "a" if inside else tmp_path / "run"
+    monkeypatch.setattr(loop, "_STEP_EVENTS", 0.0)
+    taken, step = [], loop.Run._step
+
+    def gone_at_the_third(self, *patches):
+        taken.append(patches)
+        if len(taken) == 3:
+            study.rename(tmp_path / "moved")
+        step(self, *patches)
+
+    monkeypatch.setattr(loop.Run, "_step", gone_at_the_third)
+    with pytest.raises(InputError) as told:
+        train(config(study, epochs=2, steps=50, follow_labels=False), out)
+    assert len(taken) == 3
+    then = f"is no longer there; put it back, then continue with napari-pvs train --resume {out}."
+    assert str(told.value) == f"{study} {then}"
+    assert not study.exists()
+    (tmp_path / "moved").rename(study)
+    monkeypatch.setattr(loop.Run, "_step", step)
+    if not inside:
+        assert read(out / "events.jsonl")[-1]["message"] == str(told.value)
+    assert resume(out, 1) == out / "best.safetensors"
+
+
+def test_who_cannot_be_read_is_not_drawn_to_validate(make_study, tmp_path, caplog):
+    study = make_study(3)
+    (bad,) = split(subjects(study)).validation
+    scan = study / bad / "anat" / f"{bad}_T1w.nii.gz"
+    whole = scan.read_bytes()
+    scan.write_bytes(b"no image")
+    train(config(study), tmp_path / "a")
+    held = json.loads((tmp_path / "a" / "split.json").read_text())["validation"]
+    assert held != [bad]
+    assert f"{bad} is not trained on: {scan} is truncated" in caplog.text
+    # who has validated before is not replaced
+    scan.write_bytes(whole)
+    (study / held[0] / "anat" / f"{held[0]}_T1w.nii.gz").write_bytes(b"no image")
+    with pytest.raises(InputError, match=f"{held[0]} is held out for validation and cannot be"):
+        train(config(study), tmp_path / "b")
+    # nobody is left
+    for name in ("sub-01", "sub-02", "sub-03"):
+        (study / name / "anat" / f"{name}_T1w.nii.gz").write_bytes(b"no image")
+    (study / "derivatives" / "napari-pvs" / "roles.json").unlink()
+    with pytest.raises(InputError, match="one to learn, one to validate") as told:
+        train(config(study), tmp_path / "c")
+    assert all(f"{n}_T1w.nii.gz is truncated" in str(told.value) for n in held)

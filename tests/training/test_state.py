@@ -10,10 +10,7 @@ from napari_pvs.training.state import State, learning_rate
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def small_network(monkeypatch):
-    tiny = property(lambda self: NetworkConfig(widths=(4, 8), scale_width=2))
-    monkeypatch.setattr(TrainingConfig, "network", tiny)
+pytestmark = pytest.mark.usefixtures("small_network")
 
 
 def state(**values):
@@ -74,6 +71,49 @@ def test_learning_rate():
     assert learning_rate(50, 200, 2.0) > rates[50]
 
 
+def test_steps_are_taken_at_the_rate_of_the_schedule():
+    one = state(learning_rate=2.0e-3)
+    for step in range(12):
+        walk(one, 1)
+        (rate,) = {group["lr"] for group in one.optimiser.param_groups}
+        assert rate == learning_rate(step, 12, 2.0e-3)
+    assert one.progress.step == 12
+
+
+def test_a_run_may_start_from_weights():
+    other = walk(state(seed=3), 2)
+    config = TrainingConfig(study="x", seed=5)
+    one = State(config, CPU, start=other.model)
+    assert torch.equal(one.model.head.weight, other.model.head.weight)
+    assert torch.equal(one.ema.head.weight, other.model.head.weight)
+
+
+def test_a_digest_tells_states_apart():
+    one, two = walk(state(), 2), walk(state(), 2)
+    assert one.digest() == two.digest()
+    with torch.no_grad():
+        one.model.head.weight[0, 0] += 1e-6
+    assert one.digest() != two.digest()
+    one = walk(state(), 2)
+    one.progress.labels["sub-01"] = "a@b"
+    assert one.digest() != two.digest()
+
+
+@pytest.mark.parametrize(
+    ("patch", "half"), [((32,), True), ((24,), True), ((16,), False), ((32, 16), False)]
+)
+def test_small_patches_are_not_computed_in_half_precision_on_a_cpu(monkeypatch, patch, half):
+    """Where the deepest of four levels has two voxels, torch gives garbage for gradients."""
+    deep = property(lambda self: NetworkConfig(widths=(4, 4, 4, 4), scale_width=2))
+    monkeypatch.setattr(TrainingConfig, "network", deep)
+    monkeypatch.setattr("napari_pvs.training.state.bfloat16_runs", lambda *_: True)
+    with state(patch=patch).autocast():
+        assert torch.is_autocast_enabled("cpu") == half
+    monkeypatch.setattr("napari_pvs.training.state.bfloat16_runs", lambda *_: False)
+    with state(patch=patch).autocast():
+        assert not torch.is_autocast_enabled("cpu")
+
+
 def test_refuses_what_is_no_checkpoint(tmp_path):
     one, path = state(), tmp_path / "c.safetensors"
     with pytest.raises(InputError, match=r"c.safetensors does not exist.*start a new run"):
@@ -91,7 +131,7 @@ def test_refuses_another_network(tmp_path, monkeypatch):
     state().save(path)
     wide = property(lambda self: NetworkConfig(widths=(4, 16), scale_width=2))
     monkeypatch.setattr(TrainingConfig, "network", wide)
-    with pytest.raises(InputError, match="of another network than this run's config"):
+    with pytest.raises(InputError, match="for another network than this run's config"):
         state().load(path)
 
 

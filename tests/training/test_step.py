@@ -16,10 +16,7 @@ from napari_pvs.training.step import compute as compute_with
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def small_network(monkeypatch):
-    tiny = property(lambda self: NetworkConfig(widths=(4, 8), scale_width=2))
-    monkeypatch.setattr(TrainingConfig, "network", tiny)
+pytestmark = pytest.mark.usefixtures("small_network")
 
 
 def state(**values):

@@ -6,11 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.weights import load
 from napari_pvs.training import loop
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.methods import METHODS
 from napari_pvs.training.run import resume, train
 from napari_pvs.training.runs.control import tell
 from napari_pvs.training.runs.events import read
@@ -19,14 +17,7 @@ from napari_pvs.training.runs.status import runs, seen
 SMALL = {"epochs": 2, "steps": 2, "batch": 2, "patch": (8,), "warmup": 1, "validate_every": 1}
 
 
-@pytest.fixture(autouse=True)
-def small_network(monkeypatch):
-    def tiny(self):
-        return NetworkConfig(
-            widths=(4, 8), scale_width=2, multiscale=METHODS[self.method].multiscale
-        )
-
-    monkeypatch.setattr(TrainingConfig, "network", property(tiny))
+pytestmark = pytest.mark.usefixtures("small_network")
 
 
 def config(study, **values):

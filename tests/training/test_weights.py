@@ -31,7 +31,7 @@ def test_start(tiny_weights, tmp_path):
     assert threshold == card.threshold
     assert starter is not None
     assert torch.equal(starter.head.weight, expected.head.weight)
-    with pytest.raises(InputError, match="of another network than method semi-mono"):
+    with pytest.raises(InputError, match="for another network than method semi-mono"):
         load_start(TrainingConfig(study="x", weights="starter", method="semi-mono"))
     with pytest.raises(InputError, match=r"none.safetensors do not exist"):
         load_start(TrainingConfig(study="x", weights=tmp_path / "none.safetensors"))

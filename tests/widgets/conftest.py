@@ -1,5 +1,7 @@
 """What the tests of the widgets share: docks, and a small scan with four PVS to correct."""
 
+import os
+import sys
 from importlib.util import find_spec
 
 import numpy as np
@@ -33,6 +35,13 @@ def apart(tmp_path, monkeypatch, user_data):
         napari.settings._clear_plugin_settings_cache()
     else:
         yield
+
+
+@pytest.fixture
+def display() -> None:
+    """Skip a test that draws a window where none can be shown."""
+    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        pytest.skip("no display; run under xvfb-run")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from napari_pvs.burden.count import Counted, count
 from napari_pvs.burden.regions import FREESURFER, Names, read_map, read_regions
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.evaluation.matching import subject_of
+from napari_pvs.files import sentence
 from napari_pvs.scans.checks import Placed
 from napari_pvs.scans.pvs import read_pvs, warn_of_outside
 from napari_pvs.study.bids import StudySubject, survey
@@ -131,8 +132,8 @@ def count_study(
                 subject=subject.name,
                 state=state,
             )
-        except InputError as error:
-            failed(subject.name, str(error))
+        except (InputError, OSError) as error:
+            failed(subject.name, sentence(error))
             continue
         yield counted
 

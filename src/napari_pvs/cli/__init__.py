@@ -15,14 +15,15 @@ __all__ = ["app", "cohorts", "counting", "crossvalidation", "main", "segmentatio
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _REFUSED = (
     *(errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR),
-    *(errno.ENAMETOOLONG, errno.EIO, errno.ESTALE),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ENXIO, errno.ENODEV),
+    *(errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT),
 )
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line: wrong input ends in one sentence and exit code 2."""
     with contextlib.suppress(AttributeError, ValueError):  # not the streams of a test
-        # code pages that lack a letter: a question mark is better than no result
+        # if the code page lacks a letter, a question mark is better than no result
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     with warnings.catch_warnings():
         warnings.simplefilter("always", InputWarning)
@@ -39,24 +40,29 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"napari-pvs: {plain(said)}", file=sys.stderr)
             raise SystemExit(2) from None
         except Exception as error:
-            # click's own class, which some versions of typer carry under another name
+            # click's own class, which some versions of typer vendor under another name
             if not hasattr(error, "format_message"):
                 raise
-            if type(error).__name__ != "NoArgsIsHelpError":  # that one has printed the help
+            if type(error).__name__ != "NoArgsIsHelpError":  # it has printed the help
                 print(f"napari-pvs: {plain(_sentence(error))}", file=sys.stderr)
             raise SystemExit(2) from None
     raise SystemExit(ended if isinstance(ended, int) else 0)
 
 
 def _refusal(error: OSError) -> str | None:
-    """Say in one sentence what the system refuses; None where it is no matter of a path."""
+    """Say in one sentence what the system refused; None if it is not about a path."""
+    if error.errno == errno.ENOENT and "temporary directory" in str(error.strerror):
+        return (
+            "no temporary folder can be written; make room, or set TMPDIR to a folder that can be "
+            "written."
+        )
     if error.errno in _REFUSED and error.filename:
         return (
             f"{error.filename} cannot be used ({error.strerror}); name another, or allow access to "
             "it."
         )
     if error.errno in _FULL:
-        where = error.filename or "the folder of the results"
+        where = error.filename or "the results folder"
         return f"{where} cannot be written ({error.strerror}); make room, or choose another folder."
     return None
 

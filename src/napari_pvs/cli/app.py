@@ -1,4 +1,4 @@
-"""What all verbs share: the app, common options, progress and log on stderr."""
+"""What all commands share: the app, common options, progress and log on stderr."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ from napari_pvs.files import require_replaceable
 
 app = typer.Typer(
     name="napari-pvs",
-    help="Segment, learn and count perivascular spaces (PVS) on brain MRI.",
+    help="Segment and count perivascular spaces (PVS) on brain MRI, and train on your own labels.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -45,7 +45,7 @@ def examples(*commands: str) -> str:
 
 @contextmanager
 def progress(title: str) -> Iterator[Any]:
-    """A progress bar on stderr, fed with steps done and steps in all; None in a log."""
+    """A progress bar on stderr, called with steps done and the total; None in a log."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
@@ -60,14 +60,14 @@ def progress(title: str) -> Iterator[Any]:
 
 
 def say(*lines: object) -> None:
-    """Print lines on stdout; a reader that has gone away does not end the work."""
+    """Print lines on stdout; if the reader is gone, the work continues."""
     for line in lines:
         with _listening():
             print(plain(line), flush=True)
 
 
 def show(table: Any) -> None:
-    """Print a table of rich on stdout: whole, where that is a file or a pipe."""
+    """Print a rich table on stdout, in full width if that is a file or a pipe."""
     from rich.console import Console
 
     class Patient(Console):
@@ -76,14 +76,14 @@ def show(table: Any) -> None:
 
     console = Patient()
     if not console.is_terminal:
-        console = Patient(width=1000)  # rich takes 80, and cuts what is wider
+        console = Patient(width=1000)  # rich assumes 80 and cuts off the rest
     with _listening():
         console.print(table)
 
 
 @contextmanager
 def _listening() -> Iterator[None]:
-    """Take a reader that has gone away (``| head -1``) for one who has read enough."""
+    """Treat a reader that is gone (``| head -1``) as one that has read enough."""
     try:
         yield
     except BrokenPipeError:
@@ -95,23 +95,23 @@ def _listening() -> Iterator[None]:
 def refuse_some(
     refused: Sequence[tuple[str, str]], total: int, done: str, what: str = "subjects"
 ) -> None:
-    """End a command that has done all but some subjects, where there are such.
+    """End a command with an error if it had to leave out some subjects.
 
     Parameters
     ----------
     refused
-        Their names, each with the sentence that says why.
+        Their names, each with a sentence saying why.
     total
         How many subjects were tried.
     done
-        What could not be done with them: "counted".
+        What could not be done with them, such as "counted".
     what
-        What they are.
+        What they are, in the plural.
 
     Raises
     ------
     InputError
-        Some were refused.
+        Some were left out.
     """
     if refused:
         why = " ".join(f"{name}: {sentence}" for name, sentence in refused)
@@ -119,12 +119,12 @@ def refuse_some(
 
 
 def require_new(path: Path | None, overwrite: bool) -> None:
-    """Refuse a file to write, where one is named, before any work.
+    """Refuse an output file, if one is named, before any work.
 
     Raises
     ------
     InputError
-        It is no regular file, or exists and is not to be replaced.
+        It is not a regular file, or it exists and must not be replaced.
     """
     if path is None:
         return
@@ -134,17 +134,17 @@ def require_new(path: Path | None, overwrite: bool) -> None:
 
 
 def require_different(**paths: Path | None) -> None:
-    """Refuse two options that name one file, of which only the last would be left.
+    """Refuse two options that name the same file, since one would overwrite the other.
 
     Parameters
     ----------
     **paths
-        By the name of the option.
+        By name of the option.
 
     Raises
     ------
     InputError
-        They do.
+        Two options name the same file.
     """
     seen: dict[Path, str] = {}
     for option, path in paths.items():

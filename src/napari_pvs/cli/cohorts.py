@@ -1,4 +1,4 @@
-"""Verbs that make synthetic subjects: phantom, demo."""
+"""Commands that make synthetic subjects: phantom, demo."""
 
 from pathlib import Path
 from typing import Annotated
@@ -32,10 +32,10 @@ def phantom(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Argument(help="Folder for the results.")] = Path("demo-output"),
-    seed: Annotated[int, typer.Option(min=0, help="Of the synthetic subject.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic subject.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Make a synthetic subject, segment it with the starter weights, and measure the result."""
+    """Make a synthetic subject, segment it with the starter weights, and score the result."""
     with claimed(out):
         _demo(out, seed, overwrite)
 
@@ -49,14 +49,14 @@ def _demo(out: Path, seed: int, overwrite: bool) -> None:
     cohort = out / "subject"
     if cohort.exists():
         remove_cohort(cohort, overwrite)
-    say("Making a synthetic subject: T1, T2 and the truth about every PVS …")
+    say("Making a synthetic subject: T1, T2 and the true PVS …")
     write_cohort(build(PhantomConfig, {"subjects": 1, "labelled": 1, "seed": seed}), cohort)
     name = subject_name(0)
     scans = cohort / name / "anat" / name
     say("Segmenting it with the starter weights …")
     config = {"t1": f"{scans}_T1w.nii.gz", "t2": f"{scans}_T2w.nii.gz"}
     segmentation.segment_and_say(build(SegmentConfig, config), out, overwrite)
-    say("Measuring it against the truth …")
+    say("Comparing the result with the truth …")
     truth = truth_folder(cohort, name) / f"{name}_desc-pvs_mask.nii.gz"
     segmentation.evaluate(
         out / outputs.MASK, truth, json_file=out / "evaluation.json", overwrite=overwrite

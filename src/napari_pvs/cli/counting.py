@@ -1,4 +1,4 @@
-"""The verb that counts: PVS of a mask or a study, by region."""
+"""The command count: the PVS of a mask or a study, by region."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,21 +22,21 @@ def count(
     regions: Annotated[
         str | None,
         typer.Option(
-            help="Label map of the brain; of a study, how their names end, as desc-aseg_dseg."
+            help="Label map of the brain; for a study, the end of their names: desc-aseg_dseg."
         ),
     ] = None,
     names: Annotated[
         Path | None,
         typer.Option(
-            help="Table (TSV) of its regions: index, name. FreeSurfer's numbers where none."
+            help="Table (TSV) of its regions: index, name. By default FreeSurfer's numbers."
         ),
     ] = None,
     brain_mask: Annotated[
-        Path | None, typer.Option(help="Of the mask's scan, for the share of all PVS.")
+        Path | None, typer.Option(help="Brain mask of the scan, for the share of all PVS.")
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Count the PVS of a mask or a study: number, volume, length, diameter, by region."""
+    """Count the PVS of a mask or a study: number, volume, length and diameter by region."""
     from napari_pvs.burden import tables
     from napari_pvs.inference.outputs import check_folder
 

@@ -20,23 +20,26 @@ def crossval(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for all runs; resumed if it exists.")
     ],
-    methods: Annotated[str, typer.Option(help="all, or names separated by commas.")] = "all",
+    methods: Annotated[
+        str, typer.Option(help="Methods to compare: all, or names separated by commas.")
+    ] = "all",
     folds: Annotated[
-        int, typer.Option(min=2, help="Folds that the labelled persons are dealt into.")
+        int, typer.Option(min=2, help="Number of folds to split the labelled persons into.")
     ] = 5,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method and fold.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs per method and fold.")] = 3,
     scheduler: Annotated[
-        str | None, typer.Option(help="Address of a dask scheduler, whose workers do the runs.")
+        str | None,
+        typer.Option(help="Address of a dask scheduler whose workers carry out the runs."),
     ] = None,
 ) -> None:
-    """Compare methods by cross-validation: Table 1, subjects, paired differences."""
+    """Compare methods by cross-validation: Table 1, scores per subject, paired differences."""
     from napari_pvs.training.crossval import report
     from napari_pvs.training.crossval.jobs import plan, run
 
     for name in ("method", "validation", "test"):
         if name in given:
             instead = "--methods" if name == "method" else "--folds"
-            raise InputError(f"--{name} does not go with crossval; choose by {instead}.")
+            raise InputError(f"--{name} does not go with crossval; use {instead}.")
     chosen = None if methods == "all" else methods.split(",")
     jobs = plan(config, out, chosen, folds, seeds)
     log_to_stderr()

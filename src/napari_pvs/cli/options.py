@@ -1,4 +1,4 @@
-"""Command-line options made from a configuration model, so that a default stands in one place."""
+"""Command-line options made from a configuration model, so that defaults have a single place."""
 
 import inspect
 import types
@@ -12,11 +12,11 @@ from pydantic_core import PydanticUndefined
 from napari_pvs.options import build, choices
 
 OPTIONS = "options"
-"""Key of a field's ``json_schema_extra``: the names of its option, where it has several."""
+"""Key in a field's ``json_schema_extra``: the names of its option, if it has several."""
 GROUPS = "GROUPS"
-"""Attribute of a configuration: under which titles `--help` lists fields that few need."""
+"""Attribute of a configuration: titles under which `--help` lists fields that few people need."""
 _WIDEST = 20
-"""Characters of a list of choices that fit beside their option in 80 columns."""
+"""Longest list of choices that fits beside its option in 80 columns, characters."""
 
 
 def with_options(
@@ -24,8 +24,8 @@ def with_options(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorate a typer command ``f(*, config, ...)``: ``config`` becomes one option per field.
 
-    Only options that the user gave reach the model, so that it can tell them from its defaults.
-    A parameter ``given`` of the function receives them as they were typed.
+    Only options that the user gave are passed to the model, so that it can distinguish them from
+    its defaults. If the function has a parameter ``given``, it receives them as they were typed.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ def with_options(
 
 
 class _Command:
-    """A command for typer, which reads its options off its signature each time it is called.
+    """A command for typer, which derives the options from its signature at every call.
 
-    The signature is made anew each time too: a method that was registered since is a choice then.
+    The signature is rebuilt each time too, so that methods registered later are offered.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ def _parameter(model: type[BaseModel], name: str, positional: bool) -> inspect.P
 
 
 def _cli_type(annotation: Any) -> Any:
-    """Typer knows optional types, fixed tuples and lists of plain types, no tuple of any length."""
+    """Turn tuples of any length into lists; typer knows only tuples of a fixed length."""
     if get_origin(annotation) in (Union, types.UnionType):
         inner = [_cli_type(a) for a in get_args(annotation) if a is not type(None)]
         return inner[0] | None

@@ -1,4 +1,4 @@
-"""Verbs on single scans and masks: segment, evaluate."""
+"""Commands for scans and masks: segment, evaluate."""
 
 from pathlib import Path
 from typing import Annotated
@@ -33,7 +33,7 @@ def segment(
     *,
     config: SegmentConfig,
     study: Annotated[
-        Path | None, typer.Argument(help="A BIDS folder: all its subjects, in place of one scan.")
+        Path | None, typer.Argument(help="BIDS dataset, to segment all its subjects.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for a scan's results.")
@@ -44,7 +44,7 @@ def segment(
     scans = [path for path in (config.t1, config.t2, config.brain_mask, out) if path is not None]
     if study is not None:
         if study.is_file():
-            raise InputError(f"{study} is no study; name a scan with --t1 or --t2.")
+            raise InputError(f"{study} is not a study; name a scan with --t1 or --t2.")
         if scans:
             raise InputError(
                 f"{scans[0]} does not go with the study {study}; leave one of them out."
@@ -52,13 +52,13 @@ def segment(
         _segment_study(study, config, overwrite)
         return
     if out is None:
-        raise InputError("no folder for the results was given; name one with --out, or a study.")
+        raise InputError("no results folder was given; name one with --out, or name a study.")
     with claimed(out):
         segment_and_say(config, out, overwrite)
 
 
 def _segment_study(study: Path, config: SegmentConfig, again: bool) -> None:
-    """Segment each subject that these weights have not, and print what was found."""
+    """Segment all subjects not yet segmented with these weights, and print what was found."""
     from napari_pvs.study.predictions import Predicted, segment_study
 
     def tell(one: Predicted) -> None:
@@ -70,7 +70,7 @@ def _segment_study(study: Path, config: SegmentConfig, again: bool) -> None:
         for one in segment_study(study, config, again):
             told.append(one)
             if said is None:
-                tell(one)  # into a log at once
+                tell(one)  # in a log, at once
             else:
                 said(len(told), one.total)
     if said is not None:
@@ -78,7 +78,7 @@ def _segment_study(study: Path, config: SegmentConfig, again: bool) -> None:
             tell(one)
     known = sum(one.count is None and not one.why for one in told)
     if known:
-        say(f"Segmented by these weights before: {known}; --overwrite does it again.")
+        say(f"Already segmented with these weights: {known}; add --overwrite to repeat them.")
     refuse_some([(one.name, one.why) for one in told if one.why], len(told), "segmented")
 
 
@@ -106,18 +106,20 @@ def evaluate(
     prediction: Annotated[Path, typer.Argument(help="Mask, or a folder of masks.")],
     reference: Annotated[Path, typer.Argument(help="Reference mask, or a folder of them.")],
     region: Annotated[
-        Path | None, typer.Option(help="Mask or folder: only voxels inside count.")
+        Path | None, typer.Option(help="Mask or folder of masks; only voxels inside count.")
     ] = None,
     probability: Annotated[
-        Path | None, typer.Option(help="Probability map or folder, for the AUPRC.")
+        Path | None, typer.Option(help="Probability map or folder of maps, for the AUPRC.")
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the measures here.")
+        Path | None, typer.Option("--json", help="File for all measures, as JSON.")
     ] = None,
-    tsv_file: Annotated[Path | None, typer.Option("--tsv", help="Write one row a subject.")] = None,
+    tsv_file: Annotated[
+        Path | None, typer.Option("--tsv", help="File for a table with one row per subject.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Measure masks against references: DSC, AVD, recall, and detection per PVS."""
+    """Score masks against references: DSC, AVD, recall, and detection per PVS."""
     from napari_pvs.evaluation import tables
     from napari_pvs.evaluation.compare import Comparison, compare_files, compare_folders
     from napari_pvs.evaluation.summary import summarise
@@ -129,13 +131,13 @@ def evaluate(
     require_there(prediction, reference)
     if prediction.is_dir() != reference.is_dir():
         raise InputError(
-            f"{prediction} and {reference} are a file and a folder; give two of a kind."
+            f"{prediction} and {reference} are a file and a folder; give two files or two folders."
         )
     if prediction.is_dir():
         comparison = compare_folders(prediction, reference, region, probability)
     else:
         comparison = Comparison((compare_files(prediction, reference, region, probability),))
-    # files first: whoever reads the tables may go away
+    # files first, because the reader of the tables may go away
     if json_file is not None:
         write_text(json_file, tables.to_json(comparison))
     if tsv_file is not None:
@@ -147,5 +149,5 @@ def evaluate(
         ("reference", comparison.only_reference),
     ):
         if names:
-            say(f"{len(names)} subjects have a {side} only: {', '.join(names)}")
+            say(f"{len(names)} subjects have only a {side}: {', '.join(names)}")
     refuse_some(comparison.refused, len(comparison.refused) + len(comparison.scores), "compared")

@@ -1,7 +1,8 @@
 """The commands train and runs."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,8 +19,12 @@ from napari_pvs.cli.app import (
 from napari_pvs.cli.options import with_options
 from napari_pvs.errors import InputError, plain
 from napari_pvs.errors import command as shell
+from napari_pvs.files import sentence
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.runs.events import Event
+
+if TYPE_CHECKING:
+    from napari_pvs.training.runs.status import Watch
 
 
 @app.command(
@@ -42,7 +47,7 @@ def train(
         bool, typer.Option("--resume", help="Resume the run whose folder is STUDY.")
     ] = False,
 ) -> None:
-    """Train on a study, or in a run folder that has a config.json, or resume a run."""
+    """Train on a study, start the run in a folder with a config.json, or resume a run."""
     from datetime import datetime
 
     from napari_pvs.training import run as training
@@ -55,7 +60,7 @@ def train(
     if of_run and (beside or out is not None):
         option = beside[0].replace("_", "-") if beside else "out"
         raise InputError(
-            f"--{option} does not go with the run folder {place}, whose {folder.CONFIG} already "
+            f"--{option} does not go with the run folder {place}, because its {folder.CONFIG} "
             "sets it; change it there, or start a new run from the study."
         )
     if of_run:
@@ -70,8 +75,8 @@ def train(
             say(f"Best weights: {best}")
         seen = status.seen(best.parent)
         if seen.status().state == "stopped":
-            say(f"Stopped; go on with {shell('train', '--resume', best.parent)}")
-        refuse_some(list(seen.left_out.items()), seen.everybody, "learnt from")
+            say(f"Stopped; continue with {shell('train', '--resume', best.parent)}")
+        refuse_some(list(seen.left_out.items()), seen.everybody, "trained on")
 
 
 runs_app = typer.Typer(help="Training runs: list, follow, control, compare.", no_args_is_help=True)
@@ -82,7 +87,9 @@ Run = Annotated[Path, typer.Argument(help="Folder of a run.")]
 @runs_app.command("list")
 def list_runs(
     study: Annotated[Path, typer.Argument(help="BIDS dataset.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line.")
+    ] = False,
 ) -> None:
     """List the runs of a study: state, epochs, loss, best DSC."""
     from napari_pvs.study.bids import survey
@@ -94,13 +101,7 @@ def list_runs(
         survey(study)  # refuses a folder that is not a study
         say(f"{study} has no runs yet; start one with {shell('train', study)}")
         return
-    seen: list[status.Watch] = []
-    refused: list[tuple[str, str]] = []
-    for path in found:
-        try:
-            seen.append(status.seen(path))
-        except InputError as error:
-            refused.append((path.name, str(error)))
+    seen, refused = _seen(found)
     if as_json:
         say(*(status.as_json(watch.status()) for watch in seen))
     else:
@@ -117,6 +118,7 @@ def follow(run: Run) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from napari_pvs.training.runs import status
+    from napari_pvs.training.runs.compare import cell
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -129,8 +131,9 @@ def follow(run: Run) -> None:
         for event in status.follow(run):
             kind = event["type"]
             if kind == "step":
-                about = f"loss {event['loss']:.3f}"
-                bars.update(task, completed=event["step"] + 1, total=event["of"], description=about)
+                about = f"loss {cell(event.get('loss'), 3)}"
+                total = event.get("of")
+                bars.update(task, completed=event["step"] + 1, total=total, description=about)
             elif kind == "phase":
                 bars.update(task, description=plain(event["name"]))
             elif text := _sentence(event):
@@ -144,34 +147,54 @@ def tell(
     run: Run,
     command: Annotated[str, typer.Argument(help="pause, resume, stop, checkpoint or reload.")],
 ) -> None:
-    """Tell a run to pause, resume, stop (it saves first), checkpoint, or reload labels."""
+    """Tell a run to pause, resume, stop (after saving), checkpoint, or reload labels."""
     from typing import cast, get_args
 
     from napari_pvs.training.runs import control, folder
 
     if command not in get_args(control.Command):
         known = ", ".join(get_args(control.Command))
-        raise InputError(f"{command} is no command; choose from {known}.")
+        raise InputError(f"{command} is not a command; choose from {known}.")
     folder.require(run)
     if not folder.is_running(run):
-        raise InputError(f"{run} is not running; go on with {shell('train', '--resume', run)}.")
+        raise InputError(f"{run} is not running; continue with {shell('train', '--resume', run)}.")
     control.tell(run, cast("control.Command", command))
 
 
 @runs_app.command()
 def compare(
     run: Annotated[list[Path], typer.Argument(help="Folders of runs.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Curves, .png or .html.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File for the curves, .png or .html.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Compare runs in a table; draw their curves as a picture or a page."""
-    from napari_pvs.training.runs.compare import HEADER, draw, rows
+    """Compare runs in a table, and draw their curves as a picture or a web page."""
+    from napari_pvs.training.runs.compare import HEADER, draw, row
 
     require_new(out, overwrite)
-    _print_table(HEADER, rows(run))
-    if out is not None:
-        draw(run, out)
-        say(f"Curves: {out}")
+    seen, refused = _seen(run)
+    if seen:
+        if out is not None:
+            draw([watch.path for watch in seen], out)
+        _print_table(HEADER, [row(watch) for watch in seen])
+        if out is not None:
+            say(f"Curves: {out}")
+    refuse_some(refused, len(run), "read", "runs")
+
+
+def _seen(runs: Sequence[Path]) -> tuple["list[Watch]", list[tuple[str, str]]]:
+    """Read runs; return those that can be read, and the others with the sentence that says why."""
+    from napari_pvs.training.runs import status
+
+    seen: list[Watch] = []
+    refused: list[tuple[str, str]] = []
+    for path in runs:
+        try:
+            seen.append(status.seen(path))
+        except (InputError, OSError) as error:
+            refused.append((path.name, sentence(error)))
+    return seen, refused
 
 
 def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
@@ -187,7 +210,7 @@ def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
 
 def _sentence(event: Event) -> str:
-    """Describe an event; nothing for those that the progress bar shows."""
+    """Describe an event; empty for those that the progress bar shows."""
     from napari_pvs.training.data.cohort import News
     from napari_pvs.training.runs.compare import cell
     from napari_pvs.training.runs.words import sentence

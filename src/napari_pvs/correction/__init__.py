@@ -1,1 +1,1 @@
-"""Clicks, review and component lists: what a rater does to labels, without a GUI."""
+"""What a rater does to labels, without a GUI: clicks, review, the list of single PVS."""

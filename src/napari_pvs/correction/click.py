@@ -1,8 +1,8 @@
 """Point and click: add, remove, split and regrow single PVS of a mask.
 
-A PVS is a 26-connected part of the mask. Every function returns the voxels to change and changes
-nothing itself, so that a viewer can apply them as one step that can be undone. Arrays have any
-axis order, the same for all of a call.
+A PVS is a 26-connected component of the mask. The functions change nothing themselves; they return
+the voxels to change, so that a viewer can apply them as one undoable step. Arrays may have any axis
+order, the same for all arguments of a call.
 """
 
 import itertools
@@ -28,13 +28,13 @@ from napari_pvs.errors import InputError
 from napari_pvs.scans.masks import Box
 
 WIDTH_MM = 3.0
-"""No PVS is wider; what is, is a ventricle, a sulcus or a lesion."""
-_TIGHTER = (1.0, 1.25, 1.5)  # neighbours come apart, a solid blob stays wide
-_STEP = 1 / 3  # of its volume that a PVS gains or loses when it is regrown
+"""Widest possible PVS; anything wider is a ventricle, a sulcus or a lesion."""
+_TIGHTER = (1.0, 1.25, 1.5)  # separates neighbours, while a solid blob stays wide
+_STEP = 1 / 3  # share of its volume that a PVS gains or loses when regrown
 
 
 class NothingFound(InputError):
-    """There is no PVS where it was looked for; other evidence may show one."""
+    """There is no PVS at the point; other evidence may show one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +44,11 @@ class Change:
     Attributes
     ----------
     indices
-        Three arrays, as numpy indexes: the voxels.
+        The voxels, as a numpy index of three arrays.
     value
-        1 to add them to the mask, 0 to take them away.
+        1 to add them to the mask, 0 to remove them.
     source
-        What a growth followed; None where nothing was grown.
+        The evidence they were grown from; None if nothing was grown.
     """
 
     indices: tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
@@ -57,11 +57,11 @@ class Change:
 
 
 def grow(point: Point, evidence: Evidence, mask: NDArray[Any], voxel_size: VoxelSize) -> Change:
-    """Add the PVS at a point: connected voxels with a share of the local peak's evidence.
+    """Add the PVS at a point: connected voxels that reach a share of the evidence at the peak.
 
-    The peak is looked for within 1.5 mm of the point; for the share see `Evidence.level`. The
-    growth keeps one voxel away from other PVS, leaves out what is wider than 3 mm, and begins anew
-    at a higher share where the result would be longer than 20 mm.
+    The peak is searched within 1.5 mm of the point; for the share see `Evidence.level`. The PVS
+    stays one voxel away from others and excludes anything wider than 3 mm. If it would be longer
+    than 20 mm, it is grown again with a higher share.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def grow(point: Point, evidence: Evidence, mask: NDArray[Any], voxel_size: Voxel
     seed = unravel(int(np.where(near, evidence.values, -np.inf).argmax()), free.shape)
     peak = float(evidence.values[seed]) if near[seed] else 0.0
     if peak < evidence.floor:
-        raise NothingFound("nothing here looks like a PVS; paint it if you are sure that it is.")
+        raise NothingFound("nothing here looks like a PVS; paint it if you are sure it is one.")
     region = None
     for tighter in _TIGHTER:
         above = (evidence.values >= evidence.level(peak, tighter)) & free
@@ -99,40 +99,40 @@ def grow(point: Point, evidence: Evidence, mask: NDArray[Any], voxel_size: Voxel
                 return _change(region, evidence.box, 1, evidence.source)
     if region is None:
         raise NothingFound(
-            f"what lies here is wider than {WIDTH_MM:g} mm, which no PVS is; paint it if you are "
-            "sure that it is."
+            f"the structure here is wider than {WIDTH_MM:g} mm, too wide for a PVS; paint it if "
+            "you are sure it is one."
         )
     region = connected(region & ball(free.shape, seed, LENGTH_MM / 2, voxel_size), seed)
     return _change(region, evidence.box, 1, evidence.source)
 
 
 def require_background(point: Point, mask: NDArray[Any]) -> None:
-    """Refuse a voxel of a PVS.
+    """Refuse a voxel that is already part of a PVS.
 
     Raises
     ------
     InputError
-        It is one.
+        It is.
     """
     if mask[point]:
         raise InputError("this voxel already belongs to a PVS; click beside it, or regrow it.")
 
 
 def remove(point: Point, mask: NDArray[Any], voxel_size: VoxelSize) -> Change:
-    """Take the PVS at a point away.
+    """Remove the PVS at a point.
 
     Raises
     ------
     InputError
-        There is none within 1.5 mm.
+        There is no PVS within 1.5 mm.
     """
     return _change(*component_at(snap(point, mask, voxel_size), mask), 0)
 
 
 def split(point: Point, mask: NDArray[Any], voxel_size: VoxelSize) -> Change:
-    """Cut the PVS at a point in two, where it is thinnest near the point.
+    """Cut the PVS at a point in two where it is thinnest near the point.
 
-    The voxels of one side that touch the other are taken away.
+    Of the two sides, the voxels of one that touch the other are removed.
 
     Raises
     ------
@@ -163,20 +163,20 @@ def regrow(
 ) -> Change:
     """Make the PVS at a point larger or smaller by about a third.
 
-    ``more`` takes the neighbours with most evidence that touch no other PVS; ``less`` gives up
-    the voxels with least, and whatever they cut off.
+    ``more`` adds the neighbouring voxels with the most evidence, except those that touch another
+    PVS; ``less`` removes the voxels with the least, and whatever that cuts off.
 
     Parameters
     ----------
     point, mask, voxel_size
         As in `grow`.
     evidence
-        Around the point; what lies outside its box stays as it is.
+        Around the point; voxels outside its box do not change.
 
     Raises
     ------
     InputError
-        There is no PVS within 1.5 mm, it has no free neighbours, or it would vanish.
+        There is no PVS within 1.5 mm, it has no room to grow, or nothing of it would be left.
     """
     from scipy.ndimage import binary_dilation
 
@@ -189,13 +189,13 @@ def regrow(
         room = binary_dilation(own, np.ones((3, 3, 3), bool)) & ~present & _free(present & ~own)
         ranked = np.flatnonzero(room)
         if not len(ranked):
-            raise InputError("this PVS has no free voxels around it; remove a neighbour first.")
+            raise InputError("this PVS has no room to grow; remove a neighbouring PVS first.")
         gained = np.zeros(own.shape, bool)
         gained.flat[ranked[np.argsort(-scores[ranked], kind="stable")[:count]]] = True
         return _change(gained, evidence.box, 1, evidence.source)
     ranked = np.flatnonzero(own)
     if len(ranked) <= count:
-        raise InputError("this PVS cannot become smaller; remove it instead.")
+        raise InputError("this PVS cannot get any smaller; remove it instead.")
     order = np.argsort(scores[ranked], kind="stable")
     kept = own.copy()
     kept.flat[ranked[order[:count]]] = False
@@ -204,7 +204,7 @@ def regrow(
 
 
 def _free(present: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Voxels that touch no voxel of a PVS: a new one would become part of it."""
+    """Voxels that touch no PVS, so that a new PVS there stays separate."""
     from scipy.ndimage import binary_dilation
 
     return np.asarray(~binary_dilation(present, np.ones((3, 3, 3), bool)), bool)
@@ -213,10 +213,10 @@ def _free(present: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _narrow(
     region: NDArray[np.bool_], seed: Point, voxel_size: VoxelSize
 ) -> NDArray[np.bool_] | None:
-    """Leave out what a ball wider than a PVS fits in; None where the seed lies in it."""
+    """Drop the parts that hold a ball wider than a PVS; None if the seed is in one of them."""
     import edt
 
-    # a voxel counts with its whole edge, as in a mask of a PVS of that width
+    # count the whole edge of a voxel, as a mask of a PVS of that width does
     edge = min(voxel_size)
     radius = (WIDTH_MM + edge) / 2
     core = edt.edt(region, anisotropy=voxel_size, black_border=False) > radius
@@ -227,7 +227,7 @@ def _narrow(
 
 
 def _length(region: NDArray[np.bool_], voxel_size: VoxelSize) -> float:
-    """Distance in mm between two far ends."""
+    """Distance between its two ends, approximately, mm."""
     points = np.argwhere(region) * np.array(voxel_size)
     far = points[np.square(points - points[0]).sum(1).argmax()]
     return float(np.sqrt(np.square(points - far).sum(1).max()))
@@ -241,7 +241,7 @@ def _change(
 
 
 def _move(part: NDArray[np.bool_], box: Box, to: Box) -> NDArray[np.bool_]:
-    """Show in another box what lies in it."""
+    """Move a mask from one box to another, cropping what lies outside."""
     out = np.zeros([side.stop - side.start for side in to], bool)
     index = np.argwhere(part) + [b.start - t.start for b, t in zip(box, to, strict=True)]
     index = index[((index >= 0) & (index < out.shape)).all(1)]
@@ -259,21 +259,21 @@ def halves(
     voxel_size: tuple[float, float, float],
     near: tuple[int, int, int] | None = None,
 ) -> NDArray[np.bool_]:
-    """Cut a connected mask in two at its thinnest place.
+    """Cut a connected mask in two where it is thinnest.
 
-    The voxels are ordered along the mask by the second eigenvector of their neighbourhood graph
-    (Fiedler 1973), which runs along a tube, through the neck of a dumbbell and across two tubes
-    that touch; then they are cut where fewest neighbours are parted.
+    The voxels are ordered by the second eigenvector of their neighbourhood graph (Fiedler 1973),
+    which runs along a tube, through the neck of a dumbbell, and from one to the other of two tubes
+    that touch. The cut is made where it separates the fewest neighbours.
 
     Parameters
     ----------
     mask
-        (X, Y, Z), one 26-connected part of two voxels or more.
+        (X, Y, Z), one 26-connected component of two voxels or more.
     voxel_size
         In mm.
     near
-        A voxel; the cut is made within 2 mm of it. Where None, parts as equal as can be count as
-        well (least conductance).
+        A voxel; the cut is made within 2 mm of it. If None, the cut also favours halves of equal
+        size (least conductance).
 
     Returns
     -------
@@ -284,7 +284,7 @@ def halves(
     one, two, weight = _edges(mask, voxel_size)
     rank = np.empty(n, np.intp)
     rank[np.argsort(_fiedler(n, one, two, weight), kind="stable")] = np.arange(n)
-    # an edge is parted by every cut between the ranks of its ends
+    # an edge is cut wherever the cut falls between the ranks of its two ends
     parted = np.zeros(n + 1)
     np.add.at(parted, np.minimum(rank[one], rank[two]) + 1, weight)
     np.add.at(parted, np.maximum(rank[one], rank[two]) + 1, -weight)
@@ -302,7 +302,7 @@ def halves(
 
 
 def _edges(mask: NDArray[np.bool_], voxel_size: tuple[float, float, float]) -> Ends:
-    """Pairs of 26-neighbours by their order in the mask, closer ones weighing more."""
+    """Pairs of 26-neighbours, as positions in the mask, with larger weights for closer ones."""
     number = np.full(np.array(mask.shape) + 2, -1, np.intp)
     number[1:-1, 1:-1, 1:-1][mask] = np.arange(np.count_nonzero(mask))
     inner = number[1:-1, 1:-1, 1:-1]
@@ -329,7 +329,7 @@ def _fiedler(
     laplacian = (diags_array(joined.sum(axis=1)) - joined).tocsc()
     if n < 50:
         vectors = np.linalg.eigh(laplacian.toarray())[1]
-    else:  # a shift below 0, where the matrix is regular; the start makes it repeatable
+    else:  # below 0 the matrix is regular; a fixed start makes the result reproducible
         start = np.linspace(-1, 1, n)
         vectors = eigsh(laplacian, k=2, sigma=-1e-4, v0=start)[1]
     return np.asarray(vectors[:, 1], np.float64)

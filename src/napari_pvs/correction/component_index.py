@@ -1,4 +1,4 @@
-"""The connected PVS of a mask that is being edited, kept up to date at the price of the edit."""
+"""The single PVS of a mask that is being edited, updated at a cost that depends on the edit."""
 
 import itertools
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from napari_pvs.scans.masks import Voxels, bounding_box
 _Part = tuple[Voxels, Point, Point]
 
 _MANY = 50_000
-"""Changed voxels from which on everything is counted anew."""
+"""More changed voxels than this, and everything is labelled again."""
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One connected PVS.
+    """One PVS.
 
     Attributes
     ----------
     id
-        Stays while the PVS is edited; of parts of one PVS, the largest keeps it.
+        Stays the same while the PVS is edited; if it is split, the largest part keeps the id.
     index
-        Its voxels, as numpy indexes.
+        Its voxels, as a numpy index.
     """
 
     id: int
@@ -33,7 +33,7 @@ class Entry:
 
     @property
     def voxels(self) -> int:
-        """Their number."""
+        """Number of voxels."""
         return len(self.index[0])
 
     @property
@@ -45,7 +45,7 @@ class Entry:
 
 
 class ComponentIndex:
-    """The 26-connected parts of a mask, numbered from the largest.
+    """The 26-connected components of a mask, numbered from the largest.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class ComponentIndex:
             self._add(Entry(next(self._next), index), box)
 
     def update(self, mask: NDArray[Any], changed: Voxels) -> tuple[set[int], set[int]]:
-        """Follow an edit.
+        """Update the index after an edit.
 
         Parameters
         ----------
@@ -79,7 +79,7 @@ class ComponentIndex:
 
         Returns
         -------
-        Ids that are gone, and ids that are new or have other voxels.
+        Ids that no longer exist, and ids that are new or whose voxels have changed.
         """
         if not len(changed[0]):
             return set(), set()
@@ -116,7 +116,7 @@ class ComponentIndex:
         return set(old), new
 
     def at(self, point: Point) -> int | None:
-        """Id of the PVS that a voxel belongs to."""
+        """Id of the PVS that a voxel belongs to, or None."""
         for key in self._near(_as_index(point), margin=0):
             index = self.entries[key].index
             if np.all([axis == i for axis, i in zip(index, point, strict=True)], axis=0).any():
@@ -132,7 +132,7 @@ class ComponentIndex:
         return self.entries.pop(key)
 
     def _near(self, index: Voxels, margin: int = 1) -> list[int]:
-        """Ids whose box lies within ``margin`` voxels of the box of some voxels."""
+        """Ids of the PVS whose box is within ``margin`` voxels of the box around some voxels."""
         if not self._boxes:
             return []
         boxes = np.array(list(self._boxes.values()))
@@ -144,12 +144,12 @@ class ComponentIndex:
 
 
 def _parts(mask: NDArray[np.bool_], origin: Point) -> list[_Part]:
-    """Voxels of each connected part, lowest and highest of their indices; the largest first."""
+    """Voxels and box corners of each connected component, the largest first."""
     import cc3d
 
     if not mask.any():
         return []
-    box = bounding_box(mask)  # the rest of a volume is half of it or more
+    box = bounding_box(mask)  # saves half of the volume or more
     parts = np.asarray(cc3d.connected_components(mask[box], connectivity=26))
     where = np.flatnonzero(parts > 0)
     numbers = parts.ravel()[where]

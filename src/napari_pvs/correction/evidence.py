@@ -1,34 +1,30 @@
-"""What speaks for a PVS around one point: a probability map, a local network pass, intensities.
+"""Evidence of a PVS around a point: a probability map, a local network pass, or intensities.
 
-Arrays have any axis order, the same for all of a call; only the network needs RAS+.
+Arrays may have any axis order, the same for all arguments of a call; only the network needs RAS+.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.correction.neighbourhood import Point, VoxelSize, around
-from napari_pvs.scans.grid import Grid, Shape, resample, with_voxel_size
+from napari_pvs.scans.grid import Shape
 from napari_pvs.scans.masks import Box
-
-if TYPE_CHECKING:  # torch is not loaded for a click on a map
-    from napari_pvs.inference.predictor import Predictor
-
 
 Source = Literal["probability", "network", "intensity"]
 
 LENGTH_MM = 20.0
-"""No PVS is longer."""
+"""Longest possible PVS."""
 SEEN = 0.03
-"""Smallest probability that is taken for a sign of a PVS where somebody clicks."""
+"""Smallest probability that counts as a sign of a PVS where someone clicks."""
 EDGE = 40
-"""Voxels along each edge of a local network pass: 32 mm at 0.8 mm. Larger windows take longer, and
-PVS grown in them agreed no better with the truth."""
-_FACTOR = 8  # windows start at a multiple, where the full pass pools the same pairs of voxels
+"""Edge of a local network pass, voxels: 32 mm at 0.8 mm. Larger windows are slower, and PVS grown
+in them agreed no better with the truth."""
+_FACTOR = 8  # windows start at a multiple of it, so that pooling groups voxels as in a full pass
 _FLOORS: dict[Source, float] = {"probability": SEEN, "network": SEEN, "intensity": 2.5}
-_NOISE = 2.0  # standard deviations; below, intensities join noise to a PVS
+_NOISE = 2.0  # standard deviations; lower intensities would add noise to a PVS
 _WIDE_MM, _SMOOTH_MM = 4.0, 0.4
 
 
@@ -52,22 +48,22 @@ class Evidence:
 
     @property
     def floor(self) -> float:
-        """Smallest score of a PVS's brightest voxel."""
+        """Smallest score that the brightest voxel of a PVS must have."""
         return _FLOORS[self.source]
 
     def level(self, peak: float, tighter: float = 1.0) -> float:
-        """Smallest score of a voxel of a PVS whose brightest one has ``peak``.
+        """Smallest score of a voxel that belongs to a PVS whose brightest voxel scores ``peak``.
 
-        For intensities half of the peak. For probabilities 0.6 of the peak where it is 1, and less
-        where the network is less sure: there its map is flatter. On synthetic subjects the PVS
-        grown by this share agreed best with the truth.
+        For intensities, half the peak. For probabilities, 0.6 of the peak if that is 1, and a
+        smaller share if the network is less sure, because its map is flatter there. On synthetic
+        subjects, PVS grown by this share agreed best with the truth.
 
         Parameters
         ----------
         peak
             Score.
         tighter
-            Factor of that share, which is never above 0.9.
+            Multiplies that share, up to 0.9 at most.
         """
         share = 0.5 if self.source == "intensity" else 0.2 + 0.4 * peak
         noise = _NOISE if self.source == "intensity" else 0.0
@@ -77,8 +73,8 @@ class Evidence:
 def window(point: Point, shape: Shape, edges: tuple[int, int, int] = (EDGE,) * 3) -> Box:
     """Return the box of about ``edges`` voxels around a point for a local network pass.
 
-    It starts at multiples of 8, where a pass over the whole volume pools the same voxels, lies
-    inside the volume, and is up to 7 voxels smaller at the volume's far end.
+    It starts at multiples of 8, so that pooling groups the same voxels as in a pass over the whole
+    volume, lies inside the volume, and is up to 7 voxels smaller at the volume's far end.
 
     Examples
     --------
@@ -108,7 +104,7 @@ def network_edges(voxel_size: VoxelSize, trained: tuple[float, float]) -> tuple[
 
 
 def from_map(probability: NDArray[np.float32], point: Point, voxel_size: VoxelSize) -> Evidence:
-    """Cut the surroundings of a point out of a probability map.
+    """Cut the region around a point out of a probability map.
 
     Parameters
     ----------
@@ -130,11 +126,11 @@ def from_intensities(
     point: Point,
     voxel_size: VoxelSize,
 ) -> Evidence:
-    """Measure how much each voxel around a point stands out as a narrow structure of fluid.
+    """Measure how much each voxel around a point stands out as a narrow, fluid-filled structure.
 
-    Each image (T1 negated), slightly smoothed, minus its opening by a cube of 4 mm, which takes
-    away all that a PVS is not wide enough for (white top-hat; Serra 1982), in standard deviations
-    of its noise; then the mean of both, again in standard deviations.
+    Each image (T1 negated) is slightly smoothed, and its opening by a 4 mm cube, which keeps only
+    what is wider than a PVS, is subtracted (white top-hat; Serra 1982). The result is expressed in
+    standard deviations of its noise; the mean of both images is then scaled the same way.
 
     Parameters
     ----------
@@ -168,51 +164,14 @@ def _top_hat(image: NDArray[np.float32], voxel_size: VoxelSize) -> NDArray[np.fl
 
 
 def _standardised(values: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Centre and scale by what lies below the median: above it lie the structures."""
+    """Centre and scale by the values below the median; structures lie above it."""
     low, middle = np.percentile(values[inside], (16, 50))
-    if not middle > low:  # a constant image holds no PVS
+    if not middle > low:  # a constant image has no PVS
         return np.zeros_like(values)
     return np.asarray((values - middle) / (middle - low), np.float32)
 
 
-def network_pass(
-    predictor: "Predictor", images: NDArray[np.float32], brain: NDArray[np.bool_], size: VoxelSize
-) -> NDArray[np.float32]:
-    """Compute the probability of PVS in one window of a scan.
-
-    Parameters
-    ----------
-    predictor
-        Kept warm between calls.
-    images
-        (2, X, Y, Z) normalised T1 and T2 of the window, axes RAS+; a missing one is zeros.
-    brain
-        (X, Y, Z) brain mask of the window.
-    size
-        Voxel size in mm; other than the weights know, the window is resampled as `Predictor` does.
-
-    Returns
-    -------
-    float32 (X, Y, Z), 0 outside the brain.
-    """
-    low, high = predictor.card.voxel_size_mm
-    wanted = tuple(float(np.clip(v, low, high)) for v in size)
-    if np.allclose(wanted, size, rtol=0.02):
-        return predictor.predict_array(images, brain)
-    here = Grid(_shape(brain), np.diag([*size, 1.0]))
-    fine = with_voxel_size(here, (wanted[0], wanted[1], wanted[2]))
-    inner = np.stack([resample(image, here.affine, fine, 1) for image in images])
-    mask = resample(brain.astype(np.uint8), here.affine, fine, 0) > 0
-    found = resample(predictor.predict_array(inner, mask), fine.affine, here, 1)
-    return np.asarray(np.clip(found, 0, 1) * brain, np.float32)
-
-
 def _reach(voxel_size: VoxelSize) -> tuple[int, int, int]:
-    """Voxels that the longest PVS can extend to either side of a click."""
+    """How many voxels the longest PVS can extend to either side of a click."""
     x, y, z = (int(np.ceil(LENGTH_MM / edge)) for edge in voxel_size)
-    return x, y, z
-
-
-def _shape(array: NDArray[Any]) -> Shape:
-    x, y, z = array.shape
     return x, y, z

@@ -1,6 +1,6 @@
-"""Looking around one voxel: boxes, balls and connected parts.
+"""The surroundings of a voxel: boxes, balls and connected components.
 
-Arrays have any axis order, the same for all of a call.
+Arrays may have any axis order, the same for all arguments of a call.
 """
 
 from typing import Any
@@ -15,11 +15,11 @@ Point = tuple[int, int, int]
 VoxelSize = tuple[float, float, float]
 
 SNAP_MM = 1.5
-"""How far a click may miss."""
+"""How far a click may miss its PVS."""
 
 
 def around(point: Point, shape: tuple[int, ...], reach: tuple[int, int, int]) -> Box:
-    """Return the box that reaches so many voxels from a point, cut at the volume's faces."""
+    """Return the box that extends ``reach`` voxels around a point, clipped to the volume."""
     x, y, z = (
         slice(max(0, i - r), min(n, i + r + 1)) for i, n, r in zip(point, shape, reach, strict=True)
     )
@@ -32,7 +32,7 @@ def snap(point: Point, mask: NDArray[Any], voxel_size: VoxelSize) -> Point:
     Raises
     ------
     InputError
-        There is none.
+        There is no such voxel.
     """
     x, y, z = (int(SNAP_MM / edge) for edge in voxel_size)
     box = around(point, mask.shape, (x, y, z))
@@ -46,7 +46,7 @@ def snap(point: Point, mask: NDArray[Any], voxel_size: VoxelSize) -> Point:
 
 
 def component_at(point: Point, mask: NDArray[Any]) -> tuple[NDArray[np.bool_], Box]:
-    """Return the 26-connected part of a mask that a voxel of it belongs to, and its box."""
+    """Return the 26-connected component of a mask at one of its voxels, and its box."""
     reach = 16
     while True:
         box = around(point, mask.shape, (reach,) * 3)
@@ -62,7 +62,7 @@ def component_at(point: Point, mask: NDArray[Any]) -> tuple[NDArray[np.bool_], B
 
 
 def connected(mask: NDArray[np.bool_], seed: Point) -> NDArray[np.bool_]:
-    """Return the 26-connected part of a mask that a voxel of it belongs to."""
+    """Return the 26-connected component of a mask at one of its voxels."""
     import cc3d
 
     parts = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26)
@@ -72,12 +72,12 @@ def connected(mask: NDArray[np.bool_], seed: Point) -> NDArray[np.bool_]:
 def ball(
     shape: tuple[int, ...], at: Point, radius_mm: float, voxel_size: VoxelSize
 ) -> NDArray[np.bool_]:
-    """Mark the voxels at most ``radius_mm`` from one."""
+    """Mark the voxels at most ``radius_mm`` from the voxel ``at``."""
     return squared_mm(shape, at, voxel_size) <= radius_mm**2
 
 
 def squared_mm(shape: tuple[int, ...], at: Point, voxel_size: VoxelSize) -> NDArray[np.float64]:
-    """Squared distance in mm from a voxel."""
+    """Squared distance from a voxel, mm²."""
     x, y, z = (
         np.square((np.arange(n) - float(i)) * edge)
         for n, i, edge in zip(shape, at, voxel_size, strict=True)
@@ -93,6 +93,6 @@ def inside(point: Point, box: Box) -> Point:
 
 
 def unravel(flat: int, shape: tuple[int, ...]) -> Point:
-    """Index of a voxel by its place in the raveled array."""
+    """Index of a voxel from its position in the flattened array."""
     x, y, z = (int(i) for i in np.unravel_index(flat, shape))
     return x, y, z

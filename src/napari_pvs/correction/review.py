@@ -1,4 +1,4 @@
-"""Which PVS to look at first, why, and what was decided."""
+"""The review queue: which PVS to look at first, why, and what the rater decided."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ Kind = Literal["found", "missed"]
 Verdict = Literal["accept", "reject", "skip"]
 
 MARGIN = 0.1
-"""How far the threshold is moved to see whether a PVS is stable."""
+"""How far the threshold is moved to see how stable a PVS is."""
 
 
 class Decision(BaseModel):
@@ -26,7 +26,7 @@ class Decision(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     point: Point
-    """The voxel of the PVS that the network was surest of, on the scan's grid."""
+    """The voxel of the PVS with the highest probability, on the scan's grid."""
     kind: Kind
     verdict: Verdict
     rater: str = ""
@@ -34,7 +34,7 @@ class Decision(BaseModel):
 
 
 class Review(BaseModel):
-    """All decisions about one scan; kept as JSON."""
+    """All decisions about one scan; saved as JSON."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,22 +44,22 @@ class Review(BaseModel):
 
 @dataclass(frozen=True)
 class Item:
-    """A PVS to look at.
+    """A PVS to review.
 
     Attributes
     ----------
     kind
-        ``found`` is in the mask, ``missed`` perhaps should be.
+        ``found``: it is in the mask; ``missed``: perhaps it should be.
     point
-        Its voxel of highest probability.
+        The voxel with the highest probability.
     voxels, volume_mm3, mean_probability
-        Of the PVS; of a missed one, of the voxels that may belong to it.
+        Of the PVS; for a missed one, of the voxels that may belong to it.
     uncertainty
-        0 (sure) to 1: mean entropy of its voxels, bits, where the threshold counts as one half.
+        0 (sure) to 1: mean entropy of its voxels, bits, with the threshold counted as one half.
     instability
-        Change of its volume between thresholds 0.1 lower and higher, over its volume.
+        Change of its volume between a threshold 0.1 lower and one 0.1 higher, over its volume.
     volume_share, count_share
-        Of the volume and of the number of all PVS, 0 to 1.
+        Its share of the volume and of the number of all PVS, 0 to 1.
     """
 
     kind: Kind
@@ -79,12 +79,12 @@ class Item:
 
     @property
     def priority(self) -> float:
-        """Share of the reported volume and count, averaged, that hangs on it and is in doubt."""
+        """Its doubt times its mean share of the reported volume and count."""
         return self.doubt * (self.volume_share + self.count_share) / 2
 
     @property
     def reason(self) -> str:
-        """Why this one, in a sentence."""
+        """Why it is in the queue, in one sentence."""
         size = f"{self.volume_mm3:.1f} mm³, {100 * self.volume_share:.1f} % of the volume"
         if self.kind == "missed":
             return f"Perhaps missed: mean probability {self.mean_probability:.2f}, {size}."
@@ -93,17 +93,17 @@ class Item:
         if self.instability / 2 > self.uncertainty:
             return (
                 f"Its volume changes by {100 * self.instability:.0f} % when the threshold moves "
-                f"by {MARGIN:g} to either side; {size}."
+                f"by {MARGIN:g} either way; {size}."
             )
         sure = "The network is unsure" if self.uncertainty > 0.5 else "The network is fairly sure"
         return f"{sure} (mean probability {self.mean_probability:.2f}); {size}."
 
 
 class Queue:
-    """The items still to be looked at, in order, and what was decided about the others.
+    """The items still to be reviewed, in order, and the decisions about the others.
 
-    The mask has the last word: what it holds no longer was rejected, also by eraser, and a
-    rejection that is undone is open again.
+    The mask has the last word: a PVS that is no longer in it counts as rejected, even if it was
+    erased by hand, and undoing a rejection puts the item back in the queue.
 
     Parameters
     ----------
@@ -123,17 +123,17 @@ class Queue:
 
     @property
     def review(self) -> Review:
-        """All decisions, to be kept."""
+        """All decisions, to be saved."""
         return Review(decisions=tuple(self._decisions.values()))
 
     @property
     def outgrown(self) -> bool:
-        """Whether there are more than twice the PVS that the items of the start are shares of."""
+        """Whether the PVS have more than doubled since the shares were computed."""
         return self._found() > 2 * self._first
 
     @property
     def pending(self) -> list[Item]:
-        """What is left; what was skipped comes last."""
+        """Items without a decision, then those that were skipped."""
         verdicts = [self.verdict(item) for item in self.items]
         left = [item for item, one in zip(self.items, verdicts, strict=True) if one is None]
         skipped = [item for item, one in zip(self.items, verdicts, strict=True) if one == "skip"]
@@ -144,16 +144,16 @@ class Queue:
         return sum(item.kind == "found" for item in self.items)
 
     def add(self, items: Sequence[Item], mask: NDArray[Any]) -> None:
-        """Put what came into the mask among the items, by its priority; they keep their order."""
+        """Insert new items by priority; the others keep their order."""
         self.items = sorted([*self.items, *items], key=lambda item: -item.priority)
         self.look(mask)
 
     def look(self, mask: NDArray[Any]) -> None:
-        """See what the mask holds after an edit."""
+        """Update which items are in the mask after an edit."""
         self._present = {item.point for item in self.items if mask[item.point] > 0}
 
     def verdict(self, item: Item) -> Verdict | None:
-        """What was decided about an item."""
+        """The decision about an item, or None."""
         decision = self._decisions.get(item.point)
         verdict = None if decision is None else decision.verdict
         present = item.point in self._present
@@ -163,28 +163,28 @@ class Queue:
         return None if verdict == undone else verdict
 
     def decide(self, item: Item, verdict: Verdict, rater: str, time: datetime) -> None:
-        """Remember a decision; it replaces an earlier one."""
-        self._decisions.pop(item.point, None)  # the last skipped has the last turn
+        """Record a decision; it replaces an earlier one."""
+        self._decisions.pop(item.point, None)  # so that what was skipped last comes last
         self._decisions[item.point] = Decision(
             point=item.point, kind=item.kind, verdict=verdict, rater=rater, time=time
         )
 
     def accept(self, point: Point, rater: str, time: datetime) -> None:
-        """Remember that a PVS was put there by someone who looked; it need not be an item yet."""
+        """Record that a rater added a PVS here; it need not be an item yet."""
         self._decisions[point] = Decision(
             point=point, kind="found", verdict="accept", rater=rater, time=time
         )
 
 
 MISSED_SHARE = 0.4
-"""A PVS that was perhaps missed exceeds this share of the threshold."""
+"""A PVS that may have been missed exceeds this share of the threshold."""
 MOST_MISSED = 200
-_AROUND = 24  # voxels around an edit: as long as PVS are
+_AROUND = 24  # voxels around an edit: the length of a PVS
 
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """What items are measured by."""
+    """What is needed to measure items."""
 
     probability: NDArray[np.floating[Any]] | None
     threshold: float
@@ -202,22 +202,22 @@ def candidates(
     min_volume_mm3: float = 1.0,
     known: Sequence[Point] = (),
 ) -> list[Item]:
-    """List the PVS to look at, the most doubtful and influential first.
+    """List the PVS to review, the most doubtful and influential first.
 
     Parameters
     ----------
     mask
-        (X, Y, Z), above 0 is PVS; 26-connected parts are single PVS.
+        (X, Y, Z), above 0 is PVS; each 26-connected component is one PVS.
     probability
-        (X, Y, Z); where None, the largest come first and none counts as missed.
+        (X, Y, Z); if None, the largest PVS come first and none counts as missed.
     threshold
-        The one that masks are made with.
+        The threshold that the mask was made with.
     voxel_volume
         In mm³.
     min_volume_mm3
-        Smaller candidates of missed PVS are left out; at most 200 are listed.
+        Smaller candidates for missed PVS are left out; at most 200 are listed.
     known
-        Points of earlier decisions; an item that holds one carries it on as its own point.
+        Points of earlier decisions; an item that contains one takes it as its own point.
     """
     present = mask > 0
     shown = present
@@ -225,7 +225,7 @@ def candidates(
         shown = present | (probability >= MISSED_SHARE * threshold)
     if not shown.any():
         return []
-    box = bounding_box(shown)  # the rest of a volume is half of it or more
+    box = bounding_box(shown)  # saves half of the volume or more
     present = present[box]
     probability = None if probability is None else probability[box]
     parts = _connected(present)
@@ -234,7 +234,7 @@ def candidates(
     view = _View(probability, threshold, voxel_volume, sizes, known, origin)
     if probability is None:
         return _items("found", parts, present, sizes, np.zeros(len(sizes)), view)
-    # what joins a PVS at the lower threshold is shared among the PVS that it joins
+    # a part that joins several PVS at the lower threshold is shared among them
     low = max(threshold - MARGIN, MISSED_SHARE * threshold)
     wide = _connected((probability >= low) | present)
     room = np.bincount(wide.ravel())
@@ -259,18 +259,18 @@ def arrived(
     there: Sequence[Point],
     known: Sequence[Point] = (),
 ) -> list[Item]:
-    """List the PVS that came into a mask by an edit; little is looked at where little has changed.
+    """List the PVS that an edit added to a mask, looking only near the change.
 
     Parameters
     ----------
     mask
         (X, Y, Z) bool, after the edit.
     changed
-        (X, Y, Z), where it differs from before.
+        (X, Y, Z), true where the mask has changed.
     probability, threshold, voxel_volume
         As for `candidates`.
     there
-        Points of the items that are listed already: a PVS that holds one is not new.
+        Points of the items listed already; a PVS that contains one is not new.
     known
         As for `candidates`.
     """
@@ -284,7 +284,7 @@ def arrived(
     cut = {number for i, axis in _faces(box, mask) for number in np.unique(parts.take(i, axis))}
     whole = mask[box] & ~np.isin(parts, list(cut))
     near = binary_dilation(changed[box], np.ones((3, 3, 3)))
-    if (near & mask[box] & ~whole).any():  # it goes on outside
+    if (near & mask[box] & ~whole).any():  # it continues outside the box
         box, whole = (slice(None),) * 3, mask
     origin = (box[0].start or 0, box[1].start or 0, box[2].start or 0)
     score = None if probability is None else probability[box]
@@ -310,7 +310,7 @@ def _moved(point: Point, origin: Point, sign: int = 1) -> Point:
 
 
 def _faces(box: Any, mask: NDArray[Any]) -> list[tuple[int, int]]:
-    """Index and axis of the faces of a box that lie inside the volume."""
+    """Index and axis of each face of a box that lies inside the volume."""
     faces = []
     for axis, (side, n) in enumerate(zip(box, mask.shape, strict=True)):
         faces += [(0, axis)] if side.start > 0 else []
@@ -328,10 +328,10 @@ def _missed(
     sizes = np.bincount(parts.ravel())
     above = np.bincount(parts[probability >= view.threshold], minlength=len(sizes))
     sizes[0] = 0
-    sizes[np.unique(parts[present])] = 0  # beside a PVS: that PVS's doubt
+    sizes[np.unique(parts[present])] = 0  # touches a PVS, so it counts as that PVS's doubt
     least = least_voxels(min_volume_mm3, view.voxel_volume)
     sizes[sizes < least] = 0
-    sizes[above >= least] = 0  # was left out for its shape, or by the user
+    sizes[above >= least] = 0  # excluded for its shape, or by the user
     return _items("missed", parts, (sizes > 0)[parts], sizes, np.zeros(len(sizes)), view)
 
 
@@ -343,7 +343,7 @@ def _items(
     unstable: NDArray[np.float64],
     view: _View,
 ) -> list[Item]:
-    """Measure the numbered parts inside ``where``, which have ``sizes``."""
+    """Measure the numbered components inside ``where``; ``sizes`` are their voxel counts."""
     index = voxels_of(where)
     numbers = parts[index]
     if not len(numbers):
@@ -398,7 +398,7 @@ def _connected(mask: NDArray[np.bool_]) -> NDArray[Any]:
 
 
 def _entropy(p: NDArray[np.floating[Any]], threshold: float) -> NDArray[np.float64]:
-    """Entropy in bits after the odds are scaled so that the threshold becomes one half."""
+    """Entropy in bits, after scaling the odds so that the threshold becomes one half."""
     p = np.clip(np.asarray(p, np.float64), 1e-6, 1 - 1e-6)
     odds = p / (1 - p) * (1 - threshold) / threshold
     q = np.clip(odds / (1 + odds), 1e-9, 1 - 1e-9)

@@ -1,1 +1,1 @@
-"""Measures: overlap, detection, agreement and their tables."""
+"""Measures: overlap, detection, agreement, and tables of them."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 MINIMUM_SUBJECTS = 3
-"""With fewer, an agreement over subjects says nothing and is None."""
+"""With fewer subjects, agreement is meaningless and None."""
 
 
 def concordance(x: ArrayLike, y: ArrayLike) -> float | None:
@@ -54,7 +54,7 @@ def icc_a1(ratings: ArrayLike) -> float | None:
     Raises
     ------
     ValueError
-        The ratings are no matrix with at least two raters.
+        The ratings are not a matrix with at least two raters.
     """
     table = _matrix(ratings)
     n, k = table.shape

@@ -1,4 +1,4 @@
-"""How far the labelling rule alone limits the DSC that any mask can reach."""
+"""How far the labelling rule alone limits the DSC that a mask can reach."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ _ROUNDED = 1e-4
 
 @dataclass(frozen=True)
 class Ceiling:
-    """The best that a mask can do against references made by neighbouring rules."""
+    """The best a mask can do against references made by neighbouring rules."""
 
     dsc: float
     """Highest DSC, averaged over the rules."""
     threshold: float
-    """The mask ``fraction >= threshold`` reaches it."""
+    """It is reached by the mask ``fraction >= threshold``."""
     rules: tuple[float, ...]
-    """Fluid fractions from which a voxel is labelled PVS, one per possible rater."""
+    """Minimum fluid fraction of a PVS voxel, one per possible rater."""
 
 
 def ceiling(
@@ -31,21 +31,21 @@ def ceiling(
 ) -> Ceiling:
     """Oracle ceiling of the DSC when the labelling rule is uncertain by one step.
 
-    A rater calls a voxel PVS from some fluid fraction upwards. The oracle knows the true fraction
-    of every voxel, but not whether the rater's rule was ``rule - step``, ``rule`` or
-    ``rule + step``. Its best mask is the set of voxels with a fraction of at least s, s chosen
-    for the highest mean DSC over the three references; that mean is the ceiling. No other mask
-    does better: the references are nested, so of two masks of one size the one that holds the
-    larger fractions has the larger mean DSC.
+    A rater labels a voxel as PVS above some fluid fraction. The oracle knows the true fraction of
+    every voxel, but not whether the rater's rule was ``rule - step``, ``rule`` or ``rule + step``.
+    Its best mask consists of the voxels with a fraction of at least s, with s chosen for the
+    highest mean DSC over the three references; that mean is the ceiling. No other mask does better:
+    the references are nested, so of two masks of the same size, the one with the larger fractions
+    has the higher mean DSC.
 
     Parameters
     ----------
     fraction
         Fluid volume fraction of each voxel, 0 to 1.
     rule
-        Fraction from which the reference labels a voxel.
+        Fraction at which the reference labels a voxel.
     step
-        How far the rule may lie off.
+        How far off the rule may be.
     region
         Only voxels where it is above 0 count.
 
@@ -59,7 +59,7 @@ def ceiling(
         raise ValueError(f"rule {rule} and step {step} leave the range of fractions, 0 to 1")
     values = fraction.ravel() if region is None else fraction[region > 0]
     sizes = [int(np.count_nonzero(values >= one)) for one in rules]
-    if sizes[1] == 0:  # most raters mark nothing, and so does the best mask
+    if sizes[1] == 0:  # most raters mark nothing, so the best mask is empty
         return Ceiling(sizes.count(0) / len(sizes), rule, rules)
     values = np.sort(values[values >= rules[0]])[::-1]
     last_of_tie = np.append(np.flatnonzero(values[1:] != values[:-1]), values.size - 1)
@@ -69,7 +69,7 @@ def ceiling(
 
 
 def ceiling_of(label: NDArray[np.bool_], fraction: NDArray[np.floating]) -> Ceiling | None:
-    """Oracle ceiling for a label that is a rule applied to the true fractions; None for others.
+    """Oracle ceiling for a label made by a rule from the true fractions; None for other labels.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def ceiling_of(label: NDArray[np.bool_], fraction: NDArray[np.floating]) -> Ceil
 
 
 def _mean_dsc(n: NDArray[np.int64], sizes: Sequence[int]) -> NDArray[np.float64]:
-    """Mean DSC of the n voxels of largest fraction with references of the given sizes.
+    """Mean DSC between the n voxels of largest fraction and references of the given sizes.
 
     All sets are nested, so an intersection is the smaller set.
     """

@@ -1,7 +1,7 @@
 """All measures of one subject or one cohort, from arrays or from files."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from napari_pvs.errors import InputError
 from napari_pvs.evaluation import matching
 from napari_pvs.evaluation.detection import Rates, detection
 from napari_pvs.evaluation.overlap import average_precision, overlap, surface_dice
+from napari_pvs.files import sentence
 from napari_pvs.scans.grid import Grid, from_ras, to_ras
 from napari_pvs.scans.nifti import Volume, read_labels, read_volume
 from napari_pvs.scans.pvs import read_pvs, warn_of_outside
@@ -22,7 +23,7 @@ from napari_pvs.scans.pvs import read_pvs, warn_of_outside
 class SubjectScore:
     """All measures of one subject; None where a measure is undefined.
 
-    With both masks empty DSC, surface DSC and F1 are 1; ``both_empty`` tells such subjects apart.
+    If both masks are empty, DSC, surface DSC and F1 are 1; ``both_empty`` marks such subjects.
     """
 
     subject: str
@@ -75,7 +76,7 @@ def score(
     probability
         For the AUPRC, 0 to 1.
     voxel_volume
-        In mm³; the product of the edges where None, which is too much for a sheared grid.
+        In mm³; None for the product of the edges, which is too large for a sheared grid.
 
     Raises
     ------
@@ -117,7 +118,7 @@ class Comparison:
     only_predicted: tuple[str, ...] = ()
     only_reference: tuple[str, ...] = ()
     refused: tuple[tuple[str, str], ...] = ()
-    """Subjects that could not be compared, each with the sentence that says why."""
+    """Subjects that could not be compared, each with a sentence saying why."""
 
 
 def compare_files(
@@ -140,22 +141,22 @@ def compare_files(
     Raises
     ------
     InputError
-        A file cannot be read, is no mask, or lies on another grid than the reference; the region
-        is empty; a probability lies outside 0 to 1.
+        A file cannot be read, is not a mask, or is on another grid than the reference; the region
+        is empty; a probability is outside 0 to 1.
     """
     true = read_pvs(reference)
     inside = None if region is None else _onto(read_labels(region), true)
     if inside is not None and not (inside > 0).any():
-        raise InputError(f"{region} is empty; give a mask that is non-zero where to measure.")
+        raise InputError(f"{region} is empty; give a mask that is non-zero in the region to score.")
     soft = None if probability is None else _onto(read_volume(probability, constant=True), true)
     if soft is not None and not (soft.min() > -0.01 and soft.max() < 1.01):  # int16 may overshoot
-        raise InputError(f"{probability} holds values outside 0 to 1; give a probability map.")
+        raise InputError(f"{probability} has values outside 0 to 1; give a probability map.")
     if inside is not None:
         marked = true.data > 0
         warn_of_outside(
             int(np.count_nonzero(marked)),
             int(np.count_nonzero(marked & (inside > 0))),
-            f"{reference}: {{}} voxels lie outside {region} and are not measured; check both.",
+            f"{reference}: {{}} voxels lie outside {region} and are not scored; check both.",
         )
     grid = Grid(true.shape, true.affine)
     return score(
@@ -180,41 +181,59 @@ def compare_folders(
     Parameters
     ----------
     prediction, reference
-        Folders with one mask per subject: ``sub-XX`` (and ``ses-YY``) stands in the file name or
-        in a parent folder's. They may hold other files, see ``matching.find``.
+        Folders with one mask per subject, with ``sub-XX`` (and ``ses-YY``) in the name of the file
+        or of a parent folder. They may contain other files, see ``matching.find``.
     region, probability
-        Folders that hold the region masks and probability maps of every matched subject.
+        Folders with the region masks and probability maps of every matched subject.
 
     Raises
     ------
     InputError
-        No subject matches, a subject has two masks, or no file can be compared.
+        No subject matches, or no pair can be compared.
     """
-    matched = matching.match(
-        matching.find(prediction, matching.MASKS), matching.find(reference, matching.MASKS)
-    )
-    if not matched.pairs:
+    ours = matching.find(prediction, matching.MASKS)
+    theirs = matching.find(reference, matching.MASKS)
+    matched = matching.match(ours.files, theirs.files)
+    refused = theirs.refused | ours.refused
+    if not matched.pairs and not refused:
         raise InputError(
             f"{prediction} and {reference} have no subject in common; "
             "name the files of both sub-XX_..._mask.nii.gz."
         )
-    regions = _companions(region, matching.REGIONS, matched)
-    probabilities = _companions(probability, matching.PROBABILITIES, matched)
-    scores, refused = [], []
+    regions = _companions(region, matching.REGIONS, matched, refused)
+    probabilities = _companions(probability, matching.PROBABILITIES, matched, refused)
+    scores = []
     for subject, (predicted, true) in matched.pairs.items():
+        if subject in refused:
+            continue
         try:
             one = compare_files(predicted, true, regions.get(subject), probabilities.get(subject))
-        except InputError as error:
-            refused.append((subject, str(error)))
+        except (InputError, OSError) as error:
+            refused[subject] = sentence(error)
             continue
         scores.append(replace(one, subject=subject))
     if not scores:
-        raise InputError(refused[0][1])
-    return Comparison(tuple(scores), matched.only_first, matched.only_second, tuple(refused))
+        raise InputError(" ".join(f"{name}: {why}" for name, why in sorted(refused.items())))
+    return Comparison(
+        tuple(scores),
+        _without(matched.only_first, refused),
+        _without(matched.only_second, refused),
+        tuple(sorted(refused.items())),
+    )
+
+
+def _without(names: Sequence[str], refused: Iterable[str]) -> tuple[str, ...]:
+    """Leave out refused subjects, with or without their session."""
+    sides = [f"{name}_" for name in refused]
+    return tuple(
+        name
+        for name in names
+        if not any(f"{name}_".startswith(one) or one.startswith(f"{name}_") for one in sides)
+    )
 
 
 def _onto(volume: Volume, reference: Volume) -> NDArray[Any]:
-    """Voxels in the reference's axis order; no value is interpolated."""
+    """Return the voxels in the reference's axis order; nothing is interpolated."""
     grid, wanted = (Grid(one.shape, one.affine) for one in (volume, reference))
     if grid.same_as(wanted):
         return volume.data
@@ -223,7 +242,7 @@ def _onto(volume: Volume, reference: Volume) -> NDArray[Any]:
     if not Grid(data.shape, affine).same_as(Grid(turned.shape, wanted_affine)):
         raise InputError(
             f"{volume.path} and {reference.path} do not have the same voxels "
-            f"({_describe(grid)} against {_describe(wanted)}); resample the first onto the second."
+            f"({_describe(grid)} and {_describe(wanted)}); resample the first onto the second."
         )
     return from_ras(data, reference.affine)
 
@@ -235,16 +254,18 @@ def _describe(grid: Grid) -> str:
 
 
 def _companions(
-    folder: Path | None, finder: matching.Finder, matched: matching.Matched
+    folder: Path | None,
+    finder: matching.Finder,
+    matched: matching.Matched,
+    refused: dict[str, str],
 ) -> dict[str, Path]:
-    """The file of every matched subject, or nothing without a folder."""
+    """Return the file of every matched subject; a subject without one is added to ``refused``."""
     if folder is None:
         return {}
     masks = {subject: pair[0] for subject, pair in matched.pairs.items()}
-    found = matching.match(masks, matching.find(folder, finder))
-    if found.only_first:
-        raise InputError(
-            f"{folder} has no suitable file for {', '.join(found.only_first)}; "
-            "add one named after the subject."
-        )
+    there = matching.find(folder, finder)
+    found = matching.match(masks, there.files)
+    for subject in found.only_first:
+        missing = f"{folder} has no suitable file for {subject}; add one named after the subject."
+        refused.setdefault(subject, there.refused.get(subject, missing))
     return {subject: pair[1] for subject, pair in found.pairs.items()}

@@ -1,4 +1,4 @@
-"""Agreement per PVS: which were found, which are false, and how large they are."""
+"""Agreement per PVS: which were found, which are false, and their sizes."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from napari_pvs.scans.masks import Box, Voxels, box_of, voxels_of
 
 SIZE_LIMITS_MM3 = (5.0, 10.0, 15.0)
 SIZE_NAMES = ("<5", "5-10", "10-15", ">15")
-"""Sizes of PVS in mm³; a limit belongs to the larger class."""
+"""Size classes of PVS, mm³; a limit belongs to the larger class."""
 MINIMUM_IOU = 0.1
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Counts of PVS and the rates that follow; None where a rate is undefined."""
+    """Counts of PVS, and the rates that follow from them; None where a rate is undefined."""
 
     n_reference: int
     n_found: int
@@ -59,8 +59,8 @@ class Rates:
 class Detection:
     """Detection of PVS in one subject, leniently and strictly, overall and by size.
 
-    By size, recall is over the reference PVS of that size and precision over the predicted PVS
-    of that size, since a false PVS has no reference to take a size from. The order is that of
+    By size, recall counts the reference PVS of that size and precision the predicted PVS of that
+    size, since a false PVS has no counterpart in the reference. The order is that of
     ``SIZE_NAMES``.
     """
 
@@ -78,10 +78,10 @@ def detection(
 ) -> Detection:
     """Compare the 26-connected PVS of two masks.
 
-    Lenient: a reference PVS is found when one voxel of it is predicted; a predicted PVS is false
-    when it touches no reference voxel. Strict: pairs with an intersection over union of at least
-    0.1 are matched one-to-one, the largest overlap first (then the larger union ratio); what is
-    left unmatched is missed or false.
+    Lenient: a reference PVS is found if one of its voxels is predicted; a predicted PVS is false if
+    it shares no voxel with the reference. Strict: pairs with an intersection over union of at least
+    0.1 are matched one to one, largest overlap first (ties: larger intersection over union); PVS
+    left unmatched are missed or false.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def detection(
     voxel_volume
         In mm³.
     region
-        Both masks are cut to it before the PVS are told apart.
+        Both masks are restricted to it before single PVS are identified.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def _match(
 
 
 def _size_class(volume_mm3: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
-    # A volume may miss a limit by rounding, in particular from a file's float32 affine.
+    # a volume may miss a limit by rounding, especially with a file's float32 affine
     return np.searchsorted(np.array(SIZE_LIMITS_MM3), volume_mm3 * (1 + 1e-6), side="right")
 
 
@@ -169,15 +169,15 @@ class Spot:
 
     volume_mm3: float
     index: Index
-    """Its voxel nearest to its centre."""
+    """The voxel nearest to its centre."""
 
 
 @dataclass(frozen=True)
 class Agreement:
     """How a mask agrees with a reference, voxelwise and (leniently) per PVS.
 
-    `missed` are PVS of the reference without a predicted voxel, `false` predicted PVS without a
-    voxel of the reference; the largest first.
+    `missed` are reference PVS without any predicted voxel, `false` are predicted PVS without any
+    reference voxel; the largest come first.
     """
 
     voxels: Overlap
@@ -194,7 +194,7 @@ def agreement(
 ) -> Agreement:
     """Compare two masks.
 
-    The numbers are those of `evaluation.overlap` and of `evaluation.detection`'s lenient rule.
+    The numbers equal those of `overlap`, and of `detection` by its lenient rule.
 
     Parameters
     ----------
@@ -218,7 +218,7 @@ def agreement(
 
 
 def _inside(mask: NDArray[Any], region: NDArray[np.bool_] | None) -> Voxels:
-    """Where a mask is: of all voxels of a brain, one in a thousand."""
+    """Return the voxels of a mask inside a region: few, about one in a thousand of a brain."""
     x, y, z = where = voxels_of(mask > 0)
     if region is None:
         return where
@@ -227,7 +227,7 @@ def _inside(mask: NDArray[Any], region: NDArray[np.bool_] | None) -> Voxels:
 
 
 def _box_of(where: Iterable[Voxels]) -> Box:
-    """Return the smallest box around all of the points; one voxel where there are none."""
+    """Return the smallest box around all points; a single voxel if there are none."""
     joined = [np.concatenate(axes) for axes in zip(*where, strict=True)]
     if not len(joined[0]):
         return box_of((0, 0, 0), (1, 1, 1))
@@ -236,7 +236,7 @@ def _box_of(where: Iterable[Voxels]) -> Box:
 
 
 class _Parts:
-    """The 26-connected parts of a mask, given by its points, in a box."""
+    """The 26-connected components of a mask, which is given by its points, in a box."""
 
     def __init__(self, points: Voxels, box: Box) -> None:
         import cc3d
@@ -249,14 +249,14 @@ class _Parts:
         self._ids = self._label[self.where]
 
     def apart_from(self, other: "_Parts") -> NDArray[np.int64]:
-        """Numbers of the parts that share no voxel with the other mask."""
+        """Numbers of the components that share no voxel with the other mask."""
         apart = np.ones(self.n + 1, bool)
         apart[self._label[other.where]] = False
         apart[0] = False
         return np.flatnonzero(apart)
 
     def spots(self, numbers: NDArray[np.int64], voxel_volume: float) -> tuple[Spot, ...]:
-        """Size and middle of some parts, the largest first."""
+        """Size and central voxel of some components, the largest first."""
         wanted = np.zeros(self.n + 1, bool)
         wanted[numbers] = True
         chosen = wanted[self._ids]

@@ -1,5 +1,6 @@
-"""Which file of one folder belongs to which file of another."""
+"""Matching the files of one folder to those of another, by subject."""
 
+import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -17,15 +18,23 @@ def _finder(*patterns: str) -> Finder:
     return tuple(re.compile(pattern + _NIFTI, re.IGNORECASE) for pattern in patterns)
 
 
-# A later pattern is tried only where the earlier ones match no file of the subject.
+# a later pattern is tried only if the earlier ones match no file of the subject
 MASKS = _finder(_NO_MASK + ".*pvs.*mask", _NO_MASK + ".*(mask|pvs.*)", _NO_MASK + ".*")
 REGIONS = _finder("brain.*mask", "mask", "")
 PROBABILITIES = _finder("prob.*")
 
 
 @dataclass(frozen=True)
+class Found:
+    """The files of a folder by subject, and the reasons why some subjects have none."""
+
+    files: dict[str, Path]
+    refused: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Matched:
-    """Subjects (``sub-01``, ``sub-01_ses-2``) present on both sides, and those on one only."""
+    """Subjects (``sub-01``, ``sub-01_ses-2``) found on both sides, and on one side only."""
 
     pairs: dict[str, tuple[Path, Path]]
     only_first: tuple[str, ...]
@@ -40,8 +49,8 @@ def subject_of(path: Path) -> str | None:
     return f"sub-{subject}" if session is None else f"sub-{subject}_ses-{session}"
 
 
-def find(folder: Path, finder: Finder) -> dict[str, Path]:
-    """One NIfTI file per subject of a folder and its subfolders.
+def find(folder: Path, finder: Finder) -> Found:
+    """Find one NIfTI file per subject in a folder and its subfolders.
 
     Parameters
     ----------
@@ -53,28 +62,44 @@ def find(folder: Path, finder: Finder) -> dict[str, Path]:
     Raises
     ------
     InputError
-        The folder does not exist or has no file of a named subject, or a subject has several
-        files that could be meant.
+        The folder does not exist or has no file of a named subject.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; name the folder that holds the masks.")
-    files: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and _fits(path, finder[-1]) and path.is_file():
+        raise InputError(f"{folder} is not a folder; name the folder with the masks.")
+    candidates: dict[str, list[Path]] = defaultdict(list)
+    refused: dict[str, str] = {}
+
+    def closed(error: OSError) -> None:
+        where = Path(error.filename)
+        why = f"{where} cannot be read ({error.strerror}); change its permissions."
+        subject = subject_of(where.absolute())
+        if subject is None:
+            raise InputError(why) from error
+        refused[subject] = why
+
+    for place, inner, names in os.walk(folder, onerror=closed):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        # broken links and folders are refused when they are read
+        for path in (Path(place, name) for name in sorted([*names, *inner])):
             subject = subject_of(path.absolute())
-            if subject is not None:
-                files[subject].append(path)
-    if not files:
+            if subject and not path.name.startswith(".") and _fits(path, finder[-1]):
+                candidates[subject].append(path)
+    if not candidates and not refused:
         raise InputError(
-            f"{folder} holds no suitable NIfTI file with a subject in its path; "
+            f"{folder} contains no suitable NIfTI file with a subject in its path; "
             "name the files sub-XX_..._mask.nii.gz."
         )
-    return {subject: _choose(subject, files[subject], finder) for subject in sorted(files)}
+    files: dict[str, Path] = {}
+    for subject in sorted(candidates.keys() - refused.keys()):
+        try:
+            files[subject] = _choose(subject, candidates[subject], finder)
+        except InputError as error:
+            refused[subject] = str(error)
+    return Found(files, refused)
 
 
 def match(first: dict[str, Path], second: dict[str, Path]) -> Matched:
-    """Pair subjects; one side may leave the session out where the other has only one.
+    """Pair subjects; one side may leave out the session if the other has only one.
 
     Keys of ``pairs`` are those of ``first``.
     """
@@ -110,18 +135,18 @@ def _sessions(files: dict[str, Path], subject: str) -> list[str]:
 
 
 def _fits(path: Path, pattern: re.Pattern[str]) -> bool:
-    """Tell by the file name, but not by what the subject is called, such as ``sub-proband01``."""
+    """Match the file name without the subject, which may mislead (``sub-proband01``)."""
     return pattern.search(re.sub(r"^sub-[A-Za-z0-9]+", "", path.name)) is not None
 
 
 def _choose(subject: str, paths: list[Path], finder: Finder) -> Path:
-    """The only file that fits the first pattern that any file fits; the last fits all."""
+    """Return the only file that fits the first pattern that fits any; the last pattern fits all."""
     fitting: list[Path] = []
     for pattern in finder:
         fitting = fitting or [path for path in paths if _fits(path, pattern)]
     if len(fitting) > 1:
         raise InputError(
-            f"{fitting[0]} and {fitting[1]} could both be meant for {subject}; "
-            "keep one such file per subject in the folder or name the two files to compare."
+            f"{fitting[0]} and {fitting[1]} could both be the mask of {subject}; "
+            "keep one per subject in the folder, or name the two files to compare."
         )
     return fitting[0]

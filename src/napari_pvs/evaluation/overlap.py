@@ -16,15 +16,15 @@ Mask = NDArray[np.bool_]
 class Overlap:
     """Voxel overlap of one subject; None where a measure is undefined.
 
-    Both masks empty counts as full agreement (``dsc`` 1) and is told by ``both_empty``, so that
-    such subjects can be counted apart.
+    If both masks are empty, they agree fully (``dsc`` 1); ``both_empty`` marks such subjects, so
+    that they can be counted separately.
     """
 
     dsc: float
     recall: float | None
     """Share of the reference that was found; None without a reference."""
     precision: float | None
-    """Share of the prediction that is right; None without a prediction."""
+    """Share of the prediction that is correct; None without a prediction."""
     avd_percent: float | None
     """Absolute volume difference, 100 |Vp - Vr| / Vr; None without a reference."""
     volume_predicted_mm3: float
@@ -38,7 +38,7 @@ class Overlap:
 def masks_inside(
     prediction: NDArray[Any], reference: NDArray[Any], region: NDArray[Any] | None
 ) -> tuple[Mask, Mask]:
-    """Prediction and reference as bool masks (label > 0), False outside the region.
+    """Return prediction and reference as bool masks (label > 0), false outside the region.
 
     Raises
     ------
@@ -100,13 +100,13 @@ def surface_dice(
     tolerance_mm: float = 1.0,
     region: NDArray[Any] | None = None,
 ) -> float:
-    """Normalised surface distance: the share of both surfaces that lies near the other one.
+    """Normalised surface distance: the share of both surfaces that is close to the other one.
 
-    A surface is the set of mask voxels with a face neighbour outside the mask (voxels at the
-    border of the array belong to it). Of the surface voxels of both masks together, those count
-    whose centre is at most ``tolerance_mm`` from the centre of a surface voxel of the other mask.
-    This is MONAI's ``compute_surface_dice`` without subvoxels, after Nikolov et al. 2018
-    (arXiv:1809.04430). Both masks empty gives 1, one empty 0.
+    A surface consists of the mask voxels with a face neighbour outside the mask (voxels at the
+    border of the array included). The result is the share of the surface voxels of both masks whose
+    centre is at most ``tolerance_mm`` from the centre of a surface voxel of the other mask. This is
+    MONAI's ``compute_surface_dice`` without subvoxels, after Nikolov et al. 2018
+    (arXiv:1809.04430). If both masks are empty it is 1, if one is empty 0.
 
     Parameters
     ----------
@@ -158,10 +158,10 @@ def average_precision(
     score = probability[everywhere].ravel()
     true = (reference[everywhere] > 0).ravel()
     if np.isnan(score).any():
-        raise ValueError("the probability map holds voxels that are not a number")
+        raise ValueError("the probability map has NaN voxels")
     if not true.any():
         return None
-    # Below the faintest true voxel recall stays 1, so those voxels need no sorting.
+    # below the faintest true voxel recall stays 1, so those voxels need no sorting
     kept = score >= score[true].min()
     score, true = score[kept], true[kept]
     order = np.argsort(score)[::-1]
@@ -192,12 +192,12 @@ def _surface(mask: Mask, voxel_size: Sequence[float]) -> NDArray[np.float64]:
 
 
 def _n_near(points: NDArray[np.float64], others: NDArray[np.float64], tolerance_mm: float) -> int:
-    """How many points lie within the tolerance of another; a tree beats a map, PVS being few."""
+    """Count the points within the tolerance of another; for few points, a tree beats a map."""
     from scipy.spatial import KDTree
 
     if not len(points) or not len(others):
         return 0
-    # The tree's bound is exclusive, and 3 x 0.333 must not miss 1 by rounding.
+    # the tree's bound is exclusive, and 3 x 0.333 must not miss 1 by rounding
     bound = tolerance_mm * (1 + 1e-6) + 1e-9
     distance, _ = KDTree(others).query(points, distance_upper_bound=bound)
     return int(np.count_nonzero(np.isfinite(distance)))

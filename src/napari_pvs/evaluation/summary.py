@@ -1,4 +1,4 @@
-"""One cohort in a few numbers."""
+"""A cohort in a few numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,15 +48,15 @@ class Moments:
 class Summary:
     """A cohort: moments of each measure, excluded subjects, agreement over subjects.
 
-    CCC and ICC(A,1) are None for fewer than 3 subjects. By size, the PVS of all subjects are
-    pooled, because a subject alone has few large ones.
+    CCC and ICC(A,1) are None for fewer than 3 subjects. For the rates by size, the PVS of all
+    subjects are pooled, because a single subject has few large ones.
     """
 
     n: int
     n_both_empty: int
-    """Subjects without PVS in either mask; they enter the means with DSC and F1 of 1."""
+    """Subjects without PVS in either mask; they count in the means with a DSC and F1 of 1."""
     n_avd_excluded: int
-    """Subjects with an empty reference, for whom the AVD is undefined."""
+    """Subjects with an empty reference, for which the AVD is undefined."""
     moments: dict[str, Moments]
     """By the names in ``MEASURES``."""
     count_ccc: float | None
@@ -73,10 +73,10 @@ def summarise(scores: Sequence[SubjectScore]) -> Summary:
     Raises
     ------
     ValueError
-        There is no score.
+        There are no scores.
     """
     if not scores:
-        raise ValueError("there is no score to summarise")
+        raise ValueError("there are no scores to summarise")
     counts = [(one.count_predicted, one.count_reference) for one in scores]
     volumes = [(one.volume_predicted_mm3, one.volume_reference_mm3) for one in scores]
     return Summary(

@@ -1,4 +1,4 @@
-"""Comparisons for the terminal, a spreadsheet or a program."""
+"""Comparisons as tables for the terminal, spreadsheets or programs."""
 
 import csv
 import dataclasses
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """How a measure is called and shown."""
+    """A measure's name and format."""
 
     name: str
     """Field of ``SubjectScore`` and key in TSV and JSON."""
@@ -58,12 +58,12 @@ _SIZE_KEYS = ("lt5mm3", "5to10mm3", "10to15mm3", "gt15mm3")
 
 
 def table(comparison: Comparison) -> "Table":
-    """One row per subject, then mean and SD; the caption tells who is left out.
+    """One row per subject, then mean and SD; the caption says what is left out.
 
     Raises
     ------
     ValueError
-        The comparison holds no score.
+        The comparison has no scores.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -116,21 +116,21 @@ def size_table(summary: Summary) -> "Table":
 
 
 def to_tsv(comparison: Comparison) -> str:
-    """One row per subject with all measures; ``n/a`` where undefined, as BIDS has it.
+    """One row per subject with all measures; ``n/a`` where undefined, as in BIDS.
 
     Raises
     ------
     ValueError
-        The comparison holds no score.
+        The comparison has no scores.
     """
     if not comparison.scores:
-        raise ValueError("there is no score to write")
+        raise ValueError("there are no scores to write")
     rows = [_record(one) for one in comparison.scores]
     return tsv(list(rows[0]), rows)
 
 
 def tsv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Tab-separated values under their headings; ``n/a`` for None, as BIDS has it."""
+    """Tab-separated values with a header; ``n/a`` for None, as in BIDS."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, delimiter="\t", lineterminator="\n")
     writer.writeheader()
@@ -140,9 +140,9 @@ def tsv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def cell(value: Any) -> Any:
-    """Return a value for a table: n/a for None, and no text that a spreadsheet takes for a formula.
+    """Return a value for a table: n/a for None, and text that no spreadsheet takes for a formula.
 
-    Such a text gets an apostrophe before it, as spreadsheets themselves mark text.
+    Text that looks like a formula gets a leading apostrophe, as in spreadsheets.
 
     Examples
     --------
@@ -160,7 +160,7 @@ def to_json(comparison: Comparison) -> str:
     Raises
     ------
     ValueError
-        The comparison holds no score.
+        The comparison has no scores.
     """
     summary = summarise(comparison.scores)
     content = {
@@ -173,7 +173,7 @@ def to_json(comparison: Comparison) -> str:
 
 
 def _record(one: SubjectScore) -> dict[str, Any]:
-    """A score as one flat row."""
+    """Return a score as one flat row."""
     row: dict[str, Any] = {"subject": one.subject, "both_empty": one.both_empty}
     row |= {column.name: getattr(one, column.name) for column in COLUMNS}
     return row | _sizes(one.lenient_by_size, one.strict_by_size)
@@ -203,7 +203,7 @@ def _caption(comparison: Comparison, summary: Summary) -> list[str]:
         lines.append(f"{summary.n_both_empty} with both masks empty (DSC, NSD and F1 are 1).")
     if summary.n_avd_excluded:
         lines.append(
-            f"{summary.n_avd_excluded} with an empty reference, left out of AVD and recall."
+            f"{summary.n_avd_excluded} with an empty reference, excluded from AVD and recall."
         )
     for what, ccc, icc in (
         ("Counts", summary.count_ccc, summary.count_icc),

@@ -1,1 +1,1 @@
-"""From a scan to a PVS mask: patches, predictor, components, classical baselines."""
+"""From a scan to a mask of PVS: patches, predictor, components, classical baselines."""

@@ -1,4 +1,4 @@
-"""Two classical baselines: Frangi's vesselness and a threshold of local contrast."""
+"""Two classical baselines: Frangi's vesselness, and a threshold on local contrast."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,11 +13,11 @@ Mask = NDArray[np.bool_]
 VoxelSize = tuple[float, float, float]
 
 FRANGI_THRESHOLD = 0.08
-"""Default for `frangi`; both had the best DSC of a coarse grid on two synthetic subjects."""
+"""Default for `frangi`; both thresholds had the best DSC on two synthetic subjects."""
 INTENSITY_THRESHOLD = 0.45
 """Default for `intensity_threshold`: 4.5 robust standard deviations."""
 SIGMAS_MM = (0.8, 1.2)
-"""Scales of the tubes; in skimage's filter a tube answers best at about half its diameter."""
+"""Scales; skimage's filter responds best to a tube at about half its diameter."""
 FULL_SCORE = 10.0
 """Robust standard deviations that `intensity_threshold` maps to 1."""
 _BACKGROUND_MM = 5.0
@@ -31,25 +31,25 @@ def frangi(
     voxel_size: VoxelSize,
     sigmas: Sequence[float] = SIGMAS_MM,
 ) -> NDArray[np.float32]:
-    """Compute the vesselness of bright ridges of the local contrast.
+    """Compute the vesselness of bright ridges in the local contrast.
 
-    Frangi et al., MICCAI 1998, through `skimage.filters.frangi` (alpha and beta 0.5), largest
-    over the scales. The structure term's gamma is fixed in robust standard deviations of the
-    region's contrast, and shrinks with the square of the scale as Hessians do (Lindeberg's
-    normalisation), so a threshold means the same in each scan; nothing is rescaled by a maximum,
-    which one bright voxel would decide.
+    Frangi et al., MICCAI 1998, with `skimage.filters.frangi` (alpha and beta 0.5); the maximum over
+    scales. The structure term's gamma is fixed in robust standard deviations of the region's
+    contrast and shrinks with the square of the scale, as Hessians do (Lindeberg's normalisation),
+    so that a threshold means the same in every scan. Nothing is rescaled by the maximum, which a
+    single bright voxel could determine.
 
     Parameters
     ----------
     t1, t2
-        Either or both on a RAS+ grid. PVS are dark on T1, bright on T2; see `local_contrast` for
-        how both are joined.
+        Either or both, on a RAS+ grid. PVS are dark on T1 and bright on T2; for how both are
+        combined see `local_contrast`.
     region
-        Where PVS are looked for, see `search_region`.
+        Where to look for PVS; see `search_region`.
     voxel_size
         Millimetres along each axis; coarser axes are interpolated to the finest.
     sigmas
-        Scales in mm. None is taken below one voxel, where the filter's derivatives alias.
+        Scales in mm, raised to at least one voxel, because the filter's derivatives alias below.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def frangi(
     Raises
     ------
     ValueError
-        No image, or an image without any contrast in the region.
+        No image, or an image without contrast in the region.
     """
     score = np.zeros(region.shape, dtype=np.float32)
     if not region.any():
@@ -116,12 +116,12 @@ def intensity_threshold(
 def local_contrast(
     t1: Volume | None, t2: Volume | None, region: Mask, voxel_size: VoxelSize
 ) -> NDArray[np.float32]:
-    """Measure how much each voxel looks like fluid beside its surroundings.
+    """Measure how much each voxel looks like fluid compared with its surroundings.
 
-    Each image (T1 negated) minus its Gaussian mean within the region (5 mm, which removes the
-    bias field and the step between white and deep grey matter), divided by the region's robust
-    standard deviation (1.4826 MAD). Two images are averaged, then scaled again: what is in one
-    only, noise above all, counts half.
+    From each image (T1 negated) its Gaussian mean within the region is subtracted (5 mm, which
+    removes the bias field and the step between white and deep grey matter), and the result is
+    divided by the region's robust standard deviation (1.4826 MAD). Two images are averaged, then
+    scaled again, so that what only one of them shows, mostly noise, counts half.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""From probabilities to single PVS: thresholding, 26-connected components, their table."""
+"""From probabilities to single PVS: threshold, 26-connected components, and their table."""
 
 import math
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Pvs:
 
 
 def least_voxels(min_volume_mm3: float, voxel_volume: float) -> int:
-    """Return how many voxels a PVS needs for a smallest volume, at least one.
+    """Return how many voxels a PVS of the smallest volume has, at least one.
 
     Both volumes in mm³.
 
@@ -36,7 +36,7 @@ def least_voxels(min_volume_mm3: float, voxel_volume: float) -> int:
     >>> least_voxels(1.0, 0.512), least_voxels(1.0, 0.99999994), least_voxels(0.0, 1.0)
     (2, 1, 1)
     """
-    # files keep affines as float32, so that a voxel of 1 mm³ in an oblique scan may have a bit less
+    # files store affines as float32, so a voxel of 1 mm³ in an oblique scan may come out smaller
     return max(1, math.ceil(min_volume_mm3 / voxel_volume * (1 - 1e-6)))
 
 
@@ -66,11 +66,11 @@ def label(
     import cc3d
 
     above = probability >= threshold
-    # few voxels are PVS: nothing but this passes over the volume
+    # few voxels are PVS, so only this line goes through the whole volume
     voxels = np.flatnonzero(above)
     found = cc3d.connected_components(above, connectivity=26, out_dtype=np.uint32)
     ids = np.take(found, voxels)
-    del found  # before as large an array is made of it
+    del found  # before another array of its size is made
     sizes = np.bincount(ids, minlength=1)
     keep = np.flatnonzero(sizes >= least_voxels(min_volume_mm3, voxel_volume))
     order = keep[np.argsort(-sizes[keep], kind="stable")]
@@ -84,12 +84,12 @@ def drop_round(
     voxel_size: tuple[float, float, float],
     max_width_mm: float | None,
 ) -> NDArray[np.int32]:
-    """Leave out components that are wider than a PVS and not long: lesions.
+    """Remove components that are wider than a PVS and not elongated: lesions.
 
     A PVS is a tube at most 3 mm wide. The axes of a component are four standard deviations of its
-    voxels along their principal directions (for a ball, its diameter times 0.9); the middle one
-    is its width. Left out is what is wider than ``max_width_mm`` and less than twice as long as
-    wide. Components of fewer than 8 voxels have no shape and stay.
+    voxels along their principal directions (for a ball, 0.9 times its diameter); the middle one is
+    its width. Components wider than ``max_width_mm`` and less than twice as long as wide are
+    removed. Components of fewer than 8 voxels have no meaningful shape and are kept.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def drop_round(
 
     Returns
     -------
-    Labels numbered anew, in the same order.
+    Labels, renumbered in the same order.
     """
     if max_width_mm is None:
         return labels
@@ -159,17 +159,17 @@ def table(
 def _put(
     numbers: NDArray[np.int32], voxels: NDArray[np.intp], shape: tuple[int, ...]
 ) -> NDArray[np.int32]:
-    """Number voxels, given by their places in C order, in an array of zeros."""
+    """Write numbers into an array of zeros at voxels given by their position in C order."""
     out = np.zeros(shape, np.int32)
     np.put(out, voxels, numbers)
     return out
 
 
 LOWEST = 0.02
-"""Smallest threshold that can be set afterwards; below it lies most of the brain."""
+"""Smallest threshold that can be set afterwards; most of the brain is below it."""
 
 
 def likely(probability: NDArray[np.float32], threshold: float = LOWEST) -> Box:
-    """Return the box of the voxels that a threshold from `LOWEST` on, or this one, can choose."""
+    """Return the box of all voxels that this threshold, or any from `LOWEST`, can select."""
     found = probability >= min(threshold, LOWEST)
     return bounding_box(found) if found.any() else (slice(0, 1), slice(0, 1), slice(0, 1))

@@ -1,4 +1,4 @@
-"""The configuration of a segmentation: every default of `napari-pvs segment` stands here."""
+"""The configuration of a segmentation, with every default of `napari-pvs segment`."""
 
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -23,36 +23,36 @@ class SegmentConfig(BaseModel):
     t1: Path | None = Field(None, description="T1-weighted scan (.nii, .nii.gz, .mgz).")
     t2: Path | None = Field(None, description="T2-weighted scan; resampled onto the T1's grid.")
     brain_mask: Path | None = Field(
-        None, description="Brain mask; taken from zeros or computed where none is given."
+        None, description="Brain mask; if not given, taken from the scan's zeros or computed."
     )
     method: Method = Field("network", description="The network, or a classical baseline.")
-    weights: Path | None = Field(None, description="Weights; the starter weights where none.")
+    weights: Path | None = Field(None, description="Weights file; by default the starter weights.")
     threshold: float | None = Field(
-        None, gt=0, lt=1, description="Smallest probability of a PVS; the weights' own where none."
+        None, gt=0, lt=1, description="Smallest probability of a PVS; by default the weights' own."
     )
     min_volume: float = Field(
-        1.0, ge=0, allow_inf_nan=False, description="Smallest PVS that is kept, in mm³."
+        1.0, ge=0, allow_inf_nan=False, description="Volume of the smallest PVS to keep, mm³."
     )
     max_width: float | None = Field(
         None,
         gt=0,
-        description="Leave out components that are wider (mm) and rather round; nothing is left "
-        "out for its shape unless this is given.",
+        description="Remove components that are wider than this (mm) and rather round; by default "
+        "nothing is removed for its shape.",
     )
     device: Device = Field("auto", description="auto, cpu, cuda or mps.")
     backend: BackendName = Field(
-        "auto", description="OpenVINO on a CPU where it is installed, or the one that is named."
+        "auto", description="auto: OpenVINO on a CPU if it is installed, otherwise PyTorch."
     )
     precision: Precision = Field(
         "auto",
-        description="auto: 16-bit convolutions where the processor computes in them; full: 32-bit.",
+        description="auto: 16-bit convolutions if the processor supports them; full: 32-bit.",
     )
     windows: Literal["fast", "paper"] = Field(
-        "fast", description="Few large windows, or the paper's 32³ patches at stride 16."
+        "fast", description="fast: a few large windows; paper: its 32³ patches at stride 16."
     )
 
     @model_validator(mode="after")
     def _check(self) -> "SegmentConfig":
         if self.weights is not None and self.method != "network":
-            raise ValueError(f"method {self.method} has no weights; leave out weights or method")
+            raise ValueError(f"method {self.method} uses no weights; leave out weights or method")
         return self

@@ -1,4 +1,4 @@
-"""What a segmentation leaves on disk."""
+"""The files that a segmentation writes."""
 
 import json
 import sys
@@ -30,12 +30,12 @@ FILES = (MASK, PROBABILITY, LABELS, TABLE, OVERLAY, SUMMARY)
 
 
 def check_folder(out: Path, overwrite: bool, names: tuple[str, ...] = FILES) -> None:
-    """Refuse a folder that already holds a result or cannot be written, before any work.
+    """Refuse a folder that already contains results or cannot be written, before any work.
 
     Raises
     ------
     InputError
-        One of the ``names`` exists and ``overwrite`` is false, or nothing can be written there.
+        One of the ``names`` exists and ``overwrite`` is false, or the folder cannot be written.
     """
     out = Path(out)
     if out.exists() and not out.is_dir():
@@ -47,7 +47,7 @@ def check_folder(out: Path, overwrite: bool, names: tuple[str, ...] = FILES) -> 
         raise InputError(f"{out / there[0]} exists; add --overwrite to replace it.")
     nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     try:
-        with tempfile.TemporaryFile(dir=nearest):  # nothing that another process could see
+        with tempfile.TemporaryFile(dir=nearest):  # not visible to other processes
             pass
     except OSError as error:
         raise InputError(
@@ -58,8 +58,8 @@ def check_folder(out: Path, overwrite: bool, names: tuple[str, ...] = FILES) -> 
 def write(result: Segmentation, out: Path, config: SegmentConfig) -> dict[str, Any]:
     """Write mask, probability map, label image, table, overlay and summary: `FILES`.
 
-    Images have the shape, affine and header geometry of the input scan (the T1 where there are
-    both). They are written as one set, the summary last: where it is, all is, and of this scan.
+    Images have the shape, affine and header geometry of the input scan (of the T1, if there are
+    both). The files are written as one set, the summary last: if it is there, so are all others.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def write(result: Segmentation, out: Path, config: SegmentConfig) -> dict[str, A
     scan, found = result.scan, _summary(result, config)
     probability, labels = scan.to_source(result.probability), scan.to_source(result.labels)
     with atomic_set(Path(out), FILES) as folder:
-        with ThreadPoolExecutor() as pool:  # compression releases the interpreter
+        with ThreadPoolExecutor() as pool:  # compression releases the GIL
             jobs = [
                 pool.submit(
                     write_like, folder / PROBABILITY, probability, scan.source, scaled=True
@@ -98,7 +98,7 @@ def _summary(result: Segmentation, config: SegmentConfig) -> dict[str, Any]:
         **result.origin,
         "warnings": list(result.scan.warnings),
         "command": sys.argv,
-        # not as pydantic writes JSON, which refuses names that are no UTF-8
+        # not by pydantic's own JSON, which refuses file names that are not UTF-8
         "config": json.loads(json.dumps(config.model_dump(), default=str)),
         "versions": _versions(),
     }

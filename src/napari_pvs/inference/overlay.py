@@ -1,4 +1,4 @@
-"""A picture of a segmentation: slices with most PVS, plain and with outlines."""
+"""A picture of a segmentation: the slices with the most PVS, with and without the mask."""
 
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,19 @@ _RED, _OPACITY = (255, 51, 26), 191
 
 
 def overlay(scan: Scan, labels: NDArray[np.int32], path: Path) -> None:
-    """Draw axial slices of the scan, above as it is, below with the PVS in red, as a PNG.
+    """Draw axial slices of the scan as a PNG: plain in the top row, with PVS in red below.
 
-    The slices are spread over the brain: of each quarter, the one with most PVS voxels. Shown is
-    the T2 where there is one, as PVS are brightest there.
+    The slices are spread over the brain: from each quarter, the one with the most PVS voxels. The
+    T2 is shown if there is one, because PVS are brightest there.
 
     Parameters
     ----------
     scan
-        What was segmented.
+        The segmented scan.
     labels
         (X, Y, Z), above 0 in a PVS.
     path
-        Where the PNG goes.
+        The PNG file.
     """
     from PIL import Image, ImageDraw, ImageFont
 
@@ -53,7 +53,7 @@ def overlay(scan: Scan, labels: NDArray[np.int32], path: Path) -> None:
         for top in rows:
             canvas.paste(slice_, (left, top))
         canvas.paste(_RED, (left, rows[1]), found.resize(panel, Image.Resampling.NEAREST))
-        # of the brain's middle: an oblique slice is as much as centimetres higher at its corner
+        # at the middle of the brain; the corner of an oblique slice may be centimetres higher
         height = scan.grid.affine[2] @ [*middle, z + box[2].start, 1]
         centre = (left + _WIDTH / 2, _TITLE / 2)
         pen.text(centre, f"{name}  z = {height:.0f} mm", "white", font, anchor="mm")
@@ -66,6 +66,6 @@ def _radiological(axial: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _quarters(height: int) -> list[NDArray[np.intp]]:
-    """Cut the middle 80 % of the slices into parts; the ends show little brain."""
+    """Divide the middle 80 % of the slices into parts; the ends show little brain."""
     inner = np.arange(height)[height // 10 : max(height // 10 + 1, height - height // 10)]
     return [part for part in np.array_split(inner, _PANELS) if len(part)]

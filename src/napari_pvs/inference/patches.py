@@ -1,4 +1,4 @@
-"""Where windows lie: the paper's overlapping grid, and few large windows."""
+"""Where to put windows: on the paper's overlapping grid, or a few large ones."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from napari_pvs.scans.grid import Shape
 from napari_pvs.scans.masks import Box, bounding_box, box_of, moved, voxels_in
 
-_PAYS = 0.9  # a window that is not too large is cut where less than this is left to compute
-_WINDOW = 200_000  # voxels that are computed in the time that a further window costs by itself
+_PAYS = 0.9  # cut a window that is small enough only if less than this share remains to compute
+_WINDOW = 200_000  # an additional window costs as much time as computing this many voxels
 
 
 def starts(size: int, patch: int, stride: int) -> list[int]:
-    """Return the starts along one axis; the last patch ends at the last voxel.
+    """Return the first voxels of patches along an axis; the last patch ends at the last voxel.
 
     Examples
     --------
@@ -42,27 +42,27 @@ def grid(shape: Shape, patch: int = 32, stride: int = 16) -> list[Box]:
 
 
 def tiles(mask: NDArray[np.bool_], limit: int, halo: int, factor: int) -> Iterator[tuple[Box, Box]]:
-    """Cover a mask with tiles, each computed with a halo around it, so that little is computed.
+    """Cover a mask with tiles, each computed with a halo around it, at the lowest cost.
 
-    Boxes around the mask are cut in two, again and again: while a window has too many voxels, and
-    where the two windows of the halves, each as tight as its part of the mask allows, have clearly
-    fewer voxels together.
+    Boxes around the mask are halved repeatedly: as long as a window has too many voxels, and where
+    the two windows of the halves, each as tight as its part of the mask allows, have clearly fewer
+    voxels in total.
 
     Parameters
     ----------
     mask
-        What must be covered, at least one voxel.
+        What to cover; at least one voxel.
     limit
-        Most voxels of a window; tiles are not cut below twice the halo.
+        Maximum number of voxels in a window; tiles are not cut below twice the halo.
     halo
-        Voxels computed around a tile and thrown away, because they lack context.
+        Voxels computed around a tile and then discarded, because they lack context.
     factor
-        Windows start at a multiple of it, so that pooling sees the same pairs of voxels
-        whatever the tiles, and are a multiple of it where the array allows, to save padding.
+        Windows start at a multiple of it, so that pooling groups the same voxels whatever the
+        tiles. If the array allows, their size is a multiple of it too, to save padding.
 
     Yields
     ------
-    Window to compute, and tile inside it to keep, both in the array's voxels.
+    Window to compute, and tile inside it to keep, both in voxels of the array.
     """
     whole = bounding_box(mask)
     waiting = [whole]
@@ -88,10 +88,10 @@ def tiles(mask: NDArray[np.bool_], limit: int, halo: int, factor: int) -> Iterat
 def _cut(
     mask: NDArray[np.bool_], tile: Box, own: int, limit: int, halo: int, factor: int
 ) -> tuple[int, int] | None:
-    """Choose axis and voxel of the cut that leaves least to compute; None where none pays.
+    """Choose axis and voxel of the cheapest cut; None if no cut pays off.
 
-    Cuts lie at multiples of ``factor``. A part above the limit is charged the halos of the cuts
-    that it needs, a further window its fixed cost.
+    Cuts are at multiples of ``factor``. A part above the limit is charged for the halos of the
+    further cuts it needs, and each additional window for its fixed cost.
     """
     best: tuple[float, int, int] | None = None
     for axis in range(3):
@@ -99,7 +99,7 @@ def _cut(
             continue
         low, high = tile[axis].start, tile[axis].stop
         at = np.arange((low // factor + 1) * factor, high, factor)
-        if own > limit:  # parts of a like size; cutting off tips would take many cuts
+        if own > limit:  # near the middle; cutting off tips would take many cuts
             middle = at[np.abs(2 * at - low - high) <= (high - low) / 2]
             at = middle if len(middle) else at
         if not len(at):
@@ -124,7 +124,7 @@ def _parts(
     halo: int,
     factor: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Voxels of the window of one side of every cut ``at``, and its three edges."""
+    """Number of voxels, and the three edges, of the window on one side of every cut ``at``."""
     edges = []
     for other in range(3):
         n = mask.shape[other]
@@ -152,7 +152,7 @@ def _parts(
 def _estimate(
     voxels: NDArray[np.float64], edges: NDArray[np.float64], limit: int, halo: int
 ) -> NDArray[np.float64]:
-    """What a part costs, with the halos of the cuts that its size will ask for."""
+    """Cost of a part, including the halos of the further cuts that its size requires."""
     cuts = np.ceil(voxels / limit) - 1
     return np.asarray(voxels + cuts * (_WINDOW + 2 * halo * voxels / edges.max(0)))
 

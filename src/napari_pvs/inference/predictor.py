@@ -1,4 +1,4 @@
-"""From a scan to a probability of PVS per voxel."""
+"""Compute the probability of PVS in each voxel of a scan."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from napari_pvs.network.backends.choose import open_backend
 from napari_pvs.network.backends.torch_backend import TorchBackend, fuse
 from napari_pvs.network.device import BackendName, Device, Precision
 from napari_pvs.network.weights import ModelCard, fingerprint, starter_path
-from napari_pvs.scans.grid import resample, with_voxel_size
+from napari_pvs.scans.grid import Grid, resample, with_voxel_size
 from napari_pvs.scans.header import MOST_VOXELS
 from napari_pvs.scans.masks import Box, bounding_box, box_of, moved, voxels_in
 from napari_pvs.scans.scan import Scan
@@ -32,11 +32,11 @@ log = logging.getLogger(__name__)
 Windows = Literal["fast", "paper"]
 Progress = Callable[[int, int], None]
 
-_HALO = 16  # voxels around a tile that give it context and are thrown away
-_MARGIN = 4  # the same around the whole mask: the cortex, and beyond it zeros
-_SMALL = 200_000  # voxels of an array that is not worth trimming
+_HALO = 16  # voxels computed around a tile for context, then discarded
+_MARGIN = 4  # the same around the whole mask: cortex, then zeros
+_SMALL = 200_000  # an array of fewer voxels is not worth trimming
 _PATCH, _STRIDE = 32, 16  # the paper's grid
-_RIM_MM = 3.0  # the cortex: no PVS is looked for so close to the brain mask's surface
+_RIM_MM = 3.0  # cortex: no PVS lie this close to the surface of the brain mask
 
 
 class Predictor:
@@ -45,7 +45,7 @@ class Predictor:
     Parameters
     ----------
     weights
-        A file of weights; the starter weights where None.
+        A weights file; None for the starter weights.
     device
         auto, cpu, cuda or mps.
     windows
@@ -54,7 +54,7 @@ class Predictor:
     backend
         auto, torch or openvino; see `choose`.
     precision
-        ``auto``: 16 bits where the device computes in them; ``full``: float32.
+        ``auto``: 16-bit where the device supports it; ``full``: float32.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Predictor:
     backend
         What runs the network.
     device
-        Where; has a ``type``: ``cpu``, ``cuda`` or ``mps``.
+        Where it runs; its ``type`` is ``cpu``, ``cuda`` or ``mps``.
     """
 
     card: ModelCard
@@ -86,40 +86,71 @@ class Predictor:
         self.windows: Windows = windows
 
     def predict(self, scan: Scan, progress: Progress | None = None) -> NDArray[np.float32]:
-        """Compute the probability of PVS.
-
-        Scans with voxels outside the range of the weights' training are resampled to the nearest
-        size inside it, and the probability back to the scan's grid.
+        """Compute the probability of PVS in a scan of any voxel size; see `predict_on`.
 
         Parameters
         ----------
         scan
             T1, T2 or both.
         progress
-            Called with windows done and windows in all.
+            Called with the number of windows done and the total.
 
         Returns
         -------
         float32 (X, Y, Z) on the scan's grid; 0 outside the brain and in its outer 3 mm.
         """
+        name = str(scan.source.path or "the scan")
+        brain = interior(scan.brain, scan.grid.voxel_size)
+        return self.predict_on(scan.grid, scan.normalised(), brain, progress, name=name)
+
+    def predict_on(
+        self,
+        grid: Grid,
+        images: NDArray[np.float32],
+        brain: NDArray[np.bool_],
+        progress: Progress | None = None,
+        *,
+        name: str = "the scan",
+    ) -> NDArray[np.float32]:
+        """Compute the probability of PVS from normalised images of any voxel size.
+
+        Voxels outside the range that the weights were trained on are resampled to the nearest size
+        inside it, and the probability is resampled back.
+
+        Parameters
+        ----------
+        grid
+            Of the images: a whole scan, or a window of one.
+        images, brain, progress
+            As in `predict_array`.
+        name
+            What messages call the images.
+
+        Returns
+        -------
+        float32 (X, Y, Z) on ``grid``, 0 outside the brain.
+
+        Raises
+        ------
+        InputError
+            Resampled, the scan would be too large.
+        """
         low, high = self.card.voxel_size_mm
-        size = tuple(float(np.clip(v, low, high)) for v in scan.grid.voxel_size)
-        images, brain = scan.normalised(), interior(scan.brain, scan.grid.voxel_size)
-        if np.allclose(size, scan.grid.voxel_size, rtol=0.02):
+        x, y, z = (float(np.clip(edge, low, high)) for edge in grid.voxel_size)
+        if np.allclose((x, y, z), grid.voxel_size, rtol=0.02):
             return self.predict_array(images, brain, progress)
-        fine = with_voxel_size(scan.grid, (size[0], size[1], size[2]))
-        if np.prod(fine.shape, dtype=float) > MOST_VOXELS:
-            many = np.prod(fine.shape, dtype=float)
+        fine = with_voxel_size(grid, (x, y, z))
+        voxels = np.prod(fine.shape, dtype=float)
+        if voxels > MOST_VOXELS:
             raise InputError(
-                f"{scan.source.path or 'the scan'} would have {many:.3g} voxels of the size that "
-                f"the weights {self.card.name} want ({low:g} to {high:g} mm); give other weights, "
-                "or crop or resample the scan."
+                f"{name} would have {voxels:.3g} voxels at the voxel size that the weights "
+                f"{self.card.name} need ({low:g} to {high:g} mm); use other weights, or crop or "
+                "resample the scan."
             )
-        affine = scan.grid.affine
-        images = np.stack([resample(image, affine, fine, 1) for image in images])
-        mask = resample(brain.astype(np.uint8), affine, fine, 0) > 0
+        images = np.stack([resample(image, grid.affine, fine, 1) for image in images])
+        mask = resample(brain.astype(np.uint8), grid.affine, fine, 0) > 0
         probability = self.predict_array(images, mask, progress)
-        back: NDArray[np.float32] = resample(probability, fine.affine, scan.grid, 1)
+        back: NDArray[np.float32] = resample(probability, fine.affine, grid, 1)
         return np.asarray(np.clip(back, 0, 1) * brain, np.float32)
 
     def predict_array(
@@ -128,7 +159,7 @@ class Predictor:
         brain: NDArray[np.bool_],
         progress: Progress | None = None,
     ) -> NDArray[np.float32]:
-        """Compute the probability of PVS from normalised images.
+        """Compute the probability of PVS from normalised images at a voxel size the weights know.
 
         Parameters
         ----------
@@ -137,7 +168,7 @@ class Predictor:
         brain
             (X, Y, Z) mask; nothing is computed outside its bounding box.
         progress
-            Called with windows done and windows in all.
+            Called with the number of windows done and the total.
 
         Returns
         -------
@@ -150,9 +181,9 @@ class Predictor:
 
 
 def interior(brain: NDArray[np.bool_], voxel_size: tuple[float, float, float]) -> NDArray[np.bool_]:
-    """Return the brain without the outer 3 mm, which are cortex and the edge of the mask.
+    """Return the brain without its outer 3 mm: cortex, and the uncertain edge of the mask.
 
-    Where the field of view ends inside the brain, its border is no surface.
+    The border of a field of view that cuts through the brain does not count as its surface.
     """
     import edt
 
@@ -185,8 +216,8 @@ def compute(
 ) -> NDArray[np.float32]:
     """Run a network over a volume; see `Predictor.predict_array`.
 
-    When the GPU's memory runs out, smaller windows or batches are tried as long as they can be cut,
-    then the CPU with the usual ones; the log says so.
+    If the GPU runs out of memory, smaller windows or batches are tried for as long as they can be
+    made smaller, then the CPU with the usual ones; each step is logged.
     """
     if not brain.any():
         return np.zeros(brain.shape, np.float32)
@@ -206,16 +237,16 @@ def compute(
             smaller = _plan(brain, windows, limit, batch, backend.factor)
             if _largest(smaller) < _largest(plan):
                 plan = smaller
-                log.warning("The GPU's memory ran out; trying again with smaller windows.")
-            else:  # a window is little more than its halo; small ones would only cost the CPU time
+                log.warning("The GPU ran out of memory; retrying with smaller windows.")
+            else:  # windows are hardly more than halo; on the CPU small ones would only be slower
                 backend, plan = backend.on_cpu(), usual
-                log.warning("The GPU's memory ran out even for small windows; using the CPU.")
+                log.warning("The GPU ran out of memory even with small windows; using the CPU.")
 
 
 def _plan(
     brain: NDArray[np.bool_], windows: Windows, limit: int, batch: int, factor: int
 ) -> list[list[tuple[Box, Box]]]:
-    """Batches of windows, each with the tile inside it that is kept."""
+    """Batches of windows, each with the tile inside it whose values are kept."""
     if windows == "fast":
         return [[pair] for pair in _large(brain, limit, factor)]
     pairs = [(box, box) for box in grid(brain.shape, _PATCH, _STRIDE) if brain[box].any()]
@@ -223,14 +254,15 @@ def _plan(
 
 
 def _largest(plan: list[list[tuple[Box, Box]]]) -> int:
-    """Most voxels of a batch."""
+    """Number of voxels of the largest batch."""
     return max(len(pairs) * voxels_in(pairs[0][0]) for pairs in plan)
 
 
 def _large(brain: NDArray[np.bool_], limit: int, factor: int) -> Iterator[tuple[Box, Box]]:
-    """Large windows within the mask's box and a margin, which keep the phase of the pooling.
+    """Large windows over the mask's box plus a margin, aligned so that pooling keeps its phase.
 
-    A small array is one window whatever its mask, so that clicks all over a scan ask for one shape.
+    A small array is a single window whatever its mask, so that every click in a scan computes
+    windows of the same shape.
     """
     if brain.size <= min(_SMALL, limit):
         yield box_of([0] * 3, brain.shape), bounding_box(brain)
@@ -253,18 +285,18 @@ def _average(
     trust: NDArray[np.float32],
     progress: Progress | None,
 ) -> NDArray[np.float32]:
-    """Compute batches of windows; average what the tiles inside them say, weighted by ``trust``."""
+    """Compute batches of windows; average the values of their tiles, weighted by ``trust``."""
     total = np.zeros(brain.shape, np.float32)
     weight = np.zeros(brain.shape, np.float32) if trust.ndim else None  # tiles do not overlap
     done, wanted = 0, sum(len(pairs) for pairs in plan)
     for pairs in plan:
         parts = [images[(slice(None), *window)] for window, _ in pairs]
-        stack = np.stack(parts) if len(parts) > 1 else parts[0][None]  # one is the rule: no copy
+        stack = np.stack(parts) if len(parts) > 1 else parts[0][None]  # usually one: no copy
         found = backend.probability(stack, _inside(*pairs[0]))
         if not np.isfinite(found).all():
             raise InputError(
-                "the network answers with values that are no numbers; its weights are damaged, or "
-                "the scan is: give others."
+                "the network returned NaN or infinite values, so the weights or the scan must be "
+                "damaged; use other weights or another scan."
             )
         for (_, tile), one in zip(pairs, found, strict=True):
             if weight is None:
@@ -282,14 +314,14 @@ def _average(
 
 
 def _inside(window: Box, tile: Box) -> Box | None:
-    """Return the tile in the window's own voxels, None where it is all of it."""
+    """Return the tile in the window's own voxels, or None if it is the whole window."""
     if tile == window:
         return None
     return moved(tile, [-side.start for side in window])
 
 
 def _centre_weights(edge: int) -> NDArray[np.float32]:
-    """Gaussian weights of a patch: at its faces the network sees half of a voxel's surroundings.
+    """Gaussian weights of a patch: near its faces the network sees only half of the surroundings.
 
     Source: Isensee et al., nnU-Net, Nature Methods 2021; a sigma of an eighth of the edge.
     """

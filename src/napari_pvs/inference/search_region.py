@@ -1,4 +1,4 @@
-"""Where perivascular spaces are looked for: cerebral white matter and basal ganglia."""
+"""Where to look for PVS: cerebral white matter and basal ganglia."""
 
 from typing import Any
 
@@ -14,25 +14,25 @@ Mask = NDArray[np.bool_]
 VoxelSize = tuple[float, float, float]
 
 GAP_MM = 3.0
-"""Gaps in white matter up to this wide are closed; perivascular spaces are at most so wide."""
+"""Gaps in white matter up to this width are closed, because PVS are at most this wide."""
 FLUID_MM = 4.0
-"""Fluid thicker than this is a ventricle or a sulcus, not a perivascular space."""
+"""Fluid thicker than this is a ventricle or a sulcus, not a PVS."""
 MARGIN_MM = 1.5
-"""The region keeps this distance from ventricles, sulci and the outside of the brain."""
+"""Distance that the region keeps from ventricles, sulci and the outside of the brain."""
 _EM_MM, _FIELD_MM, _ITERATIONS = 2.5, 25.0, 15
 
 
 def search_region(
     t1: Volume | None, t2: Volume | None, brain: Mask, grid: Grid, atlas: Atlas | None = None
 ) -> Mask:
-    """Estimate cerebral white matter and deep grey matter, perivascular spaces included.
+    """Estimate cerebral white matter and deep grey matter, PVS included.
 
-    White matter, grey matter and fluid are three Gaussians of the log intensities of all images
-    given, fitted by expectation maximisation with the template's priors and a smooth bias field
-    (Ashburner & Friston, NeuroImage 2005, without the deformation). White matter and the
-    template's deep grey matter are joined, gaps of ``GAP_MM`` closed and holes filled, because
-    perivascular spaces look like grey matter or fluid; then a rim of ``MARGIN_MM`` beside
-    ventricles, sulci and the brain's outside is taken away.
+    White matter, grey matter and fluid are modelled as three Gaussians of the log intensities of
+    all given images, fitted by expectation maximisation with the template's priors and a smooth
+    bias field (Ashburner & Friston, NeuroImage 2005, without the deformation). White matter and the
+    template's deep grey matter are joined, gaps up to ``GAP_MM`` closed and holes filled, because
+    PVS look like grey matter or fluid. Finally a rim of ``MARGIN_MM`` is removed next to
+    ventricles, sulci and the outside of the brain.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def search_region(
     brain
         Brain mask.
     atlas
-        From `fit_atlas`; fitted here when absent, which takes seconds.
+        From `fit_atlas`; None fits it here, which takes seconds.
 
     Raises
     ------
@@ -52,9 +52,9 @@ def search_region(
         atlas = fit_atlas(t1, t2, brain, grid)
     images = [image for image in (t1, t2) if image is not None]
     if not images or not brain.any():
-        raise ValueError("the search region needs an image and a brain mask that is not empty")
+        raise ValueError("the search region needs an image and a non-empty brain mask")
     size = grid.voxel_size
-    # Everything happens near the brain; the pad lets distances see its outside.
+    # only the surroundings of the brain matter; the margin is for distances to its outside
     box = bounding_box(brain, np.divide(6, size))
     inside, cerebrum = brain[box], atlas.cerebrum[box]
     wm, fluid = _classify(
@@ -75,7 +75,7 @@ def _classify(
 ) -> tuple[Mask, Mask]:
     """Return the voxels that are most likely white matter, and most likely fluid."""
     prior = np.stack([wm, gm, np.clip(1 - wm - gm, 0, 1)], axis=-1)
-    # The template is an average and the affine is coarse: no class is ever ruled out.
+    # the template is an average and the affine is coarse, so never rule out a class
     prior = 0.85 * prior / prior.sum(-1, keepdims=True) + 0.05
     logs = np.stack([_log(image, inside) for image in images], axis=-1)
     step = [max(1, round(_EM_MM / edge)) for edge in size]
@@ -118,7 +118,7 @@ def _fit(
         posterior = _log_posterior(values, prior[inside], means, covariances)
         weights = np.exp(posterior - posterior.max(-1, keepdims=True))
         weights /= weights.sum(-1, keepdims=True)
-        # Fluid says little about the field: its intensities spread for other reasons.
+        # fluid says little about the bias field, because its intensities vary for other reasons
         trust = np.zeros(inside.shape, dtype=np.float32)
         trust[inside] = weights[:, :2].sum(-1)
         spread = gaussian_filter(trust, sigma) + 1e-3
@@ -158,13 +158,13 @@ def _close(mask: Mask, radius: float, size: VoxelSize) -> Mask:
 
 
 def _thick(fluid: Mask, size: VoxelSize) -> Mask:
-    """Fluid that holds a ball of ``FLUID_MM``, and the corners of the same space."""
+    """Fluid in which a ball of ``FLUID_MM`` fits, including the corners around it."""
     core = _distance(~fluid, size) > FLUID_MM / 2
     return fluid & (_distance(core, size) <= FLUID_MM) if core.any() else core
 
 
 def _largest(mask: Mask) -> Mask:
-    """Keep the largest 6-connected part and those at least a tenth of it."""
+    """Keep the largest 6-connected component and those at least a tenth of its size."""
     import cc3d
 
     labels = cc3d.connected_components(mask, connectivity=6)

@@ -1,4 +1,4 @@
-"""Segment one scan: from files to a mask, its PVS and what is known about them."""
+"""Segment one scan: from files to a mask and a table of its PVS."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,7 +21,7 @@ class Segmentation:
     Attributes
     ----------
     scan
-        What was segmented.
+        The scan.
     probability
         float32 (X, Y, Z) on the scan's grid: the network's probability or the baseline's score.
     labels
@@ -29,9 +29,9 @@ class Segmentation:
     table
         One row per PVS.
     threshold
-        The one that was used.
+        The threshold that was used.
     origin
-        Method and, for the network, name and id of its weights, and what ran it.
+        Method and, for the network, name and id of the weights, backend, precision and device.
     """
 
     scan: Scan
@@ -57,7 +57,7 @@ def segment(config: SegmentConfig, progress: Progress | None = None) -> Segmenta
     """
     if config.t1 is None and config.t2 is None:
         raise InputError("no scan was given; name a T1 with --t1, a T2 with --t2, or both.")
-    # weights are checked before the slow part
+    # check the weights before the slow part
     predictor = predictor_of(config) if config.method == "network" else None
     scan = load_scan(config.t1, config.t2, config.brain_mask, config.device)
     return segment_scan(scan, config, predictor, progress)
@@ -69,7 +69,7 @@ def segment_scan(
     predictor: Predictor | None = None,
     progress: Progress | None = None,
 ) -> Segmentation:
-    """Segment a scan in memory; `config`'s paths of scans are not read.
+    """Segment a scan in memory; the scan paths in `config` are ignored.
 
     Parameters
     ----------
@@ -78,9 +78,9 @@ def segment_scan(
     config
         Method, threshold, smallest volume.
     predictor
-        For the method ``network``; made from the configuration where None.
+        For the method ``network``; None makes one from the configuration.
     progress
-        Called with windows done and windows in all.
+        Called with the number of windows done and the total.
     """
     if config.method == "network":
         predictor = predictor or predictor_of(config)
@@ -105,7 +105,7 @@ def segment_scan(
 
 
 def predictor_of(config: SegmentConfig) -> Predictor:
-    """Return the network that a configuration names, ready to run.
+    """Return the predictor for a configuration, ready to run.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def predictor_of(config: SegmentConfig) -> Predictor:
 def components(
     score: NDArray[np.float32], threshold: float, grid: Grid, config: SegmentConfig
 ) -> NDArray[np.int32]:
-    """Number the PVS of a score map: threshold, smallest volume, largest width."""
+    """Number the PVS of a score map by threshold, smallest volume and largest width."""
     labels = label(score, threshold, config.min_volume, grid.voxel_volume)
     return drop_round(labels, grid.voxel_size, config.max_width)
 
@@ -134,7 +134,7 @@ def baseline(
     scan, method
         What to score, and how.
     region
-        White matter and basal ganglia; estimated where None, which takes most of the time.
+        White matter and basal ganglia; None estimates them, which takes most of the time.
 
     Returns
     -------
@@ -145,8 +145,8 @@ def baseline(
 
     if scan.t1 is not None and scan.t2 is not None and np.array_equal(scan.t1, scan.t2):
         raise InputError(
-            f"T1 and T2 are the same image, which method {method} cannot use twice; leave one of "
-            "them out."
+            f"T1 and T2 are the same image, which method {method} cannot use twice; leave out one "
+            "of them."
         )
     if region is None:
         region = search_region(scan.t1, scan.t2, scan.brain, scan.grid)

@@ -1,4 +1,4 @@
-"""How long and how thick single PVS are, from their voxels."""
+"""Length and thickness of single PVS, from their voxels."""
 
 import math
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Where the voxels of components are, gathered in one pass over the volume.
+    """Position and spread of components, gathered in one pass over the volume.
 
     Attributes
     ----------
     voxels, ids
-        (n,): place in C order of each voxel of a component, and the component's number.
+        (n,): position in C order of each voxel of a component, and the component's number.
     sizes
-        (N + 1,): voxels of the components 0 to N; that of the background is 0.
+        (N + 1,): number of voxels in components 0 to N; 0 for the background.
     centres
         (N + 1, 3): mean voxel.
     variances
-        (N + 1, 3): along the principal directions, mm², the largest last. A voxel has a variance
-        of its own.
+        (N + 1, 3): along the principal directions, mm², the largest last, including the variance
+        within a voxel.
     """
 
     voxels: NDArray[np.intp]
@@ -39,9 +39,9 @@ def moments(labels: NDArray[np.integer], edges: NDArray[np.floating]) -> Moments
     labels
         (X, Y, Z): 0 background, n the n-th component.
     edges
-        (3, 3): of a voxel, mm, as an affine has them in its columns; at any angles.
+        (3, 3): edges of a voxel, mm, in the columns, as in an affine; at any angles.
     """
-    voxels = np.flatnonzero(labels > 0)  # of booleans, many times faster
+    voxels = np.flatnonzero(labels > 0)  # many times faster on booleans
     ids = np.take(labels, voxels)
     sizes = np.bincount(ids, minlength=1)
     count = np.maximum(sizes, 1)
@@ -59,9 +59,9 @@ def moments(labels: NDArray[np.integer], edges: NDArray[np.floating]) -> Moments
 
 
 def rod(variance: float, volume: float) -> tuple[float, float]:
-    """Length and diameter of a PVS: of the straight rod that spreads as far and has its volume.
+    """Length and diameter of a PVS, taken as a straight rod of the same spread and volume.
 
-    A rod's points have a variance of length²/12 along it. A curved PVS is a little longer; see
+    The points of a rod have a variance of length²/12 along it. A curved PVS is slightly longer; see
     ``benchmarks/lengths.py`` for the errors on synthetic PVS.
 
     Parameters

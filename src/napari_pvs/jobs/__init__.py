@@ -1,1 +1,1 @@
-"""Work in a process of its own: typed requests, typed answers, JSON lines on stdout."""
+"""Work in separate processes: typed requests, typed answers, JSON lines on stdout."""

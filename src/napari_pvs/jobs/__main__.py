@@ -1,6 +1,6 @@
-"""Does one request: ``python -m napari_pvs.jobs FOLDER``; see `protocol` and `tasks`.
+"""Handles one request: ``python -m napari_pvs.jobs FOLDER``; see `protocol` and `tasks`.
 
-It ends when its stdin closes, so it never outlives napari.
+The process ends when its stdin closes, so it never outlives napari.
 """
 
 import logging

@@ -1,9 +1,9 @@
-"""The network for clicks: a process without Qt that stays ready for one scan.
+"""The network behind clicks: a process without Qt that stays ready for one scan.
 
 ``python -m napari_pvs.jobs.clicks FOLDER`` reads a `protocol.ServeClicks` from the folder, warms
-the network up and says `Ready`. Each line on stdin is a `Question`, answered by an `Evidence` and
-the probability of its box as raw float32. It ends when its stdin closes, so it never outlives
-napari.
+up the network and sends `Ready`. Each line on stdin is a `Question`; the answer is an `Evidence`,
+followed by the probabilities of its box as raw float32. The process ends when its stdin closes, so
+it never outlives napari.
 """
 
 import sys
@@ -28,7 +28,7 @@ from napari_pvs.scans.masks import Box
 
 
 def main(folder: Path) -> int:
-    """Answer until stdin closes; return the exit code."""
+    """Answer questions until stdin closes; return the exit code."""
     return answer(folder, partial(serve, questions=sys.stdin.buffer))
 
 
@@ -36,25 +36,26 @@ def serve(request: Request, say: Say, questions: BinaryIO) -> None:
     """Load the scan and the network, then answer each line."""
     import torch
 
-    from napari_pvs.correction.evidence import network_edges, network_pass, window
+    from napari_pvs.correction.evidence import network_edges, window
     from napari_pvs.inference.predictor import Predictor
 
     if not isinstance(request, ServeClicks):
-        raise TypeError(f"{type(request).__name__} is no request of this process")
+        raise TypeError(f"this process does not serve {type(request).__name__}")
     predictor = Predictor(request.weights, request.device)
-    # a small window gains little from more; beside a training that uses every core, threads that
-    # wait for each other took four times as long
+    # a small window gains little from more threads; next to a training run that keeps every core
+    # busy, threads waiting for each other made it four times slower
     torch.set_num_threads(1)
     scan = exchange.load_scan(request.scan)
-    images, brain, size = scan.normalised(), scan.brain, scan.grid.voxel_size
-    edges = network_edges(size, predictor.card.voxel_size_mm)
+    images = scan.normalised()
+    edges = network_edges(scan.grid.voxel_size, predictor.card.voxel_size_mm)
 
     def look(point: tuple[int, int, int]) -> tuple[Box, NDArray[np.float32]]:
         box = window(point, scan.grid.shape, edges)
-        return box, network_pass(predictor, images[(slice(None), *box)], brain[box], size)
+        crop = images[(slice(None), *box)]
+        return box, predictor.predict_on(scan.grid.cropped(box), crop, scan.brain[box])
 
     i, j, k = (n // 2 for n in scan.grid.shape)
-    look((i, j, k))  # kernels are chosen at the first pass
+    look((i, j, k))  # the first pass is slow, as it chooses kernels
     say(Ready(predictor.weights_id))
     for line in questions:
         question = decode_question(line)

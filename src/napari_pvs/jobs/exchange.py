@@ -1,7 +1,7 @@
-"""Scans and label images in a folder of arrays, to pass between napari and its processes.
+"""Scans and label images as arrays in a folder, passed between napari and its processes.
 
-Arrays lie in the order that the viewer shows (see `display.to_display`): they are mapped from disk,
-so that neither reading them nor making layers of them copies or waits.
+Arrays are stored in the axis order that the viewer shows (see `display.to_display`) and are mapped
+from disk, so that neither reading them nor making layers from them copies anything or blocks.
 """
 
 import base64
@@ -22,17 +22,17 @@ _SCAN = "scan.json"
 
 
 def save_array(folder: Path, name: str, array: NDArray[Any]) -> None:
-    """Save an array of a scan's grid (X, Y, Z)."""
+    """Save an array on a scan's grid (X, Y, Z)."""
     np.save(folder / f"{name}.npy", np.ascontiguousarray(to_display(array)))
 
 
 def load_array(folder: Path, name: str) -> NDArray[Any]:
-    """Map an array of `save_array` from disk; what is written to it stays in memory."""
+    """Map an array written by `save_array`; changes to it stay in memory."""
     return from_display(np.asarray(np.load(folder / f"{name}.npy", mmap_mode="c")))
 
 
 def save_volume(folder: Path, name: str, volume: Volume) -> None:
-    """Save a volume that is on disk nowhere else."""
+    """Save a volume that has no file of its own."""
     np.save(folder / f"{name}.npy", volume.data)
     (folder / f"{name}.json").write_text(json.dumps(_encoded(volume)), encoding="utf-8")
 
@@ -45,7 +45,7 @@ def load_volume(folder: Path, name: str) -> Volume:
 
 
 def save_scan(folder: Path, scan: Scan) -> None:
-    """Save a scan and the intensities that span its brain, to show it by."""
+    """Save a scan and the contrast limits to show it with."""
     limits = {}
     images: tuple[tuple[Modality, NDArray[np.float32] | None], ...] = (
         ("T1", scan.t1),
@@ -87,7 +87,7 @@ def load_limits(folder: Path) -> dict[str, tuple[float, float]]:
 
 
 def _encoded(geometry: Geometry) -> dict[str, Any]:
-    from nibabel import Nifti1Header  # not before a scan is there
+    from nibabel import Nifti1Header  # only once there is a scan
 
     header = geometry.header.copy()
     content = io.BytesIO()
@@ -113,7 +113,7 @@ def _decoded(values: dict[str, Any]) -> Geometry:
     content = base64.b64decode(values["header"])
     if issubclass(kind, Nifti1Header):
         header = kind.from_fileobj(io.BytesIO(content))
-        header["vox_offset"] = 0  # the writer's business
+        header["vox_offset"] = 0  # the writer sets it
     else:
         header = kind(content)
     path = values["path"]

@@ -1,8 +1,9 @@
-"""What napari and its processes say to each other: requests, messages, answers.
+"""How napari and its processes communicate: requests, messages, answers.
 
 A process is started with a folder. It reads its request from ``request.json`` there, leaves arrays
-in the folder and writes one JSON object a line to stdout: `Progress`, `Phase` and `Row` while it
-works, `Done` or `Failed` last. Both ends use the models of this module, and nothing else.
+in the folder, and writes one JSON object per line to stdout: `Progress`, `Phase` and `Row` while it
+is working, `Done` or `Failed` at the end. Both sides use the models in this module and nothing
+else.
 """
 
 import json
@@ -12,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -29,19 +30,33 @@ Number = int | float | str
 ImageName = Literal["t1", "t2", "brain"]
 
 
+@dataclass(frozen=True)
+class Nothing:
+    """The answer of a job whose results are all in its rows."""
+
+
 class Request(BaseModel):
-    """What a process is asked for; each kind names the types of its answer and rows."""
+    """What a process is asked to do.
+
+    Each kind is declared with its name in ``request.json``, the type of its answer and, if it sends
+    several results, the type of these: ``class ReadRuns(Request, verb="read runs", ...)``.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    verb: str
+    verb: ClassVar[str]
     answers: ClassVar[Any]
-    rows: ClassVar[Any] = None
+    rows: ClassVar[Any]
+
+    def __init_subclass__(
+        cls, *, verb: str, answers: Any = Nothing, rows: Any = None, **more: Unpack[ConfigDict]
+    ) -> None:
+        super().__init_subclass__(**more)
+        cls.verb, cls.answers, cls.rows = verb, answers, rows
+        _KINDS[verb] = cls
 
 
-@dataclass(frozen=True)
-class Nothing:
-    """The answer of a job whose rows say it all."""
+_KINDS: dict[str, type[Request]] = {}
 
 
 @dataclass(frozen=True)
@@ -51,9 +66,9 @@ class Loaded:
     Attributes
     ----------
     notes
-        What is doubtful about the scan or its label, a sentence each.
+        Sentences on what is doubtful about the scan or its label.
     subject
-        The study's subject, as it is now; None outside a study.
+        The study's subject in its current state; None outside a study.
     """
 
     notes: tuple[str, ...]
@@ -62,27 +77,27 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Features:
-    """Columns that describe the PVS of the synthetic subject, by name."""
+    """Columns describing the PVS of the synthetic subject, by name."""
 
     features: dict[str, list[Number]]
 
 
 @dataclass(frozen=True)
 class Segmented:
-    """What a segmentation found; its arrays are in the folder.
+    """The result of a segmentation; its arrays are in the folder.
 
     Attributes
     ----------
     threshold
-        Smallest probability of a PVS.
+        Smallest probability of a PVS voxel.
     box
-        Start and stop along X, Y, Z of the voxels that a threshold can choose.
+        Start and stop along X, Y, Z of the voxels that any threshold can select.
     count, volume_mm3
-        PVS of the mask.
+        Of the PVS in the mask.
     weights_id, weights
-        First 12 digits of the weights' SHA-256, and their name; a baseline's name twice.
+        Id and name of the weights; for a baseline, both are the method's name.
     notes
-        What the user should know.
+        Sentences for the user.
     """
 
     threshold: float
@@ -96,7 +111,7 @@ class Segmented:
 
 @dataclass(frozen=True)
 class Changes:
-    """How a new mask differs from the one before: PVS added and removed, volumes in mm³."""
+    """How a new mask differs from the previous one: PVS added and removed, volumes in mm³."""
 
     added: int
     removed: int
@@ -111,11 +126,11 @@ class Improved:
     Attributes
     ----------
     segmented
-        What it found.
+        The result.
     dsc
-        Of the weights on validation; None where even newer ones have replaced them.
+        Of the weights in validation; None if even newer ones have replaced them.
     changes
-        Against the mask before; None where there was none.
+        Compared with the previous mask; None if there was none.
     """
 
     segmented: Segmented
@@ -125,7 +140,7 @@ class Improved:
 
 @dataclass(frozen=True)
 class Subjects:
-    """The subjects of a study, and what is said of those that cannot be used."""
+    """The subjects of a study, and sentences about those that cannot be used."""
 
     subjects: tuple[StudySubject, ...]
     notes: tuple[str, ...] = ()
@@ -133,7 +148,7 @@ class Subjects:
 
 @dataclass(frozen=True)
 class Count:
-    """PVS of one label file, or why it could not be read."""
+    """The PVS in one label file, or why it could not be read."""
 
     name: str
     count: int = 0
@@ -143,7 +158,7 @@ class Count:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as tab-separated text, empty where there is nothing; and who is not in it."""
+    """A table as tab-separated text, empty if it has no rows, and notes on who is not in it."""
 
     tsv: str
     notes: tuple[str, ...] = ()
@@ -151,9 +166,9 @@ class Table:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """What a training run would use and cost, a sentence each; ``refused`` says why it cannot.
+    """What a training run would use and cost, in a sentence each, or why it is refused.
 
-    As `training.plan.Plan`, which needs torch.
+    Has the fields of `training.plan.Plan`, whose module needs torch.
     """
 
     use: str
@@ -168,13 +183,13 @@ class RunRow:
     Attributes
     ----------
     name
-        Of its folder.
+        Name of its folder.
     cells
-        Its row of the table of `training.runs.compare`.
+        Its row in the table of `training.runs.compare`.
     history
         Its curves.
     best
-        What its best validation found; None before the first.
+        Its best validation; None before the first.
     """
 
     name: str
@@ -185,19 +200,17 @@ class RunRow:
 
 @dataclass(frozen=True)
 class Header:
-    """Headings of the cells of the rows."""
+    """Column titles for the cells of the rows."""
 
     header: tuple[str, ...]
 
 
-class LoadScan(Request):
-    """Load a scan from files, or from volumes that were stored in the folder.
+class LoadScan(Request, verb="load scan", answers=Loaded):
+    """Load a scan from files, or from volumes ``stored`` in the folder.
 
-    ``labels`` are label files by name; one that cannot be used is left out, and a note says why.
+    ``labels`` are label files by name; one that cannot be used is left out, with a note saying why.
     """
 
-    verb: Literal["load scan"] = "load scan"
-    answers: ClassVar[Any] = Loaded
     t1: Path | None = None
     t2: Path | None = None
     brain: Path | None = None
@@ -205,111 +218,80 @@ class LoadScan(Request):
     labels: dict[str, Path] = {}
 
 
-class LoadSubject(Request):
+class LoadSubject(Request, verb="load subject", answers=Loaded):
     """Load the scan and the label of a study's subject."""
 
-    verb: Literal["load subject"] = "load subject"
-    answers: ClassVar[Any] = Loaded
     study: Path
     subject: str
 
 
-class ReadMask(Request):
+class ReadMask(Request, verb="read mask", answers=Loaded):
     """Read a label file on the grid of the scan in a folder."""
 
-    verb: Literal["read mask"] = "read mask"
-    answers: ClassVar[Any] = Loaded
     scan: Path
     path: Path
 
 
-class MakeSample(Request):
+class MakeSample(Request, verb="make sample", answers=Features):
     """Make the synthetic subject."""
 
-    verb: Literal["make sample"] = "make sample"
-    answers: ClassVar[Any] = Features
 
-
-class Segment(Request):
+class Segment(Request, verb="segment", answers=Segmented):
     """Segment the scan in a folder; in a study the mask is saved as a draft of the subject."""
 
-    verb: Literal["segment"] = "segment"
-    answers: ClassVar[Any] = Segmented
     scan: Path
     config: SegmentConfig
     study: Path | None = None
     subject: str | None = None
 
 
-class Improve(Request):
+class Improve(Request, verb="improve", answers=Improved):
     """Segment again with newer weights, and compare with the mask ``before`` in the folder."""
 
-    verb: Literal["improve"] = "improve"
-    answers: ClassVar[Any] = Improved
     segment: Segment
 
 
-class ListSubjects(Request):
+class ListSubjects(Request, verb="list subjects", answers=Subjects):
     """List the subjects of a study."""
 
-    verb: Literal["list subjects"] = "list subjects"
-    answers: ClassVar[Any] = Subjects
     study: Path
 
 
-class CountPvs(Request):
+class CountPvs(Request, verb="count PVS", rows=Count):
     """Count the PVS of label files, by name."""
 
-    verb: Literal["count PVS"] = "count PVS"
-    answers: ClassVar[Any] = Nothing
-    rows: ClassVar[Any] = Count
     labels: dict[str, Path]
 
 
-class ScoreStudy(Request):
+class ScoreStudy(Request, verb="score study", answers=Table, rows=SubjectScore):
     """Score the newest prediction of each subject of a study against its label."""
 
-    verb: Literal["score study"] = "score study"
-    answers: ClassVar[Any] = Table
-    rows: ClassVar[Any] = SubjectScore
     study: Path
 
 
-class PlanRun(Request):
-    """Tell what a training run would use and cost."""
+class PlanRun(Request, verb="plan run", answers=PlannedRun):
+    """Say what a training run would use and cost."""
 
-    verb: Literal["plan run"] = "plan run"
-    answers: ClassVar[Any] = PlannedRun
     config: TrainingConfig
 
 
-class ReadRuns(Request):
+class ReadRuns(Request, verb="read runs", answers=Header, rows=RunRow):
     """Read the training runs of a study."""
 
-    verb: Literal["read runs"] = "read runs"
-    answers: ClassVar[Any] = Header
-    rows: ClassVar[Any] = RunRow
     study: Path
 
 
-class ServeClicks(Request):
+class ServeClicks(Request, verb="serve clicks"):
     """Keep a network ready for clicks on the scan in a folder; see `jobs.clicks`."""
 
-    verb: Literal["serve clicks"] = "serve clicks"
-    answers: ClassVar[Any] = Nothing
     scan: Path
     weights: Path | None = None
     device: Device = "auto"
 
 
-_KINDS: dict[str, type[Request]] = {
-    kind.model_fields["verb"].default: kind for kind in Request.__subclasses__()
-}
-
-
 @dataclass(frozen=True)
 class Progress:
-    """Steps done, and steps in all."""
+    """Steps done, and the total."""
 
     done: int
     total: int
@@ -318,7 +300,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Phase:
-    """What the process is at, for people."""
+    """What the process is doing, for the user to read."""
 
     text: str
     type: Literal["phase"] = "phase"
@@ -366,7 +348,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The answer to a question: the probability in a box follows as ``bytes`` of float32."""
+    """The answer to a question; ``bytes`` bytes of float32 probabilities in the box follow."""
 
     id: int
     box: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
@@ -380,10 +362,10 @@ _QUESTION = TypeAdapter(Question)
 
 
 class Say(Protocol):
-    """Sends a message, and bytes that follow it."""
+    """Sends a message, optionally followed by raw bytes."""
 
     def __call__(self, message: Message, raw: bytes = b"") -> None:
-        """Send it."""
+        """Send a message."""
 
 
 def write_request(folder: Path, request: Request) -> None:
@@ -394,13 +376,14 @@ def write_request(folder: Path, request: Request) -> None:
     OSError
         It cannot be written.
     """
-    (folder / REQUEST).write_text(request.model_dump_json(), encoding="utf-8")
+    text = json.dumps({"verb": request.verb, "request": request.model_dump(mode="json")})
+    (folder / REQUEST).write_text(text, encoding="utf-8")
 
 
 def read_request(folder: Path) -> Request:
     """Read what `write_request` wrote."""
     values = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
-    return _KINDS[values["verb"]].model_validate(values)
+    return _KINDS[values["verb"]].model_validate(values["request"])
 
 
 def encode(message: Message) -> bytes:
@@ -429,19 +412,19 @@ def decode_question(line: bytes) -> Question:
 
 
 def answer(folder: Path, do: Callable[[Request, Say], None]) -> int:
-    """Do what the request in a folder asks, say what goes wrong, and return the exit code.
+    """Handle the request in a folder, report any error, and return the exit code.
 
     Parameters
     ----------
     folder
-        With the request.
+        Contains the request.
     do
-        Gets the request, and what sends messages.
+        Called with the request and a function that sends messages.
     """
-    # libraries that print must not disturb the lines of JSON
+    # libraries that print must not disturb the JSON lines, so their stdout becomes stderr
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    warnings.simplefilter("ignore")  # those for the user travel with the scan
+    warnings.simplefilter("ignore")  # warnings for the user travel with the scan
 
     def say(message: Message, raw: bytes = b"") -> None:
         out.write(encode(message) + raw)
@@ -461,7 +444,7 @@ def answer(folder: Path, do: Callable[[Request, Say], None]) -> int:
 
 
 def end_with_parent() -> None:
-    """End this process when stdin closes: the one that started it is gone. For a thread."""
-    while os.read(0, 1024):  # sys.stdin's lock would be held at the end
+    """Wait, in a thread, until stdin closes because the parent is gone; then end the process."""
+    while os.read(0, 1024):  # reading sys.stdin would hold its lock at exit
         pass
     os._exit(3)

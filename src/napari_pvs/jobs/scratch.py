@@ -1,4 +1,4 @@
-"""Temporary folders for what goes to and from processes of ours: scans, masks, maps."""
+"""Temporary folders for data exchanged with our processes: scans, masks, maps."""
 
 import contextlib
 import os
@@ -11,27 +11,50 @@ import weakref
 from functools import cache
 from pathlib import Path
 
+from napari_pvs.errors import InputError
 from napari_pvs.processes import living
 
 
 class Folder:
-    """A temporary folder that goes with the object, or with the interpreter.
+    """A temporary folder that is removed with the object, or at the end of the interpreter.
 
-    It holds people's scans. So the first one also removes those of interpreters that were killed.
+    It contains people's scans, so the first one also removes those left by interpreters that were
+    killed.
     """
 
     def __init__(self) -> None:
         import psutil
 
-        _sweep()
         own = psutil.Process()
         prefix = f"{_prefix()}{own.pid}-{own.create_time():.0f}-"
-        self.path = Path(tempfile.mkdtemp(prefix=prefix))
-        weakref.finalize(self, _remove, self.path)
+        self._made: Path | OSError
+        try:
+            _sweep()
+            self._made = Path(tempfile.mkdtemp(prefix=prefix))
+        except OSError as error:
+            self._made = error
+        else:
+            weakref.finalize(self, _remove, self._made)
+
+    @property
+    def path(self) -> Path:
+        """Where it is.
+
+        Raises
+        ------
+        InputError
+            It could not be made: the system has no temporary folder that can be written.
+        """
+        if isinstance(self._made, OSError):
+            raise InputError(
+                f"no temporary folder can be written ({self._made.strerror}); make room, or "
+                "set TMPDIR to a folder that can be written, and restart napari."
+            ) from self._made
+        return self._made
 
 
 def _prefix() -> str:
-    # machines, or containers, may share the folder, and number their processes alike
+    # machines or containers may share the folder and use the same process ids
     return f"napari-pvs-{re.sub(r'[^A-Za-z0-9]', '_', platform.node())}-"
 
 
@@ -50,8 +73,8 @@ def _sweep() -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder; what takes long, and volumes do, in a thread."""
-    if not threading.main_thread().is_alive():  # Python ends, and waits for no thread
+    """Remove a folder, in a thread because large volumes take a while."""
+    if not threading.main_thread().is_alive():  # Python is exiting and waits for no thread
         shutil.rmtree(folder, ignore_errors=True)
         return
     gone = folder.with_name(f"{folder.name}-gone")

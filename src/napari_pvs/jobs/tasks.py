@@ -1,4 +1,4 @@
-"""What a process does for each request: reads, computes, and leaves its arrays in the folder.
+"""What a process does for each request: it reads, computes, and leaves arrays in the folder.
 
 Nothing here knows Qt. Heavy libraries are imported by the task that needs them.
 """
@@ -65,7 +65,7 @@ def load_scan(request: LoadScan, folder: Path, say: Say) -> Loaded:
         path: Path | None = getattr(request, name)
         if name in request.stored:
             volume = exchange.load_volume(folder, f"layer_{name}")
-            check(volume.data, f"the layer that is the {title}")
+            check(volume.data, f"the {title} layer")
             volumes.append(volume)
         else:
             volumes.append(None if path is None else read(path))
@@ -84,7 +84,7 @@ def load_scan(request: LoadScan, folder: Path, say: Say) -> Loaded:
 
 
 def load_subject(request: LoadSubject, folder: Path, say: Say) -> Loaded:
-    """Load the scan and the label of a subject, as its study is now."""
+    """Load the scan and label of a subject from the current state of its study."""
     found = bids.subject(request.study, request.subject)
     label, _ = bids.label_of(request.study, found)
     role = "reference" if found.state == "reference" else "labels"
@@ -112,7 +112,7 @@ def make_sample(request: MakeSample, folder: Path, say: Say) -> Features:
 
 
 def segment(request: Segment, folder: Path, say: Say) -> Segmented:
-    """Segment a scan; in a study, which is scored by it, save the mask as a draft."""
+    """Segment a scan; in a study, save the mask as a draft, by which the study is scored."""
     from napari_pvs.inference.segment import predictor_of, segment_scan
     from napari_pvs.study.predictions import keep
 
@@ -145,7 +145,7 @@ def segment(request: Segment, folder: Path, say: Say) -> Segmented:
 
 
 def improve(request: Improve, folder: Path, say: Say) -> Improved:
-    """Segment again, and tell what differs from the mask ``before`` in the folder."""
+    """Segment again, and report the differences from the mask ``before`` in the folder."""
     from napari_pvs.evaluation.detection import agreement
     from napari_pvs.network.weights import fingerprint, read, starter_path
 
@@ -153,7 +153,7 @@ def improve(request: Improve, folder: Path, say: Say) -> Improved:
     found = segment(request.segment, folder, say)
     card = read(path)[1]
     dsc = None
-    if fingerprint(path) == found.weights_id:  # else even better ones came meanwhile
+    if fingerprint(path) == found.weights_id:  # otherwise better ones have replaced them meanwhile
         dsc = card.accuracy.get("validation", {}).get("dsc")
     if not (folder / "before.npy").is_file():
         return Improved(found, dsc, None)
@@ -226,7 +226,7 @@ def score_study(request: ScoreStudy, folder: Path, say: Say) -> Table:
 
 
 def plan_run(request: PlanRun, folder: Path, say: Say) -> PlannedRun:
-    """Tell what a run would use and cost."""
+    """Say what a run would use and cost."""
     from napari_pvs.training.plan import plan
 
     return PlannedRun(**asdict(plan(request.config)))
@@ -239,7 +239,7 @@ def read_runs(request: ReadRuns, folder: Path, say: Say) -> Header:
     for path in status.runs(request.study):
         try:
             watch = status.seen(path)
-        except InputError:  # told where that run is chosen
+        except InputError:  # reported where that run is chosen
             continue
         past = watch.history
         best = max(past.validation.values(), key=lambda found: found.dsc, default=None)
@@ -248,12 +248,17 @@ def read_runs(request: ReadRuns, folder: Path, say: Say) -> Header:
 
 
 def _read(folder: Path, name: str, path: Path, scan: Scan) -> list[str]:
-    """Store a mask file for the docks; return what is doubtful about it."""
-    from napari_pvs.scans.pvs import read_on
+    """Store a mask file for the docks; return sentences on what is doubtful about it."""
+    from napari_pvs.scans.pvs import read_on, warn_of_outside
 
     with warnings.catch_warnings(record=True) as doubts:
         warnings.simplefilter("always")
         mask = read_on(path, scan.grid, scan.source.path or "the scan")
+        warn_of_outside(
+            int(np.count_nonzero(mask)),
+            int(np.count_nonzero(mask[scan.brain])),
+            f"{path}: {{}} voxels lie outside the brain mask; check both.",
+        )
         exchange.save_array(folder, name, mask)
     return [str(doubt.message) for doubt in doubts]
 

@@ -1,6 +1,7 @@
 """Weights on disk: safetensors with a model card, checked tensor by tensor when read."""
 
 import hashlib
+import json
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +27,7 @@ Slope = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 _REMEDY = "give weights made by napari-pvs train"
+_MOST_BYTES = 2**31  # more than any network here; another file would fill the memory
 
 
 Edge = Annotated[float, Field(ge=0.05, le=20, allow_inf_nan=False)]
@@ -106,7 +108,7 @@ def save(path: Path, model: "M2SS", card: ModelCard) -> None:
     write_text(Path(path).with_suffix(".json"), card.model_dump_json(indent=2) + "\n")
 
 
-def load(path: Path) -> tuple["M2SS", ModelCard]:
+def load(path: Path, content: bytes | None = None) -> tuple["M2SS", ModelCard]:
     """Read weights into a network; see `read`.
 
     Returns
@@ -117,54 +119,85 @@ def load(path: Path) -> tuple["M2SS", ModelCard]:
 
     from napari_pvs.network.m2ss import M2SS
 
-    tensors, card = read(path)
+    tensors, card = read(path, content)
     model = M2SS(card.network)
     model.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
     return model.eval(), card
 
 
-def read(path: Path) -> tuple[dict[str, NDArray[Any]], ModelCard]:
-    """Read weights and check the name, shape and type of every tensor, without PyTorch.
-
-    Returns
-    -------
-    The tensors by name, float32 but for int64 counters, and their card.
+def content_of(path: Path) -> bytes:
+    """Read a weights file as it is.
 
     Raises
     ------
     InputError
-        Missing, damaged, of another network or of a newer version.
+        It does not exist or cannot be read.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path)
     if path.is_dir():
         raise InputError(
-            f"{path} is a folder; name the file of the weights in it, such as best.safetensors."
+            f"{path} is a folder; name the weights file in it, such as best.safetensors."
         )
     if not path.is_file():
         raise InputError(
-            f"weights {path} do not exist; check the path, or take the starter weights."
+            f"weights {path} do not exist; check the path, or use the starter weights."
         )
     try:
-        with safe_open(path, framework="numpy") as file:
-            card = _card(path, file.metadata() or {})
-            found = {}
-            for name in file.keys():  # noqa: SIM118
-                header = file.get_slice(name)
-                found[name] = tuple(header.get_shape()), str(header.get_dtype())
-            _check(path, card, found)
-            tensors = {name: np.array(file.get_tensor(name)) for name in found}
-    except (SafetensorError, OSError, ValueError) as error:
+        if (size := path.stat().st_size) > _MOST_BYTES:
+            raise InputError(f"{path} has {size / 2**30:.0f} GB, too much for weights; {_REMEDY}.")
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"weights {path} cannot be read ({error.strerror}); check the path or choose others."
+        ) from error
+
+
+def read(path: Path, content: bytes | None = None) -> tuple[dict[str, NDArray[Any]], ModelCard]:
+    """Read weights and check the name, shape and type of every tensor, without PyTorch.
+
+    Parameters
+    ----------
+    path
+        A safetensors file.
+    content
+        What `content_of` returned for it, if it has been read already.
+
+    Returns
+    -------
+    The tensors by name, float32 except int64 counters, and their card.
+
+    Raises
+    ------
+    InputError
+        Missing, damaged, for another network, or from a newer version.
+    """
+    from safetensors import SafetensorError, deserialize
+    from safetensors.numpy import load as tensors_of
+
+    path = Path(path)
+    content = content_of(path) if content is None else content
+    try:
+        parts = deserialize(content)  # checks that header and tensors fit
+        card = _card(path, _metadata(content))
+        _check(path, card, {name: (tuple(one["shape"]), one["dtype"]) for name, one in parts})
+        tensors = dict(tensors_of(content))
+    except (SafetensorError, ValueError) as error:
         raise InputError(f"{path} is not a readable safetensors file; {_REMEDY}.") from error
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
-            raise InputError(f"weights {path}: {name} holds values that are not finite; {_REMEDY}.")
+            raise InputError(f"weights {path}: {name} has values that are not finite; {_REMEDY}.")
         if name.endswith("running_var") and (tensor < 0).any():
-            raise InputError(f"weights {path}: {name} holds negative variances; {_REMEDY}.")
-        if tensor.dtype.kind == "f":
-            tensors[name] = tensor.astype(np.float32)
+            raise InputError(f"weights {path}: {name} has negative variances; {_REMEDY}.")
+        # torch takes writable arrays only
+        tensors[name] = tensor.astype(np.float32 if tensor.dtype.kind == "f" else tensor.dtype)
     return tensors, card
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """Return the strings in a safetensors header, which begins with its length in 8 bytes."""
+    length = int.from_bytes(content[:8], "little")
+    found = json.loads(content[8 : 8 + length]).get("__metadata__")
+    return found if isinstance(found, dict) else {}
 
 
 def _card(path: Path, metadata: dict[str, str]) -> ModelCard:
@@ -221,17 +254,20 @@ def starter_path() -> Path:
     return Path(str(resources.files("napari_pvs.network") / "starter.safetensors"))
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(path: Path, content: bytes | None = None) -> str:
     """First 12 hex digits of the SHA-256 of the file: the id that is stamped on predictions.
+
+    Parameters
+    ----------
+    path
+        A weights file.
+    content
+        What `content_of` returned for it, if it has been read already.
 
     Raises
     ------
     InputError
-        It cannot be read, or is gone.
+        As `content_of`.
     """
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
-    except OSError as error:
-        raise InputError(
-            f"weights {path} cannot be read ({error.strerror}); check the path or choose others."
-        ) from error
+    content = content_of(path) if content is None else content
+    return hashlib.sha256(content).hexdigest()[:12]

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 import napari_pvs
+from napari_pvs import json_files
 from napari_pvs.errors import InputError
 from napari_pvs.files import write_text
 from napari_pvs.phantom.anatomy import Anatomy, icbm152, read_anatomy
@@ -159,6 +161,12 @@ def write_cohort(
     return out
 
 
+class _Description(BaseModel):
+    """What is read of a dataset's description."""
+
+    GeneratedBy: list[dict[str, Any]]
+
+
 def remove_cohort(folder: Path, overwrite: bool) -> None:
     """Remove a cohort that `write_cohort` made or began.
 
@@ -172,9 +180,9 @@ def remove_cohort(folder: Path, overwrite: bool) -> None:
     if not overwrite:
         raise InputError(f"{folder} exists; add --overwrite, or name another folder.")
     try:
-        about = json.loads((folder / "dataset_description.json").read_text(encoding="utf-8"))
-        ours = about["GeneratedBy"][0]["Name"] == GENERATOR
-    except (OSError, ValueError, LookupError, TypeError):
+        about = json_files.read(folder / "dataset_description.json", _Description, "")
+        ours = about.GeneratedBy[0]["Name"] == GENERATOR
+    except (OSError, InputError, LookupError):
         ours = False
     if not ours:
         raise InputError(f"{folder} is no cohort made by napari-pvs; name another folder.")

@@ -51,7 +51,7 @@ class Site(BaseModel):
     """Strength of the hyperintensity around the ventricles, as a share of a lesion's."""
     infarcts: float = Field(0.0, ge=0, le=1)
     """Share of subjects with an infarct."""
-    plaques: float = Field(0.1, ge=0, le=1)
+    plaques: float = Field(0.2, ge=0, le=1)
     """Share of subjects with plaques, the lesions of multiple sclerosis."""
     stripping: Range = (0.0, 0.0)
     """By how many mm the brain mask may miss the brain's surface, outwards."""
@@ -124,7 +124,7 @@ SITES: dict[str, Site] = {
             atrophy=(0.0, 4.0),
             halo=(0.0, 0.9),
             infarcts=0.15,
-            plaques=0.35,
+            plaques=0.5,
             stripping=(0.0, 2.0),
             misregistration=(0.0, 0.8),
             motion=0.15,

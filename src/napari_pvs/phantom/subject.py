@@ -276,7 +276,7 @@ def _place_pvs(
     shape = regions["WM"].shape
     pvs = _Pvs(np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.int32))
     wanted = _number(config.pvs, rng)
-    diameter = median_diameter(wanted) * lognormal(rng, 1.0, config.width, 0.7, 2.2)
+    diameter = median_diameter(wanted) * lognormal(rng, 1.0, config.width, 0.7, 1.6)
     places = {name: np.argwhere(region) for name, region in regions.items()}
     dense = smooth_field(shape, voxel_size, 30.0, rng)  # PVS crowd in some parts, spare others
     origins = _perforated_substance(places["BG"])

@@ -67,12 +67,13 @@ def draw_tube(
     """Draw a tube through ``start`` along ``direction``, cut where it leaves ``allowed``.
 
     Diameters and lengths are lognormal; the median diameter is ``median`` mm, in basal ganglia a
-    fourth more, the median length 5 mm, in basal ganglia 4 mm. None where less than two diameters
-    of length are left (in basal ganglia, whose PVS may be short and wide, 1.3).
+    fourth more, the median length 5 mm, in basal ganglia 4 mm. None is wider than 3 mm (STRIVE-2).
+    None where less than two diameters of length are left, of wide ones three: in white matter what
+    is round and wide is a lesion (in basal ganglia, whose PVS may be short and wide, 1.3).
     """
     ganglia = region == "BG"
-    least = 1.3 if ganglia else 2.0
-    diameter = lognormal(rng, median * (1.25 if ganglia else 1.0), 0.35, 0.5, 4.0)
+    diameter = lognormal(rng, median * (1.25 if ganglia else 1.0), 0.35, 0.5, 3.0)
+    least = 1.3 if ganglia else 2.0 + min(max(diameter - 1.5, 0), 1)
     length = lognormal(rng, 4.0 if ganglia else 5.0, 0.5, least * diameter, 20.0)
     direction = direction + rng.normal(0, 0.25, 3)
     direction /= np.linalg.norm(direction)

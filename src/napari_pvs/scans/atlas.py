@@ -1,4 +1,4 @@
-"""The ICBM152 template on a scan: tissue priors, deep grey matter, cerebellum and brainstem."""
+"""The ICBM152 template fitted to a scan: tissue priors, deep grey matter, cerebellum, brainstem."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ VoxelSize = tuple[float, float, float]
 COARSE_MM, FINE_MM = 6.0, 3.0
 """Voxel sizes at which the affine is searched, then refined."""
 PITCHES = (-20.0, 0.0, 20.0)
-"""Nods of the head, degrees, from which the search starts; other tilts are small in scanners."""
+"""Pitch angles of the head, degrees, to start from; other tilts are small in scanners."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,19 +42,19 @@ class Atlas:
 
 
 def fit_atlas(t1: Volume | None, t2: Volume | None, brain: Mask, grid: Grid) -> Atlas:
-    """Register the template to a scan and carry its maps over.
+    """Register the template to a scan and resample its maps onto it.
 
-    Affine only: borders of the regions are good to a few millimetres, worse beside large
+    Affine only: the borders of the regions are accurate to a few millimetres, less so next to large
     ventricles. The same input gives the same result on any number of cores.
 
     Parameters
     ----------
     t1, t2
-        Either or both, on ``grid``, which is RAS+; T1 is registered when present.
+        Either or both, on ``grid``, which is RAS+; the T1 is registered if present.
     brain
-        Brain mask; intensities outside it are not read.
+        Brain mask; intensities outside it are ignored.
     grid
-        Only its voxel size is used: a header's origin and obliquity are not trusted.
+        Only its voxel size is used, because a header's origin and obliquity may be wrong.
 
     Raises
     ------
@@ -79,8 +79,8 @@ def register(image: Volume, brain: Mask, voxel_size: VoxelSize) -> Affine:
     """Find the affine from voxel indices of a scan to MNI millimetres.
 
     Mattes mutual information over the brain and 3 mm around it (so that its outline counts), all
-    samples, regular-step gradient descent, one thread. Starts: centres of mass and volumes made
-    equal, three nods of the head; the best at 6 mm is refined at 3 mm.
+    samples, regular-step gradient descent, one thread. It starts with centres of mass and volumes
+    aligned, at three pitch angles of the head; the best result at 6 mm is refined at 3 mm.
 
     Parameters
     ----------
@@ -170,10 +170,10 @@ def _optimise(images: tuple[Any, ...], start: Any) -> tuple[float, Any]:
     method.SetInitialTransform(transform, inPlace=True)
     try:
         method.Execute(fixed, moving)
-    except RuntimeError as error:  # specks or a few slices run away from it
+    except RuntimeError as error:  # it diverges for specks or a few slices
         raise InputError(
-            "the brain mask is too unlike a brain for the template to be laid over it; give the "
-            "mask of a whole brain (--brain-mask)."
+            "the brain mask looks too unlike a brain to register the template; give the mask of a "
+            "whole brain (--brain-mask)."
         ) from error
     return float(method.GetMetricValue()), transform
 
@@ -185,7 +185,7 @@ def _coarse(image: NDArray[Any], affine: Affine) -> Any:
 
     step = FINE_MM / np.linalg.norm(affine[:3, :3], axis=0)
     smooth = gaussian_filter(image.astype(np.float32), 0.4 * step, mode="constant")
-    # Room around the head, so that a misplaced start still lands on the moving image.
+    # leave room around the head, so that a misplaced start still overlaps the moving image
     margin = int(np.ceil(24 / FINE_MM))
     shape = np.ceil(np.array(image.shape) / step).astype(int) + 2 * margin
     low = affine_transform(smooth, step, -margin * step, tuple(shape.tolist()), order=1)
@@ -214,7 +214,7 @@ def _carry(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Keep SimpleITK to one thread: sums over threads differ in their last bits."""
+    """Keep SimpleITK to one thread, since sums over several differ in their last bits."""
     import SimpleITK as sitk
 
     before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()

@@ -10,18 +10,20 @@ from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.masks import fill_holes
 
 VOLUME_ML = (300.0, 2500.0)
-"""No brain is smaller or larger; adults have 900 to 1900 mL with their ventricles."""
+"""Volume limits of a brain; adult brains have 900 to 1900 mL including ventricles."""
 WHOLE_HEAD_ML = 2000.0
-"""Fields of view that are smaller hold part of a head."""
+"""Smaller fields of view show only part of a head."""
 LARGE_ML = 1450.0
-"""A stripped scan that holds more is looked at twice: it may be a small head over zeroed air."""
+"""A stripped scan with more than this is checked again: it may be a small head over zeroed air."""
 WHOLE, PARTLY = 0.8, 0.95
-"""Shares of a stripped scan that deepbet takes for brain: less than the first, and it is a head;
-less than the second, and pieces of the head are left around the brain."""
+"""Shares of a stripped scan that deepbet takes for brain. Below the first it is a whole head; below
+the second, pieces of the head are left around the brain."""
 LEFT_MM = 3.0
-"""Such pieces lie farther from deepbet's brain."""
+"""Such pieces are farther than this from deepbet's brain."""
+OUTSIDE = 0.04
+"""If more of a given mask is farther than that from a stripped brain, it is of another brain."""
 BACKGROUND = 0.3
-"""Share of a stripped scan that is background; a brain fills about half of the box around it."""
+"""Minimum share of background in a stripped scan; a brain fills about half of its bounding box."""
 
 
 def brain_mask(
@@ -33,11 +35,11 @@ def brain_mask(
 ) -> NDArray[np.bool_]:
     """Find the brain in the T1, or in the T2 if there is no T1.
 
-    A skull-stripped scan tells its own mask; for a whole head deepbet (Fisch et al., Human Brain
-    Mapping 2024) computes it. A scan that looks stripped but is large or has a layer of bone is
-    computed too: it may be a defaced head over zeroed air, or a head that was partly stripped.
-    deepbet was trained on T1, so a T2 goes through `t1_like`; ``benchmarks/brain_extraction.py``
-    compares other ways.
+    In a skull-stripped scan the mask is what is not background; for a whole head it is computed by
+    deepbet (Fisch et al., Human Brain Mapping 2024). It is also computed for a scan that looks
+    stripped but is large or has a layer of bone, which may be a defaced head over zeroed air or a
+    partly stripped head. deepbet was trained on T1, so a T2 is first passed through `t1_like`;
+    ``benchmarks/brain_extraction.py`` compares alternatives.
 
     Parameters
     ----------
@@ -48,7 +50,7 @@ def brain_mask(
     device
         ``"cpu"``, or anything else for the GPU that torch finds.
     name
-        What the message calls the image.
+        What messages call the image.
 
     Returns
     -------
@@ -57,7 +59,7 @@ def brain_mask(
     Raises
     ------
     InputError
-        Nothing of a brain's volume was found.
+        Nothing with the volume of a brain was found.
     """
     image = t1 if t1 is not None else t2
     if image is None:
@@ -72,11 +74,11 @@ def brain_mask(
 
 
 def stripped_mask(image: NDArray[np.floating], grid: Grid) -> NDArray[np.bool_] | None:
-    """Return the brain of a skull-stripped image, None if the image is not stripped.
+    """Return the brain of a skull-stripped image; None if the image is not stripped.
 
-    Stripped means: one exact value fills the border and at least `BACKGROUND` of the image, and
-    what is left has the volume of a brain. A whole head over zeroed air does not: it has 3 L and
-    more, and reaches the border at the neck.
+    Stripped means that a single value fills the border and at least `BACKGROUND` of the image, and
+    that the rest has the volume of a brain. A whole head over zeroed air is not stripped: it has
+    3 L or more, and reaches the border at the neck.
     """
     faces = np.concatenate([image[index].ravel() for index in _faces()])
     values, counts = np.unique(faces, return_counts=True)
@@ -91,7 +93,7 @@ def stripped_mask(image: NDArray[np.floating], grid: Grid) -> NDArray[np.bool_] 
 
 
 def _doubtful(image: NDArray[np.floating], mask: NDArray[np.bool_], grid: Grid) -> bool:
-    """Whether what looks stripped may be a head: by its volume, or by bone below a brighter rim."""
+    """Whether an apparently stripped scan may be a head, by its volume or by bone below a rim."""
     if _millilitres(mask, grid) > LARGE_ML:
         return True
     import edt
@@ -113,7 +115,7 @@ def _doubtful(image: NDArray[np.floating], mask: NDArray[np.bool_], grid: Grid) 
 def _brain_of(
     stripped: NDArray[np.bool_], found: NDArray[np.bool_], grid: Grid
 ) -> NDArray[np.bool_]:
-    """Choose between what a scan's zeros and what deepbet say, by how much they share."""
+    """Choose between the mask from a scan's zeros and deepbet's, by their overlap."""
     share = np.count_nonzero(stripped & found) / np.count_nonzero(stripped)
     if share >= PARTLY or not found.any():
         return stripped
@@ -126,10 +128,10 @@ def _brain_of(
 
 
 def t1_like(t2: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Fold the bright side of a T2 down, so that its tissues rank as on T1.
+    """Fold the bright side of a T2 down, so that its tissues rank as on a T1.
 
-    White matter, near the median of the head, becomes the brightest; grey matter and fluid become
-    darker than it; bone and air stay dark, which a plain inversion would make bright.
+    White matter, near the head's median, becomes brightest, and grey matter and fluid darker. Bone
+    and air stay dark, whereas a simple inversion would make them bright.
     """
     peak = np.median(t2[t2 > 0.1 * np.percentile(t2, 99.5)])
     return np.where(t2 > peak, (2 * peak - t2).clip(min=0), t2)
@@ -138,7 +140,7 @@ def t1_like(t2: NDArray[np.floating]) -> NDArray[np.floating]:
 def deepbet_mask(image: NDArray[np.floating], device: str) -> NDArray[np.bool_]:
     """Run deepbet on an image in RAS+ order; the mask is empty if it finds nothing."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's about TorchScript; nothing a user can mend
+        warnings.simplefilter("ignore")  # torch's about TorchScript, which users cannot act on
         from deepbet.bet import BrainExtraction
 
         extraction = BrainExtraction(no_gpu=device == "cpu")
@@ -150,7 +152,7 @@ def deepbet_mask(image: NDArray[np.floating], device: str) -> NDArray[np.bool_]:
 
 
 def _solid(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Largest 6-connected component, holes filled."""
+    """Largest 6-connected component, with holes filled."""
     import cc3d
 
     labels = cc3d.connected_components(mask, connectivity=6)
@@ -160,14 +162,50 @@ def _solid(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def doubts_of_mask(mask: NDArray[np.bool_], grid: Grid, name: str) -> list[str]:
-    """Tell whether a mask that was given for a whole head is no brain's."""
+    """Say whether a mask given for a whole head cannot be a brain's."""
     volume = _millilitres(mask, grid)
     whole = grid.voxel_volume * mask.size >= WHOLE_HEAD_ML * 1000
     if not whole or VOLUME_ML[0] <= volume <= VOLUME_ML[1]:
         return []
     return [
-        f"{name} marks {volume:.0f} mL, where an adult's brain has 900 to 1,900; give the mask of "
-        "this scan's brain."
+        f"{name} has {volume:.0f} mL, but an adult brain has 900 to 1,900; give the mask of this "
+        "scan's brain."
+    ]
+
+
+def doubts_of_person(
+    mask: NDArray[np.bool_], image: NDArray[np.floating], grid: Grid, name: str, first: str
+) -> list[str]:
+    """Detect that a given mask is not that of a skull-stripped scan, but of another head.
+
+    The measure is the share of the mask that lies more than `LEFT_MM` outside the visible brain.
+    On a real scan it was 0 for its own mask, even if dilated by two voxels, and 7 and 17 % for the
+    masks of two other people, moved to the same centre.
+
+    Parameters
+    ----------
+    mask, image
+        Shape of ``grid``.
+    grid
+        RAS+.
+    name, first
+        What messages call the mask and the image.
+    """
+    import edt
+
+    half = (slice(None, None, 2),) * 3
+    few = image[half], mask[half]
+    coarse = Grid(few[0].shape, grid.affine @ np.diag([2.0, 2.0, 2.0, 1.0]))
+    shown = stripped_mask(few[0], coarse)
+    if shown is None or not few[1].any():
+        return []
+    far = max(LEFT_MM, 1.5 * max(coarse.voxel_size))
+    share = float((edt.edt(~shown, anisotropy=coarse.voxel_size)[few[1]] > far).mean())
+    if share < OUTSIDE:
+        return []
+    return [
+        f"{name} has {share:.0%} of its voxels more than {far:.0f} mm outside the brain in "
+        f"{first}: it may be of another head; give the brain mask of this scan."
     ]
 
 

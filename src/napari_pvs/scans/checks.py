@@ -1,4 +1,4 @@
-"""What makes images of a scan doubtful or useless, in words."""
+"""Checks of a scan's images: sentences on what is doubtful, errors for what is unusable."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -17,13 +17,13 @@ COARSE_MM = 2.0
 ANISOTROPIC = 2.0
 T1_MOST = 0.2
 T2_LEAST = 0.0
-"""A lone T1 of a higher `t2_likeness`, or a T2 of a lower one, looks like the other."""
+"""A single T1 with a higher `t2_likeness`, or T2 with a lower one, looks like the other."""
 DEEP_MM = 10.0
 FLUID_LEAST = 0.3
 PLACE_MM, REACH_MM = 4.0, 16.0
 AGREE_LEAST = 0.06
 LEAST_ML = 60.0
-"""Brain, below which nothing is said of where images lie: too few voxels to tell."""
+"""Below this volume of brain, positions are not judged, because there are too few voxels."""
 _SAMPLES = 6000
 PAIR_LEAST = -0.1
 """A T2 is this much less T2-like than its T1 only if they are swapped."""
@@ -39,7 +39,7 @@ class Placed:
 
     @classmethod
     def turned(cls, name: str, data: NDArray[Any], affine: NDArray[np.float64]) -> "Placed":
-        """Turn to RAS+."""
+        """Reorient to RAS+."""
         data, affine = to_ras(data, affine)
         return cls(name, data, Grid((data.shape[0], data.shape[1], data.shape[2]), affine))
 
@@ -56,7 +56,7 @@ def require_overlap(first: Placed, second: Placed) -> None:
 def covered(
     brain: NDArray[np.bool_], grid: Grid, image: Placed
 ) -> tuple[NDArray[np.bool_], list[str]]:
-    """Restrict the brain to an image's field of view; say so if more than a rim is lost.
+    """Restrict the brain to an image's field of view, with a sentence if more than a rim is lost.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def covered(
             "aligned by their headers."
         )
     if share < 0.98:
-        return kept, [f"{image.name} covers {share:.0%} of the brain; the rest is left out."]
+        return kept, [f"{image.name} covers {share:.0%} of the brain; the rest is ignored."]
     return kept, []
 
 
@@ -86,9 +86,9 @@ def require_contrast(name: str, values: NDArray[np.floating]) -> None:
 
 
 def depths(brain: Mask, voxel_size: tuple[float, float, float]) -> NDArray[np.float32]:
-    """Return for each voxel of the brain how far its surface is, in mm, in the order of indexing.
+    """Return the distance of each brain voxel from the surface, in mm, in the order of ``brain``.
 
-    Where the field of view ends inside the brain, its border is no surface.
+    The border of a field of view that cuts through the brain does not count as its surface.
     """
     import edt
 
@@ -98,21 +98,21 @@ def depths(brain: Mask, voxel_size: tuple[float, float, float]) -> NDArray[np.fl
 
 
 def t2_likeness(values: NDArray[np.floating], depth: NDArray[np.floating] | None = None) -> float:
-    """Tell T2 (above 0) from T1 (below 0) by the brain's values, whatever their unit.
+    """Distinguish T2 (above 0) from T1 (below 0) by the brain's values, whatever their unit.
 
-    Two signs that fail apart, in units of the range from the 5th to the 95th percentile. Cortex
-    and sulci are bright on T2, dark on T1: the median of the brain's rim (5 to 30 % of its volume
-    from outside) against that of its inner half. Fluid is the bright tail of a T2, the dark tail
-    of a T1: the middle of the range against the median; absent where fluid is hardly told from
-    cortex, and then of the sign that the shares of grey and white matter give it.
+    Two signs that rarely fail together are added, in units of the range from the 5th to the 95th
+    percentile. Cortex and sulci are bright on T2 and dark on T1: the median of the brain's rim (the
+    outer 5 to 30 % of its volume) minus that of its inner half. Fluid is the bright tail of a T2
+    and the dark tail of a T1: the middle of the range minus the median. Where fluid hardly differs
+    from cortex, the shares of grey and white matter decide the sign of the second.
 
-    On 52 synthetic subjects of four sites and two real scans, T1 had -0.58 to -0.21, T2 0.33 to
+    On 52 synthetic subjects from four sites and two real scans, T1 had -0.58 to -0.21, T2 0.33 to
     0.49, and a T2 at least 0.56 more than its T1.
 
     Parameters
     ----------
     depth
-        Of each value, from `depths`; without it only the tails are seen.
+        Of each value, from `depths`; without it only the second sign is used.
     """
     low, middle, high = np.percentile(values, (5, 50, 95))
     if not high > low:
@@ -130,7 +130,7 @@ def doubts_of_contrast(
     t2: tuple[str, NDArray[np.floating]] | None,
     depth: NDArray[np.floating] | None = None,
 ) -> list[str]:
-    """Tell whether T1 and T2 look like one another.
+    """Say whether T1 and T2 seem to be swapped, or the same image.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def doubts_of_contrast(
         Of each value, from `depths`.
     """
     if t1 and t2 and np.array_equal(t1[1], t2[1]):
-        return [f"{t1[0]} and {t2[0]} hold the same image; give it once."]
+        return [f"{t1[0]} and {t2[0]} are the same image; give it only once."]
     one, two = (t2_likeness(image[1], depth) if image else 0.0 for image in (t1, t2))
     if t1 and t2:
         if two - one < PAIR_LEAST:
@@ -158,11 +158,11 @@ def doubts_of_fluid(
     depth: NDArray[np.float32],
     voxel_volume: float,
 ) -> list[str]:
-    """Tell whether the fluid of the ventricles, dark on T1, is dark on the T2 too, as on a FLAIR.
+    """Say whether ventricular fluid, dark on the T1, is dark on the T2 as well, as on a FLAIR.
 
-    Measured is the median T2 of the darkest twentieth of the T1 deeper than `DEEP_MM`, over the
-    median there, in interquartile ranges. A real T2 had 2.8, the FLAIR made of it -0.2, its T1
-    -2.4; where no ventricles are seen, that twentieth is grey matter, which a FLAIR shows bright.
+    The measure is the median T2 in the darkest twentieth of the T1 deeper than `DEEP_MM`, minus the
+    median there, in interquartile ranges. A real T2 had 2.8, the FLAIR made from it -0.2, its T1
+    -2.4. If no ventricles are visible, that twentieth is grey matter, which is bright on a FLAIR.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def doubts_of_fluid(
     depth
         Of each value, from `depths`.
     voxel_volume
-        In mm³; nothing is said of less than `LEAST_ML` of deep brain.
+        In mm³; less than `LEAST_ML` of deep brain is not judged.
     """
     deep = depth > DEEP_MM
     if np.count_nonzero(deep) * voxel_volume < LEAST_ML * 1000:
@@ -181,8 +181,8 @@ def doubts_of_fluid(
     fluid = np.median(two[one <= np.percentile(one, 5)]) - middle
     if high > low and fluid / (high - low) < FLUID_LEAST:
         return [
-            f"{t2[0]} shows the fluid dark that is dark on the T1 too, as a FLAIR does; give a T2 "
-            "that is none, or the T1 alone."
+            f"{t2[0]} shows fluid dark, as the T1 does, and so looks like a FLAIR; give a T2 that "
+            "is not a FLAIR, or the T1 alone."
         ]
     return []
 
@@ -190,19 +190,19 @@ def doubts_of_fluid(
 def doubts_of_place(
     first: Placed, second: Placed, region: Mask, *, remedy: str, levels: int = 24
 ) -> list[str]:
-    """Tell whether a second image lies elsewhere than the first, or shows another head.
+    """Say whether a second image is displaced from the first, or shows another head.
 
-    Both at `PLACE_MM`, their mutual information (a share of the lesser entropy) inside the region
-    is compared with that after moves of the second by up to 16 mm. Of a real T1 and T2 it was
-    0.39; 0.03 with the T2 12 mm off, which moving back made 0.39; 0.01 to 0.02 with three scans of
-    other people.
+    At `PLACE_MM`, their mutual information (as a share of the smaller entropy) inside the region is
+    compared with that after shifting the second by up to 16 mm. For a real T1 and T2 it was 0.39;
+    with the T2 12 mm off it was 0.03, and 0.39 after moving it back; with scans of three other
+    people it was 0.01 to 0.02.
 
     Parameters
     ----------
     first, second
-        On one grid.
+        On the same grid.
     region
-        Where to look; nothing is said of less than `LEAST_ML`.
+        Where to look; less than `LEAST_ML` is not judged.
     remedy
         What the user can do: the end of the sentence.
     levels
@@ -229,19 +229,19 @@ def doubts_of_place(
     away = float(np.linalg.norm(np.multiply(moves[best], size)))
     if away >= 1.5 * PLACE_MM and found[best] > max(1.3 * here, AGREE_LEAST):
         return [
-            f"{second.name} seems to lie {away:.0f} mm away from {first.name}: moved by so much it "
-            f"agrees with it better ({found[best]:.2f} against {here:.2f}); {remedy}."
+            f"{second.name} seems to be {away:.0f} mm away from {first.name}: shifted by that much "
+            f"it agrees better ({found[best]:.2f} instead of {here:.2f}); {remedy}."
         ]
     if here < AGREE_LEAST:
         return [
-            f"{second.name} hardly agrees with {first.name} ({here:.2f}, where images of one head "
-            f"have over {AGREE_LEAST:.2f}): it may be of another head or place; {remedy}."
+            f"{second.name} hardly agrees with {first.name} ({here:.2f}; images of one head have "
+            f"over {AGREE_LEAST:.2f}) and may show another head or place; {remedy}."
         ]
     return []
 
 
 def _coarse(image: NDArray[Any], step: list[int]) -> NDArray[np.float32]:
-    """Average blocks of voxels; what is left over at the end is left out."""
+    """Average blocks of voxels, dropping incomplete blocks at the end."""
     x, y, z = (n // k for n, k in zip(image.shape, step, strict=True))
     blocks = image[: x * step[0], : y * step[1], : z * step[2]]
     blocks = blocks.reshape(x, step[0], y, step[1], z, step[2])
@@ -256,7 +256,7 @@ def _levels(values: NDArray[np.float32], levels: int) -> NDArray[np.intp]:
 
 
 def _information(one: NDArray[np.intp], two: NDArray[np.intp], n: int, m: int) -> float:
-    """Return the mutual information of two sequences of levels, over the lesser entropy."""
+    """Return the mutual information of two sequences of levels over the smaller entropy."""
     joint = np.bincount(one * m + two, minlength=n * m).reshape(n, m) / len(one)
 
     def entropy(shares: NDArray[np.float64]) -> float:
@@ -268,39 +268,39 @@ def _information(one: NDArray[np.intp], two: NDArray[np.intp], n: int, m: int) -
 
 
 def doubts_of_grid(image: Placed) -> list[str]:
-    """Tell whether voxels are too coarse or too long for perivascular spaces."""
+    """Say whether voxels are too coarse or too elongated for PVS."""
     size = image.grid.voxel_size
     text = " x ".join(f"{edge:.3g}" for edge in size)
     if max(size) > COARSE_MM:
-        return [f"{image.name} has voxels of {text} mm; most perivascular spaces need 1 mm."]
+        return [f"{image.name} has voxels of {text} mm; most PVS need about 1 mm to be visible."]
     if max(size) > ANISOTROPIC * min(size):
-        return [f"{image.name} has elongated voxels of {text} mm; tubes along them are blurred."]
+        return [f"{image.name} has elongated voxels of {text} mm, which blur PVS along them."]
     return []
 
 
 def require_finite(data: NDArray[Any], name: str) -> None:
-    """Refuse voxels that are no numbers.
+    """Refuse NaN and infinite voxels.
 
     Raises
     ------
     InputError
-        There are NaN or infinite values; the sentence begins with ``name``.
+        There are some; the sentence begins with ``name``.
     """
     if data.dtype.kind == "f" and (bad := data.size - int(np.isfinite(data).sum())):
         raise InputError(
-            f"{name} holds {bad} NaN or infinite values; replace them, for example by 0."
+            f"{name} has {bad} NaN or infinite values; replace them, for example by 0."
         )
 
 
 def require_variety(data: NDArray[Any], name: str) -> None:
-    """Refuse an image in which there is nothing to see.
+    """Refuse an image with a single value.
 
     Raises
     ------
     InputError
-        As `require_finite`, or all voxels are alike.
+        As `require_finite`, or all voxels are equal.
     """
     require_finite(data, name)
     first = data.flat[0]
     if (data == first).all():
-        raise InputError(f"{name} holds the value {first:g} everywhere; give another image.")
+        raise InputError(f"{name} has the value {first:g} everywhere; give another image.")

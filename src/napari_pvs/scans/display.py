@@ -1,7 +1,7 @@
-"""Scans as a viewer shows them: the order of their axes, black and white, labels or image.
+"""How a viewer shows scans: axis order, contrast limits, labels or image.
 
-A viewer's slider walks along the first axis, its rows run down the second and its columns to the
-right along the third; so axes run to superior, posterior and right.
+A viewer's slider moves along the first axis, rows run down along the second, and columns to the
+right along the third; so the axes point to superior, posterior and right.
 """
 
 from typing import Any, Literal
@@ -18,12 +18,11 @@ Modality = Literal["T1", "T2"]
 def brain_limits(
     image: NDArray[np.floating], brain: NDArray[np.bool_], modality: Modality
 ) -> Limits:
-    """Choose what is black and what white, so that white matter is a middle grey.
+    """Choose black and white so that white matter appears middle grey.
 
     White matter is near the 80th percentile of the brain on T1 and the 20th on T2 (79-85 and 15-26
-    in the scans that were looked at). On T1 what is darker is spread out below it, on T2 what is
-    brighter above it: PVS stand out on both, and fluid as bright as the ventricles' may be white
-    all over.
+    in the scans examined). On T1 the range below it is spread out, on T2 the range above it, so
+    that PVS stand out on both; fluid as bright as in the ventricles may be plain white.
 
     Parameters
     ----------
@@ -47,9 +46,9 @@ def brain_limits(
 
 
 def contrast_limits(data: NDArray[Any]) -> Limits:
-    """Return the 0.5th and 99.5th percentile of the voxels that are not 0, to show an image by."""
+    """Return contrast limits: the 0.5th and 99.5th percentile of the non-zero voxels."""
     values = data[data != 0]
-    # A sample is plenty, and opening a large scan stays quick.
+    # a sample is enough, and keeps opening a large scan quick
     low, high = np.percentile(values[:: 1 + values.size // 10**6], (0.5, 99.5))
     if high <= low:
         low, high = float(data.min()), float(data.max())
@@ -70,7 +69,7 @@ def from_display(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def display_index(index: tuple[int, int, int], scan: Scan) -> tuple[int, int, int]:
-    """Turn a voxel (x, y, z) of the scan's grid into one of its layers' data."""
+    """Turn a voxel (x, y, z) of the scan's grid into an index of its layers' data."""
     x, y, z = index
     return z, scan.grid.shape[1] - 1 - y, x
 
@@ -82,18 +81,18 @@ def grid_index(index: tuple[int, int, int], scan: Scan) -> tuple[int, int, int]:
 
 
 def looks_like_labels(data: NDArray[Any]) -> bool:
-    """Tell whether voxels are labels: whole numbers that mostly continue in their neighbours.
+    """Tell whether voxels are labels: whole numbers that mostly equal their neighbours.
 
-    The number of different values tells nothing: a cortical parcellation has some 190, a
-    FreeSurfer scan of 8 bits 125. Of the non-zero neighbours along the first axis 85-88 % are
-    equal in label maps, 10 % in such a scan.
+    The number of different values says nothing: a cortical parcellation has about 190, an 8-bit
+    FreeSurfer scan 125. Of the non-zero neighbours along the first axis, 85-88 % are equal in label
+    maps, but only 10 % in such a scan.
     """
-    # float32 holds whole numbers up to here
+    # float32 represents all whole numbers up to here
     if data.min() < 0 or data.max() >= 2**24 or not np.array_equal(data, np.rint(data)):
         return False
     one, two = data[1:], data[:-1]
     inside = (one != 0) & (two != 0)
-    # Lone voxels (small lesions) have no neighbours: a mask then holds a single value.
+    # isolated voxels (small lesions) have no neighbours; then a mask has a single value
     if not inside.any():
         return np.unique(data).size <= 2
     return bool((one == two)[inside].mean() > 0.5)

@@ -1,4 +1,4 @@
-"""Voxel grids: orientation without interpolation, resampling with it."""
+"""Voxel grids: reorienting without interpolation, and resampling."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -6,9 +6,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_pvs.scans.masks import Box
+
 Shape = tuple[int, int, int]
 TOLERANCE_MM = 0.1
-"""Grids whose voxels lie closer are one: tools round affines, quaternions by up to some 0.01 mm."""
+"""Grids closer than this count as equal: tools round affines, and quaternions by about 0.01 mm."""
 _RAS = np.array([[0, 1], [1, 1], [2, 1]])
 
 
@@ -51,13 +53,27 @@ class Grid:
         """Volume of a voxel, mm³."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
+    def cropped(self, box: Box) -> "Grid":
+        """Return the grid of a box of voxels.
+
+        Examples
+        --------
+        >>> part = Grid((9, 9, 9), np.eye(4)).cropped((slice(2, 5), slice(0, 9), slice(1, 3)))
+        >>> part.shape, part.affine[:3, 3].tolist()
+        ((3, 9, 2), [2.0, 0.0, 1.0])
+        """
+        x, y, z = (side.stop - side.start for side in box)
+        affine = self.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ [side.start for side in box]
+        return Grid((x, y, z), affine)
+
     def same_as(self, other: "Grid", tolerance: float = TOLERANCE_MM) -> bool:
-        """Tell whether shapes agree and no voxel lies further than ``tolerance`` mm away."""
+        """Tell whether the shapes agree and no voxel is more than ``tolerance`` mm off."""
         return self.shape == other.shape and self.away(other.affine) <= tolerance
 
     def away(self, affine: NDArray[np.float64]) -> float:
-        """Return how far, in mm, another affine would place that voxel which it moves most."""
-        # An affine difference is largest at a corner.
+        """Return the largest distance, in mm, by which another affine would move a voxel."""
+        # two affines differ most at a corner
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape])).reshape(3, -1)
         corners = np.vstack([corners, np.ones(corners.shape[1])])
         shift = ((self.affine - affine) @ corners)[:3]
@@ -67,9 +83,9 @@ class Grid:
 def to_ras(
     data: NDArray[Any], affine: NDArray[np.float64]
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Flip and swap axes so that they run closest to right, anterior, superior.
+    """Flip and swap axes so that they run as nearly as possible to right, anterior and superior.
 
-    Nothing is interpolated: each voxel keeps its value and its place in the world.
+    Nothing is interpolated: each voxel keeps its value and its position in the world.
 
     Parameters
     ----------
@@ -82,7 +98,7 @@ def to_ras(
     -------
     A view of the data, and its affine.
     """
-    from nibabel import orientations  # not before a scan is there
+    from nibabel import orientations  # only once there is a scan
 
     order = orientations.io_orientation(affine)
     turned = orientations.apply_orientation(data, order)
@@ -103,11 +119,11 @@ def from_ras(data: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[Any]:
 def resample(
     data: NDArray[Any], source_affine: NDArray[np.float64], target: Grid, order: Literal[0, 1, 3]
 ) -> NDArray[Any]:
-    """Interpolate ``data`` at the voxels of ``target``, by the affines alone.
+    """Interpolate ``data`` at the voxels of ``target``, using only the affines.
 
-    Where the target's voxels are coarser, images are first smoothed by the Gaussian that turns
-    the source's point spread into the target's (Cardoso et al., MICCAI 2015). Equal grids
-    (`TOLERANCE_MM`) are copied.
+    If the target's voxels are coarser, images are first smoothed with the Gaussian that turns the
+    source's point spread into the target's (Cardoso et al., MICCAI 2015). If the grids are equal
+    (within `TOLERANCE_MM`), the data is copied.
 
     Parameters
     ----------
@@ -118,7 +134,7 @@ def resample(
 
     Returns
     -------
-    Array of the target's shape and the data's type; 0 outside the data's field of view.
+    Array with the target's shape and the data's type; 0 outside the data's field of view.
     """
     source = Grid(data.shape, source_affine)
     if source.same_as(target):
@@ -128,7 +144,7 @@ def resample(
     matrix = np.linalg.inv(source.affine) @ target.affine
     values: NDArray[Any] = data.astype(np.uint8) if data.dtype == bool else data
     if order > 0:
-        # How many source voxels one target voxel spans along each source axis.
+        # how many source voxels one target voxel spans along each source axis
         span = np.maximum(np.linalg.norm(matrix[:3, :3], axis=1), 1)
         sigma = np.sqrt((span**2 - 1) / (8 * np.log(2)))
         sigma[span < 1.01] = 0
@@ -142,7 +158,7 @@ def resample(
 
 
 def _copied(data: NDArray[Any]) -> NDArray[Any]:
-    """Copy to C order; by planes, as a file's own order misses the cache at every voxel."""
+    """Copy to C order, plane by plane: in a file's own order every voxel would miss the cache."""
     out = np.empty(data.shape, data.dtype)
     for y in range(data.shape[1]):
         out[:, y] = data[:, y]
@@ -155,7 +171,7 @@ def inside(grid: Grid, field: Grid) -> NDArray[np.bool_]:
     axes = np.ogrid[tuple(slice(0, n) for n in grid.shape)]
     out = np.ones(grid.shape, dtype=bool)
     for row, n in zip(matrix[:3], field.shape, strict=True):
-        # grids of the same directions: one axis tells, and the whole volume need not be computed
+        # where axes are parallel only one matters, which saves computing the whole volume
         index = row[3] + sum(
             step * axis
             for step, axis in zip(row[:3], axes, strict=True)
@@ -166,16 +182,16 @@ def inside(grid: Grid, field: Grid) -> NDArray[np.bool_]:
 
 
 def overlap(first: Grid, second: Grid) -> float:
-    """Return the share of the smaller field of view that lies within the other, 0 to 1."""
+    """Return the share of the smaller field of view that lies inside the other, 0 to 1."""
     volumes = [np.prod(grid.shape) * grid.voxel_volume for grid in (first, second)]
     small, large = (first, second) if volumes[0] <= volumes[1] else (second, first)
     return float(inside(small, large).mean())
 
 
 def with_voxel_size(grid: Grid, size: float | tuple[float, float, float]) -> Grid:
-    """Return a grid of the same axes, centre and field of view with other voxels.
+    """Return a grid with the same axes, centre and field of view but another voxel size.
 
-    The field is rounded up to whole voxels.
+    The field of view is rounded up to whole voxels.
 
     Parameters
     ----------

@@ -5,14 +5,14 @@ from numpy.typing import NDArray
 
 CLIP = (-5.0, 10.0)
 """Normalised intensities are clipped to this range; ventricles on T2 reach about 8."""
-_CHUNK = 2**20  # voxels that are in memory as float64 at a time
+_CHUNK = 2**20  # voxels in memory as float64 at a time
 
 
 def normalise(image: NDArray[np.floating], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Centre on the brain's median, scale by its interquartile range, clip, zero outside.
 
-    Median and quartiles lie in grey and white matter, so a large ventricle, a lesion or a bright
-    vessel does not move them.
+    Median and quartiles are values of grey and white matter, so a large ventricle, a lesion or a
+    bright vessel does not shift them.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def normalise(image: NDArray[np.floating], brain: NDArray[np.bool_]) -> NDArray[
         The interquartile range inside the brain is zero.
     """
     low, middle, high = np.percentile(image[brain], (25, 50, 75), overwrite_input=True)
-    spread = (high - low) / 1.349  # one standard deviation, were it Gaussian
+    spread = (high - low) / 1.349  # the standard deviation, if it were Gaussian
     if not spread > 0:
         raise ValueError("the interquartile range inside the brain is zero")
     out = np.zeros(image.shape, np.float32)

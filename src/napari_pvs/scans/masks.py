@@ -1,4 +1,4 @@
-"""Boxes around masks, and holes in them."""
+"""Boxes around masks, and filling holes in them."""
 
 from collections.abc import Sequence
 
@@ -8,17 +8,17 @@ from numpy.typing import ArrayLike, NDArray
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice, slice]
 Voxels = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
-"""Indices of voxels along each axis, as numpy indexes."""
+"""Indices of voxels along each axis, as a numpy index."""
 
 
 def bounding_box(mask: Mask, margin: ArrayLike = 0) -> Box:
-    """Return the smallest box that holds a mask of three axes.
+    """Return the smallest box around a 3D mask.
 
     Parameters
     ----------
     margin
-        Voxels by which the box grows on each side, within the array: one number or one for each
-        axis, rounded up (``6 / voxel_size`` is at least 6 mm).
+        Voxels by which to extend the box on each side, within the array: one number or one per
+        axis, rounded up (``6 / voxel_size`` gives at least 6 mm).
 
     Raises
     ------
@@ -31,7 +31,7 @@ def bounding_box(mask: Mask, margin: ArrayLike = 0) -> Box:
     (slice(0, 3, None), slice(0, 3, None), slice(0, 1, None))
     """
     grow = np.broadcast_to(np.ceil(margin), 3).astype(int).tolist()
-    plane = mask.any(axis=0)  # so that the volume is gone through twice, not three times
+    plane = mask.any(axis=0)  # saves one of three passes through the volume
     sides = np.any(mask, (1, 2)), np.any(plane, 1), np.any(plane, 0)
     box = []
     for side, n, extra in zip(sides, mask.shape, grow, strict=True):
@@ -45,20 +45,20 @@ def bounding_box(mask: Mask, margin: ArrayLike = 0) -> Box:
 def voxels_of(mask: Mask) -> Voxels:
     """Return the voxels of a mask, in the array's order.
 
-    The same as `numpy.nonzero`, which takes ten times as long for a few voxels of a volume.
+    The same as `numpy.nonzero`, but ten times as fast for the few voxels of a PVS mask.
     """
     x, y, z = np.unravel_index(np.flatnonzero(mask), mask.shape)
     return x, y, z
 
 
 def box_of(low: Sequence[int], high: Sequence[int]) -> Box:
-    """Return the box from voxel ``low`` to voxel ``high``, excluded."""
+    """Return the box from voxel ``low`` up to, but excluding, voxel ``high``."""
     x, y, z = (slice(a, b) for a, b in zip(low, high, strict=True))
     return x, y, z
 
 
 def moved(box: Box, by: Sequence[int]) -> Box:
-    """Return a box moved by voxels along each axis.
+    """Return a box shifted by a number of voxels along each axis.
 
     Examples
     --------
@@ -75,12 +75,12 @@ def voxels_in(box: Box) -> int:
 
 
 def fill_holes(mask: Mask) -> Mask:
-    """Fill what cannot be reached from outside the array by steps across voxel faces.
+    """Fill holes: what cannot be reached from outside across voxel faces.
 
-    The same as `scipy.ndimage.binary_fill_holes`, several times faster.
+    The same as `scipy.ndimage.binary_fill_holes`, but several times faster.
     """
     import fill_voids
 
-    # without a rim, fill_voids closes some pits in the array's own faces
+    # without padding, fill_voids would close some pits in the faces of the array
     padded = fill_voids.fill(np.pad(mask, 1))
     return np.ascontiguousarray(padded[1:-1, 1:-1, 1:-1], dtype=bool)

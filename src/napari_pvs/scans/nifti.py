@@ -1,4 +1,4 @@
-"""Reading and writing NIfTI and MGH files without touching what they say about space."""
+"""Reading and writing NIfTI and MGH files without altering their geometry."""
 
 import gzip
 import io
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError, InputWarning
-from napari_pvs.files import atomic
+from napari_pvs.files import atomic, require_fetched
 from napari_pvs.scans.checks import require_finite, require_variety
 from napari_pvs.scans.header import (
     check_header,
@@ -35,12 +35,12 @@ SCALE = 32767
 
 
 class NotIntegers(InputError):
-    """A file that was to hold labels holds other numbers."""
+    """A file that should contain labels contains other numbers."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Geometry:
-    """How a file lays its voxels out in space: all that is needed to write another like it.
+    """How a file arranges its voxels in space: all that is needed to write another like it.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class Geometry:
 
     @classmethod
     def from_affine(cls, shape: tuple[int, int, int], affine: NDArray[np.float64]) -> "Geometry":
-        """Give the geometry of an array that never was a file; it is written as NIfTI-1."""
+        """Return the geometry of an array without a file; it is written as NIfTI-1."""
         affine = np.array(affine, dtype=np.float64)
         return cls(shape=shape, affine=affine, header=nifti_header(shape, affine))
 
@@ -75,14 +75,14 @@ class Volume(Geometry):
     data
         float32 intensities (slope applied) or int32 labels, in the file's own axis order.
     warnings
-        What looked doubtful; each was also issued as an `InputWarning`.
+        Sentences on what looked doubtful; each was also issued as an `InputWarning`.
     """
 
     data: NDArray[Any]
     warnings: tuple[str, ...] = ()
 
     def geometry(self) -> Geometry:
-        """Return the geometry alone, which does not keep the voxels in memory."""
+        """Return only the geometry, which does not keep the voxels in memory."""
         return Geometry(shape=self.shape, affine=self.affine, header=self.header, path=self.path)
 
 
@@ -94,13 +94,13 @@ def read_volume(path: Path, *, constant: bool = False) -> Volume:
     path
         NIfTI or MGH.
     constant
-        Accept one value everywhere: a probability map may be 0 throughout.
+        Accept an image with a single value, since a probability map may be 0 throughout.
 
     Raises
     ------
     InputError
-        The file is missing, damaged, not NIfTI or MGH, not one 3D frame of real numbers, holds
-        NaN or infinite values or one value only, or has no usable affine.
+        The file is missing, damaged, not NIfTI or MGH, not a single 3D frame of real numbers, has
+        NaN or infinite values or only one value, or has no usable affine.
     """
     volume = _read(Path(path), np.dtype(np.float32))
     if not constant:
@@ -109,36 +109,35 @@ def read_volume(path: Path, *, constant: bool = False) -> Volume:
 
 
 def read_labels(path: Path) -> Volume:
-    """Read a 3D mask or label map as int32 from 0; integers stored as floats are accepted.
+    """Read a 3D mask or label map as non-negative int32; integers stored as floats are accepted.
 
-    Negative numbers are background, but for those that an int8 header makes of 128 to 255.
+    Negative numbers become background, except those that an int8 header makes of 128 to 255.
 
     Raises
     ------
     InputError
-        As `read_volume`, except that one value everywhere is allowed; or the values are not
-        integers.
+        As `read_volume`, except that a single value is allowed; or the values are not integers.
     """
     volume = _read(Path(path), None)
     if volume.data.dtype == np.int8 and volume.data.min() < 0:
         wrapped = int(np.count_nonzero(volume.data < 0))
         text = (
-            f"{path} holds {wrapped} negative numbers, as its header has 8 bits with a sign; they "
-            "are read without one, so that -1 is 255."
+            f"{path} has {wrapped} negative numbers, because its header says signed 8-bit; they "
+            "are read as unsigned, so that -1 is 255."
         )
         warnings.warn(text, InputWarning, stacklevel=2)
         volume = replace(volume, data=volume.data.view(np.uint8), warnings=(*volume.warnings, text))
     labels = np.empty_like(volume.data, dtype=np.int32)
-    # slice by slice: numbers on the way take 25 bytes a voxel
+    # slice by slice, because intermediate values take 25 bytes per voxel
     for values, whole in zip(volume.data.T, labels.T, strict=True):
         if not _rounded(values, whole):
             raise NotIntegers(
-                f"{path} holds values that are not integers; give a mask or a label map (threshold "
-                "a probability map first)."
+                f"{path} has values that are not integers; give a mask or a label map (threshold a "
+                "probability map first)."
             )
     if labels.min() < 0:
         negative = int(np.count_nonzero(labels < 0))
-        text = f"{path} holds {negative} negative numbers, which count as background."
+        text = f"{path} has {negative} negative numbers, which count as background."
         warnings.warn(text, InputWarning, stacklevel=2)
         volume = replace(volume, warnings=(*volume.warnings, text))
         np.maximum(labels, 0, out=labels)
@@ -153,19 +152,20 @@ def write_like(path: Path, array: NDArray[Any], like: Geometry, *, scaled: bool 
     path
         ``.nii``, ``.nii.gz``, ``.mgh`` or ``.mgz``; written atomically.
     array
-        In the axis order of ``like``. bool becomes uint8, other integers int32, floats float32.
+        In the axis order of ``like``. bool is stored as uint8, other integers as int32, floats as
+        float32.
     like
         A `Volume` or its `Geometry`.
     scaled
-        Store a probability (0 to 1) in half the space: int16 with a slope, 0 and 1 exact. MGH has
-        no slope and keeps float32.
+        Store a probability (0 to 1) in half the space: as int16 with a slope, 0 and 1 exact. MGH
+        has no slope, so float32 is kept.
 
     Raises
     ------
     InputError
         The extension is not one of the four, or the folder cannot be written.
     ValueError
-        The shapes differ, or a value does not fit its type.
+        The shapes differ, or a value is out of range for the type.
     """
     from nibabel.freesurfer.mghformat import MGHHeader, MGHImage
 
@@ -205,9 +205,10 @@ def _fitting(array: NDArray[Any], like: Geometry) -> NDArray[Any]:
 
 
 def _read(path: Path, dtype: np.dtype[Any] | None) -> Volume:
-    """Read header and voxels; ``None`` keeps the type of the file."""
+    """Read header and voxels; a ``dtype`` of None keeps the file's type."""
     if path.is_dir():
         raise InputError(f"{path} is a folder; give one NIfTI or MGH file.")
+    require_fetched(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; check the path.")
     _check_extension(path)
@@ -243,13 +244,13 @@ def _read(path: Path, dtype: np.dtype[Any] | None) -> Volume:
 
 
 def _rounded(values: NDArray[Any], out: NDArray[np.int32]) -> bool:
-    """Round values into ``out``; tell whether they were integers."""
+    """Round values into ``out``; return whether they were integers."""
     if values.dtype.kind in "iu":
         out[...] = values
         return np.array_equal(out, values)
     with np.errstate(invalid="ignore"):
         out[...] = np.rint(values)
-    # a mask scaled by its writer reads 1 as 1.0000001
+    # in a mask that was saved with a scale factor, 1 may read as 1.0000001
     return bool((np.abs(out - values) <= 1e-3).all())
 
 
@@ -262,8 +263,8 @@ def _image_in(stream: Any, path: Path) -> tuple[Any, list[str]]:
         kind: Any = nib.MGHImage
         if stream.read(30)[28:] == b"\0\0":  # goodRASFlag, which nibabel overwrites
             told.append(
-                f"{path} does not say how it lies in space, so its orientation is a guess; check "
-                "left and right, or convert it again from its source."
+                f"{path} does not state its orientation, so that is a guess; check left and right, "
+                "or convert it again from its source."
             )
         stream.seek(0)
     else:
@@ -274,12 +275,12 @@ def _image_in(stream: Any, path: Path) -> tuple[Any, list[str]]:
         kind = nib.Nifti1Image if _SIZES[size] == 348 else nib.Nifti2Image
     try:
         with oddities() as odd:
-            # A memory map would keep the file open and change when it is overwritten.
+            # a memory map would keep the file open, and change when it is overwritten
             image = kind.from_file_map({"image": nib.FileHolder(fileobj=stream)}, mmap=False)
         return image, [*told, *(f"{path} has an odd header: {text}." for text in odd)]
     except (EOFError, OSError, zlib.error):
         raise
-    except Exception as error:  # its parsers raise anything on foreign bytes
+    except Exception as error:  # nibabel's parsers may raise anything on damaged bytes
         reason = (str(error).splitlines() or [""])[0].rstrip(".")
         raise InputError(
             f"{path} is not a readable NIfTI or MGH file ({type(error).__name__}: {reason}); "
@@ -296,7 +297,8 @@ def _stream(path: Path, mode: Literal["rb", "wb"]) -> Iterator[Any]:
         if mode == "rb":
             if raw.read(4) in _SIZES:
                 raise InputError(
-                    f"{path} is not compressed, though its name says so; rename it to end in .nii."
+                    f"{path} is not compressed, although its name says so; rename it to end in "
+                    ".nii."
                 )
             raw.seek(0)
         with _compressed(raw, mode) as stream:
@@ -304,7 +306,7 @@ def _stream(path: Path, mode: Literal["rb", "wb"]) -> Iterator[Any]:
 
 
 def _compressed(raw: IO[bytes], mode: Literal["rb", "wb"]) -> gzip.GzipFile:
-    # Neither name nor time goes into the file: equal arrays give equal bytes.
+    # no name and no time in the file, so that equal arrays give equal bytes
     return gzip.GzipFile("", mode, compresslevel=4, fileobj=raw, mtime=0)
 
 
@@ -328,14 +330,14 @@ def _storable(array: NDArray[Any], scaled: bool) -> NDArray[Any]:
     if array.dtype.kind in "iu":
         stored = array.astype(np.int32)
         if not np.array_equal(stored, array):
-            raise ValueError("a label does not fit into 32 bits")
+            raise ValueError("a label number does not fit into 32 bits")
         return stored
     if not scaled:
         return array.astype(np.float32, copy=False)
     if not (array.min() >= 0 and array.max() <= 1):
-        raise ValueError("a probability lies outside 0 to 1")
+        raise ValueError("a probability is outside 0 to 1")
     whole = np.empty_like(array, dtype=np.int16)
-    for values, out in zip(array, whole, strict=True):  # float32 on the way only slice by slice
+    for values, out in zip(array, whole, strict=True):  # slice by slice, to save memory
         out[...] = np.rint(values * np.float32(SCALE))
     return whole
 
@@ -348,7 +350,7 @@ def _nifti_image(stored: NDArray[Any], like: Geometry, scale: int) -> Any:
     else:
         header = nifti_header(stored.shape, like.affine)
     kind: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
-    # The display window of the scan would show a mask as black.
+    # with the scan's display window, a mask would look black
     header["cal_min"] = header["cal_max"] = 0
     image = kind(stored.reshape(header.get_data_shape()), like.affine, header)
     image.set_data_dtype(stored.dtype)

@@ -1,4 +1,4 @@
-"""Masks of PVS, read with an eye on what was given by mistake."""
+"""Reading masks of PVS, with checks for files given by mistake."""
 
 import warnings
 from pathlib import Path
@@ -12,22 +12,22 @@ from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.nifti import Volume, read_labels
 
 MOST = 0.1
-"""A larger share of an image is no PVS: a scan without its skull, or a mask of white matter."""
+"""A mask with a larger share of voxels is not of PVS, but a stripped scan or of white matter."""
 
 OUTSIDE = 0.02
-"""A larger share of a mask outside the brain is no rounding at its surface."""
+"""A larger share of a mask outside the brain is more than rounding at its surface."""
 
 
 def read_pvs(path: Path) -> Volume:
-    """Read a mask or label map of PVS, as `read_labels`.
+    """Read a mask or label map of PVS; see `read_labels`.
 
-    What marks more than `MOST` of its voxels is read with an `InputWarning`.
+    If it marks more than `MOST` of its voxels, there is an `InputWarning`.
     """
     volume = read_labels(path)
     share = np.count_nonzero(volume.data > 0) / volume.data.size
     if share > MOST:
         warnings.warn(
-            f"{path} marks {share:.0%} of its voxels, where PVS fill less than 1 %; give a mask of "
+            f"{path} marks {share:.0%} of its voxels, but PVS fill less than 1 %; give a mask of "
             "PVS if this is a scan or a mask of something else.",
             InputWarning,
             stacklevel=2,
@@ -36,14 +36,14 @@ def read_pvs(path: Path) -> Volume:
 
 
 def warn_of_outside(voxels: int, inside: int, sentence: str) -> None:
-    """Tell how much of a mask lies outside the brain, or another region, by an `InputWarning`.
+    """Warn (`InputWarning`) about a mask that lies partly outside the brain or another region.
 
     Parameters
     ----------
     voxels, inside
-        Of the mask, and of these those inside; up to `OUTSIDE` of them may be out.
+        Number of voxels of the mask, and of those inside; a share up to `OUTSIDE` is tolerated.
     sentence
-        What is told; its ``{}`` becomes "205 of 327".
+        The warning; its ``{}`` becomes "205 of 327".
     """
     outside = voxels - inside
     if outside > OUTSIDE * voxels:
@@ -51,7 +51,7 @@ def warn_of_outside(voxels: int, inside: int, sentence: str) -> None:
 
 
 def read_on(path: Path, grid: Grid, scan: object) -> NDArray[np.integer]:
-    """Read a mask of PVS on the voxels of a scan, as `read_pvs`; nothing is interpolated.
+    """Read a mask of PVS on the voxels of a scan; see `read_pvs`. Nothing is interpolated.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def read_on(path: Path, grid: Grid, scan: object) -> NDArray[np.integer]:
     grid
         Of the scan, RAS+.
     scan
-        Its name, for the user.
+        What messages call it.
 
     Returns
     -------
@@ -69,14 +69,14 @@ def read_on(path: Path, grid: Grid, scan: object) -> NDArray[np.integer]:
     Raises
     ------
     InputError
-        The file is no label image or lies on other voxels.
+        The file is not a label image, or is on another grid.
     """
     volume = read_pvs(path)
     placed = Placed.turned(str(path), volume.data, volume.affine)
     if not placed.grid.same_as(grid):
         raise InputError(
-            f"{path} does not lie on the voxels of {scan}; give a mask that was drawn on this "
-            "scan, or resample it."
+            f"{path} is not on the voxel grid of {scan}; give a mask drawn on this scan, or "
+            "resample it."
         )
     data = placed.data
-    return data.astype(np.uint8 if data.min() >= 0 and data.max() < 256 else np.int32)
+    return data.astype(np.uint8 if data.max() < 256 else np.int32)

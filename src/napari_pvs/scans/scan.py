@@ -1,4 +1,4 @@
-"""One subject's T1 and T2 on one grid: what everything above the files works on."""
+"""One subject's T1 and T2 on one grid, the object that all code above the files works on."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.scans import checks
 from napari_pvs.scans.brain import brain_mask as find_brain
-from napari_pvs.scans.brain import doubts_of_mask
+from napari_pvs.scans.brain import doubts_of_mask, doubts_of_person
 from napari_pvs.scans.checks import Placed
 from napari_pvs.scans.grid import Grid, from_ras, resample
 from napari_pvs.scans.intensity import normalise
@@ -30,11 +30,11 @@ class Scan:
     grid
         The T1's own voxels (the T2's, if there is no T1), axes turned to RAS+.
     brain
-        bool, shape of ``grid``; only voxels that every given modality covers.
+        bool, shape of ``grid``; only voxels covered by every given modality.
     source
-        Axes, affine and header of the reference file, to write results like it.
+        Axes, affine and header of the reference file, for writing results like it.
     warnings
-        What looked doubtful; each was also issued as an `InputWarning`.
+        Sentences on what looked doubtful; each was also issued as an `InputWarning`.
     """
 
     t1: NDArray[np.float32] | None
@@ -51,7 +51,7 @@ class Scan:
         return tuple(name for name, image in given if image is not None)
 
     def to_source(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return an array of the scan's grid in the axis order of the reference file."""
+        """Return an array on the scan's grid in the axis order of the reference file."""
         if array.shape != self.grid.shape:
             raise ValueError(f"array has shape {array.shape}, the scan {self.grid.shape}")
         return from_ras(array, self.source.affine)
@@ -73,7 +73,7 @@ class Scan:
         brain: NDArray[Any] | None = None,
         device: str = "cpu",
     ) -> "Scan":
-        """Make a scan from arrays that lie on one grid, in any orientation.
+        """Make a scan from arrays on one grid, in any orientation.
 
         Parameters
         ----------
@@ -82,7 +82,7 @@ class Scan:
         affine
             4x4, voxel index to RAS+ mm.
         brain
-            Non-zero inside the brain, same shape; computed when None.
+            Non-zero inside the brain, same shape; None computes it.
         device
             Where the brain is computed: ``"cpu"`` or ``"cuda"``.
 
@@ -111,25 +111,25 @@ class Scan:
         brain: Volume | None = None,
         device: str = "cpu",
     ) -> "Scan":
-        """Make a scan from files in memory, or from volumes that never were files.
+        """Make a scan from volumes in memory, whether or not they came from files.
 
-        T2 and brain mask are brought onto the T1's grid by their affines; nothing is registered,
-        and nothing is interpolated where the grids agree within `grid.TOLERANCE_MM`.
+        T2 and brain mask are resampled onto the T1's grid by their affines. Nothing is registered,
+        and nothing is interpolated if the grids agree within `grid.TOLERANCE_MM`.
 
         Parameters
         ----------
         t1, t2
             Each on its own grid; one may be None.
         brain
-            Non-zero inside the brain, on any grid; computed when None.
+            Non-zero inside the brain, on any grid; None computes it.
         device
             Where the brain is computed: ``"cpu"`` or ``"cuda"``.
 
         Raises
         ------
         InputError
-            None is given, they do not overlap, the mask is empty, no brain is found, or an image
-            is constant inside the brain.
+            No image is given, they do not overlap, the mask is empty, no brain is found, or an
+            image is constant inside the brain.
         """
         first = t1 or t2
         if first is None:
@@ -150,14 +150,14 @@ def load_scan(
 ) -> Scan:
     """Read the files of one subject into a `Scan`.
 
-    As `Scan.from_volumes`.
+    See `Scan.from_volumes`.
 
     Parameters
     ----------
     t1, t2
         NIfTI or MGH; one may be None.
     brain_mask
-        Non-zero inside the brain, on any grid; computed when None.
+        Non-zero inside the brain, on any grid; None computes it.
     device
         Where the brain is computed: ``"cpu"`` or ``"cuda"``.
 
@@ -181,7 +181,7 @@ def _placed(volume: Volume | None, name: str) -> Placed | None:
 
 
 def _build(images: list[Placed | None], source: Geometry, device: str) -> Scan:
-    """Make a scan of T1, T2 and brain mask; empties the list, so that each can be freed."""
+    """Make a scan from T1, T2 and brain mask; empties the list, so that each can be freed."""
     fields = [image and replace(image, data=np.empty(0)) for image in images]
     first, *others = (field for field in fields if field)
     grid = first.grid
@@ -208,7 +208,7 @@ def _build(images: list[Placed | None], source: Geometry, device: str) -> Scan:
             checks.require_contrast(*named)
     depth = checks.depths(brain, grid.voxel_size)
     doubts = checks.doubts_of_contrast(values1, values2, depth)
-    if not doubts:  # else one thing that is wrong would be told twice
+    if not doubts:  # otherwise one mistake would be reported twice
         doubts += _doubts_of_place(fields, one, two, brain, given=given)
     if not doubts and values1 and values2:
         doubts += checks.doubts_of_fluid(values1[1], values2, depth, grid.voxel_volume)
@@ -225,7 +225,7 @@ def _doubts_of_place(
     brain: NDArray[np.bool_],
     given: NDArray[np.bool_] | None,
 ) -> list[str]:
-    """Tell whether T2 or a ``given`` brain mask lies elsewhere than the first image."""
+    """Say whether the T2 or a ``given`` brain mask is displaced from the first image."""
     t1, t2, mask = fields
     first, image = (t1, one) if one is not None else (t2, two)
     if first is None or image is None:
@@ -241,6 +241,8 @@ def _doubts_of_place(
         everywhere = np.ones_like(brain)
         remedy = "give the brain mask of this scan"
         found += checks.doubts_of_place(shown, moved, everywhere, remedy=remedy, levels=2)
+        if not found:
+            found += doubts_of_person(given, image, first.grid, mask.name, first.name)
     return found
 
 

@@ -1,4 +1,4 @@
-"""The ICBM152 template that nilearn ships, and regions of it by MNI coordinates."""
+"""The ICBM152 template that comes with nilearn, and regions in its MNI space."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 Volume = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 
-# Regions in MNI mm, x by its absolute value. Centres, semi-axes and directions are the mean and
+# Regions in MNI mm, with x as an absolute value. Centres, semi-axes and directions are the mean and
 # second moments of the labels of two heads (SynthSeg's training maps 04 and 07, Billot 2023),
-# carried to the template by `register`. The last number is the least grey matter probability, low
-# where the template calls pallidum and lateral thalamus white.
+# registered to the template by `register`. The last number is the minimum grey matter probability,
+# low because the template counts pallidum and lateral thalamus as white matter.
 _DEEP_GREY = (
     # caudate
     ((13.5, 8.6, 11.7), (6.8, 11.5, 29.5),
@@ -28,8 +28,8 @@ _DEEP_GREY = (
     ((12.0, -18.1, 7.3), (10.4, 13.1, 20.6),
      ((0.81, 0.40, -0.44), (0.42, 0.14, 0.90), (-0.42, 0.91, 0.06)), 0.1),
 )  # fmt: skip
-# Height (z) half way between the highest infratentorial and the lowest cerebral voxel above it,
-# from the same heads; -80 where nothing infratentorial lies below. The brainstem ends at its
+# Height (z) halfway between the highest infratentorial voxel and the lowest cerebral voxel above
+# it, from the same heads; -80 if nothing infratentorial is below. The brainstem ends at its
 # junction with the ventral diencephalon.
 _TENTORIUM_X = (0.0, 6.0, 12.0, 20.0, 30.0, 40.0, 50.0, 60.0)
 _TENTORIUM_Y = (-100.0, -92.0, -84.0, -76.0, -68.0, -60.0, -52.0, -44.0, -36.0, -28.0, -20.0,

@@ -1,12 +1,14 @@
-"""A cohort on disk, in BIDS: which subjects there are, their scans and their labels."""
+"""A cohort on disk, in BIDS: its subjects, their scans and their labels."""
 
+import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from napari_pvs.errors import InputError, InputWarning
+from napari_pvs.files import require_fetched, sentence
 from napari_pvs.scans.scan import Scan, load_scan
 from napari_pvs.study import paths
 from napari_pvs.study.labels import LabelStore, Revision, digest
@@ -24,16 +26,17 @@ class StudySubject:
     name
         ``sub-01`` or ``sub-01_ses-02``.
     t1, t2
-        Scans; at least one is there.
+        Scans; at least one of them is present.
     label
         PVS mask on the grid of the first scan, if labelled: the image of the current final
-        revision, or a plain file that is of no final one.
+        revision, or a plain file that matches no final revision.
     brain
         Brain mask, if there is one.
     current
-        The final revision that the label is, if it is one.
+        The final revision behind the label, if there is one.
     pending
-        The newest draft, if no final revision came after it; a rater's before a prediction.
+        The newest draft that is newer than the last final revision; a rater's draft takes
+        precedence over a prediction.
     """
 
     name: str
@@ -46,20 +49,20 @@ class StudySubject:
 
     @property
     def person(self) -> str:
-        """``sub-01``, whatever the session: the unit that a split must not divide."""
+        """``sub-01``, whatever the session: a split must not divide a person."""
         return person_of(self.name)
 
     @property
     def revision(self) -> int | None:
-        """Number of the final revision that the label is; None for a plain file."""
+        """Number of the final revision behind the label; None for a plain file."""
         return self.current.number if self.current else None
 
     @property
     def state(self) -> SubjectState:
-        """How far the label is.
+        """How far labelling has got.
 
-        ``new``: there is none. ``segmented``: a prediction, be its correction under way.
-        ``corrected``: drawn or corrected to the end. ``reference``: made by another tool.
+        ``new``: no label. ``segmented``: a prediction, perhaps partly corrected. ``corrected``:
+        drawn or corrected by a rater, and final. ``reference``: made by another tool.
         """
         if self.label is None:
             started = self.pending is not None and self.pending.origin != "drawn"
@@ -76,16 +79,16 @@ def person_of(name: str) -> str:
 
 @dataclass(frozen=True)
 class Survey:
-    """What there is in a study.
+    """The contents of a study.
 
     Attributes
     ----------
     found
         Its subjects, in order.
     refused
-        Subjects that cannot be used, each with the sentence that says why.
+        Subjects that cannot be used, each with a sentence saying why.
     notes
-        Sentences on what is passed over, or used with a doubt.
+        Sentences about files that were ignored, or used despite a doubt.
     """
 
     found: tuple[StudySubject, ...]
@@ -94,7 +97,7 @@ class Survey:
 
 
 def subjects(root: Path) -> list[StudySubject]:
-    """List the subjects of a BIDS dataset as `survey` finds them; the others only get a warning.
+    """List the usable subjects of a BIDS dataset; warn about the others.
 
     Raises
     ------
@@ -108,17 +111,17 @@ def subjects(root: Path) -> list[StudySubject]:
 
 
 def survey(root: Path) -> Survey:
-    """Look at the subjects of a BIDS dataset; nothing is written.
+    """Find the subjects of a BIDS dataset, without writing anything.
 
     Scans are ``sub-*/[ses-*/]anat/*_T1w`` and ``*_T2w``; labels are
-    ``derivatives/labels/sub-*/[ses-*/]anat/*_desc-pvs_mask`` and the revisions beside it (see
-    `LabelStore`); brain masks are ``*_desc-brain_mask`` in any derivative. Where a label is named
-    for a run or an acquisition, the scans of that one are taken.
+    ``derivatives/labels/sub-*/[ses-*/]anat/*_desc-pvs_mask`` and the revisions next to it (see
+    `LabelStore`); brain masks are ``*_desc-brain_mask`` in any derivative. If a label names a run
+    or an acquisition, the scans of that run or acquisition are used.
 
     Raises
     ------
     InputError
-        Not a folder, or it has no subject that can be used.
+        The root is not a folder, or holds no usable subject.
     """
     root = Path(root)
     if not root.is_dir():
@@ -126,90 +129,113 @@ def survey(root: Path) -> Survey:
     found: list[StudySubject] = []
     refused: list[tuple[str, str]] = []
     notes: list[str] = []
-    for folder in sorted(path for path in root.glob("sub-*") if path.is_dir()):
+    without: list[Path] = []
+    for folder in _folders(root, "sub-"):
         try:
-            sessions = [path for path in _entries(folder) if path.name.startswith("ses-")]
+            require_fetched(folder)
+            sessions = _folders(folder, "ses-")
             if sessions and _scans(folder):
                 notes.append(
-                    f"the scans in {folder / 'anat'} lie beside the sessions of {folder.name} and "
-                    "are not used; move them into a session."
+                    f"the scans in {folder / 'anat'} are not used, because {folder.name} has "
+                    "sessions; move them into one of these."
                 )
-        except InputError as error:
-            refused.append((folder.name, str(error)))
+        except (InputError, OSError) as error:
+            refused.append((folder.name, sentence(error)))
             continue
-        before = len(found) + len(refused)
         for session in sessions or [folder]:
+            name = "_".join(session.relative_to(root).parts)
             try:
+                require_fetched(session)
                 one, doubts = _subject(root, session)
-            except InputError as error:
-                refused.append(("_".join(session.relative_to(root).parts), str(error)))
+            except (InputError, OSError) as error:
+                refused.append((name, sentence(error)))
                 continue
             found += [one] if one else []
             notes += doubts
-        if len(found) + len(refused) == before:
-            notes.append(f"{folder} holds no anat/*_T1w or *_T2w and is not used.")
+            without += [] if one else [session]
+    _tell_of_labels(root, found, refused, notes, without)
+    notes += [f"{path} contains no anat/*_T1w or *_T2w and is not used." for path in without]
     if not found and refused:
-        raise InputError(refused[0][1])
+        why = " ".join(f"{name}: {reason}" for name, reason in refused)
+        raise InputError(why if len(refused) > 1 else refused[0][1])
     if not found:
         raise InputError(
-            f"{root} holds no sub-*/anat/*_T1w or *_T2w; give a BIDS dataset "
+            f"{root} contains no sub-*/anat/*_T1w or *_T2w; give a BIDS dataset "
             "(napari-pvs phantom makes one)."
         )
     return Survey(tuple(found), tuple(refused), tuple(notes))
 
 
-def _entries(folder: Path) -> list[Path]:
-    """List a folder, which globbing takes for empty where it cannot be read.
-
-    Raises
-    ------
-    InputError
-        It cannot.
-    """
-    try:
-        return sorted(folder.iterdir())
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be read ({error.strerror}); change its permissions."
-        ) from error
+def _folders(parent: Path, beginning: str) -> list[Path]:
+    """List the folders whose names begin like this, and broken links that may stand for one."""
+    return [
+        path
+        for path in paths.entries(parent)
+        if path.name.startswith(beginning)
+        # not sub-01.json, which may be a link too
+        and (path.is_dir() or (path.is_symlink() and "." not in path.name))
+    ]
 
 
-def stray_labels(root: Path, found: Iterable[StudySubject]) -> list[Path]:
-    """Return labels, one of each subject, that nobody has who was ``found``.
+def _tell_of_labels(
+    root: Path,
+    found: Iterable[StudySubject],
+    refused: list[tuple[str, str]],
+    notes: list[str],
+    without: list[Path],
+) -> None:
+    """Report labels that no subject uses, and refuse subjects with a label but no scan."""
+    known = {one.name: one for one in found}
+    bare = {"_".join(path.relative_to(root).parts): path for path in without}
+    used = {name for name, one in known.items() if one.label is not None}
+    for name, image in _labels_without_use(root, used | {name for name, _ in refused}):
+        if name in bare:
+            folder = bare[name]
+            without.remove(folder)
+            refused.append(
+                (
+                    name,
+                    f"{folder} contains no anat/*_T1w or *_T2w for the label {image}; put the scan "
+                    "back, or move the label away.",
+                )
+            )
+        elif name not in known:
+            notes.append(f"{image} is not used: {root} has no scan of {name}.")
+        elif image.parent.name != "revisions":
+            notes.append(f"{image} is not used: a label is named {name}{LABEL[1:]}.nii.gz.")
 
-    There is no scan beside them, or their names are not those of labels.
-    """
-    scanned = {one.name: one for one in found}
+
+def _labels_without_use(root: Path, names: Container[str]) -> Iterator[tuple[str, Path]]:
+    """Yield subjects other than ``names``, each with an image in the folder of its labels."""
     folder = Path(root) / "derivatives" / "labels"
-    stray = []
     for anat in sorted([*folder.glob("sub-*/anat"), *folder.glob("sub-*/ses-*/anat")]):
         name = "_".join(anat.relative_to(folder).parts[:-1])
-        if name in scanned and scanned[name].label is not None:
+        if name in names:
             continue
-        places = [anat] if name in scanned else [anat, anat / "revisions"]
-        images = [p for place in places for p in sorted(place.glob("[!.]*")) if is_image(p)]
-        stray += images[:1]
-    return stray
+        for image in [*sorted(anat.glob("[!.]*")), *sorted((anat / "revisions").glob("[!.]*"))]:
+            if is_image(image):
+                yield name, image
+                break
 
 
 def subject(root: Path, name: str) -> StudySubject:
-    """Look at one subject, as `subjects` does.
+    """Find one subject, as `subjects` does.
 
     Raises
     ------
     InputError
-        It has no scan any more, two candidates for one file, or a damaged revision.
+        Its scan is gone, two files compete for one role, or a revision is damaged.
     """
     root = Path(root)
     require(root)
     found, _ = _subject(root, root.joinpath(*name.split("_")))
     if found is None:
-        raise InputError(f"{root} holds no scan of {name} any more; refresh the list of subjects.")
+        raise InputError(f"{root} no longer has a scan of {name}; refresh the list of subjects.")
     return found
 
 
 def _subject(root: Path, session: Path) -> tuple[StudySubject | None, list[str]]:
-    """Return a subject, None where there is no scan, and what is doubtful about it."""
+    """Return a subject (None if it has no scan) and notes about its files."""
     name = "_".join(session.relative_to(root).parts)
     scans = _scans(session)
     if not scans:
@@ -223,13 +249,13 @@ def _subject(root: Path, session: Path) -> tuple[StudySubject | None, list[str]]
         notes += [f"{path} is not used; {mask.name} is." for path in plain if path != mask]
     reference = t1 or t2
     on_template = reference is not None and "_space-" in reference.name
-    # else a template's brain is not theirs
+    # a mask on a template's grid fits only a scan on that grid
     brain = next(
         derived(root, name, "*_desc-brain_mask", templates=on_template, scan=reference), None
     )
     for path in (t1, t2, mask, brain):
         if path is not None:
-            paths.require_fetched(path)
+            require_fetched(path)
     label, pending = store.outside(), store.pending()
     current = None if label else store.current()
     if current is not None:
@@ -239,20 +265,20 @@ def _subject(root: Path, session: Path) -> tuple[StudySubject | None, list[str]]
 
 def _scans(session: Path) -> list[Path]:
     anat = session / "anat"
-    if anat.is_dir():
-        _entries(anat)
+    if os.path.lexists(anat) and not anat.is_dir():
+        raise InputError(f"{anat} is not a folder; replace it by the folder with the scans.")
     return [path for kind in ("T1w", "T2w") for path in paths.images(anat, f"*_{kind}")]
 
 
 def _chosen(
     scans: Iterable[Path], label: Path | None
 ) -> tuple[Path | None, Path | None, list[str]]:
-    """Choose T1 and T2 of one run and acquisition: the label's, where it names one.
+    """Choose the T1 and T2 of one run and acquisition: the label's, if it names one.
 
     Raises
     ------
     InputError
-        Several could be meant, or none is what the label is named for.
+        The choice is ambiguous, or no scan matches the label's name.
     """
     wanted = paths.entities(label) if label is not None else {}
     chosen: list[Path | None] = []
@@ -260,7 +286,7 @@ def _chosen(
         there = [path for path in scans if kind in path.name]
         said = [paths.entities(path) for path in there]
         fitting = [p for p, e in zip(there, said, strict=True) if not paths.differing(e, wanted)]
-        # of those that name what the label names, where there are such
+        # prefer scans that name what the label names
         named = [p for p in fitting if paths.shared(paths.entities(p), wanted)]
         first = next((path for path in chosen if path is not None), None)
         if first is not None and not named:
@@ -269,34 +295,36 @@ def _chosen(
         chosen.append(paths.first_run(named or fitting))
         if label is not None and there and not fitting and (kind == "_T1w." or not chosen[0]):
             raise InputError(
-                f"{label} is named for another run or acquisition than {there[0].name}; rename it, "
-                "or add its scan."
+                f"{label} names another run or acquisition than {there[0].name}; rename it, or add "
+                "its scan."
             )
     t1, t2 = chosen
     notes = []
     if label is not None and (extra := _unnamed(wanted, (t1, t2))):
         notes.append(
-            f"{label} is named for {extra}, and no scan is; {(t1 or t2 or label).name} is taken "
-            "for its scan."
+            f"{label} names {extra}, but no scan does; {(t1 or t2 or label).name} is used as its "
+            "scan."
         )
     if t1 and t2 and "run" in paths.differing(paths.entities(t1), paths.entities(t2)):
-        notes.append(f"{t1.name} and {t2.name} are of two runs; check that they belong together.")
+        notes.append(
+            f"{t1.name} and {t2.name} are from different runs; check that they belong together."
+        )
     return t1, t2, notes
 
 
 def _unnamed(wanted: Mapping[str, str], scans: Iterable[Path | None]) -> str:
-    """Return what a label is named for and neither scan is, such as ``run-2``."""
+    """Return what a label's name says and neither scan's does, such as ``run-2``."""
     known = {key for path in scans if path is not None for key in paths.entities(path)}
     return ", ".join(f"{k}-{wanted[k]}" for k in paths.OF_A_SCAN if k in wanted and k not in known)
 
 
 def scan_of(subject: StudySubject, device: str = "cpu") -> Scan:
-    """Read the scan of a subject, as `load_scan`.
+    """Read the scan of a subject; see `load_scan`.
 
     Raises
     ------
     InputError
-        As `load_scan`; where a brain mask is wanted, it says where a study keeps it.
+        As `load_scan`; if a brain mask is needed, the message says where a study keeps it.
     """
     try:
         return load_scan(subject.t1, subject.t2, subject.brain, device)
@@ -307,11 +335,11 @@ def scan_of(subject: StudySubject, device: str = "cpu") -> Scan:
 
 
 def label_of(root: Path, subject: StudySubject) -> tuple[Path | None, Revision | None]:
-    """Return what there is of a subject's PVS: its label or, before there is one, its prediction.
+    """Return a subject's label or, as long as there is none, its prediction.
 
     Returns
     -------
-    The file, and the revision that it is; None where there is nothing, or a plain file.
+    The file, or None; and its revision, or None for a plain file.
     """
     made = subject.current
     if subject.label is not None:
@@ -325,12 +353,12 @@ def label_of(root: Path, subject: StudySubject) -> tuple[Path | None, Revision |
 
 
 def fingerprint(subjects: Iterable[StudySubject]) -> dict[str, tuple[int | None, str]]:
-    """Return what the labels are, by the name of each labelled subject; no volume is decoded.
+    """Identify the current label of each labelled subject, without decoding a volume.
 
     Returns
     -------
-    Number of the revision (None for a plain file) and SHA-256 of the label's file. Two that differ
-    mean that a label came, went or changed in between.
+    By subject: the number of the revision (None for a plain file) and the SHA-256 of the file. If
+    two fingerprints differ, a label was added, removed or changed in between.
 
     Raises
     ------

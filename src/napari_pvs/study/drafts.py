@@ -1,9 +1,9 @@
-"""Where the edits of a scan's labels are kept, and what was left there by an earlier session.
+"""Where edits to a scan's labels are saved, and how those of an earlier session are found.
 
-In a study they are revisions of the subject. Else, and where a study cannot be written, they are
-revisions in a folder of the user's own: the folder of a scan may be read-only, or shared with
-people who should not find half-done labels there. The scan is known again by its voxels, wherever
-its files are.
+In a study they are revisions of the subject. Outside a study, or if the study cannot be written,
+they are revisions in a folder in the user's own data: the scan's folder may be read-only, or shared
+with people who should not come across half-finished labels. The scan is recognised by its voxels,
+wherever its files are.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from napari_pvs.study.labels import LabelStore, Origin, Revision, State
 from napari_pvs.study.paths import label_folder, require
 
 Parents = dict[Path, int]
-"""By study, or folder of drafts: the revision that labels were made from."""
+"""By study, or folder of drafts: number of the revision that labels were made from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class Offer:
     labels
         (X, Y, Z) on the scan's grid.
     root
-        Study, or folder of drafts, that it is a revision of.
+        Study, or folder of drafts, that the revision belongs to.
     """
 
     revision: Revision
@@ -53,7 +53,7 @@ class Offer:
 
     @property
     def text(self) -> str:
-        """What it is, in a sentence."""
+        """What is offered, in one sentence."""
         when = self.revision.time.astimezone().strftime("%d %B %Y, %H:%M")
         return (
             f"Edits by {self.revision.author} of {when} were not saved as final: "
@@ -72,9 +72,9 @@ class Made:
     origin
         ``drawn``, or ``corrected`` from something.
     weights
-        Id of the weights of the prediction they were corrected from.
+        Id of the weights behind the prediction they were corrected from.
     parents
-        Of which revisions they were made. Whoever saves one notes it here, for the next.
+        The revisions they were made from; updated whenever one is saved.
     """
 
     author: str
@@ -90,9 +90,9 @@ class Saved:
     Attributes
     ----------
     revision
-        It; None where nothing was written because the labels are kept already.
+        None if nothing was written, because these labels are saved already.
     notes
-        What the user should know.
+        Sentences for the user.
     """
 
     revision: Revision | None
@@ -100,7 +100,7 @@ class Saved:
 
     @property
     def number(self) -> int:
-        """Of the revision, where there is one."""
+        """Number of the revision."""
         if self.revision is None:
             raise RuntimeError("no revision was written")
         return self.revision.number
@@ -110,16 +110,16 @@ log = logging.getLogger(__name__)
 
 
 class DraftStore:
-    """Drafts and review decisions of one scan. Reads and writes files: not for the GUI thread.
+    """Drafts and review decisions of one scan. It reads and writes files: not for the GUI thread.
 
     Parameters
     ----------
     scan
-        Whose labels.
+        The scan that is labelled.
     study, subject
         Study and subject that the scan belongs to; None outside a study.
     keep_days
-        Age from which on unfinished drafts may be deleted; None keeps all of them.
+        Unfinished drafts older than this may be deleted; None keeps them all.
     """
 
     def __init__(
@@ -147,16 +147,16 @@ class DraftStore:
         return [(self.study, self.subject), own] if self.study and self.subject else [own]
 
     def draft(self, labels: NDArray[Any], made: Made, kept: bool = False) -> Saved:
-        """Save a draft in the study or, if that cannot be written, in the user's own folder.
+        """Save a draft in the study or, if that fails, in the user's own folder.
 
         Parameters
         ----------
         labels
             (X, Y, Z) on the scan's grid.
         made
-            By whom, and how.
+            Who made them, and how.
         kept
-            The user's own folder already holds these labels; only the study is tried.
+            The user's own folder already has these labels, so only the study is tried.
 
         Raises
         ------
@@ -168,11 +168,11 @@ class DraftStore:
             try:
                 revision = self._save(root, labels, made, "draft")
             except (InputError, OSError) as error:
-                refused.append(str(explained(error)))
+                refused.append(str(as_input_error(error)))
                 log.warning("Autosave failed: %s", error)
             else:
                 if self._days is not None and root[0] not in self._pruned:
-                    # once: it reads all sidecars
+                    # only once, because it reads every sidecar
                     self._pruned.add(root[0])
                     prune_unfinished(LabelStore(*root), self._days)
                 return Saved(revision, self._notes(refused))
@@ -181,9 +181,9 @@ class DraftStore:
         raise InputError(refused[0])
 
     def final(self, labels: NDArray[Any], made: Made) -> Saved:
-        """Save a final revision in the study, so that nothing older is offered again.
+        """Save a final revision in the study, so that older drafts are no longer offered.
 
-        Outside a study this only records that the labels were saved elsewhere.
+        Outside a study this only records that the labels were saved somewhere else.
 
         Parameters
         ----------
@@ -200,15 +200,15 @@ class DraftStore:
             try:
                 revision = self._save(self._roots[0], labels, made, "final")
             except OSError as error:
-                raise explained(error) from error
+                raise as_input_error(error) from error
             notes = []
             for root in self._roots[1:]:
                 try:
                     if LabelStore(*root).pending() is not None:
                         self._save(root, labels, made, "final")
-                except (InputError, OSError) as error:  # the study has them all the same
-                    log.warning("An older draft in %s could not be settled: %s", root[0], error)
-                    notes.append(f"An older draft of yours stays: {explained(error)}")
+                except (InputError, OSError) as error:  # the labels are safe in the study
+                    log.warning("An older draft in %s could not be closed: %s", root[0], error)
+                    notes.append(f"An older draft of yours remains: {as_input_error(error)}")
         for root in self._roots:
             prune(LabelStore(*root))
         return Saved(revision, (*(str(one.message) for one in caught), *notes))
@@ -216,17 +216,17 @@ class DraftStore:
     def pending(self) -> Offer | None:
         """Find the newest edits that were never saved as final.
 
-        An untouched prediction does not count.
+        An untouched prediction does not count as an edit.
 
         Raises
         ------
         InputError
-            They are there, but damaged or of another scan.
+            There are some, but they are damaged or belong to another scan.
         """
         drafts = []
         for place in self._roots:
             store = LabelStore(*place)
-            # a prediction that nobody touched is no edit, and hides none
+            # skip untouched predictions, so that they do not hide edits
             draft = next((d for d in store.drafts() if d.origin != "predicted"), None)
             if draft is not None:
                 drafts.append((draft, store, place[0]))
@@ -240,14 +240,15 @@ class DraftStore:
         data, affine = to_ras(volume.data, volume.affine)
         if not Grid(data.shape, affine).same_as(self.scan.grid):
             raise InputError(
-                f"{store.path(draft)} does not lie on this scan's voxels; was the scan replaced?"
+                f"{store.path(draft)} does not match this scan's voxels; was the scan replaced?"
             )
         return Offer(draft, data, root)
 
     def review(self) -> Review:
-        """Read the decisions about single PVS; a damaged file counts as none.
+        """Read the decisions about single PVS; a damaged file counts as empty.
 
-        A study may have become read-only, or writable, in between: the later decision counts.
+        They may be in both folders, if the study was read-only for a time; the later decision
+        about a PVS counts.
         """
         found: list[Decision] = []
         for root, subject in self._roots:
@@ -260,12 +261,12 @@ class DraftStore:
         return latest(found)
 
     def save_review(self, review: Review) -> None:
-        """Save the decisions about single PVS; decisions that others made since are kept.
+        """Save the decisions about single PVS, and keep those made elsewhere in the meantime.
 
         Raises
         ------
         InputError
-            It cannot be written.
+            They cannot be written.
         """
         self._decided |= set(review.decisions)
         refused: list[InputError] = []
@@ -275,16 +276,16 @@ class DraftStore:
                 keep_decisions(_review_path(root, subject), review, self._decided)
                 return
             except (InputError, OSError) as error:
-                refused.append(explained(error))
+                refused.append(as_input_error(error))
         raise refused[0]
 
     def _notes(self, refused: list[str]) -> tuple[str, ...]:
         return tuple(
-            f"{text} Until then edits are kept in {self._roots[-1][0]}." for text in refused
+            f"{text} Until then, edits are saved in {self._roots[-1][0]}." for text in refused
         )
 
     def _ready(self, root: Path) -> None:
-        """Make the user's own folder where it is not there; a study must be."""
+        """Create the user's own folder if needed; a study must exist."""
         if root == self.study:
             require(root)
         else:
@@ -301,8 +302,8 @@ class DraftStore:
         store = LabelStore(*root)
         if labels.min(initial=0) < 0 or labels.max(initial=0) > np.iinfo(np.int32).max:
             raise InputError(
-                "the labels hold numbers below 0 or above 2147483647, which no label file of ours "
-                "can; give them others."
+                "the labels have numbers below 0 or above 2147483647, which cannot be saved; "
+                "renumber them."
             )
         revision = store.save(
             self.scan.to_source(labels),
@@ -318,12 +319,12 @@ class DraftStore:
 
 
 def recovery_folder() -> Path:
-    """Folder of drafts that belong to no study."""
+    """Folder for drafts outside any study."""
     return platformdirs.user_data_path("napari-pvs", appauthor=False) / "recovery"
 
 
 def scan_key(scan: Scan) -> str:
-    """Name a scan by its voxels: 16 letters and digits, the same for every copy of its files."""
+    """Identify a scan by its voxels: 16 hex digits, the same for every copy of its files."""
     digest = hashlib.sha256(repr((scan.grid.shape, scan.grid.affine.round(3).tolist())).encode())
     for image in (scan.t1, scan.t2):
         if image is not None:
@@ -335,22 +336,22 @@ def _review_path(root: Path, subject: str) -> Path:
     return label_folder(root, subject) / f"{subject}_desc-pvs_review.json"
 
 
-def explained(error: InputError | OSError) -> InputError:
-    """Explain what the system refused, with the remedy."""
+def as_input_error(error: InputError | OSError) -> InputError:
+    """Turn a refusal by the system into a sentence with a remedy."""
     if isinstance(error, InputError):
         return error
     return unwritable(error.filename or "the file", error, "make room or allow writing there")
 
 
 def read_decisions(path: Path) -> tuple[Decision, ...]:
-    """Read the decisions in a file; none if there is no file.
+    """Read the decisions in a file; none if the file does not exist.
 
     Raises
     ------
     OSError
-        It cannot be read.
+        The file cannot be read.
     ValueError
-        It is damaged, or of a newer version.
+        The file is damaged, or was written by a newer version.
     """
     try:
         return json_files.read(path, Review, "it is set aside").decisions
@@ -363,36 +364,37 @@ def read_decisions(path: Path) -> tuple[Decision, ...]:
 
 
 def keep_decisions(path: Path, review: Review, known: Collection[Decision]) -> None:
-    """Write the decisions made here, beside those that others made since.
+    """Write the decisions made in this session, merged with those that others have made since.
 
-    A file that cannot be parsed is renamed and kept.
+    A file that cannot be parsed is renamed, not overwritten.
 
     Parameters
     ----------
     path
         The file.
     review
-        The decisions made here.
+        The decisions made in this session.
     known
-        Decisions that were ever known here: one that is only in the file was taken back.
+        All decisions this session has ever seen: one of these that is now only in the file was
+        undone here, and is dropped.
 
     Raises
     ------
     InputError, OSError
-        It cannot be read or written.
+        The file cannot be read or written.
     """
     try:
         others = [one for one in read_decisions(path) if one not in known]
-    except ValueError as error:  # pydantic's and Unicode's errors are such
+    except ValueError as error:  # includes pydantic's and Unicode's errors
         aside = next(p for n in range(1, 10_000) if not (p := _aside(path, n)).exists())
         path.rename(aside)
-        log.warning("%s cannot be understood; it is %s now: %s", path, aside.name, error)
+        log.warning("%s cannot be read and was renamed to %s: %s", path, aside.name, error)
         others = []
     write_text(path, latest((*others, *review.decisions)).model_dump_json(indent=1) + "\n")
 
 
 def latest(decisions: Iterable[Decision]) -> Review:
-    """Return the last decision about each PVS, in the order of their times."""
+    """Return the last decision about each PVS, ordered by time."""
     found = sorted(decisions, key=lambda one: one.time)
     last = {one.point: one for one in found}
     return Review(decisions=tuple(one for one in found if last[one.point] is one))
@@ -403,17 +405,17 @@ def _aside(path: Path, number: int) -> Path:
 
 
 KEPT = 5
-"""Newest drafts that stay, whatever else holds."""
+"""This many of the newest drafts are always kept."""
 YOUNGEST_DAYS = 90
-"""No draft that is younger goes before its labels are final."""
+"""Younger drafts are kept until the labels are final."""
 
 
 def prune(store: LabelStore) -> int:
-    """Delete drafts that are older than the newest final revision; return how many.
+    """Delete drafts older than the newest final revision; return how many.
 
-    The `KEPT` newest stay, and of each rater the last: another one's edits may be in no final
-    revision yet. Predictions stay, because they are what studies are scored by. A number that was
-    given once is not given again. What cannot be deleted stays, without a word to the user.
+    The `KEPT` newest are kept, and the last of each rater, whose edits may not be in any final
+    revision yet. Predictions are kept, because studies are scored by them. Numbers are never
+    reused. Drafts that cannot be deleted stay, and only the log says so.
     """
 
     def gone(revisions: list[Revision], drafts: list[Revision]) -> list[Revision]:
@@ -424,19 +426,23 @@ def prune(store: LabelStore) -> int:
 
 
 def prune_unfinished(store: LabelStore, days: float, now: datetime | None = None) -> int:
-    """Delete drafts that are old and were gone on from, final or not; return how many.
+    """Delete old drafts that were superseded, even if the labels never became final.
 
-    As with `prune`, the `KEPT` newest and the last of each rater stay. Of each rater and day the
-    last stays too: what was erased on another day is still found.
+    As in `prune`, the `KEPT` newest and the last of each rater are kept. So is each rater's last
+    draft of every day, so that what was erased on a later day can still be found.
 
     Parameters
     ----------
     store
-        Of one scan's labels.
+        Revisions of one scan's labels.
     days
-        Age from which on a draft is old; `YOUNGEST_DAYS` where it is less.
+        Drafts older than this are old; at least `YOUNGEST_DAYS`.
     now
-        The time; the clock's where None.
+        The current time; None reads the clock.
+
+    Returns
+    -------
+    How many were deleted.
     """
     before = (now or datetime.now(UTC)) - timedelta(days=max(days, YOUNGEST_DAYS))
 
@@ -454,7 +460,7 @@ def prune_unfinished(store: LabelStore, days: float, now: datetime | None = None
 def _prune(
     store: LabelStore, choose: Callable[[list[Revision], list[Revision]], list[Revision]]
 ) -> int:
-    """Delete what is chosen of the drafts, the newest first, but for those that always stay."""
+    """Delete the drafts, newest first, that ``choose`` returns, except protected ones."""
     count = 0
     try:
         revisions = store.revisions()

@@ -1,17 +1,17 @@
-"""A subject's PVS label as immutable revisions, beside the plain file that other tools see.
+"""A subject's PVS label as immutable revisions, plus the plain file that other tools read.
 
-The revisions lie in ``derivatives/labels/sub-01/anat/revisions/``. The plain BIDS file beside that
-folder, ``sub-01_desc-pvs_mask.nii.gz``, is a copy of the current final revision. When its content
-is of no revision, someone edited it or put it there: then it is what counts, and it becomes a
-revision before it would be overwritten.
+The revisions are in ``derivatives/labels/sub-01/anat/revisions/``. The plain BIDS file next to that
+folder, ``sub-01_desc-pvs_mask.nii.gz``, is a copy of the current final revision. If its content
+matches no revision, someone else wrote it: then it takes precedence, and it is imported as a
+revision before it is ever overwritten.
 """
 
 import hashlib
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
+from glob import escape
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any, Literal
@@ -22,16 +22,17 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from napari_pvs import json_files
 from napari_pvs.errors import InputError, InputWarning
-from napari_pvs.files import atomic, unwritable, write_text
+from napari_pvs.files import atomic, explained, write_text
 from napari_pvs.scans.nifti import Geometry, Volume, encoded, read_labels
-from napari_pvs.study.paths import LABEL, label_folder, one, require
+from napari_pvs.study.paths import LABEL, entries, label_folder, one, require
 
 Origin = Literal["drawn", "corrected", "predicted", "imported"]
 State = Literal["draft", "final"]
+_ROOM = "make room or allow writing there, and save again"
 
 
 class Revision(BaseModel):
-    """What stands in a sidecar; fields that a newer version may write are left out."""
+    """The content of a sidecar; unknown fields, as a newer version may write, are ignored."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -41,28 +42,28 @@ class Revision(BaseModel):
     author: str
     origin: Origin
     weights_id: str | None = None
-    """Of the weights that predicted it, or what it was corrected from."""
+    """Id of the weights behind it, or behind the prediction it was corrected from."""
     time: AwareDatetime
     parent: int | None = None
     """Number of the revision that it was made from."""
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    """Of the image file."""
+    """SHA-256 of the image file."""
     voxels: int = Field(ge=0)
-    """Voxels that are not background; 0 is a subject without PVS."""
+    """Number of PVS voxels; 0 for a subject without PVS."""
     volume_mm3: float = Field(ge=0)
     state: State
-    """Only final ones count for training; autosaves are drafts."""
+    """Training uses only final revisions; autosaves are drafts."""
     comment: str = ""
 
 
 class Revisions:
-    """The revisions in a folder, which need not exist yet."""
+    """Numbered, immutable revisions in a folder, which need not exist yet."""
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
 
     def newest_first(self) -> Iterator[Revision]:
-        """Read the sidecars from the newest on.
+        """Read the sidecars, newest first.
 
         Raises
         ------
@@ -74,7 +75,7 @@ class Revisions:
                 yield revision
 
     def published(self, sha256: str) -> bool:
-        """Tell whether a file with this content is a final revision; a draft is nobody's label.
+        """Tell whether some final revision has this content.
 
         Raises
         ------
@@ -89,15 +90,15 @@ class Revisions:
         return self.folder / f"r{revision.number:04d}_{revision.sha256[:8]}.nii.gz"
 
     def load(self, revision: Revision) -> Volume:
-        """Read the image of a revision.
+        """Read the image of a revision: int32, in the axis order of the scan's file.
 
         Raises
         ------
         InputError
-            The file is missing, or is not what was saved.
+            The file is missing, or was altered after it was saved.
         """
         path = self.path(revision)
-        remedy = "restore it from a backup, or save the label anew"
+        remedy = "restore it from a backup, or save the label again"
         if not path.is_file():
             raise InputError(f"{path} is missing; {remedy}.")
         if digest(path) != revision.sha256:
@@ -110,18 +111,18 @@ class Revisions:
         Parameters
         ----------
         content
-            Of the image file.
+            Bytes of the image file.
         **values
-            Fields of `Revision`, but for number, time and SHA-256.
+            Fields of `Revision` other than number, time and SHA-256.
 
         Raises
         ------
         InputError
-            It could not be written; nothing of it is left.
+            It could not be written; no trace of it remains.
         """
         sha256, now = hashlib.sha256(content).hexdigest(), datetime.now(UTC)
         revision = Revision(number=1, time=now, sha256=sha256, **values)
-        with explained(self.folder):
+        with explained(self.folder, _ROOM):
             revision = revision.model_copy(update={"number": self._claim()})
             sidecar = self._sidecar(revision.number)
             try:
@@ -129,7 +130,7 @@ class Revisions:
                     temporary.write_bytes(content)
                 write_text(sidecar, revision.model_dump_json(indent=2) + "\n")
             except BaseException:
-                if not sidecar.stat().st_size:  # else it is saved, whatever came after
+                if not sidecar.stat().st_size:  # otherwise it was saved, and the error came later
                     self.path(revision).unlink(missing_ok=True)
                     sidecar.unlink()
                 raise
@@ -140,7 +141,7 @@ class Revisions:
         number = max(self._numbers(r"[._].*"), default=0) + 1
         while True:
             try:
-                # exclusive everywhere; hard links are unknown to exFAT
+                # atomic on every file system; exFAT has no hard links
                 self._sidecar(number).touch(exist_ok=False)
                 return number
             except FileExistsError:
@@ -148,18 +149,18 @@ class Revisions:
 
     def _numbers(self, ending: str) -> set[int]:
         pattern = re.compile(rf"r(\d{{4,}}){ending}")
-        found = (pattern.fullmatch(path.name) for path in self.folder.glob("r*"))
+        found = (pattern.fullmatch(path.name) for path in entries(self.folder))
         return {int(match[1]) for match in found if match}
 
     def delete(self, revision: Revision) -> None:
-        """Delete a revision for good.
+        """Delete a revision for good; the others keep their numbers.
 
         Raises
         ------
         OSError
-            It cannot be deleted; then it is still whole.
+            It cannot be deleted, and is still intact.
         """
-        # it is there when its sidecar is filled: so that goes first
+        # a revision exists once its sidecar is filled, so the sidecar goes first
         self._sidecar(revision.number).unlink()
         self.path(revision).unlink(missing_ok=True)
 
@@ -172,12 +173,12 @@ class Revisions:
         try:
             if not path.stat().st_size:
                 return None
-            return json_files.read(path, Revision, remedy, "is no readable revision")
+            return json_files.read(path, Revision, remedy, "is not a readable revision")
         except FileNotFoundError:
             return None
         except OSError as error:
             raise InputError(
-                f"{path} is no readable revision ({error.strerror}); {remedy}."
+                f"{path} is not a readable revision ({error.strerror}); {remedy}."
             ) from error
 
 
@@ -194,22 +195,12 @@ def digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read ({error.strerror}); check that it is there and its permissions."
+            f"{path} cannot be read ({error.strerror}); check that it exists, and its permissions."
         ) from error
 
 
-@contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """Turn a full disk and the like into one sentence."""
-    try:
-        yield
-    except OSError as error:
-        remedy = "make room or allow writing there, and save again"
-        raise unwritable(folder, error, remedy) from error
-
-
 def stamp(path: Path, study: Path) -> str:
-    """Path of a label in its study and the start of the SHA-256 of its content.
+    """Return a label's path within its study, and the first digits of its SHA-256.
 
     Examples
     --------
@@ -218,8 +209,8 @@ def stamp(path: Path, study: Path) -> str:
     return f"{path.relative_to(study).as_posix()}@{digest(path)[:12]}"
 
 
-class LabelStore:
-    """The revisions of one subject's label.
+class LabelStore(Revisions):
+    """The revisions of one subject's label, and the plain file beside them.
 
     Parameters
     ----------
@@ -232,7 +223,7 @@ class LabelStore:
     def __init__(self, root: Path, subject: str):
         self.subject, self._root = subject, Path(root)
         self._anat = label_folder(root, subject)
-        self._saved = Revisions(self._anat / "revisions")
+        super().__init__(self._anat / "revisions")
 
     def revisions(self) -> list[Revision]:
         """Return all revisions, oldest first.
@@ -242,7 +233,7 @@ class LabelStore:
         InputError
             A sidecar is damaged.
         """
-        return list(self._saved.newest_first())[::-1]
+        return list(self.newest_first())[::-1]
 
     def current(self, state: State = "final") -> Revision | None:
         """Return the newest revision in a state.
@@ -252,10 +243,10 @@ class LabelStore:
         InputError
             A sidecar is damaged.
         """
-        return next((r for r in self._saved.newest_first() if r.state == state), None)
+        return next((r for r in self.newest_first() if r.state == state), None)
 
     def pending(self) -> Revision | None:
-        """Return the newest draft that no final revision came after; a rater's before predictions.
+        """Return the newest draft since the last final revision; a rater's before a prediction.
 
         Raises
         ------
@@ -267,41 +258,27 @@ class LabelStore:
         return next(chain(begun, drafts), None)
 
     def predicted(self) -> Revision | None:
-        """Return the newest prediction, whatever came after it.
+        """Return the newest prediction, even if a final revision came after it.
 
         Raises
         ------
         InputError
             A sidecar is damaged.
         """
-        return next((r for r in self._saved.newest_first() if r.origin == "predicted"), None)
+        return next((r for r in self.newest_first() if r.origin == "predicted"), None)
 
     def drafts(self) -> Iterator[Revision]:
-        """Return the drafts that no final revision came after, newest first.
+        """Return the drafts since the last final revision, newest first.
 
         Raises
         ------
         InputError
             A sidecar is damaged.
         """
-        return takewhile(lambda r: r.state == "draft", self._saved.newest_first())
-
-    def path(self, revision: Revision) -> Path:
-        """Path of the image of a revision."""
-        return self._saved.path(revision)
-
-    def delete(self, revision: Revision) -> None:
-        """Delete a revision for good; others keep their numbers.
-
-        Raises
-        ------
-        OSError
-            It cannot be deleted; then it is still whole.
-        """
-        self._saved.delete(revision)
+        return takewhile(lambda r: r.state == "draft", self.newest_first())
 
     def outside(self) -> Path | None:
-        """Return the plain label file if it is of no final revision: another tool wrote it.
+        """Return the plain label file if it matches no final revision: another tool wrote it.
 
         Raises
         ------
@@ -309,12 +286,12 @@ class LabelStore:
             There are two plain files, one cannot be read, or a sidecar is damaged.
         """
         path = one(self._anat, LABEL)
-        if path is None or not self._saved.folder.is_dir():
+        if path is None or not self.folder.is_dir():
             return path
-        return None if self._saved.published(digest(path)) else path
+        return None if self.published(digest(path)) else path
 
     def stamped(self, known: str) -> Path | None:
-        """Return where a label is that had a `stamp`: an imported one has moved to a revision.
+        """Find the file of a label by its `stamp`, even if it has since become a revision.
 
         Raises
         ------
@@ -323,23 +300,14 @@ class LabelStore:
         """
         where, _, content = known.rpartition("@")
         path = self._root / where
-        if path.is_file() and stamp(path, self._root) == known:
+        inside = path.is_relative_to(self._root)  # else a damaged file names another
+        if inside and path.is_file() and stamp(path, self._root) == known:
             return path
-        found = (r for r in self._saved.newest_first() if r.sha256.startswith(content))
-        # other formats are kept as they were, beside the revision made of them
-        kept = self._saved.folder.glob(f"r*_{path.name}")
+        found = (r for r in self.newest_first() if r.sha256.startswith(content))
+        # an imported file in another format is kept next to the revision made from it
+        kept = self.folder.glob(f"r*_{escape(path.name)}")
         moved = (p for p in kept if digest(p).startswith(content))
         return next(chain(map(self.path, found), moved), None)
-
-    def load(self, revision: Revision) -> Volume:
-        """Read the label of a revision: int32, in the axis order of the scan's file.
-
-        Raises
-        ------
-        InputError
-            The file is missing, or is not what was saved.
-        """
-        return self._saved.load(revision)
 
     def save(
         self,
@@ -353,38 +321,37 @@ class LabelStore:
         weights_id: str | None = None,
         comment: str = "",
     ) -> Revision:
-        """Save a label as a new revision; a final one also becomes the plain file.
+        """Save a label as a new revision; a final one is also copied to the plain file.
 
-        A plain file that another tool wrote is imported first, as the revision before this one.
-        Where that or replacing it fails, the file is left alone with an `InputWarning`: the
-        revision is saved all the same.
+        A plain file that another tool wrote is first imported as a revision of its own. If that or
+        replacing the file fails, the file is left alone with an `InputWarning`, and the revision is
+        saved all the same.
 
         Parameters
         ----------
         array
-            bool or integers (numbers of PVS are kept), in the axis order of ``like``.
+            bool or integers (one number per PVS is kept), in the axis order of ``like``.
         like
             The scan's file, such as ``Scan.source``.
         author
-            The rater, or what made it.
+            The rater, or the tool.
         origin
             How it was made.
         state
-            ``draft`` for an autosave, and for a prediction that nobody has looked at.
+            ``draft`` for an autosave, and for a prediction that nobody has reviewed.
         parent
             Number of the revision that it was made from.
         weights_id
-            Of the weights that it was predicted with or corrected from.
+            Id of the weights that it was predicted with or corrected from.
         comment
             Free text.
 
         Raises
         ------
         InputError
-            It could not be written, or the study is no longer there; what was there before is
-            untouched.
+            It could not be written, or the study is gone; existing files are untouched.
         ValueError
-            The array is no label of this geometry.
+            The array is not a label with this geometry.
         """
         require(self._root)
         content = _encoded(array, like)
@@ -393,10 +360,10 @@ class LabelStore:
             try:
                 imported = self.import_outside()
                 if imported and parent is None and origin == "corrected" and weights_id is None:
-                    parent = imported.number  # of no revision, no prediction: of the plain file
+                    parent = imported.number  # it was corrected from the plain file
             except (InputError, OSError) as error:
                 refused = error
-        revision = self._saved.commit(
+        revision = self.commit(
             content,
             subject=self.subject,
             author=author,
@@ -412,9 +379,9 @@ class LabelStore:
         return revision
 
     def import_outside(self) -> Revision | None:
-        """Make a revision of a plain file that another tool wrote.
+        """Make a revision from a plain file that another tool wrote.
 
-        Else the plain file is brought up to date, should a crash have kept it from being so.
+        If there is none, the plain file is brought up to date, in case a crash prevented that.
 
         Returns
         -------
@@ -435,7 +402,7 @@ class LabelStore:
             raise InputError(f"{path} is being written by another program; try again.")
         as_it_is = path.name.endswith(".nii.gz")
         before = self.current()
-        revision = self._saved.commit(
+        revision = self.commit(
             content if as_it_is else _encoded(volume.data, volume),
             subject=self.subject,
             author="unknown",
@@ -445,16 +412,16 @@ class LabelStore:
             comment=path.name,
             **_measures(volume.data, volume),
         )
-        if not as_it_is:  # the copy to come would be a second plain file
-            with explained(self._saved.folder):
-                path.rename(self._saved.folder / f"r{revision.number:04d}_{path.name}")
+        if not as_it_is:  # publishing would leave two plain files
+            with explained(self.folder, _ROOM):
+                path.rename(self.folder / f"r{revision.number:04d}_{path.name}")
         self._publish()
         return revision
 
     def _publish(self, refused: Exception | None = None) -> None:
-        """Make the plain file a copy of the current final revision, if that loses nothing.
+        """Copy the current final revision to the plain file, unless that would lose something.
 
-        ``refused`` tells why another tool's file was not imported.
+        ``refused`` is the reason why another tool's file was not imported.
         """
         try:
             while (current := self.current()) is not None:
@@ -465,7 +432,7 @@ class LabelStore:
                 if not path.is_file() or path.read_bytes() != content:
                     with atomic(path) as temporary:
                         temporary.write_bytes(content)
-                if self.current() == current:  # else another writer was quicker
+                if self.current() == current:  # otherwise another writer got in between
                     return
         except (InputError, OSError) as error:
             reason = str(error).rstrip(".")
@@ -477,9 +444,9 @@ class LabelStore:
 
 
 def _encoded(array: NDArray[Any], like: Geometry) -> bytes:
-    """Return the bytes of the NIfTI file of a label; of equal labels they are equal."""
+    """Return a label as the bytes of a NIfTI file; equal labels give equal bytes."""
     if array.dtype.kind not in "biu" or (array.size and array.min() < 0):
-        raise ValueError("a label holds booleans, or integers from 0")
+        raise ValueError("a label has booleans, or integers from 0")
     if array.size and array.max() <= 1:
         array = array.astype(bool)  # a quarter of the space
     return encoded(array, like)

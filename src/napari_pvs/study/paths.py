@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from napari_pvs.errors import InputError
@@ -9,35 +10,35 @@ from napari_pvs.errors import InputError
 _SUFFIXES = (".nii.gz", ".nii", ".mgz")
 LABEL = "*_desc-pvs_mask"
 OF_A_SCAN = ("acq", "ce", "rec", "run", "echo", "inv")
-"""What tells scans of one subject and session apart."""
+"""Entities that distinguish the scans of one subject and session."""
 _RUN = re.compile(r"_run-\d+")
 _NATIVE = re.compile(r"_space-(T1w|T2w|orig|individual|native)_")
 
 
 def is_image(path: Path) -> bool:
-    """Tell whether a file is named like an image that is read here."""
+    """Tell whether a file name is that of a supported image."""
     return path.name.endswith(_SUFFIXES)
 
 
 def require(root: Path) -> None:
-    """Refuse a study that was moved: writing would make empty folders in its place.
+    """Refuse a study that was moved, because writing would create empty folders in its place.
 
     Raises
     ------
     InputError
-        The folder is not there.
+        The folder does not exist.
     """
     if not Path(root).is_dir():
         raise InputError(f"{root} is no longer there; open the study where it is now.")
 
 
 def label_folder(root: Path, name: str) -> Path:
-    """Folder of the labels of ``sub-01`` or ``sub-01_ses-02``."""
+    """Folder with the labels of ``sub-01`` or ``sub-01_ses-02``."""
     return _derived(root, "labels", name)
 
 
 def truth_folder(root: Path, name: str) -> Path:
-    """Folder of what is known of a synthetic subject."""
+    """Folder with the ground truth of a synthetic subject."""
     return _derived(root, "truth", name)
 
 
@@ -50,16 +51,18 @@ def _derived(root: Path, derivative: str, name: str) -> Path:
 def derived(
     root: Path, name: str, stem: str, *, templates: bool, scan: Path | None = None
 ) -> Iterator[Path]:
-    """Return each derivative's image of a subject with this stem, as `one` finds it.
+    """Find a subject's image with this stem in each derivative; see `one`.
 
     Parameters
     ----------
-    root, name, stem, templates
-        Study, subject, and as for `one`.
+    root, name
+        Study and subject.
+    stem, templates
+        As for `one`.
     scan
-        What is named for another run or acquisition than this one is left out.
+        Leave out images whose name says another run or acquisition than this scan's.
     """
-    for derivative in sorted((Path(root) / "derivatives").glob("*")):
+    for derivative in entries(Path(root) / "derivatives"):
         found = one(
             _derived(root, derivative.name, name), stem, templates=templates, scan=scan, name=name
         )
@@ -77,23 +80,23 @@ def one(
 ) -> Path | None:
     """Find the one image in a folder with this stem, such as ``*_T1w``.
 
-    Of several runs of one protocol the first counts.
+    If a protocol has several runs, the first is used.
 
     Parameters
     ----------
     folder, stem
-        Where, and what.
+        Where to look, and for what.
     templates
-        Take what lies on a template's grid where there is nothing else; never of labels.
+        Fall back on an image on a template's grid, except for labels.
     scan
         As for `derived`.
     name
-        ``sub-01`` or ``sub-01_ses-02``, whose folder it is.
+        The folder's owner, ``sub-01`` or ``sub-01_ses-02``.
 
     Raises
     ------
     InputError
-        There are two, or it is named for somebody else.
+        There are two, or the file name is that of another subject.
     """
     found = images(folder, stem, templates=templates)
     if name is not None:
@@ -104,38 +107,69 @@ def one(
     return first_run(found)
 
 
-def images(folder: Path, stem: str, *, templates: bool = True) -> list[Path]:
-    """List the images in a folder with this stem; parameters are those of `one`."""
-    found = [path for suffix in _SUFFIXES for path in sorted(folder.glob(stem + suffix))]
-    # hidden: what a killed writer left, and macOS's doubles on foreign disks
-    found = [path for path in found if not path.name.startswith(".")]
-    # fMRIPrep writes each mask on a template's grid too; no label of a template is a subject's
-    own = [path for path in found if "_space-" not in path.name]
-    native = [path for path in found if _NATIVE.search(path.name)]
-    found = own or (found if templates and stem != LABEL else native)
-    # the phase of a complex image is no anatomy
-    return [path for path in found if entities(path).get("part", "mag") == "mag"]
+def entries(folder: Path) -> list[Path]:
+    """List a folder; globbing would take an unreadable one for empty.
 
-
-def first_run(paths: Sequence[Path]) -> Path | None:
-    """Return the first run of what else is called alike.
+    Returns
+    -------
+    Its files and folders, sorted; none if there is no such folder.
 
     Raises
     ------
     InputError
-        There are other differences.
+        It cannot be read.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be read ({error.strerror}); change its permissions."
+        ) from error
+
+
+def images(folder: Path, stem: str, *, templates: bool = True) -> list[Path]:
+    """List the images in a folder with this stem; parameters as for `one`.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be read.
+    """
+    there = entries(folder)
+    found = [
+        path for suffix in _SUFFIXES for path in there if fnmatchcase(path.name, stem + suffix)
+    ]
+    # hidden files: remains of a killed writer, and macOS's metadata on foreign disks
+    found = [path for path in found if not path.name.startswith(".")]
+    # fMRIPrep also writes each mask on a template's grid; a label there is never the subject's
+    own = [path for path in found if "_space-" not in path.name]
+    native = [path for path in found if _NATIVE.search(path.name)]
+    found = own or (found if templates and stem != LABEL else native)
+    # the phase of a complex image shows no anatomy
+    return [path for path in found if entities(path).get("part", "mag") == "mag"]
+
+
+def first_run(paths: Sequence[Path]) -> Path | None:
+    """Return the first run among files whose names otherwise agree.
+
+    Raises
+    ------
+    InputError
+        Their names differ in something else.
     """
     named: dict[str, Path] = {}
     for path in sorted(paths, key=lambda path: _number(entities(path).get("run", "0"))):
         named.setdefault(_RUN.sub("", path.name), path)
     if len(named) > 1:
         one, two, *_ = named.values()
-        raise InputError(f"{one.parent} holds {one.name} and {two.name}; keep one of them.")
+        raise InputError(f"{one.parent} contains {one.name} and {two.name}; keep one of them.")
     return next(iter(named.values()), None)
 
 
 def entities(path: Path) -> dict[str, str]:
-    """Return what the name of a file says of its scan.
+    """Return the BIDS entities in a file name.
 
     Examples
     --------
@@ -147,24 +181,27 @@ def entities(path: Path) -> dict[str, str]:
 
 
 def differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
-    """Return in what two images differ that both name, such as ``["run"]``."""
+    """Return the entities of `OF_A_SCAN` in which two images differ, such as ``["run"]``.
+
+    Both must name the entity.
+    """
     alike = shared(one, other)
     return [key for key in OF_A_SCAN if key in one and key in other and key not in alike]
 
 
 def shared(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
-    """Return what two images name alike of `OF_A_SCAN`."""
+    """Return the entities of `OF_A_SCAN` in which two images agree."""
     both = [key for key in OF_A_SCAN if key in one and key in other]
     return [key for key in both if _number(one[key]) == _number(other[key])]
 
 
 def require_own(paths: Iterable[Path], name: str) -> None:
-    """Refuse what is named for another subject or session than that whose folder it lies in.
+    """Refuse files whose name says another subject or session than their folder.
 
     Raises
     ------
     InputError
-        One is.
+        There is such a file.
     """
     own = dict(part.split("-", 1) for part in name.split("_"))
     for path in paths:
@@ -172,26 +209,11 @@ def require_own(paths: Iterable[Path], name: str) -> None:
         wrong = [f"{key}-{said[key]}" for key in ("sub", "ses") if key in said]
         if any(key in said and said[key] != own.get(key) for key in ("sub", "ses")):
             raise InputError(
-                f"{path} is named for {'_'.join(wrong)} and lies in the folder of {name}; rename "
-                "or move it."
+                f"{path} is named {'_'.join(wrong)} but is in the folder of {name}; rename or move "
+                "it."
             )
 
 
-def require_fetched(path: Path) -> None:
-    """Refuse a link to nothing, as DataLad and git-annex leave in the place of what is elsewhere.
-
-    Raises
-    ------
-    InputError
-        It is one.
-    """
-    if path.is_symlink() and not path.exists():
-        raise InputError(
-            f"{path} is a link to a file that is not there; fetch it (datalad get, git annex get) "
-            "or remove the link."
-        )
-
-
 def _number(value: str) -> int | str:
-    """Compare ``01`` and ``1`` as equal."""
+    """Make ``01`` and ``1`` compare as equal."""
     return int(value) if value.isdecimal() else value

@@ -1,4 +1,4 @@
-"""Predictions of a study's subjects: drafts of their labels, which nobody has looked at."""
+"""Predictions for a study's subjects: drafts that nobody has reviewed."""
 
 import warnings
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_pvs.errors import InputError, InputWarning
+from napari_pvs.files import sentence
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.segment import Segmentation, predictor_of, segment_scan
 from napari_pvs.study.bids import scan_of, survey
@@ -18,18 +19,18 @@ from napari_pvs.study.paths import require
 
 @dataclass(frozen=True)
 class Predicted:
-    """How segmenting one subject of ``total`` went.
+    """The outcome for one subject of ``total``.
 
     Attributes
     ----------
     name
-        Of the subject.
+        The subject.
     total
-        How many the study has.
+        How many subjects the study has.
     count, volume_mm3
-        Of its PVS; None where it was not segmented.
+        Number and volume of its PVS; None if it was not segmented.
     why
-        Why it was not; empty where these weights have segmented it before.
+        Why it was not; empty if it has been segmented with these weights before.
     """
 
     name: str
@@ -40,23 +41,24 @@ class Predicted:
 
 
 def segment_study(study: Path, config: SegmentConfig, again: bool = False) -> Iterator[Predicted]:
-    """Segment the subjects of a study by one network, and keep each mask as a draft.
+    """Segment all subjects of a study with one network, and save each mask as a draft.
 
-    A scan that cannot be used does not keep the others from being segmented.
+    An unusable scan does not stop the others.
 
     Parameters
     ----------
     study
         BIDS dataset.
     config
-        Weights, threshold and so on; its paths of scans are not read.
+        Weights, threshold and so on; its scan paths are ignored.
     again
-        Also subjects that have a prediction by these weights.
+        Include subjects that already have a prediction by these weights.
 
     Raises
     ------
     InputError
-        No study, unusable weights, another method than the network; the study cannot be written.
+        No study, unusable weights, a method other than the network, or a study that cannot be
+        written.
     """
     if config.method != "network":
         raise InputError(
@@ -77,9 +79,9 @@ def segment_study(study: Path, config: SegmentConfig, again: bool = False) -> It
             scan = scan_of(one, config.device)
             result = segment_scan(scan, config, predictor)
             keep(result, study, one.name)
-        except InputError as error:
-            require(study)  # that is the matter with all of them
-            yield replace(told, why=str(error))
+        except (InputError, OSError) as error:
+            require(study)  # if it is gone, all subjects would fail
+            yield replace(told, why=sentence(error))
             continue
         volume = sum(row.volume_mm3 for row in result.table)
         yield replace(told, count=len(result.table), volume_mm3=volume)
@@ -99,7 +101,7 @@ def keep(result: Segmentation, study: Path, name: str) -> None:
     mask = result.scan.to_source(result.labels > 0)
     newest = store.predicted()
     again = newest is not None and newest.weights_id == result.origin["weights_id"]
-    with suppress(InputError):  # a damaged image is no reason not to save this one
+    with suppress(InputError):  # save it even if the older image is damaged
         if newest is not None and again and np.array_equal(store.load(newest).data > 0, mask):
             return
     store.save(

@@ -1,4 +1,4 @@
-"""Roles that a study keeps: who once validated or was tested on is never learnt from."""
+"""The roles of a study's persons: one used for validation or test is never trained on."""
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from napari_pvs import json_files
 from napari_pvs.errors import InputError, InputWarning
-from napari_pvs.files import held, write_text
+from napari_pvs.files import abandoned, held, write_text
 from napari_pvs.study.bids import StudySubject, person_of
 
 Role = Literal["train", "validation", "test", "unlabelled"]
@@ -23,7 +23,7 @@ _UNLABELLED: Role = "unlabelled"
 class Split:
     """Names of subjects by role; a person's labelled sessions share a role.
 
-    ``unlabelled`` are the scans without a label of everybody who neither validates nor tests.
+    ``unlabelled`` lists the scans without a label, except those of validation and test persons.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -48,20 +48,20 @@ def split(
     subjects
         All subjects of the study.
     validation, test
-        Names of persons, or of all labelled sessions of a person. Where nobody validates, one in
-        ten persons (at least one) is drawn for each role, and a test person only where five or
-        more are there.
+        Names of persons, or of all labelled sessions of a person. If nobody is named for
+        validation, one in ten persons (at least one) is drawn for each role, and a test person
+        only if there are five or more.
     seed
-        Of the draw.
+        For the draw.
     known
-        Roles that persons have had; they keep them, and newly labelled persons train. Who was
-        learnt from unlabelled can only train.
+        Roles that persons have had. They keep them, and newly labelled persons are trained on; so
+        are those whose unlabelled scans were trained on.
 
     Raises
     ------
     InputError
-        No labelled subject, too few persons, an unknown name, a person in two roles, or in
-        another than the known one.
+        No labelled subject, too few persons, an unknown name, or a person who has two roles or
+        another role than the known one.
     """
     known = known or {}
     labelled = {s.name: s.person for s in subjects if s.label is not None}
@@ -75,9 +75,9 @@ def split(
         free = sorted(set(labelled.values()) - roles.keys())
         if not free or (len(free) < 2 and "train" not in roles.values()):
             raise InputError(
-                "nobody with a label is left to validate on; label another person."
+                "no labelled person is left for validation; label another person."
                 if known
-                else "training needs labels of two persons: one to learn, one to validate."
+                else "training needs labels of two persons, one to train on and one to validate on."
             )
         np.random.default_rng([seed, 2]).shuffle(free)
         tenth = max(1, round(len(free) / 10))
@@ -88,7 +88,7 @@ def split(
     for name, person in labelled.items():
         by_role[roles.get(person, "train")].append(name)
     if not by_role["train"]:
-        raise InputError("no labelled subject is left to train on; name fewer for validation.")
+        raise InputError("no labelled subject is left to train on; use fewer for validation.")
     everybody = {**known, **roles}
     for subject in subjects:
         held_out = everybody.get(subject.person) in ("validation", "test")
@@ -102,8 +102,8 @@ def split_without_labels(
 ) -> Split:
     """Split the subjects of a study of which no scan is labelled, by person.
 
-    Most are learnt from as ``unlabelled``; one in ten persons, of three or more at least one, is
-    kept aside as ``validation``, to see what becomes of scans that were not learnt from.
+    Most are ``unlabelled``, to be trained on. One in ten persons (of three or more, at least one)
+    is kept aside as ``validation``, to see what becomes of scans that are not trained on.
 
     Parameters
     ----------
@@ -144,23 +144,25 @@ def _named(
     test: Sequence[str],
     known: Mapping[str, Role],
 ) -> dict[str, Role]:
-    """Return the roles of the persons that were named, by themselves or by their sessions."""
+    """Return the roles of the persons named, directly or through their sessions."""
     sessions: dict[str, Role] = {}
     chosen: tuple[tuple[Role, Sequence[str]], ...] = (("validation", validation), ("test", test))
     for role, names in chosen:
         for name in names:
             meant = [session for session, person in labelled.items() if name in (session, person)]
             if not meant:
-                raise InputError(f"{name} is no labelled subject of this study; check its name.")
+                raise InputError(f"{name} is not a labelled subject of this study; check its name.")
             for session in meant:
                 if sessions.setdefault(session, role) != role:
-                    raise InputError(f"{session} is named for validation and for test; choose one.")
+                    raise InputError(
+                        f"{session} is named for both validation and test; choose one."
+                    )
     roles: dict[str, Role] = {}
     for name, role in sessions.items():
         person = labelled[name]
         before = known.get(person, role)
         if before != role:
-            was = "learnt from unlabelled" if before == "unlabelled" else f"in {before}"
+            was = "trained on unlabelled" if before == "unlabelled" else f"in {before}"
             raise InputError(
                 f"{person} was {was} in an earlier run of this study (see derivatives/napari-pvs/"
                 f"roles.json) and cannot be in {role}; name another person."
@@ -169,13 +171,15 @@ def _named(
     for name, person in labelled.items():
         role = sessions.get(name, "train")
         if person in roles and person not in known and roles[person] != role:
-            raise InputError(f"{person} is in {roles[person]} and in {role}; keep a person whole.")
+            raise InputError(
+                f"{person} is in {roles[person]} and in {role}; give all sessions one role."
+            )
     return roles
 
 
 ROLES = Path("derivatives") / "napari-pvs" / "roles.json"
 """Where a study keeps the roles of its persons."""
-_WAIT = 30.0  # seconds; roles are held for milliseconds
+_WAIT = 30.0  # seconds; the lock is normally held for milliseconds
 
 
 class _Roles(BaseModel):
@@ -193,15 +197,15 @@ def read(root: Path) -> dict[str, Role]:
     Raises
     ------
     InputError
-        The file is damaged or of a newer version.
+        The file is damaged, or was written by a newer version.
     """
     path = Path(root) / ROLES
     try:
         return json_files.read(
             path,
             _Roles,
-            "restore it from a backup, or delete it to draw new roles (measures of earlier runs "
-            "then no longer hold)",
+            "restore it from a backup, or delete it to draw new roles (scores of earlier runs are "
+            "then no longer valid)",
             "cannot be read as the roles of a study",
         ).persons
     except FileNotFoundError:
@@ -216,12 +220,12 @@ def assign(
     *,
     root: Path,
     unlabelled: bool = True,
-    learnt: Iterable[str] = (),
+    learned: Iterable[str] = (),
 ) -> Split:
-    """Give all subjects their roles, and keep them for all later runs of the study.
+    """Give all subjects their roles, and save them for all later runs of the study.
 
-    Of two runs that start at once, the second sees the roles of the first. A study that cannot be
-    written is split all the same, with an `InputWarning`: then the run has to keep the roles.
+    If two runs start at once, the second sees the roles of the first. If the study cannot be
+    written, it is split all the same, with an `InputWarning`, and only the run keeps the roles.
 
     Parameters
     ----------
@@ -230,19 +234,18 @@ def assign(
     root
         The study.
     unlabelled
-        Whether scans without a label are learnt from; where they are not, they stay free for any
-        role.
-    learnt
-        Persons whom the weights to start from have learnt from without a label: as far as they
-        have no role yet, they can only train.
+        Whether unlabelled scans are trained on; if not, their persons remain free for any role.
+    learned
+        Persons on whose unlabelled scans the start weights were trained. Those without a role can
+        only be trained on.
 
     Raises
     ------
     InputError
-        As `split` and `read`; or another process holds the roles.
+        As `split` and `read`; or another process has locked the roles.
     """
     with _held(root) as kept:
-        before = dict.fromkeys(learnt, _UNLABELLED) | kept.before
+        before = dict.fromkeys(learned, _UNLABELLED) | kept.before
         result = split(subjects, validation, test, seed, before)
         if not unlabelled:
             result = replace(result, unlabelled=())
@@ -252,28 +255,28 @@ def assign(
 
 
 def join(persons: Iterable[str], run: Split, *, root: Path) -> frozenset[str]:
-    """Freeze persons who got their first label while a run goes on, as ones to train on.
+    """Give the role train to persons who were first labelled during a run.
 
-    The roles of a run that are not the study's own (those of a cross-validation, or of a study
-    that could not be written) freeze nobody.
+    Nothing is saved if the run's roles are not the study's own, as in a cross-validation or in a
+    study that could not be written.
 
     Parameters
     ----------
     persons
-        Whose label has come.
+        Persons with a new label.
     run
-        Who validates and who tests in the run.
+        The roles in the run.
     root
         The study.
 
     Returns
     -------
-    Those who may be trained on: all but the ones that another run of the study has held out.
+    Those who may be trained on: all except persons that another run of the study holds out.
 
     Raises
     ------
     InputError
-        As `read`; or another process holds the roles.
+        As `read`; or another process has locked the roles.
     """
     wanted = frozenset(persons)
     with _held(root) as kept:
@@ -289,7 +292,7 @@ def join(persons: Iterable[str], run: Split, *, root: Path) -> frozenset[str]:
 
 
 class _Kept:
-    """The roles while they are held: what they were, and whether they could be written."""
+    """The roles while locked: what they were, and whether they could be written."""
 
     def __init__(self, path: Path, before: dict[str, Role], unwritable: str):
         self.path, self.before, self.unwritable = path, before, unwritable
@@ -307,8 +310,8 @@ class _Kept:
     def warn(self) -> None:
         if self.changed and self.unwritable:
             warnings.warn(
-                f"{self.path} cannot be written ({self.unwritable}), so the roles are kept for "
-                "this run only.",
+                f"{self.path} cannot be written ({self.unwritable}), so the roles apply to this "
+                "run only.",
                 InputWarning,
                 stacklevel=3,
             )
@@ -316,7 +319,7 @@ class _Kept:
 
 @contextmanager
 def _held(root: Path) -> Iterator[_Kept]:
-    """Hold the roles of a study, so that of two runs the second sees those of the first."""
+    """Lock the roles of a study, so that of two runs the second sees those of the first."""
     path = Path(root) / ROLES
     unwritable = ""
     with ExitStack() as stack:
@@ -325,8 +328,8 @@ def _held(root: Path) -> Iterator[_Kept]:
             stack.enter_context(held(path.with_suffix(".lock"), _WAIT))
         except TimeoutError as error:
             raise InputError(
-                f"{path} is locked by another process; end it, and start again "
-                f"({error.filename} is its lock)."
+                f"{path} is locked by another process; end that process, and start again"
+                f"{abandoned(error)}."
             ) from error
         except OSError as error:
             unwritable = str(error)
@@ -336,7 +339,7 @@ def _held(root: Path) -> Iterator[_Kept]:
 def _persons(
     subjects: Sequence[StudySubject], result: Split, before: dict[str, Role]
 ) -> dict[str, Role]:
-    """Return the roles by person; whoever has one does not become unlabelled."""
+    """Return the roles by person; a person who has a role does not become unlabelled."""
     person = {subject.name: subject.person for subject in subjects}
     roles: dict[str, Role] = {
         person[name]: "unlabelled" for name in result.unlabelled if person[name] not in before

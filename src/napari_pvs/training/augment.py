@@ -1,4 +1,4 @@
-"""Augmentation of a batch of patches, on the device it is trained on."""
+"""Augmentation of a batch of patches, on the training device."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from napari_pvs.training.distributed.world import Share
 def augment(
     images: Tensor, labels: Tensor, generator: torch.Generator, share: Share | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Flip, and change contrast, noise and sharpness of each patch and channel.
+    """Flip each patch, and vary contrast, noise and sharpness per channel.
 
     Parameters
     ----------
@@ -21,8 +21,8 @@ def augment(
     generator
         On the CPU; the same state gives the same batch.
     share
-        What the patches are of a batch; it is drawn for as a whole, so that a patch is changed in
-        the same way whoever has it.
+        Which part of the step's batch the patches are. Random numbers are drawn for the whole
+        batch, so that a patch is changed in the same way in whichever process it is.
     """
     own = share or whole(images)
 
@@ -49,7 +49,7 @@ def augment(
 
 
 def noise(images: Tensor, generator: torch.Generator, share: Share | None = None) -> Tensor:
-    """Draw standard Gaussian noise of the shape of patches, on their device; as in `augment`."""
+    """Draw standard Gaussian noise in the shape of patches, on their device; see `augment`."""
     own = share or whole(images)
     return torch.randn((own.of, *images.shape[1:]), generator=generator)[own.slice].to(
         images.device
@@ -61,7 +61,7 @@ def drop_modality(
 ) -> Tensor:
     """Blank T1 or T2 in some of the patches, so that one network serves T1, T2 and both.
 
-    A patch that has one modality only keeps it.
+    A patch with a single modality keeps it.
     """
     own = share or whole(images)
     both = images.flatten(2).any(-1).all(1).cpu()
@@ -73,7 +73,7 @@ def drop_modality(
 
 
 def whole(images: Tensor) -> Share:
-    """Return the share of a batch that is all of it."""
+    """Return the share that is a whole batch."""
     return Share(0, len(images), len(images))
 
 

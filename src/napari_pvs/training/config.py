@@ -1,4 +1,4 @@
-"""The configuration of a training run: every default of `napari-pvs train` stands here."""
+"""The configuration of a training run, with every default of `napari-pvs train`."""
 
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -32,7 +32,7 @@ PAPER: dict[str, Any] = {
     "ramp_up": 0,
     "align": False,
 }
-"""Defaults of ``recipe="paper"``; the paper leaves the rest open."""
+"""Defaults for ``recipe="paper"``; the paper leaves the others open."""
 ADAPT: dict[str, Any] = {
     "weights": Path("starter"),
     "epochs": 20,
@@ -43,15 +43,17 @@ ADAPT: dict[str, Any] = {
     "ramp_up": 5,
     "refresh": 5,
 }
-"""Defaults of ``recipe="adapt"``: minutes of training from existing weights."""
+"""Defaults for ``recipe="adapt"``: a few minutes of training from existing weights."""
+_MOST = 1_000_000
+"""Largest count allowed, so that a damaged file cannot ask for an endless run."""
 _RECIPES: dict[Any, dict[str, Any]] = {"paper": PAPER, "adapt": ADAPT}
 _CONFIDENCES = ("confidence", "confidence_pvs")
 
 
 class TrainingConfig(BaseModel):
-    """What a run does. It is saved as ``config.json`` in the run's folder, enough to repeat it."""
+    """What a run does; ``config.json`` in its folder, which is enough to repeat it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
         "Who learns": ("validation", "test", "threshold_scans", "validate_every", "follow_labels"),
@@ -71,30 +73,32 @@ class TrainingConfig(BaseModel):
     study: Path = Field(description="BIDS dataset with labels under derivatives/labels.")
     method: Annotated[str, OneOf(METHODS)] = Field(
         "supervised-multi",
-        description="Mono- or multi-scale network, from labelled scans alone or with unlabelled "
-        "ones too (semi-mono, m2ss).",
+        description="Mono- or multi-scale network, trained on labelled scans only or on unlabelled "
+        "ones as well (semi-mono, m2ss).",
     )
     recipe: Recipe = Field(
         "default",
-        description="The best built on the paper's idea; its literal method; or (adapt) minutes "
-        "from the starter weights, or others, on a few corrected scans (with m2ss, on scans of "
-        "which none is labelled).",
+        description="default: the best we found building on the paper; paper: its method to the "
+        "letter; adapt: a few minutes on a few corrected scans, starting from existing weights "
+        "(with m2ss, also without any label).",
     )
-    seed: int = Field(0, ge=0, description="Of the weights, the split and the sampling.")
-    epochs: int = Field(100, ge=1, description="Epochs.")
-    steps: int = Field(50, ge=1, description="Optimiser steps in an epoch.")
-    batch: int = Field(8, ge=1, description="Labelled patches of the smallest edge in a step.")
+    seed: int = Field(0, ge=0, description="Random seed for the weights, split and sampling.")
+    epochs: int = Field(100, ge=1, description="Number of epochs.")
+    steps: int = Field(50, ge=1, description="Optimiser steps per epoch.")
+    batch: int = Field(8, ge=1, description="Labelled patches of the smallest size per step.")
     patch: tuple[PatchEdge, ...] = Field(
         (32, 48),
         min_length=1,
-        description="Edges of patches in voxels, taken in turn; of the larger, a step has fewer.",
+        description="Patch edges in voxels, used in turn; a step has fewer of the larger patches.",
     )
-    learning_rate: float = Field(2e-3, gt=0, description="Peak of the one-cycle schedule (AdamW).")
+    learning_rate: float = Field(
+        2e-3, gt=0, description="Peak learning rate of the one-cycle schedule (AdamW)."
+    )
     weight_decay: float = Field(1e-4, ge=0, description="AdamW's weight decay.")
     warmup: int = Field(
         20,
         ge=0,
-        description="First epochs: patches that hold PVS only, and no unlabelled ones.",
+        description="Initial epochs with only labelled patches that contain PVS.",
     )
     foreground: float = Field(
         0.6, ge=0, le=1, description="Share of patches centred on a PVS after the warm-up."
@@ -103,113 +107,117 @@ class TrainingConfig(BaseModel):
     focal_alpha: float = Field(0.75, gt=0, lt=1, description="Focal loss: weight of PVS voxels.")
     focal_weight: float = Field(20.0, ge=0, description="Weight of the focal loss.")
     dice_weight: float = Field(
-        1.0, ge=0, description="Weight of the soft Dice loss; the paper has 0."
+        1.0, ge=0, description="Weight of the soft Dice loss; 0 in the paper."
     )
-    augment: bool = Field(True, description="Flips, contrast, noise and blur.")
+    augment: bool = Field(True, description="Augment with flips, contrast, noise and blur.")
     modality_dropout: float = Field(
-        0.35, ge=0, lt=1, description="Share of patches of which only T1 or only T2 is shown."
+        0.35, ge=0, lt=1, description="Share of patches that are shown with only T1 or only T2."
     )
     average: float = Field(
-        0.998, ge=0, lt=1, description="Decay of the running mean of the weights that is kept."
+        0.998,
+        ge=0,
+        lt=1,
+        description="Decay of the running mean of the weights, which is what a run saves.",
     )
     unlabelled_batch: int = Field(
-        8, ge=1, description="Unlabelled patches of the smallest edge in a step."
+        8, ge=1, description="Unlabelled patches of the smallest size per step."
     )
     teacher: Annotated[str, OneOf(TEACHERS)] = Field(
         "mean",
-        description="Who makes pseudo-labels: the network itself at every step, or the running "
-        "mean of its weights on whole scans, every few epochs; that, and PVS drawn into the scans "
-        "(inserted); that, while the network mostly sees T1 or T2 alone (privileged); several "
-        "weights that are averaged (ensemble).",
+        description="What makes pseudo-labels: the network itself at every step, or the running "
+        "mean of its weights on whole scans every few epochs; or the mean with PVS drawn into the "
+        "scans (inserted), with mostly T1 or T2 alone shown to the network (privileged), or both; "
+        "or an average of several weights (ensemble).",
     )
     members: tuple[Path, ...] = Field(
         (),
-        description="Teacher ensemble: weights of several runs, such as those of a few seeds.",
+        description="Weights for the teacher ensemble, such as those of runs with different seeds.",
     )
     inserted: float = Field(
         3.0,
         ge=0,
         le=30,
-        description="Teacher inserted: mean number of PVS drawn into an unlabelled patch of the "
-        "smallest edge.",
+        description="Mean number of PVS that the teacher inserted draws into an unlabelled patch "
+        "of the smallest size.",
     )
     privileged: float = Field(
         0.75,
         ge=0,
         le=1,
-        description="Teacher privileged: share of unlabelled patches of which the network sees T1 "
-        "or T2 alone.",
+        description="Share of unlabelled patches of which the teacher privileged shows the network "
+        "T1 or T2 alone.",
     )
     refresh: int = Field(
-        10, ge=1, description="Epochs between new pseudo-labels of the running mean."
+        10, ge=1, description="Epochs between new pseudo-labels by the running mean."
     )
     refresh_scans: int = Field(
-        24, ge=1, description="Most unlabelled scans that get pseudo-labels at a time."
+        24, ge=1, description="Maximum number of unlabelled scans pseudo-labelled at a time."
     )
     view: Literal["noise", "augment"] = Field(
         "augment",
-        description="How an unlabelled patch is changed for the network to agree with its "
-        "pseudo-label: standard Gaussian noise, or the augmentation of labelled patches.",
+        description="How an unlabelled patch is altered before the network has to reproduce its "
+        "pseudo-label: by standard Gaussian noise, or by the augmentation of labelled patches.",
     )
     consistency: Literal["cross-entropy", "supervised"] = Field(
         "supervised",
-        description="Loss on confident voxels: cross-entropy, or the one of labelled patches.",
+        description="Loss on confident voxels: cross-entropy, or that of labelled patches.",
     )
     confidence: float = Field(
         0.5,
         ge=0.5,
         lt=1,
-        description="Least probability of background to be learnt from; the paper has 0.8. "
-        "Pseudo-labels are aligned first, so that 0.5 is the boundary.",
+        description="Minimum probability for background voxels to be trained on; 0.8 in the "
+        "paper. Pseudo-labels are aligned first, so that 0.5 is the boundary.",
     )
     confidence_pvs: float = Field(
-        0.5, ge=0.5, lt=1, description="Least probability of PVS to be learnt from."
+        0.5, ge=0.5, lt=1, description="Minimum probability for PVS voxels to be trained on."
     )
     sure: float = Field(
         0.8,
         ge=0.5,
         lt=1,
-        description="Where no scan is labelled, and beside inserted PVS: least probability of what "
-        "is learnt from; the doubtful rest is left out.",
+        description="Without any label, and around inserted PVS: minimum probability of voxels to "
+        "be trained on; doubtful ones are left out.",
     )
     indicator: Literal["pseudo-label", "prediction"] = Field(
         "pseudo-label",
-        description="Whose confidence counts: the pseudo-label's, or the prediction's on the "
-        "changed patch.",
+        description="Whose confidence counts: that of the pseudo-label, or of the prediction on "
+        "the altered patch.",
     )
     consistency_weight: float = Field(
         0.5, ge=0, description="Weight of the loss on unlabelled patches."
     )
     ramp_up: int = Field(
-        40, ge=0, description="Epochs over which that weight rises from 0, after the warm-up."
+        40, ge=0, description="Epochs over which that weight rises from 0 after the warm-up."
     )
     align: bool = Field(
         True,
-        description="Pseudo-label as large a share of the unlabelled brains PVS as the labels do "
-        "of the labelled ones, as far as so many labels tell it, and choose the threshold so: the "
-        "network finds less, or too much, in scans of another scanner.",
+        description="Pseudo-label about the same share of the brain as PVS in unlabelled scans as "
+        "in labelled ones, and choose the threshold accordingly: on scans from another scanner, "
+        "the network finds too few PVS or too many.",
     )
     compare: bool = Field(
         False,
-        description="After a semi-supervised run, train a supervised twin with as many labelled "
-        "steps, and keep its weights where they are better on the validation subjects.",
+        description="After a semi-supervised run, train a supervised twin for as many labelled "
+        "steps, and keep its weights if they are better on the validation subjects.",
     )
     validation: tuple[str, ...] = Field(
-        (), description="Subjects to validate on; 1 in 10 labelled persons where none is named."
+        (), description="Subjects to validate on; if none is named, 1 in 10 labelled persons."
     )
     test: tuple[str, ...] = Field(
         (),
-        description="Subjects never to be touched; 1 in 10 persons where no validation is named.",
+        description="Subjects to keep for a test; if no validation is named, 1 in 10 persons.",
     )
     threshold_scans: int = Field(
         6,
         ge=0,
-        description="The threshold is chosen on as many labelled scans: those of the validation, "
-        "and training scans where these are fewer.",
+        description="Number of labelled scans on which the threshold is chosen: those of the "
+        "validation, topped up with training scans.",
     )
     follow_labels: bool = Field(
         True,
-        description="Learn from labels that come or change during the run, from the next epoch on.",
+        description="Train on labels that are added or changed during the run, from the next "
+        "epoch on.",
     )
     validate_every: int = Field(10, ge=1, description="Epochs between validations.")
     weights: Path | None = Field(
@@ -220,8 +228,7 @@ class TrainingConfig(BaseModel):
     device: Device = Field("auto", description="auto, cpu, cuda or mps.")
     precision: Precision = Field(
         "auto",
-        description="auto: bfloat16 convolutions where the processor computes in them; "
-        "full: float32.",
+        description="auto: bfloat16 convolutions where the processor supports them; full: float32.",
     )
 
     @property
@@ -231,12 +238,12 @@ class TrainingConfig(BaseModel):
 
     @property
     def semi_supervised(self) -> bool:
-        """Whether the method also learns from unlabelled scans."""
+        """Whether the method also trains on unlabelled scans."""
         return METHODS[self.method].semi_supervised
 
     @property
     def taught_by(self) -> str | None:
-        """Name of the teacher: the method's own or the chosen one; None of a supervised method."""
+        """Name of the teacher: the method's own, or the one chosen; None if supervised."""
         method = METHODS[self.method]
         return (method.teacher or self.teacher) if method.semi_supervised else None
 
@@ -257,7 +264,7 @@ class TrainingConfig(BaseModel):
         return self.model_copy(update={"method": method, "compare": False, "follow_labels": False})
 
     def absolute(self) -> "TrainingConfig":
-        """Return a copy with absolute paths: a run may be resumed from any folder."""
+        """Return a copy with absolute paths, so that the run can be resumed from any folder."""
         weights = self.weights
         if weights is not None and str(weights) != "starter":
             weights = weights.absolute()
@@ -269,19 +276,23 @@ class TrainingConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _recipe(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            return _RECIPES.get(values.get("recipe"), {}) | values
+        if isinstance(values, dict) and isinstance(recipe := values.get("recipe"), str):
+            return _RECIPES.get(recipe, {}) | values
         return values
 
     @model_validator(mode="after")
     def _check(self) -> "TrainingConfig":
+        for name, value in self:
+            most = _MOST if name != "seed" else 2**53
+            if isinstance(value, int) and value > most:
+                raise ValueError(f"{name} is more than {most:,}")
         if self.focal_weight == 0 and self.dice_weight == 0:
-            raise ValueError("focal_weight and dice_weight are both 0; nothing would be learnt")
+            raise ValueError("focal_weight and dice_weight are both 0; nothing would be learned")
         if self.taught_by == "ensemble" and not self.members:
-            raise ValueError("the teacher ensemble has no members; name weights of a few runs")
+            raise ValueError("the teacher ensemble has no members; give the weights of a few runs")
         if self.batch == 1 and min(self.patch) <= 8:
-            raise ValueError("one patch of 8 voxels a step is too little for batch norm; add more")
+            raise ValueError("batch norm needs more than one patch of 8 voxels per step; add more")
         shared = set(self.validation) & set(self.test)
         if shared:
-            raise ValueError(f"{sorted(shared)[0]} is in validation and in test")
+            raise ValueError(f"{sorted(shared)[0]} is in both validation and test")
         return self

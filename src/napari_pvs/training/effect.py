@@ -29,7 +29,7 @@ class Effect(BaseModel):
     Attributes
     ----------
     before
-        By the weights with which the first unlabelled patches were learnt.
+        By the weights just before the run was first trained on unlabelled scans.
     after
         By the weights that were kept; empty until the end.
     """

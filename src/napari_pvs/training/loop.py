@@ -12,7 +12,7 @@ from typing import Literal, NoReturn, Unpack
 
 import numpy as np
 
-from napari_pvs.errors import InputError
+from napari_pvs.errors import InputError, command
 from napari_pvs.files import atomic, write_text
 from napari_pvs.network.device import place
 from napari_pvs.network.m2ss import M2SS
@@ -24,7 +24,7 @@ from napari_pvs.training.data.prepared import PreparedSubject
 from napari_pvs.training.data.sampling import Patches, ahead, draw, patches_of
 from napari_pvs.training.effect import looked_at
 from napari_pvs.training.runs.control import Command, Control, taken_over
-from napari_pvs.training.runs.events import EventLog, Kind, NullEventLog, Values, explained
+from napari_pvs.training.runs.events import EventLog, Kind, NullEventLog, Values, reported
 from napari_pvs.training.runs.folder import (
     BEST,
     CHECKPOINT,
@@ -56,16 +56,16 @@ _HEARTBEAT = 5.0
 
 
 class Run:
-    """A run from where its state is to its end.
+    """A run, from its current state to its end.
 
     Parameters
     ----------
     out
-        Its folder.
+        The run's folder.
     cohort
-        Who takes part, loaded.
+        The subjects, loaded.
     state
-        Where the run is, and the processes that take part: all do the same, only the first writes.
+        How far the run has got, and its processes: all do the same, but only the first writes.
     start
         The weights that the run began with.
     control
@@ -97,14 +97,14 @@ class Run:
         greeting
             Type of the first event.
         **more
-            What that event says beside what is known here.
+            Further values of that event.
 
         Returns
         -------
         Path of the best weights.
         """
         config, progress = self.config, self.state.progress
-        with explained(self.out, self.events), self.control.stopped_by_signals():
+        with reported(self.out, self.events), self.control.stopped_by_signals():
             about: Values = {
                 "device": str(self.state.device),
                 "processes": self.world.size,
@@ -122,7 +122,7 @@ class Run:
             progress.labels = dict(self.cohort.labels)
             if self.cohort.label_free:
                 self._remember_the_start()
-            # a cohort that is resumed from a checkpoint has the labels of that time
+            # a run resumed from a checkpoint begins with the labels of that time
             reload = progress.step > 0 and progress.step % config.steps == 0
             while progress.step < config.epochs * config.steps:
                 epoch, within = divmod(progress.step, config.steps)
@@ -168,35 +168,35 @@ class Run:
         self.state.progress.labels = dict(self.cohort.labels)
 
     def _steps(self, epoch: int) -> Literal["epoch", "reload", "stop"]:
-        """Take the remaining steps of an epoch, or those until a command ends it."""
+        """Take the remaining steps of an epoch, or until a command ends it."""
         self.events.write("phase", name="train", epoch=epoch)
         first, last = self.state.progress.step, (epoch + 1) * self.config.steps
         for patches in ahead(self._draw, first, last):
             self._step(*patches)
-            command = self.control.take()
-            while command == "pause":
-                command = self._wait()
-            if command == "stop":
+            told = self.control.take()
+            while told == "pause":
+                told = self._wait()
+            if told == "stop":
                 return "stop"
-            if command == "checkpoint":
+            if told == "checkpoint":
                 self._checkpoint()
-            if command == "reload":
+            if told == "reload":
                 return "reload"
         return "epoch"
 
     def _wait(self) -> Command:
         self.events.write("paused", step=self.state.progress.step)
-        while (command := self.control.take()) is None:
+        while (told := self.control.take()) is None:
             time.sleep(0.05)
             self._alive()
-        if command not in ("stop", "pause"):
+        if told not in ("stop", "pause"):
             self.events.write("phase", name="train")
-        return command
+        return told
 
     def _draw(self, step: int) -> tuple[Patches | None, Patches | None]:
         """Draw the labelled and the unlabelled patches of a step."""
         config, cohort, teacher = self.config, self.cohort, self.teacher
-        known = {subject.name for subject in cohort.train}  # some were labelled since
+        known = {subject.name for subject in cohort.train}  # some have been labelled since
         scans = [scan for scan in teacher.scans(step, cohort) if scan.name not in known]
         more = teacher.batch(config)
         labels = patches_of(config, step, config.batch) if cohort.train else 0
@@ -238,20 +238,21 @@ class Run:
         self.losses.append(said["loss"])
         if time.monotonic() - self.spoke > _STEP_EVENTS:
             self.spoke = time.monotonic()
+            self._require_study()
             total = self.config.epochs * self.config.steps
             self.events.write("step", said, step=step, of=total)
 
     def _diverged(self, what: str, where: str = "") -> None:
-        """End the run; its last checkpoint is still good."""
+        """End the run; its last checkpoint is still usable."""
         words = (
             f"{what} at step {self.state.progress.step}{where}; "
-            f"{'look at that scan, or ' if where else ''}resume {self.out} from its last "
+            f"{'check that scan, or ' if where else ''}resume {self.out} from its last "
             "checkpoint with a lower learning_rate in its config.json."
         )
         self.world.lead(lambda: _refuse(words))
 
     def _end_epoch(self, epoch: int) -> None:
-        """Report the epoch, validate if it is time, and save."""
+        """Report the epoch, validate if it is due, and save."""
         config = self.config
         loss = float(np.mean(self.losses))
         self.losses = []
@@ -265,7 +266,7 @@ class Run:
         self._checkpoint()
 
     def _validate(self, epoch: int) -> None:
-        """Measure the running mean of the weights; publish it if it is the best so far."""
+        """Validate the running mean of the weights; publish it if it is the best so far."""
         state, cohort = self.state, self.cohort
         progress, subjects = state.progress, cohort.validation
         self.events.write("phase", name="validation", epoch=epoch)
@@ -368,7 +369,7 @@ class Run:
             log.warning("%s", words)
 
     def _look_before(self) -> None:
-        """Measure what is found in the unlabelled scans before any of them has been learnt from."""
+        """Measure what is found in the unlabelled scans before the run is trained on them."""
         scans, path = looked_at(self.cohort.unlabelled), self.out / UNLABELLED
         step, threshold = self.state.progress.step, self.state.progress.threshold
         random = not step and self.start.network is None
@@ -458,7 +459,16 @@ class Run:
     def _alive(self) -> None:
         if time.monotonic() - self.spoke > _HEARTBEAT:
             self.spoke = time.monotonic()
+            self._require_study()
             self.events.write("heartbeat")
+
+    def _require_study(self) -> None:
+        """End a run whose study is gone; with its scans in memory it would go on for hours."""
+        if self.world.rank == 0 and not self.config.study.is_dir():
+            then = command("train", "--resume", self.out)
+            raise InputError(
+                f"{self.config.study} is no longer there; put it back, then continue with {then}."
+            )
 
 
 def _refuse(words: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Losses of patches with a label."""
+"""Losses on labelled patches."""
 
 import torch
 from torch import Tensor
@@ -31,13 +31,13 @@ def focal(
     counted
         1 for voxels whose loss counts, 0 for the others; the mean is over all voxels.
     world
-        Processes over whose voxels the mean is.
+        The processes over whose voxels to average.
     """
     cross_entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     true = torch.exp(-cross_entropy)  # probability of the true class
     weight = alpha * target + (1 - alpha) * (1 - target)
     wrong = 1 - true
-    if gamma < 1:  # the slope of such a power is infinite at 0
+    if gamma < 1:  # such a power has an infinite slope at 0
         wrong = wrong.clamp_min(1e-6)
     loss = weight * wrong**gamma * cross_entropy
     return world.mean(loss if counted is None else loss * counted)
@@ -67,7 +67,7 @@ def supervised(
     counted: Tensor | None = None,
     world: World = ALONE,
 ) -> Tensor:
-    """Return the loss of labelled patches: focal loss and, where it has a weight, soft Dice."""
+    """Return the loss on labelled patches: focal loss plus, if it has a weight, soft Dice."""
     gamma, alpha = config.focal_gamma, config.focal_alpha
     loss = config.focal_weight * focal(logits, target, gamma, alpha, counted, world)
     if config.dice_weight:

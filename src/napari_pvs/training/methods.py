@@ -1,8 +1,8 @@
 """The training methods to choose from, and the teachers of the semi-supervised ones.
 
-What a method is stands in a value here, so that the command line can list all of them without
-loading torch. How a teacher works is a class of `napari_pvs.training.semi_supervised`; a module
-with a new one adds both by `napari_pvs.training.semi_supervised.teacher.register`.
+Here they are plain values, so that the command line can list them without loading torch. The
+teachers themselves are classes in `napari_pvs.training.semi_supervised`; a module with a new one
+adds both with `napari_pvs.training.semi_supervised.teacher.register`.
 """
 
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ class Method:
     Attributes
     ----------
     name
-        What users choose it by.
+        The name users choose it by.
     multiscale
-        Whether the network is the multi-scale one.
+        Whether the network is multi-scale.
     semi_supervised
-        Whether it learns from unlabelled scans too.
+        Whether it also trains on unlabelled scans.
     teacher
-        Name of its own teacher; None lets the option ``teacher`` choose.
+        Name of its own teacher; None leaves the choice to the option ``teacher``.
     paper
-        DSC, AVD % and recall in Table 1 of the paper, on other data; empty where it has none.
+        DSC, AVD % and recall in Table 1 of the paper, on other data; empty if not in the paper.
     """
 
     name: str
@@ -52,4 +52,4 @@ TEACHERS: dict[str, str] = {
     "inserted-privileged": "both of these",
     "ensemble": "several weights, whose answers are averaged once on whole scans",
 }
-"""Who may make pseudo-labels: each name, and what it stands for."""
+"""What may make pseudo-labels: each name with its meaning."""

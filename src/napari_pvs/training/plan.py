@@ -1,4 +1,4 @@
-"""What a training run would use and cost, in memory and time, before it is started."""
+"""The subjects, memory and time that a training run would need, before it is started."""
 
 import time
 from bisect import bisect
@@ -33,7 +33,7 @@ from napari_pvs.training.weights import load_start
 _BYTES = 4  # float32
 _KEPT = 1.3  # peak bytes of a step per byte of activations: benchmarks/memory.py
 _BASE = 520 * 2**20  # interpreter, torch and its libraries
-_INSIDE = 0.5  # share of a scan's voxels that lie in or near the brain
+_INSIDE = 0.5  # share of a scan's voxels in or near the brain
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Plan:
     Attributes
     ----------
     use
-        The subjects to learn from, in a sentence.
+        The subjects it would train on, in a sentence.
     cost
         Memory and time, in a sentence.
     refused
@@ -64,11 +64,11 @@ def plan(config: TrainingConfig) -> Plan:
         The study cannot be trained on, or weights or device are not available.
     """
     found = subjects(config.study)
-    learnt: dict[str, Role] = {
+    learned: dict[str, Role] = {
         person_of(name): "unlabelled"
-        for name in load_start(config).learnt_of(config.study.absolute())
+        for name in load_start(config).learned_in(config.study.absolute())
     }
-    roles = roles_of(config, found, learnt | read_roles(config.study))
+    roles = roles_of(config, found, learned | read_roles(config.study))
     if roles.train:
         use = sentence(roles, corrected(config.study, found, roles), config.semi_supervised)
     else:
@@ -81,31 +81,31 @@ def plan(config: TrainingConfig) -> Plan:
     except InputError as error:
         refused = str(error)
     seconds = "" if refused else f"; about {duration(_seconds(config, roles, found, device))}"
-    free = "" if memory.free is None else f" of the {memory.free / 2**30:.1f} GB that are free"
+    free = "" if memory.free is None else f" of {memory.free / 2**30:.1f} GB free"
     cost = f"Needs about {memory.needed / 2**30:.1f} GB{free} on {device}{seconds}."
     return Plan(use, cost, refused)
 
 
 def sentence(roles: Split, new: int | None, semi_supervised: bool) -> str:
-    """Say which subjects a run learns from.
+    """Say which subjects a run trains on.
 
     Parameters
     ----------
     roles
-        The subjects of training, validation and test.
+        The subjects for training, validation and test.
     new
         Number of labels that the last run did not have; None before the first run.
     semi_supervised
-        Whether the method learns from unlabelled scans.
+        Whether the method trains on unlabelled scans.
     """
-    parts = [f"Learns from {_count(len(roles.train), 'labelled scan')}"]
+    parts = [f"Trains on {_count(len(roles.train), 'labelled scan')}"]
     if new is not None:
         parts[0] += f" ({new or 'none'} new or corrected since the last run)"
     if semi_supervised:
         parts[0] += f" and {len(roles.unlabelled)} unlabelled"
     parts.append(f"validates on {len(roles.validation)}")
     if roles.test:
-        parts.append(f"leaves {len(roles.test)} for a test")
+        parts.append(f"keeps {len(roles.test)} for a test")
     if roles.unlabelled and not semi_supervised:
         parts.append(f"does not use {_count(len(roles.unlabelled), 'unlabelled scan')}")
     return f"{', '.join(parts)}."
@@ -122,7 +122,7 @@ def sentence_without_labels(roles: Split) -> str:
 
 
 def corrected(study: Path, found: Sequence[StudySubject], roles: Split) -> int | None:
-    """Count the training labels that the last run did not have; None if there is none."""
+    """Count the training labels that the last run did not have; None before the first run."""
     for run in reversed(runs(study)):
         known = _learnt(run / CHECKPOINT)
         if known is not None:
@@ -137,13 +137,13 @@ def _count(number: int, what: str) -> str:
 
 
 class _Learnt(BaseModel):
-    """What is read of a checkpoint's progress."""
+    """The part of a checkpoint's progress that is read here."""
 
     labels: dict[str, str]
 
 
 def _learnt(checkpoint: Path) -> Mapping[str, str] | None:
-    """Return the start of the SHA-256 of each label that a run has learnt from."""
+    """Return the first digits of the SHA-256 of each label that a run was trained on."""
     from safetensors import SafetensorError, safe_open
 
     if not checkpoint.is_file():
@@ -153,13 +153,13 @@ def _learnt(checkpoint: Path) -> Mapping[str, str] | None:
             labels = json_files.parse((file.metadata() or {})["progress"], _Learnt).labels
         return {name: label.rpartition("@")[2] for name, label in labels.items()}
     except (SafetensorError, OSError, ValueError, KeyError):
-        return None  # a damaged run must not prevent another one
+        return None  # a damaged run must not stop a new one
 
 
 def _seconds(
     config: TrainingConfig, roles: Split, found: Sequence[StudySubject], device: torch.device
 ) -> float:
-    """Estimate the seconds of a run: its voxels to learn from and predict, at a measured pace."""
+    """Estimate a run's duration in seconds, from its voxels and the measured time per voxel."""
     smallest = min(config.patch)
     edges = [(max(1, round((smallest / edge) ** 3 * config.batch)), edge) for edge in config.patch]
     labelled = sum(count * edge**3 for count, edge in edges) / len(edges)
@@ -196,7 +196,7 @@ def _voxels(found: Sequence[StudySubject]) -> float:
 
 
 def _pace(config: TrainingConfig, device: torch.device) -> tuple[float, float]:
-    """Measure the seconds to learn from a voxel and to predict one, on patches of noise."""
+    """Measure the seconds per voxel of training and of prediction, on patches of noise."""
     model = place(M2SS(config.network), device).train()
     edge = min(config.patch)
     images = torch.randn(max(2, min(config.batch, 2 * 32**3 // edge**3)), 2, edge, edge, edge)
@@ -241,10 +241,10 @@ class Forecast:
 
 
 def forecast(config: TrainingConfig, device: torch.device, world: World = ALONE) -> Forecast:
-    """Estimate the memory of a step of a run, in each of its processes.
+    """Estimate the memory that a step needs in each process.
 
-    The network is run on torch's ``meta`` device, which computes shapes only, and the outputs that
-    it would keep for the backward pass are added up.
+    The network is run on torch's ``meta`` device, which computes shapes only, to add up the outputs
+    that it would keep for the backward pass.
     """
     counts = [count for count in (config.batch, teacher_class(config).batch(config)) if count]
     kept = 0.0
@@ -259,7 +259,7 @@ def forecast(config: TrainingConfig, device: torch.device, world: World = ALONE)
 
 
 def require_memory(config: TrainingConfig, device: torch.device, world: World = ALONE) -> Forecast:
-    """Refuse a run that does not fit into memory, and propose a batch that does.
+    """Refuse a run that does not fit into memory, and suggest a batch size that does.
 
     Raises
     ------
@@ -279,12 +279,12 @@ def require_memory(config: TrainingConfig, device: torch.device, world: World = 
     batch = least + fitting - 1
     remedy = f"try a batch of {batch} (--batch)" if fitting else "choose a smaller --patch"
     raise InputError(
-        f"a step needs about {whole.needed / 2**30:.1f} GB of memory and {device} has "
-        f"{whole.free / 2**30:.1f} GB left; {remedy}."
+        f"a step needs about {whole.needed / 2**30:.1f} GB of memory, but {device} has "
+        f"{whole.free / 2**30:.1f} GB free; {remedy}."
     )
 
 
-@cache  # for every batch that is tried
+@cache  # it is called for every batch size tried
 def _of_a_patch(network: NetworkConfig, edge: int) -> float:
     """Return the bytes of all layers' outputs for a patch with an edge of ``edge`` voxels."""
     total = 0
@@ -295,7 +295,7 @@ def _of_a_patch(network: NetworkConfig, edge: int) -> float:
             total += output.numel() * _BYTES
 
     with torch.device("meta"):
-        model = M2SS(network).eval()  # since batch norm cannot train on one voxel
+        model = M2SS(network).eval()  # batch norm cannot train on one voxel
         hooks = [m.register_forward_hook(add) for m in model.modules() if not list(m.children())]
         model(torch.empty(1, 2, edge, edge, edge))
     for hook in hooks:

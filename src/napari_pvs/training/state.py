@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 from torch import Tensor
 
 from napari_pvs import json_files
@@ -25,7 +25,7 @@ _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 @dataclass
 class Progress:
-    """The state of a run beside its tensors.
+    """The state of a run apart from its tensors.
 
     Attributes
     ----------
@@ -34,14 +34,14 @@ class Progress:
     best
         Best mean DSC on the validation subjects; None before the first validation.
     threshold
-        The one chosen by the last validation.
+        The threshold chosen by the last validation.
     labels
         Digest of the label of each training subject.
     """
 
-    step: Annotated[int, Field(ge=0)] = 0
-    best: float | None = None
-    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    step: Annotated[int, Field(ge=0, le=2**53)] = 0
+    best: FiniteFloat | None = None
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     labels: dict[str, str] = field(default_factory=dict)
 
 
@@ -76,10 +76,10 @@ class State:
             self.model.parameters(),
             config.learning_rate,
             weight_decay=config.weight_decay,
-            fused=device.type == "cuda" or None,  # one kernel; None is PyTorch's own choice
+            fused=device.type == "cuda" or None,  # one kernel; None leaves it to PyTorch
         )
         self.progress = Progress()
-        # on a CPU, weights have garbage for gradients where a level has two voxels (torch 2.13)
+        # on a CPU, gradients are garbage if a level has only two voxels (torch 2.13)
         sound = device.type != "cpu" or min(config.patch) > 2 * self.model.factor
         self._half = sound and bfloat16_runs(device, config.precision)
 
@@ -104,7 +104,7 @@ class State:
         if not torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0).isfinite():
             return False
         self.optimiser.step()
-        # at first a shorter mean, so that the random weights of the beginning fade quickly
+        # a shorter mean at first, so that the initial random weights fade quickly
         decay = min(config.average, (1 + step) / (10 + step))
         with torch.no_grad():
             for kept, new in zip(
@@ -132,7 +132,7 @@ class State:
             save_file(whole, temporary, metadata=about)
 
     def digest(self) -> str:
-        """Return a digest of progress and weights, by which processes compare their states."""
+        """Return a digest of progress and weights, for processes to compare their states."""
         whole = hashlib.sha256(json.dumps(vars(self.progress)).encode())
         for tensor in self.model.state_dict().values():
             whole.update(tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -144,7 +144,7 @@ class State:
         Raises
         ------
         InputError
-            Missing, damaged, or of another network or version.
+            Missing, damaged, or for another network or version.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -170,12 +170,12 @@ class State:
             self.ema.load_state_dict(_part(tensors, "mean."))
         except RuntimeError as error:
             raise InputError(
-                f"{path} is of another network than this run's config; start a new run."
+                f"{path} is for another network than this run's config; start a new run."
             ) from error
         moments = _moments(path, _part(tensors, "optimiser."), list(self.model.parameters()))
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
-        # fused AdamW needs moments in the memory layout of their weights, which files do not keep
+        # fused AdamW needs moments in the memory layout of the weights, which files do not store
         for weight, state in self.optimiser.state.items():
             for key in ("exp_avg", "exp_avg_sq"):
                 state[key] = torch.empty_like(weight).copy_(state[key])

@@ -1,4 +1,4 @@
-"""What one step computes: the loss of its labelled and unlabelled patches."""
+"""The loss of one step, on its labelled and unlabelled patches."""
 
 from typing import NamedTuple
 
@@ -21,12 +21,12 @@ class StepLoss(NamedTuple):
     Attributes
     ----------
     total
-        What to go down: a scalar with a gradient.
+        A scalar with a gradient.
     said
-        For the event ``step``: ``loss``, ``supervised``, and what the teacher says of unlabelled
-        patches.
+        Values of the event ``step``: ``loss``, ``supervised``, and the teacher's own about
+        unlabelled patches.
     where
-        Which patch is to blame, where the loss is not finite; else empty.
+        The patch to blame if the loss is not finite; otherwise empty.
     """
 
     total: Tensor
@@ -40,14 +40,14 @@ def compute(
     """Compute the loss of one step.
 
     Labelled and unlabelled patches go through the network together, so that batch norm sees both.
-    Of several processes, each has its share of the patches, and all get the loss of all patches.
+    If there are several processes, each has its share of the patches, and all get the total loss.
 
     Parameters
     ----------
     state
-        Network, configuration and number of the step, which seeds all that is random.
+        Network, configuration and number of the step, which seeds everything random.
     teacher
-        Turns the unlabelled patches into what the network sees, and its answer into a loss.
+        Turns unlabelled patches into what the network sees, and its output into a loss.
     labelled, unlabelled
         Patches with their labels, and with the pseudo-labels of the teacher's ``target``; either
         may be None.
@@ -58,7 +58,7 @@ def compute(
     label = pseudo = None
     if labelled is not None:
         if labelled.target is None:
-            raise ValueError("the labelled patches have no label")
+            raise ValueError("the labelled patches have no labels")
         seen, label = send(labelled.images, device), send(labelled.target, device)
         if config.augment:
             seen, label = augment(seen, label, generator, labelled.share)
@@ -90,7 +90,7 @@ def _culprit(
     labelled: Patches | None,
     unlabelled: Patches | None,
 ) -> str:
-    """Name the first patch whose answer or loss is not finite."""
+    """Name the first patch whose output or loss is not finite."""
     if labelled is not None and label is not None:
         for n, (name, start) in enumerate(labelled.origin):
             if not torch.isfinite(supervised(logits[n : n + 1], label[n : n + 1], config)):

@@ -1,4 +1,4 @@
-"""Measures of a network on labelled subjects, and the choice of its threshold."""
+"""Scores of a network on labelled subjects, and the choice of its threshold."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from napari_pvs.training.distributed.world import ALONE, World
 from napari_pvs.training.whole_scan import reader
 
 THRESHOLDS = np.array([0.02, 0.05, *np.arange(0.1, 0.96, 0.05).round(2)])
-"""Thresholds to choose from; after training on few labels a network is far from calibrated."""
+"""Thresholds to choose from; a network trained on few labels is far from calibrated."""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Measures at the chosen threshold.
+    """Scores at the chosen threshold.
 
     Attributes
     ----------
     threshold
-        The one with the best mean DSC among those allowed.
+        The allowed threshold with the best mean DSC.
     dsc, avd_percent, recall
         Means over subjects; None if undefined for all of them.
     subjects
@@ -61,8 +61,8 @@ def validate(
 ) -> Validation:
     """Predict labelled subjects and find the best threshold.
 
-    The best threshold of two validation subjects may be far from that of others: when it was
-    chosen on six scans, four of them trained on, the DSC on unseen scans was .02 higher.
+    The best threshold for two validation subjects may be far from the best for others: choosing it
+    on six scans, four of them training scans, raised the DSC on unseen scans by .02.
 
     Parameters
     ----------
@@ -79,10 +79,10 @@ def validate(
     precision
         As in `Predictor`.
     more
-        More labelled subjects, for the choice of the threshold only.
+        More labelled subjects, used only to choose the threshold.
     likely
-        Which of ``THRESHOLDS`` may be chosen; all if None. The best one for the labelled scans may
-        be wrong for scans of another scanner.
+        Which of ``THRESHOLDS`` may be chosen; None allows all. The best one for the labelled scans
+        may be wrong for scans from another scanner.
     """
     probability = reader(network, device, alive, precision)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from napari_pvs.errors import InputError
 from napari_pvs.network.m2ss import M2SS
-from napari_pvs.network.weights import ModelCard, fingerprint, load, starter_path
+from napari_pvs.network.weights import ModelCard, content_of, fingerprint, load, starter_path
 from napari_pvs.training.agreement import Agreement
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data.prepared import PreparedSubject
@@ -18,27 +18,30 @@ from napari_pvs.training.validation import Validation
 
 @dataclass(frozen=True)
 class Start:
-    """What a run starts from; random weights where nothing is said.
+    """What a run starts from; by default random weights.
 
     Attributes
     ----------
-    path
-        File of the weights; None for random ones.
+    content
+        The weights file as it was read; None for random weights.
     network
-        As it was loaded.
+        The network loaded from it.
     threshold
-        By which its mask is best.
+        The threshold at which its mask is best.
     id
-        Of the weights; see `fingerprint`.
+        Id of the weights; see `fingerprint`.
     card
-        Their own; None for random weights.
+        Their model card; None for random weights.
+    origin
+        Path of the file that was read.
     """
 
-    path: Path | None = None
+    content: bytes | None = None
     network: M2SS | None = None
     threshold: float = 0.5
     id: str | None = None
     card: ModelCard | None = None
+    origin: Path | None = None
 
     def answer_at_threshold(self, subject: PreparedSubject) -> float:
         """Return the network's answer from which a voxel of a scan is PVS."""
@@ -47,8 +50,8 @@ class Start:
         pairs = zip(("T1", "T2"), subject.images, strict=True)
         return self.card.answer_at_threshold(tuple(name for name, image in pairs if image.any()))
 
-    def learnt_of(self, study: Path) -> tuple[str, ...]:
-        """Return the scans of a study that the weights have learnt from without any label.
+    def learned_in(self, study: Path) -> tuple[str, ...]:
+        """Return the scans of a study that the weights were trained on without any label.
 
         They have no role in the study, since a run without labels gives none.
         """
@@ -56,7 +59,7 @@ class Start:
         config = about.get("config")
         if not isinstance(config, dict) or "unlabelled" not in about:
             return ()
-        there = self.path is not None and study in self.path.absolute().parents
+        there = self.origin is not None and study in self.origin.absolute().parents
         same = there or Path(str(config.get("study"))) == study
         return tuple(map(str, about["unlabelled"])) if same else ()
 
@@ -64,31 +67,34 @@ class Start:
 def load_start(config: TrainingConfig, run: Path | None = None) -> Start:
     """Load the weights to start from, if the configuration names any.
 
+    The file is read once, so that what is checked, copied into the run and trained is the same.
+
     Parameters
     ----------
     config
-        Of the run; ``starter`` means the weights of the package.
+        The run's configuration; ``starter`` stands for the package's own weights.
     run
-        Its folder. Its own copy of the weights is taken where there is one, since the original
-        may have changed.
+        The run's folder. If it has a copy of the weights, that is used, since the original may
+        have changed.
 
     Raises
     ------
     InputError
-        They are unusable, or of another network than the method's.
+        The weights are unusable, or for another network than the method's.
     """
     if config.weights is None:
         return Start()
     path = starter_path() if str(config.weights) == "starter" else config.weights
     if run is not None and (run / START).is_file():
         path = run / START
-    network, about = load(path)
+    content = content_of(path)
+    network, about = load(path, content)
     if network.config.multiscale != config.network.multiscale:
         raise InputError(
-            f"weights {config.weights} are of another network than method {config.method}; "
+            f"weights {config.weights} are for another network than method {config.method}; "
             "choose the method they were trained with."
         )
-    return Start(path, network, about.threshold, fingerprint(path), about)
+    return Start(content, network, about.threshold, fingerprint(path, content), about, path)
 
 
 def card(
@@ -100,20 +106,18 @@ def card(
     learnt: Sequence[PreparedSubject],
     start: Start,
 ) -> ModelCard:
-    """Make the card of weights: how they were made, and what they reached.
+    """Make the card of published weights: how they were made, and how accurate they are.
 
     Parameters
     ----------
-    name
-        Of the run.
-    config
+    name, config
         Of the run.
     epoch
-        After which they were saved.
+        Epoch after which they are saved.
     result
-        What the validation found.
+        Result of the validation.
     validated, learnt
-        Subjects of the validation, and those that the weights were trained on.
+        Subjects that the weights were validated and trained on.
     start
         What the run started from.
     """
@@ -132,7 +136,8 @@ def card_without_labels(
 ) -> ModelCard:
     """Make the card of weights that were adapted without a label: they have no measured accuracy.
 
-    Parameters are those of `card`. It lists who was learnt from, for runs that start from them.
+    Parameters are those of `card`. It lists the scans that were used,
+    for runs that start from the weights.
     """
     training = _training(config, epoch, start)
     training["unlabelled"] = [subject.name for subject in learnt]

@@ -1,4 +1,4 @@
-"""Prediction of whole prepared scans, as by `Predictor`."""
+"""Prediction of whole prepared scans, as `Predictor` does it."""
 
 from collections.abc import Callable
 
@@ -25,7 +25,7 @@ def reader(
     Parameters
     ----------
     network
-        It is copied, so that it may be trained on meanwhile.
+        It is copied, so that its training may go on meanwhile.
     device
         Where to compute.
     alive
@@ -35,7 +35,7 @@ def reader(
 
     Returns
     -------
-    Function from a subject to the probability of PVS, float32 in the shape of its brain; 0 outside
+    Function from a subject to its probability of PVS: float32 in the shape of its brain, 0 outside
     the brain and within 3 mm of its surface.
     """
     model = fuse(network)

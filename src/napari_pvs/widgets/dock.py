@@ -1,7 +1,6 @@
-"""The base of the docks: a column that scrolls, the viewer's session, one job at a time."""
+"""The base of the docks: a scrolling column, the viewer's session, one job at a time."""
 
 import weakref
-from typing import Any
 
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import (
@@ -24,7 +23,7 @@ from napari_pvs.widgets.state.session import Session, session_of
 from napari_pvs.widgets.viewer.typed import Layer, Viewer
 
 WIDTH = 320
-"""Narrowest dock that still shows everything, pixels."""
+"""Minimum width at which a dock still shows everything, pixels."""
 SCANS_KEY, PREDICTIONS_KEY = "T", "Shift-T"
 LONGEST_S = 10.0
 """How long closing waits for a last draft."""
@@ -32,23 +31,23 @@ _SAVING = "saving"
 
 
 class Dock(QWidget):
-    """Base of the docks.
+    """Base of the docks, which napari makes with its viewer as ``napari_viewer``.
 
     Parameters
     ----------
     viewer
-        As napari hands it to a widget.
+        The viewer.
 
     Attributes
     ----------
     notice
-        What the dock has to say; a dock puts it where it belongs.
+        Messages to the user; each dock places it in its layout.
     """
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self.session: Session = session_of(viewer)
-        self.autosave = autosave_of(self.session)  # whichever dock is open, edits are kept
+        self.autosave = autosave_of(self.session)  # so that edits are saved whichever dock is open
         self.notice = Notice()
         self.notice.setParent(self)  # until it is placed
         self.autosave.told.connect(self._on_told)
@@ -79,10 +78,10 @@ class Dock(QWidget):
         return form
 
     def stop(self) -> None:
-        """End what the dock has started, because it goes."""
+        """End what the dock has started, because the dock is going away."""
 
     def _on_told(self, kind: str, text: str) -> None:
-        """Tell why edits could not be saved, until they are."""
+        """Show why edits could not be saved, until they are."""
         if kind == "error":
             self.notice.error(text, _SAVING)
         elif kind == "warning":
@@ -91,7 +90,7 @@ class Dock(QWidget):
             self.notice.take_back(_SAVING)
 
     def event(self, event: QEvent | None) -> bool:
-        """End what was started when napari takes the dock out of its window, or deletes it."""
+        """Stop when napari takes the dock out of its window or deletes it."""
         if event is not None:
             taken = event.type() == QEvent.Type.ParentChange and self.parent() is None
             if taken or event.type() == QEvent.Type.DeferredDelete:
@@ -100,12 +99,12 @@ class Dock(QWidget):
 
 
 class JobDock(Dock):
-    """A dock that has work done in a process of its own.
+    """A dock that has work done in a separate process.
 
     Attributes
     ----------
     bar
-        How the work goes; a dock puts it where it belongs.
+        Progress of the work; each dock places it in its layout.
     """
 
     def __init__(self, viewer: Viewer) -> None:
@@ -120,18 +119,18 @@ class JobDock(Dock):
         return self._job is not None and self._job.running
 
     def run(self, job: Job) -> Job:
-        """Start a job, in place of one that may be running."""
+        """Start a job, cancelling one that may be running."""
         self._cancel()
         self._job = job
         return job.start()
 
     def show_steps(self, steps: Steps) -> None:
-        """Show what the job has found, a piece in each turn; for a slot of its `finished`."""
+        """Show the job's result piece by piece in idle time; for a slot of its `finished`."""
         if self._job is not None:
             self._job.go_on(steps)
 
     def stop(self) -> None:
-        """End the job, because the dock goes."""
+        """End the job, because the dock is going away."""
         super().stop()
         self._cancel()
 
@@ -141,19 +140,19 @@ class JobDock(Dock):
 
 
 def blink_scans(session: Session) -> None:
-    """Show T1 in place of T2, or T2 in place of T1."""
+    """Switch between T1 and T2."""
     _blink(session.t2, session.t1)
 
 
 def blink_predictions(session: Session) -> None:
-    """Show the previous prediction in place of the newest, or the other way round."""
+    """Switch between the newest prediction and the previous one."""
     newest = list(session.predictions.values())[-2:]
     if len(newest) == 2:
         _blink(newest[1].layer, newest[0].layer)
 
 
 def bind_keys(session: Session) -> None:
-    """Bind the keys that blink to the viewer, whichever layer is active."""
+    """Bind the switching keys to the viewer, so that they work whichever layer is active."""
     viewer = session.viewer
     viewer.bind_key(SCANS_KEY, lambda viewer: blink_scans(session_of(viewer)), overwrite=True)
     viewer.bind_key(
@@ -168,20 +167,20 @@ def _blink(first: Layer | None, second: Layer | None) -> None:
 
 
 def guard(session: Session, autosave: Autosave) -> None:
-    """Look after the window of a session's viewer; once is enough."""
+    """Guard the window of a session's viewer, once."""
     window = getattr(getattr(session.viewer, "window", None), "_qt_window", None)
     if window is not None and window.findChild(Closing) is None:
         Closing(window, session, autosave)
 
 
 def lose(window: QWidget, names: list[str]) -> bool:
-    """Ask whether to close all the same."""
+    """Ask whether to close anyway."""
     told = as_it_is(" and ".join(repr(name) for name in names))
     answer = QMessageBox.warning(
         window,
-        "Edits that are not saved",
-        f"The last edits of {told} are in no file: they could not be saved. The Correct dock tells "
-        "why. Close all the same, and lose them?",
+        "Unsaved edits",
+        f"The last edits of {told} are in no file, because they could not be saved. The Correct "
+        "dock says why. Close anyway, and lose them?",
         QMessageBox.StandardButton.Discard | QMessageBox.StandardButton.Cancel,
         QMessageBox.StandardButton.Cancel,
     )
@@ -189,14 +188,14 @@ def lose(window: QWidget, names: list[str]) -> bool:
 
 
 class Closing(QObject):
-    """Keeps a window open while its edits are in no file, unless the user gives them up.
+    """Keeps a window open while edits are unsaved, unless the user discards them.
 
     Parameters
     ----------
     window
-        The viewer's; its owner.
+        The viewer's window, which owns this object.
     session, autosave
-        Of the viewer.
+        The viewer's.
     """
 
     def __init__(self, window: QWidget, session: Session, autosave: Autosave) -> None:
@@ -205,10 +204,12 @@ class Closing(QObject):
         self._session, self._autosave = weakref.ref(session), weakref.ref(autosave)
         window.installEventFilter(self)
 
-    def eventFilter(self, watched: Any, event: Any) -> bool:
-        """Stop a close event where edits would be lost."""
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Stop a close event if edits would be lost."""
         session, autosave = self._session(), self._autosave()
-        if event.type() != QEvent.Type.Close or session is None or autosave is None:
+        if event is None or event.type() != QEvent.Type.Close:
+            return False
+        if session is None or autosave is None:
             return False
         if not session.unsaved():
             return False

@@ -1,7 +1,7 @@
-"""What the user prefers: kept by napari, shown and changed in its File > Preferences.
+"""The user's preferences: stored by napari, shown and changed in its File > Preferences.
 
-The defaults stand in ``napari.yaml`` alone. Where the plugin's napari is older than 0.9, or does
-not know the plugin, they hold for as long as napari runs.
+The defaults are in ``napari.yaml`` only. If napari is older than 0.9, or does not know the plugin,
+changes last until napari is closed.
 """
 
 import contextlib
@@ -9,20 +9,55 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Literal, Protocol, cast
 
 import napari_pvs
+from napari_pvs.network.device import Device
 
 NAME = "napari-pvs"
 
 
-def preferences() -> Any:
-    """Return the preferences: ``preferences().correct.rater``; what is set is kept."""
+class CorrectPreferences(Protocol):
+    """Preferences of the Correct dock; see ``napari.yaml`` for what they mean."""
+
+    rater: str
+    autosave_seconds: float
+    keep_drafts_days: int
+    brush_mm: float
+    brush_3d: bool
+
+
+class TrainPreferences(Protocol):
+    """Preferences of the Train dock."""
+
+    study: str
+
+
+class SegmentPreferences(Protocol):
+    """Preferences of the Segment dock."""
+
+    device: Device
+    windows: Literal["fast", "paper"]
+    threshold: float
+    min_volume: float
+
+
+class Preferences(Protocol):
+    """All sections; setting a value saves it."""
+
+    correct: CorrectPreferences
+    train: TrainPreferences
+    segment: SegmentPreferences
+
+
+def preferences() -> Preferences:
+    """Return the preferences, as in ``preferences().correct.rater``."""
     with contextlib.suppress(ImportError, KeyError):
         from napari.settings import get_plugin_settings
 
-        return get_plugin_settings(NAME)  # napari reads manifests and files the first time only
-    return _defaults()
+        # napari reads manifests and files only the first time
+        return cast("Preferences", get_plugin_settings(NAME))
+    return cast("Preferences", _defaults())
 
 
 def follow(section: str, call: Callable[[], None]) -> None:
@@ -33,7 +68,7 @@ def follow(section: str, call: Callable[[], None]) -> None:
 
 
 class _Weak:
-    """Calls a method for as long as its widget lives."""
+    """Calls a method as long as its widget exists."""
 
     def __init__(self, call: Callable[[], None]) -> None:
         from weakref import WeakMethod
@@ -43,7 +78,7 @@ class _Weak:
     def __call__(self, _: object = None) -> None:
         call = self._call()
         if call is not None:
-            with contextlib.suppress(RuntimeError):  # Qt's half is deleted
+            with contextlib.suppress(RuntimeError):  # the Qt object is deleted
                 call()
 
 

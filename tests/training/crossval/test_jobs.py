@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from napari_pvs.errors import InputError
-from napari_pvs.network.config import NetworkConfig
 from napari_pvs.scans.nifti import read_labels, write_like
 from napari_pvs.study.bids import subjects
 from napari_pvs.study.labels import LabelStore
@@ -16,15 +15,7 @@ from napari_pvs.training.crossval.jobs import plan, run, run_job
 from napari_pvs.training.methods import METHODS
 from napari_pvs.training.runs.events import read
 
-
-@pytest.fixture(autouse=True)
-def small_network(monkeypatch):
-    def tiny(self):
-        return NetworkConfig(
-            widths=(4, 8), scale_width=2, multiscale=not self.method.endswith("mono")
-        )
-
-    monkeypatch.setattr(TrainingConfig, "network", property(tiny))
+pytestmark = pytest.mark.usefixtures("small_network")
 
 
 def config(study, **values):
@@ -121,7 +112,7 @@ def test_labels_that_come_or_change_wait_for_the_next_one(make_study, tmp_path):
         assert all(one["count_reference"] for one in scores)
     place(2).unlink()
     shutil.copy(place(3), place(2))
-    with pytest.raises(InputError, match=r"label of sub-02 .* is not what it was"):
+    with pytest.raises(InputError, match=r"label of sub-02 .* has changed since"):
         plan(*given)
     shutil.rmtree(study / "sub-02")
     with pytest.raises(InputError, match="sub-02 is no longer in"):
@@ -149,25 +140,25 @@ def test_a_plan_of_before_is_understood(make_study, tmp_path, monkeypatch):
 def test_refuses(make_study, tmp_path):
     study = make_study(4, labelled=3)
     with pytest.raises(
-        InputError, match=r"4 folds need as many labelled persons.* has 3: .*take as many folds"
+        InputError, match=r"4 folds need at least as many labelled persons.* has 3: .*use 3 folds"
     ):
         plan(config(study), tmp_path / "cv", folds=4)
-    with pytest.raises(InputError, match=r"two beside those of a fold.* has 3: label more"):
+    with pytest.raises(InputError, match=r"two more than are tested in one.* has 3: label more"):
         plan(config(study), tmp_path / "cv", folds=2)
     with pytest.raises(InputError, match=r"magic.*choose from supervised-mono"):
         plan(config(study), tmp_path / "cv", ("magic",), 3)
     plan(config(study), tmp_path / "cv", folds=3)
     plan(config(study), tmp_path / "cv", folds=3)
-    with pytest.raises(InputError, match="holds another cross-validation"):
+    with pytest.raises(InputError, match="contains another cross-validation"):
         plan(config(study, epochs=3), tmp_path / "cv", folds=3)
     (tmp_path / "cv" / "crossval.json").write_text("[")
     with pytest.raises(InputError, match=r"crossval.json is damaged"):
         plan(config(study), tmp_path / "cv", folds=3)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes").touch()
-    with pytest.raises(InputError, match="other exists and is no cross-validation"):
+    with pytest.raises(InputError, match="other exists and is not a cross-validation"):
         plan(config(study), tmp_path / "other", folds=3)
-    with pytest.raises(InputError, match="no run of this cross-validation has ended yet"):
+    with pytest.raises(InputError, match="no run of this cross-validation has finished yet"):
         report.collect(plan(config(study), tmp_path / "new", folds=3))
 
 

@@ -75,7 +75,7 @@ def test_a_label_that_cannot_be_read_yet_waits(study, make_head, write_image, ca
     path.parent.mkdir(parents=True)
     path.write_bytes(whole[: len(whole) // 2])
     assert one.update() == News([], [], [])
-    assert "waits for the next epoch" in caplog.text
+    assert "wait for the next epoch" in caplog.text
     assert "sub-04_desc-pvs_mask" in caplog.text
     assert names(one.train) == ["sub-01", "sub-02"]
     path.write_bytes(whole)
@@ -110,7 +110,7 @@ def test_a_changed_label_waits_for_update_where_the_old_one_is_there(
     assert caplog.text == ""
     label(study, "sub-02", make_head(seed=7).label, write_image)
     again.open(old)
-    assert "The label of sub-02 changed since the run began" in caplog.text
+    assert "The label of sub-02 has changed since the run began" in caplog.text
     assert again.labels["sub-02"] != old["sub-02"]
 
 
@@ -122,7 +122,7 @@ def test_refuses(make_study, study):
 
 
 def test_refuses_labels_without_pvs(make_study):
-    with pytest.raises(InputError, match="holds a PVS voxel"):
+    with pytest.raises(InputError, match=r"all labels of .* are empty; draw some PVS"):
         cohort(make_study(3, tubes=0)).open()
 
 
@@ -180,8 +180,8 @@ def test_who_learns_is_said(study):
     one = cohort(study)
     one.open()
     assert str(one) == (
-        "Learning from sub-01, sub-02, validating on sub-03; without a label: sub-04, sub-05."
+        "Training on sub-01, sub-02, validating on sub-03; unlabelled: sub-04, sub-05."
     )
     one.unlabelled = []
     one.train = one.train * 4
-    assert str(one) == "Learning from 8 scans, validating on sub-03; without a label: none."
+    assert str(one) == "Training on 8 scans, validating on sub-03; unlabelled: none."

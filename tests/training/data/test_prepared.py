@@ -2,7 +2,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from napari_pvs.errors import InputError
+from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.study.bids import subjects
 from napari_pvs.training.data.prepared import load
 
@@ -51,11 +51,11 @@ def test_load_refuses(make_study, write_image):
     write_image(one.label, np.asarray(image.dataobj), moved)
     with pytest.raises(
         InputError,
-        match=r"sub-01_desc-pvs_mask\S* does not lie on the voxels of the scan of sub-01",
+        match=r"sub-01_desc-pvs_mask\S* is not on the voxel grid of the scan of sub-01",
     ):
         load(one)
     write_image(one.label, np.asarray(image.dataobj)[:-1], image.affine)
-    with pytest.raises(InputError, match="does not lie on the voxels"):
+    with pytest.raises(InputError, match="is not on the voxel grid"):
         load(one)
 
 
@@ -114,9 +114,30 @@ def test_a_damaged_cache_is_made_anew(make_study, tmp_path, caplog, name):
     assert caplog.text == ""
 
 
+def test_a_cache_with_a_foreign_header_is_made_anew(make_study, tmp_path):
+    subject = subjects(make_study(1))[0]
+    plain, cache = load(subject), tmp_path / "cache"
+    load(subject, cache)
+    (path,) = cache.glob("*/brain.npy")
+    for odd in (b"(((((", b'"""""', b"[" * 60):  # of each, numpy says something else
+        whole = bytearray(path.read_bytes())
+        whole[11 : 11 + len(odd)] = odd
+        path.write_bytes(whole)
+        assert equal(load(subject, cache), plain)
+
+
+def test_what_is_doubtful_is_told_in_every_run(make_study, make_head, write_image, tmp_path):
+    subject = subjects(make_study(1))[0]
+    write_image(subject.t2, make_head().t1)
+    for _ in range(2):
+        with pytest.warns(InputWarning, match="hold the same image; give it once") as told:
+            load(subject, tmp_path / "cache")
+        assert len(told) == 1
+
+
 def test_a_cache_that_cannot_be_written_is_done_without(make_study, tmp_path, caplog):
     subject = subjects(make_study(1))[0]
     (tmp_path / "file").touch()
     got = load(subject, tmp_path / "file" / "cache")
     assert equal(got, load(subject))
-    assert "sub-01 is held in memory" in caplog.text
+    assert "sub-01 is kept in memory" in caplog.text

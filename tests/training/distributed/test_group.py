@@ -217,7 +217,7 @@ def test_a_queue_s_signals_stop_all_with_a_checkpoint(make_study, tmp_path):
     ("hook", "words"),
     [
         ("raise_at", r"process 1 on \S+: ValueError: the cable is loose"),
-        ("kill_at", r"another process of the run ended without a word \(.*killed it for memory"),
+        ("kill_at", r"another process of the run ended without a message \(.*killed it for using"),
     ],
 )
 def test_a_process_that_fails_ends_all(make_study, tmp_path, hook, words):

@@ -67,7 +67,7 @@ def test_nonsense_is_no_command(run, text):
 
 
 def test_only_runs_are_told(tmp_path):
-    with pytest.raises(InputError, match=r"holds no config\.json"):
+    with pytest.raises(InputError, match=r"contains no config\.json"):
         tell(tmp_path, "stop")
 
 

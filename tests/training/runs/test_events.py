@@ -40,7 +40,7 @@ def test_half_a_line_of_a_killed_run_is_replaced(tmp_path):
     EventLog(path).write("hello")
     with path.open("a") as file:
         file.write('{"v": 1, "seq"')
-    EventLog(path).write("step")
+    EventLog(path).write("step", step=1)
     assert [(e["seq"], e["type"]) for e in read(path)] == [(0, "hello"), (1, "step")]
 
 
@@ -59,3 +59,35 @@ def test_a_folder_that_was_moved_away_does_not_come_back(tmp_path):
         log.write("step")
     assert not list((tmp_path / "run").iterdir())
     assert len(read(tmp_path / "moved" / "events.jsonl")) == 1
+
+
+LINE = {"v": 1, "seq": 0, "time": 1.0, "type": "step", "step": 1, "of": 2, "loss": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"step": None}, "step must be a whole number"),
+        ({"step": 10**400}, "no valid JSON|step"),
+        ({"step": float("inf")}, "step"),
+        ({"time": float("nan")}, "time"),
+        ({"time": -1}, "time must be at least 0"),
+        ({"loss": "a"}, "loss must be a number"),
+        ({"type": ["step"]}, "type must be text"),
+        ({"type": "phase"}, "phase lacks its name"),
+        ({"type": "left_out", "name": 3, "why": ""}, "name must be text"),
+        ({"type": "data_added", "added": "sub-01", "changed": [], "removed": []}, "added"),
+    ],
+)
+def test_what_is_no_event_is_refused(change, reason, tmp_path):
+    path = tmp_path / "events.jsonl"
+    path.write_text(json.dumps(LINE | change) + "\n")
+    with pytest.raises(ValueError, match=reason):
+        read(path)
+
+
+def test_what_a_newer_version_says_is_read(tmp_path):
+    path = tmp_path / "events.jsonl"
+    more = {"type": "something new", "grad_norm": 3.5, "about": {"a": [1]}}
+    path.write_text(json.dumps(LINE | more) + "\n")
+    assert read(path) == [LINE | more]

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from napari_pvs.study.bids import subjects
 from napari_pvs.training.data.prepared import load
@@ -70,3 +72,36 @@ def test_the_likely_shares_are_a_standard_error_apart(people):
     least, most = burden(subjects)
     assert most / mean == pytest.approx(np.exp(0.6 / np.sqrt(people)))
     assert mean / least == pytest.approx(np.exp(0.6 / np.sqrt(people)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**31 - 1),
+    st.sampled_from(THRESHOLDS.tolist()),
+    st.tuples(st.floats(0.001, 1), st.floats(1, 50)),
+)
+def test_a_threshold_is_kept_or_moved_towards_what_is_likely(seed, threshold, wanted):
+    """Never past it; and a higher threshold never finds more."""
+    found = np.random.default_rng(seed).random((6, 6, 6), dtype=np.float32) ** 2
+    brain = np.ones(found.shape, bool)
+    shares = above(found, brain)
+    assert (np.diff(shares) <= 0).all()
+    assert shares[0] == 1
+    low, high = 0.5 * wanted[0], min(1.0, 0.5 * wanted[0] * wanted[1])
+    share, moved = np.mean(found >= threshold), aligned(threshold, shares, (low, high))
+    if low <= np.interp(threshold, BINS[:-1], shares) <= high:
+        assert moved == threshold
+    else:
+        assert 0.02 <= moved <= 0.98
+        assert moved <= threshold + 0.005 if share < low else moved >= threshold - 0.005
+    allowed = likely(THRESHOLDS, shares, (low, high))
+    assert allowed.any()
+    inside = [low <= np.mean(found >= one) <= high for one in THRESHOLDS]
+    if any(inside):
+        assert allowed.tolist() == inside
+
+
+def test_where_nobody_is_labelled_an_empty_brain_has_no_pvs():
+    one = type("One", (), {"label": np.zeros((2, 2, 2), bool), "brain": np.zeros((2, 2, 2), bool)})
+    unlabelled = type("Two", (), {"label": None, "brain": np.ones((2, 2, 2), bool)})
+    assert burden([one, unlabelled]) == (0, 0)

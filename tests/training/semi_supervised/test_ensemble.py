@@ -3,7 +3,6 @@ import pytest
 import torch
 
 from napari_pvs.errors import InputError
-from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.weights import ModelCard, save
 from napari_pvs.options import build
 from napari_pvs.training.config import TrainingConfig
@@ -16,10 +15,7 @@ from napari_pvs.training.state import State
 SMALL = {"batch": 2, "patch": (8,), "warmup": 1, "ramp_up": 0, "validate_every": 9}
 
 
-@pytest.fixture(autouse=True)
-def small_network(monkeypatch):
-    tiny = property(lambda self: NetworkConfig(widths=(4, 8), scale_width=2))
-    monkeypatch.setattr(TrainingConfig, "network", tiny)
+pytestmark = pytest.mark.usefixtures("small_network")
 
 
 def config(study, members, **values):

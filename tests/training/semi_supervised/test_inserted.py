@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from napari_pvs.network.config import NetworkConfig
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data.sampling import Patches
 from napari_pvs.training.distributed.world import Share
@@ -132,9 +131,8 @@ def test_patches_depend_on_seed_and_step_not_on_who_makes_them(cut_out):
     assert len(nobody.images) == len(nobody.target) == 0
 
 
-def test_it_trains_in_the_real_loop(make_study, tmp_path, monkeypatch):
-    tiny = property(lambda self: NetworkConfig(widths=(4, 8), scale_width=2))
-    monkeypatch.setattr(TrainingConfig, "network", tiny)
+@pytest.mark.usefixtures("small_network")
+def test_it_trains_in_the_real_loop(make_study, tmp_path):
     out = tmp_path / "run"
     small = {"epochs": 1, "steps": 2, "batch": 2, "patch": (16,), "warmup": 0, "device": "cpu"}
     study = make_study(4, labelled=2)

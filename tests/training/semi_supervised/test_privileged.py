@@ -4,18 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from napari_pvs.network.config import NetworkConfig
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data.sampling import Patches
 from napari_pvs.training.semi_supervised.privileged import PrivilegedInsertedPVS
 from napari_pvs.training.semi_supervised.teacher import make_teacher
 from napari_pvs.training.state import State
 
-
-@pytest.fixture(autouse=True)
-def small_network(monkeypatch):
-    tiny = property(lambda self: NetworkConfig(widths=(4, 8), scale_width=2))
-    monkeypatch.setattr(TrainingConfig, "network", tiny)
+pytestmark = pytest.mark.usefixtures("small_network")
 
 
 def seen(count=400, blank=None, **values):

@@ -152,3 +152,36 @@ def test_shifted(threshold):
     assert moved[-1] == 1
     np.testing.assert_array_equal(moved > 0.5001, p > threshold + 1e-4)
     assert shifted(np.float32([threshold]), threshold)[0] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("kind", ["about", "shape", "gone"])
+def test_damaged_ones_are_made_again(tmp_path, scans, tiny_model, kind):
+    PseudoLabels(tmp_path, config()).refresh(5, scans, tiny_model, 0.4, CPU)
+    if kind == "about":
+        (tmp_path / "about.json").write_text('{"epoch": "five"}')
+    elif kind == "shape":
+        np.save(tmp_path / "sub-01.npy", np.zeros((3, 3, 3), np.float16))
+    else:
+        (tmp_path / "sub-01.npy").unlink()
+    labels = PseudoLabels(tmp_path, config())
+    assert not labels.reopen(6, scans)
+    assert labels.subjects == []
+    labels.refresh(6, scans, tiny_model, 0.4, CPU)
+    assert len(labels.subjects) == len(scans)
+
+
+def test_a_pseudo_label_that_cannot_be_written_leaves_the_old_one(
+    tmp_path, scans, tiny_model, monkeypatch
+):
+    labels = PseudoLabels(tmp_path, config())
+    labels.refresh(2, scans, tiny_model, 0.4, CPU)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.npy")}
+
+    def full(path, values):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        labels.refresh(5, scans, tiny_model, 0.4, CPU)
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.npy")} == before

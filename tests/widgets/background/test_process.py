@@ -147,3 +147,16 @@ def test_a_process_ends_with_its_dock(follow, qtbot, qtlog):
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
     assert [record.message for record in qtlog.records] == []
+
+
+def test_a_job_without_a_temporary_folder_fails_in_a_sentence(parent, follow, monkeypatch):
+    import tempfile
+
+    def none():
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    for request in (MakeSample(), lambda folder: MakeSample()):
+        said = follow(Job(request, parent))
+        assert [one[0] for one in said] == ["failed", "ended"]
+        assert "no temporary folder can be written (No usable" in said[0][1]

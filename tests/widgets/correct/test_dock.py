@@ -263,7 +263,7 @@ def test_edits_become_a_draft_and_the_dock_says_so(correcting, qtbot, tubes):
     dock.set_mode("add")
     click(qtbot, viewer)
     qtbot.waitUntil(lambda: dock.saving.state.text().startswith("Draft saved"), timeout=LONG)
-    assert "of no study" in dock.saving.save.toolTip()
+    assert "does not belong to a study" in dock.saving.save.toolTip()
     assert dock.saving.export.isEnabled()
 
 

@@ -12,9 +12,10 @@ from napari_pvs.scans.display import display_index, from_display, grid_index
 from napari_pvs.study.drafts import DraftStore
 from napari_pvs.widgets.correct import review_queue as module
 from napari_pvs.widgets.correct.clicks import Clicker
-from napari_pvs.widgets.correct.review_queue import QueuePanel
+from napari_pvs.widgets.correct.review_queue import Marker, QueuePanel
 from napari_pvs.widgets.state.autosave import autosave_of
-from napari_pvs.widgets.viewer.layers import role_of
+from napari_pvs.widgets.state.session import session_of
+from napari_pvs.widgets.viewer.layers import role_of, scan_layers
 
 LONG = 60_000
 
@@ -310,3 +311,30 @@ def test_when_most_came_later_all_are_ordered_anew(
     qtbot.waitUntil(lambda: shares() == pytest.approx(1), timeout=5000)
     order = [item.priority for item in panel.queue.items]
     assert order == sorted(order, reverse=True)
+
+
+def test_the_ring_is_drawn_near_its_voxel_and_nothing_elsewhere(
+    display, make_napari_viewer, pvs_scan
+):
+    viewer = make_napari_viewer(show=True)
+    for data, meta, _ in scan_layers(pvs_scan):
+        viewer.add_image(data, **meta)
+    session = session_of(viewer)
+
+    def picture():
+        return viewer.screenshot(flash=False)
+
+    def go(slices):
+        here = np.array(layer.data_to_world((point[0] + slices, *point[1:])))
+        viewer.dims.set_point(range(3), here)
+
+    layer, point = session.t2, tuple(n // 2 for n in session.t2.data.shape)
+    marker = Marker(session)
+    for slices, seen in ((0, True), (2, True), (6, False), (-6, False)):
+        go(slices)
+        without = picture()
+        marker.show(layer, point)
+        ring = picture()
+        assert (ring != without).any() == seen, slices
+        marker.clear()
+        assert (picture() == without).all()

@@ -125,7 +125,7 @@ def test_layers_become_the_scan(dock, head, tmp_path, click, wait):
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(np.nan, "holds 1 NaN or infinite values; replace them"), (0, "holds the value 0 everywhere")],
+    [(np.nan, "has 1 NaN or infinite values; replace them"), (0, "has the value 0 everywhere")],
 )
 def test_a_layer_that_is_no_scan_is_refused_in_the_words_of_a_file(dock, value, words, click, wait):
     data = np.zeros((8, 9, 10), np.float32)

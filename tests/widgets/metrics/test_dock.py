@@ -167,7 +167,9 @@ def test_layers_of_another_shape_are_refused_in_words(dock, qtbot, head):
     other = dock.viewer.add_labels(np.zeros((4, 5, 6), np.uint8), name="other")
     dock.what.setCurrentIndex(2)
     settle(qtbot, dock)
-    assert dock.hint.text().startswith("the layer 'other' has other voxels than 'truth'; choose")
+    assert dock.hint.text().startswith(
+        "the layers 'other' and 'truth' have different shapes; choose"
+    )
     dock.reference.setCurrentIndex(2)
     assert "'other' has other voxels than the scan" in dock.notice.text()
     assert dock.reference.layer() is session.reference
@@ -208,7 +210,7 @@ def test_a_study_is_scored(dock, make_study, tmp_path, monkeypatch, click, wait)
     root = make_study(subjects=2, labelled=1)
     dock.session.set_study(root, subjects(root)[0])
     click(dock.study.score)
-    assert "it is being measured" in dock.study.score.toolTip()
+    assert "it is being scored" in dock.study.score.toolTip()
     wait(dock)
     assert "No subject has a prediction" in dock.notice.text()
     scan = load_scan(subjects(root)[0].t1, None, subjects(root)[0].brain)

@@ -54,7 +54,7 @@ def test_outside_a_study_it_says_so_and_exports(
     panel = panel_of(session)
     panel.check(None)
     assert not panel.save.isEnabled()
-    assert "of no study; export a file" in panel.save.toolTip()
+    assert "does not belong to a study; export a file" in panel.save.toolTip()
     asked = []
 
     def answer(parent, title, start, kinds):

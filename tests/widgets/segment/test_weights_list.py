@@ -6,30 +6,10 @@ import pytest
 
 pytest.importorskip("napari")
 
-from napari_pvs.network.weights import load, save
 from napari_pvs.study.bids import subjects
-from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.runs.folder import BEST
 from napari_pvs.widgets.segment.dock import Segment
 
 LONG = 300_000
-
-
-@pytest.fixture
-def publish(tiny_weights):
-    """Function that writes best weights as a run does, and returns their path."""
-    model, card = load(tiny_weights)
-
-    def write(study, name, dsc, scans=2):
-        run = study / "derivatives" / "runs" / name
-        run.mkdir(parents=True, exist_ok=True)
-        (run / "config.json").write_text(TrainingConfig(study=study).model_dump_json())
-        reached = {"dsc": dsc, "avd_percent": None, "recall": 0.5, "subjects": scans}
-        about = {"training": {"epoch": 7}, "accuracy": {"validation": reached}}
-        save(run / BEST, model, card.model_copy(update=about))
-        return run / BEST
-
-    return write
 
 
 def listed(dock):

@@ -98,11 +98,11 @@ def test_a_run_from_its_plan_to_its_end(add_dock, make_study, qtbot, monkeypatch
         assert dock.study == opened
     assert dock.use.text() == ""  # what was said of no study, or of another, is not true of it
     fill(dock)
-    wait(qtbot, lambda: dock.use.text().startswith("Learns"))
+    wait(qtbot, lambda: dock.use.text().startswith("Trains"))
     assert dock.use.text() == (
-        "Learns from 2 labelled scans, validates on 1, does not use 1 unlabelled scan."
+        "Trains on 2 labelled scans, validates on 1, does not use 1 unlabelled scan."
     )
-    assert " GB that are free on cpu; about " in dock.cost.text()
+    assert " GB free on cpu; about " in dock.cost.text()
     assert dock.new.isExpanded()
 
     click(qtbot, dock.start)
@@ -111,7 +111,7 @@ def test_a_run_from_its_plan_to_its_end(add_dock, make_study, qtbot, monkeypatch
     assert state(dock) == "starting"
     assert "Starting" in dock.view.state.text()
     assert not dock.new.isExpanded()
-    assert "a run of this study goes on" in dock.start.toolTip()
+    assert "a run of this study is in progress" in dock.start.toolTip()
     assert "it is starting" in dock.view.pause.toolTip()
     wait(qtbot, lambda: state(dock) == "running" and dock.view.watch.course.loss)
     assert is_running(run)
@@ -122,7 +122,7 @@ def test_a_run_from_its_plan_to_its_end(add_dock, make_study, qtbot, monkeypatch
     assert dock.view.state.text().startswith("Running")
 
     click(qtbot, dock.view.pause)
-    assert "it was told to pause" in dock.view.pause.toolTip()
+    assert "it will pause after this step" in dock.view.pause.toolTip()
     wait(qtbot, lambda: state(dock) == "paused")
     assert dock.view.state.text().startswith("Paused: ")
     click(qtbot, dock.view.resume)
@@ -135,7 +135,10 @@ def test_a_run_from_its_plan_to_its_end(add_dock, make_study, qtbot, monkeypatch
     path.parent.mkdir(parents=True)
     shutil.copy(labelled, path.with_name("partly.nii.gz"))
     path.with_name("partly.nii.gz").rename(path)
-    wait(qtbot, lambda: dock.view.news.text() == f"New labels were folded in: {last.name}.")
+    wait(
+        qtbot,
+        lambda: dock.view.news.text() == f"New labels were added to the training: {last.name}.",
+    )
 
     click(qtbot, dock.view.stop_run)
     wait(qtbot, lambda: state(dock) == "stopped" and not dock.view.live)
@@ -143,7 +146,7 @@ def test_a_run_from_its_plan_to_its_end(add_dock, make_study, qtbot, monkeypatch
     assert dock.view.why.isHidden()
     assert "the run is stopped" in dock.view.stop_run.toolTip()
     # everything is known to the last run by now
-    wait(qtbot, lambda: dock.use.text().startswith("Learns from 3 labelled scans (none new or"))
+    wait(qtbot, lambda: dock.use.text().startswith("Trains on 3 labelled scans (none new or"))
     assert dock.start.isEnabled()
     viewer.close()
 
@@ -168,7 +171,10 @@ def test_a_correction_is_folded_into_the_run_that_goes_on(add_dock, make_study, 
     load.session.labels.data_setitem(tuple(np.stack(voxels)), 1)
     wait(qtbot, lambda: dock.view.watch.course.loss)  # it goes on
     click(qtbot, correct.saving.save)
-    wait(qtbot, lambda: dock.view.news.text() == f"New labels were folded in: {last.name}.")
+    wait(
+        qtbot,
+        lambda: dock.view.news.text() == f"New labels were added to the training: {last.name}.",
+    )
     click(qtbot, dock.view.stop_run)
     wait(qtbot, lambda: not dock.view.live)
     viewer.close()
@@ -201,7 +207,7 @@ def test_killed_resumed_and_found_again(add_dock, make_study, qtbot):
     assert other.study == study  # it was remembered
     assert other.view.watch.run == run
     assert other.view.live
-    assert "a run of this study goes on" in other.start.toolTip()
+    assert "a run of this study is in progress" in other.start.toolTip()
     other.start_run()
     assert other.notice.kind == "error"
     assert f"{run} is being trained by another process; follow it" in other.notice.text()
@@ -256,7 +262,7 @@ def test_napari_is_closed_and_opened_again(add_dock, make_study, qtbot, tmp_path
     process = launch._recorded(run)
     process.kill()
     wait(qtbot, lambda: state(dock) == "died")
-    assert "killed it, probably for memory" in dock.view.why.text()
+    assert "killed it, probably because memory ran out" in dock.view.why.text()
     assert dock.view.resume.isEnabled()
 
 
@@ -291,7 +297,7 @@ def test_better_weights_are_offered_and_compared(add_dock, make_study, qtbot, mo
     click(qtbot, dock.start)
     run = dock.view.watch.run
     wait_for_its_end(qtbot, dock)
-    assert dock.notice.text() == "The run is done."
+    assert dock.notice.text() == "The run has finished."
     wait(qtbot, lambda: not dock.offer.isHidden())
     dsc, _ = dock.view.watch.best
     assert dock.offer.text.text() == f"The run has weights (validation DSC {dsc:.2f})."
@@ -307,7 +313,7 @@ def test_better_weights_are_offered_and_compared(add_dock, make_study, qtbot, mo
     session.predictions.clear()
     first.weights_id, first.weights = "0123456789ab", "starter"
     session.add_prediction(first)
-    told = f"The run has weights (validation DSC {dsc:.2f}); shown is starter."
+    told = f"The run has weights (validation DSC {dsc:.2f}); the prediction shown is by starter."
     assert dock.offer.text.text() == told
     session.predictions.clear()
     first.weights_id, first.weights = digest(run / BEST)[:12], run.name
@@ -328,7 +334,7 @@ def test_better_weights_are_offered_and_compared(add_dock, make_study, qtbot, mo
     assert len(session.predictions) == 2, dock.notice.text()
     assert (first.layer.visible, session.prediction.layer.visible) == (False, True)
     assert dock.notice.text().startswith("0 PVS added, 0 removed; ")
-    assert "Shift-T shows the one before" in dock.notice.text()
+    assert "Shift-T shows the previous one" in dock.notice.text()
     assert dock.offer.isHidden()
 
     # weights that are deleted in the middle of it all
@@ -410,7 +416,7 @@ def test_a_start_that_is_refused_leaves_nothing_behind(add_dock, make_study, qtb
     fill(dock, validation=("sub-09",))
     # before: the plan says it
     wait(qtbot, lambda: dock.cost.kind == "error")
-    said = "Sub-09 is no labelled subject of this study; check its name."
+    said = "Sub-09 is not a labelled subject of this study; check its name."
     assert dock.cost.text() == said
     assert "no labelled subject" in dock.start.toolTip()
     # after: the process says it
@@ -466,7 +472,7 @@ def test_it_shows_the_study_that_is_opened_in_any_dock(add_dock, make_study, qtb
     load.open_study(study)  # no subject of it is shown yet
     wait(qtbot, lambda: dock.study == study)
     assert dock.session.study is None
-    wait(qtbot, lambda: dock.use.text().startswith("Learns"))
+    wait(qtbot, lambda: dock.use.text().startswith("Trains"))
     dock.stop()
     dock.session.study_labelled.emit()
     dock.plan()
@@ -482,7 +488,7 @@ def test_another_run_is_shown_as_it_is(add_dock, make_study, qtbot):
     dock.open_study(study)
     view = dock.view
     assert [view.choice.itemText(i) for i in range(3)] == ["3", "2", "1"]
-    assert "ended without a word" in view.why.text()
+    assert "ended without a message" in view.why.text()
     assert view.resume.isEnabled()
     for at, said, why in ((1, "Done: ", "the run is done"), (2, "Stopped: ", None)):
         view.choice.setCurrentIndex(at)

@@ -116,7 +116,7 @@ def test_wrong_values_are_told_as_by_the_command_line(form, tmp_path, name, valu
     form.fields[name].set(value)
     if name == "focal_weight":
         form.fields["dice_weight"].set(0)
-        said = "focal_weight and dice_weight are both 0; nothing would be learnt; see its tooltip."
+        said = "focal_weight and dice_weight are both 0; nothing would be learned; see its tooltip."
     with pytest.raises(InputError) as caught:
         form.config(tmp_path)
     assert str(caught.value) == said

@@ -1,1 +1,1 @@
-"""Cross-validation: its runs, alone or on a cluster, and its report."""
+"""Cross-validation: its runs, here or on a cluster, and its report."""

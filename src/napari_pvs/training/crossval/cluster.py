@@ -38,7 +38,7 @@ def run(jobs: Sequence[Job], scheduler: Any) -> None:
         client: Any = distributed.Client(scheduler)  # type: ignore[no-untyped-call]
     except OSError as error:
         raise InputError(
-            f"no dask scheduler answers at {scheduler}; start one, or leave --scheduler out."
+            f"no dask scheduler answers at {scheduler}; start one, or leave out --scheduler."
         ) from error
     with client:
         left = [job for job in jobs if not job.done]
@@ -49,13 +49,13 @@ def run(jobs: Sequence[Job], scheduler: Any) -> None:
 
 
 def _alone(job: Job) -> Path:
-    """Run a job in a process that runs no other, which would share its random numbers."""
+    """Run a job in a process without other jobs, which would share its random numbers."""
     from distributed import get_worker
 
     worker: Any = get_worker()
     if worker.state.nthreads > 1:
         raise InputError(
             f"the dask worker {worker.address} has {worker.state.nthreads} threads and would train "
-            "several runs in one process; start workers with one (--nthreads 1)."
+            "several runs in one process; start workers with one thread (--nthreads 1)."
         )
     return run_job(job)

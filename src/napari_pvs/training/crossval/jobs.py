@@ -1,4 +1,4 @@
-"""Cross-validation: a training run per method, fold and seed, resumable and in any order."""
+"""Cross-validation: a training run per method, fold and seed, in any order and resumable."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -33,16 +33,15 @@ class Job:
     Attributes
     ----------
     config
-        Of the run, with its method and seed.
+        The run's configuration, with its method and seed.
     roles
-        Who trains, validates and is tested.
+        The subjects for training, validation and test.
     fold
-        From 1.
+        Counted from 1.
     out
         The run's folder.
     labels
-        Stamps of the labels to use, by subject; newer ones are left to the next
-        cross-validation.
+        Stamps of the labels to use, by subject; newer labels wait for the next cross-validation.
     """
 
     config: TrainingConfig
@@ -58,7 +57,7 @@ class Job:
 
 
 class _Plan(BaseModel):
-    """What ``crossval.json`` holds: the options, and what the first plan has fixed."""
+    """The content of ``crossval.json``: the options, and what the first plan has fixed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -79,28 +78,28 @@ def plan(
 ) -> list[Job]:
     """Plan a cross-validation.
 
-    The labelled persons are dealt into folds by ``config.seed``; in each fold, one in ten of the
-    others (at least one) validates. The roles recorded in the study are ignored, and so are labels
-    that are added or changed after the first plan.
+    ``config.seed`` decides how the labelled persons are dealt into folds; in each fold, one in ten
+    of the others (at least one) is used for validation. The roles recorded in the study are
+    ignored, and so are labels that are added or changed after the first plan.
 
     Parameters
     ----------
     config
-        What all runs share; its method is ignored.
+        Shared by all runs, except the method, which is ignored.
     out
-        Folder for all runs. If it holds this cross-validation, it is resumed.
+        Folder for all runs. If it contains this cross-validation, that is resumed.
     methods
-        To compare; all if None.
+        Methods to compare; None for all.
     folds
-        Each labelled person is tested in one of them.
+        Number of folds; each labelled person is tested in one.
     seeds
-        Runs of each method and fold; their seeds start at ``config.seed``.
+        Runs per method and fold; their seeds start at ``config.seed``.
 
     Raises
     ------
     InputError
-        Too few labelled persons, an unknown method, a folder with something else in it, or a label
-        of the first plan no longer exists.
+        Too few labelled persons, an unknown method, a folder with other content, or a label of the
+        first plan that no longer exists.
     """
     methods = list(METHODS) if methods is None else list(methods)
     unknown = [name for name in methods if name not in METHODS]
@@ -129,13 +128,14 @@ def plan(
     persons = sorted({person_of(name) for name in stamps})
     tested = -(-len(persons) // folds)  # in the largest fold; two more train and validate
     if folds < 2 or len(persons) < max(folds, tested + 2):
+        fitting = f", or use {len(persons)} folds" if len(persons) > 2 else ""
         raise InputError(
-            f"{folds} folds need as many labelled persons, and two beside those of a fold; "
-            f"{config.study} has {len(persons)}: label more or, from three on, take as many folds."
+            f"{folds} folds need at least as many labelled persons, and two more than are tested "
+            f"in one; {config.study} has {len(persons)}: label more{fitting}."
         )
     np.random.default_rng([config.seed, 5]).shuffle(persons)
     jobs = []
-    # fold by fold, so that an interrupted cross-validation can be compared as far as it got
+    # fold by fold, so that methods can be compared even if the cross-validation is interrupted
     for seed in range(config.seed, config.seed + seeds):
         for fold in range(folds):
             roles = _roles(stamps, unlabelled, persons, fold, folds)
@@ -151,14 +151,14 @@ def plan(
 
 
 def run(jobs: Iterable[Job], said: Callable[[Job], None] = lambda _: None) -> None:
-    """Run jobs one after another; finished ones are skipped, begun ones resumed.
+    """Run jobs one after another, skipping finished ones and resuming those begun.
 
     Parameters
     ----------
     jobs
         From `plan`.
     said
-        Called before each.
+        Called before each job.
     """
     for job in jobs:
         if not job.done:
@@ -175,7 +175,7 @@ def _roles(
 ) -> Split:
     tested = set(persons[fold::folds])
     others = [p for p in persons if p not in tested]
-    # so that other persons validate in other folds
+    # so that every fold validates on different persons
     turn = fold * max(1, round(len(others) / 10)) % len(others)
     count = max(1, round(len(others) / 10))
     validating = {others[(turn + i) % len(others)] for i in range(count)}
@@ -192,7 +192,7 @@ def _roles(
 
 
 def _shared(config: TrainingConfig) -> dict[str, JsonValue]:
-    """Return what all runs share of a configuration, as JSON has it."""
+    """Return the part of a configuration that all runs share, as JSON values."""
     return config.model_dump(mode="json", exclude={"method"})
 
 
@@ -211,12 +211,12 @@ def _begun(out: Path, asked: _Plan) -> _Plan | None:
         whole = frozen.keys() <= held.model_fields_set
         if not whole or held.model_copy(update={"config": was}) != asked.model_copy(update=frozen):
             raise InputError(
-                f"{out} holds another cross-validation; name a new folder, or give the same "
-                "options to go on with it."
+                f"{out} contains another cross-validation; name a new folder, or give the same "
+                "options to continue it."
             )
         return held
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists and is no cross-validation; name a new folder.")
+        raise InputError(f"{out} exists and is not a cross-validation; name a new folder.")
     return None
 
 
@@ -234,8 +234,8 @@ def run_job(job: Job) -> Path:
 
     if environment()[1] > 1:
         raise InputError(
-            "a cross-validation spreads whole runs, not one over processes; start it without "
-            "torchrun, and with --scheduler for many machines."
+            "a cross-validation distributes whole runs, not the processes of one; start it without "
+            "torchrun, and with --scheduler for several machines."
         )
     if job.done:
         return job.out / SCORES
@@ -248,7 +248,7 @@ def run_job(job: Job) -> Path:
             _clear(job.out)
         train(job.config, job.out, job.roles, job.labels)
     if status(job.out).state != "done":
-        raise InputError(f"{job.out} was stopped; run the cross-validation again to go on.")
+        raise InputError(f"{job.out} was stopped; run the cross-validation again to continue.")
     scores = _score(job)
     write_text(job.out / SCORES, json.dumps([asdict(one) for one in scores], indent=1) + "\n")
     return job.out / SCORES
@@ -276,14 +276,14 @@ def label_of(study: Path, name: str, known: str) -> Path:
     path = LabelStore(study, name).stamped(known)
     if path is None:
         raise InputError(
-            f"the label of {name} ({known.rpartition('@')[0]}) is not what it was when the "
-            "cross-validation began; put it back, or begin another in a new folder."
+            f"the label of {name} ({known.rpartition('@')[0]}) has changed since the "
+            "cross-validation began; put it back, or start another in a new folder."
         )
     return path
 
 
 def _score(job: Job) -> list[SubjectScore]:
-    """Measure the best weights, chosen by validation, on the test subjects."""
+    """Score the best weights, as chosen by validation, on the test subjects."""
     from napari_pvs.evaluation.compare import score
     from napari_pvs.inference.config import SegmentConfig
     from napari_pvs.inference.segment import components

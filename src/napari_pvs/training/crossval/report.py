@@ -1,4 +1,4 @@
-"""Report of a cross-validation: Table 1, scores per subject, differences between methods."""
+"""The report of a cross-validation: Table 1, scores per subject, differences between methods."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from napari_pvs import json_files
 from napari_pvs.errors import InputError
@@ -22,7 +22,9 @@ TITLES = ("DSC", "AVD %", "recall", "precision", "PVS F1", "CCC of counts", "sub
 
 
 class _Scored(BaseModel):
-    """What is read of a subject's scores."""
+    """The part of a subject's scores that is read here."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     subject: str
     dsc: float
@@ -37,7 +39,7 @@ class _Scored(BaseModel):
 
 @dataclass(frozen=True)
 class Row:
-    """Measures of one subject by one run."""
+    """Scores of one run on one subject."""
 
     method: str
     seed: int
@@ -56,9 +58,9 @@ class Difference:
         Names of the methods.
     mean, low, high
         Mean of the paired differences and its 95 % bootstrap interval (BCa) over subjects; the
-        interval is None for fewer than 3 subjects or where all differences are equal.
+        interval is None for fewer than 3 subjects or if all differences are equal.
     n
-        Subjects.
+        Number of subjects.
     """
 
     method: str
@@ -75,7 +77,7 @@ def collect(jobs: Sequence[Job]) -> list[Row]:
     Raises
     ------
     InputError
-        No job is finished, or a file of scores is damaged.
+        No job is finished, or a scores file is damaged.
     """
     rows = []
     for job in jobs:
@@ -91,7 +93,7 @@ def collect(jobs: Sequence[Job]) -> list[Row]:
             values = one.model_dump(exclude={"subject"})
             rows.append(Row(method, seed, job.fold, one.subject, values))
     if not rows:
-        raise InputError("no run of this cross-validation has ended yet.")
+        raise InputError("no run of this cross-validation has finished yet.")
     return rows
 
 
@@ -138,7 +140,7 @@ def differences(rows: Sequence[Row]) -> list[Difference]:
 
 
 def to_tsv(rows: Sequence[Row]) -> str:
-    """Return a table with a line per run and subject."""
+    """Return a table with one line per run and subject."""
     names = [f.name for f in fields(Row) if f.name != "values"]
     lines = ({name: getattr(row, name) for name in names} | row.values for row in rows)
     return tsv([*names, *rows[0].values], lines)

@@ -1,1 +1,1 @@
-"""What a run learns from: scans prepared for training, who takes part, patches."""
+"""What a run is trained on: prepared scans, the cohort, patches."""

@@ -1,4 +1,4 @@
-"""The subjects of a run; labels may be added or changed while it trains."""
+"""The subjects of a run; labels may be added or changed while it is training."""
 
 import logging
 from collections.abc import Sized
@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_pvs.errors import InputError
+from napari_pvs.files import sentence
 from napari_pvs.study.bids import StudySubject, person_of, survey
 from napari_pvs.study.labels import LabelStore, stamp
 from napari_pvs.study.paths import require
@@ -35,7 +36,7 @@ class News:
 
 @dataclass(frozen=True)
 class _People:
-    """Subjects to learn from, with and without a label, and digests of the labels."""
+    """Subjects to train on, with and without a label, and digests of the labels."""
 
     train: list[PreparedSubject]
     unlabelled: list[PreparedSubject]
@@ -57,23 +58,23 @@ class Cohort:
     study
         BIDS dataset.
     roles
-        Validation and test persons keep their role; every other labelled subject is trained on.
-        Where nobody trains, no label is read: those of the validation are scans kept aside.
+        Validation and test persons keep their roles; all other labelled subjects are trained on.
+        If nobody is trained on, no label is read, and the validation scans are kept aside.
     unlabelled
-        Whether to load scans without a label too.
+        Whether to load unlabelled scans too.
     world
         The processes of the run; all have the same cohort.
 
     Attributes
     ----------
     train, validation, unlabelled
-        Prepared subjects, in the order of their names.
+        Prepared subjects, ordered by name.
     labels
         Digest of the label of each training subject.
     left_out
-        Subjects whose files cannot be used, and why; the others are learnt from all the same.
+        Subjects whose files cannot be used, and why; they do not stop the others.
     label_free
-        Whether there is nothing but scans without a label.
+        Whether the run uses no labels at all.
     """
 
     def __init__(self, study: Path, roles: Split, unlabelled: bool, world: World = ALONE):
@@ -90,12 +91,12 @@ class Cohort:
         self._digests: dict[tuple[Path, int, int], str] = {}
 
     def __str__(self) -> str:
-        """Say in a sentence who is learnt from."""
+        """Say in a sentence which subjects are used for what."""
         if self.label_free:
             aside = f", kept aside: {_named(self.validation)}" if self.validation else ""
-            return f"No label: adapting the start weights to {_named(self.unlabelled)}{aside}."
-        said = f"Learning from {_named(self.train)}, validating on {_named(self.validation)}"
-        return f"{said}; without a label: {_named(self.unlabelled) if self.unlabelled else 'none'}."
+            return f"No labels: adapting the start weights to {_named(self.unlabelled)}{aside}."
+        said = f"Training on {_named(self.train)}, validating on {_named(self.validation)}"
+        return f"{said}; unlabelled: {_named(self.unlabelled) if self.unlabelled else 'none'}."
 
     def open(self, recorded: dict[str, str] | None = None, resumed: bool = False) -> None:
         """Load all subjects.
@@ -106,12 +107,12 @@ class Cohort:
             Stamps of labels, from a checkpoint or a plan. These labels are used as long as they
             still exist; newer ones wait for `update`.
         resumed
-            Whether the run was resumed: its last unlabelled scan may have been labelled since.
+            Whether the run was resumed; its last unlabelled scan may have been labelled since.
 
         Raises
         ------
         InputError
-            A file is unusable, or there is nothing to learn from.
+            A file is unusable, or there is nothing to train on.
         """
         found = self._world.lead(self._find)
         self._world.in_turn(lambda: self._open(found, recorded or {}, resumed))
@@ -134,20 +135,20 @@ class Cohort:
         missing = [n for n in self.roles.validation if not self._can_judge(found.get(n))]
         if missing:
             raise InputError(
-                f"{missing[0]} was held out for validation and its scan or label is no longer in "
+                f"{missing[0]} was held out for validation, but its scan or label is no longer in "
                 f"{self.study}; put it back."
             )
-        self.validation = [self._load(found[n]) for n in self.roles.validation]
+        self.validation = [self._validator(found[n]) for n in self.roles.validation]
         self._take(self._with_labels(self._arranged(found)))
         if self.label_free:
             return
         if not any(len(s.foreground) for s in self.train):
-            raise InputError(f"no label of {self.study} holds a PVS voxel; draw some first.")
+            raise InputError(f"all labels of {self.study} are empty; draw some PVS first.")
         if self._want_unlabelled and not resumed:
             require_unlabelled(self.study, self.unlabelled)
         empty = [s.name for s in self.train if not len(s.foreground)]
         if empty:
-            log.warning("%d labels hold no PVS: %s", len(empty), ", ".join(empty))
+            log.warning("%d labels contain no PVS: %s", len(empty), ", ".join(empty))
 
     def update(self) -> News:
         """Load labels that were added or changed.
@@ -156,7 +157,7 @@ class Cohort:
 
         Returns
         -------
-        What changed: nothing, while the study cannot be read.
+        What changed; nothing while the study cannot be read.
 
         Raises
         ------
@@ -171,8 +172,8 @@ class Cohort:
             self._world.same(people.labels, "labels")
             self._take(self._with_labels(self._freeze(people)))
         except (InputError, OSError) as error:
-            # it may just be being written; go on with the labels that are loaded
-            log.warning("What changed in the study waits for the next epoch: %s", error)
+            # something may be being written; continue with the labels that are loaded
+            log.warning("Changes in the study have to wait for the next epoch: %s", error)
         after = self.labels
         same = {n for n in after if n in before and _content(after[n]) == _content(before[n])}
         return News(
@@ -192,14 +193,14 @@ class Cohort:
 
     def _leave_out(self, name: str, why: str) -> None:
         if self.left_out.get(name) != why:
-            log.warning("%s is not learnt from: %s", name, why)
+            log.warning("%s is not trained on: %s", name, why)
         self.left_out[name] = why
 
     def _freeze(self, people: _People) -> _People:
-        """Record in the study's roles who trains from now on.
+        """Record new training persons in the study's roles.
 
-        Only after loading, so that an unreadable label records nobody. Persons whom another run
-        has taken for validation or test meanwhile are left out.
+        This happens only after loading, so that an unreadable label records nobody. Persons that
+        another run has meanwhile taken for validation or test are left out.
         """
         new = {person_of(name) for name in people.labels} - self._frozen
         if not new:
@@ -210,11 +211,11 @@ class Cohort:
         self._held_out |= refused
         if refused:
             names = ", ".join(sorted(refused))
-            log.warning("%s: held out by another run of the study, so not learnt from", names)
+            log.warning("%s: held out by another run of the study, so not trained on", names)
         return people.without(refused)
 
     def _with_labels(self, people: _People) -> _People:
-        """Refuse to go on if nobody is left to learn from."""
+        """Refuse to continue if nobody is left to train on."""
         if not (people.unlabelled if self.label_free else people.train):
             what = "scan" if self.label_free else "labelled subject"
             why = "".join(f" {name}: {why}" for name, why in self.left_out.items())
@@ -240,14 +241,14 @@ class Cohort:
                 elif self._want_unlabelled and self._may_learn_from(subject):
                     same = name in old and old[name].label is None
                     unlabelled.append(old[name] if same else self._load(subject))
-            except InputError as error:
-                if name in old:  # somebody may be writing it; see `update`
+            except (InputError, OSError) as error:
+                if name in old:  # it may be being written; see `update`
                     raise
-                self._leave_out(name, str(error))
+                self._leave_out(name, sentence(error))
         return _People(train, unlabelled, labels)
 
     def _may_learn_from(self, subject: StudySubject) -> bool:
-        """Whether an unlabelled scan belongs to the run; another run may hold out the others."""
+        """Whether an unlabelled scan may be trained on; another run may hold out the others."""
         return subject.name in self.roles.unlabelled or subject.person in self._frozen
 
     def _take_recorded(self, found: dict[str, StudySubject], name: str, digest: str) -> None:
@@ -255,7 +256,7 @@ class Cohort:
         if path is not None:
             found[name] = replace(found[name], label=path)
         else:
-            log.warning("The label of %s changed since the run began.", name)
+            log.warning("The label of %s has changed since the run began.", name)
 
     def _digest(self, path: Path) -> str:
         """Return `stamp`, computed once for each state of the file."""
@@ -264,6 +265,14 @@ class Cohort:
         if key not in self._digests:
             self._digests[key] = stamp(path, self.study)
         return self._digests[key]
+
+    def _validator(self, subject: StudySubject) -> PreparedSubject:
+        try:
+            return self._load(subject)
+        except InputError as error:
+            raise InputError(
+                f"{subject.name} is held out for validation and cannot be used: {error}"
+            ) from error
 
     def _load(self, subject: StudySubject) -> PreparedSubject:
         return load(subject, self.study / CACHE)
@@ -290,6 +299,6 @@ def require_unlabelled(study: Path, scans: Sized) -> None:
     """
     if not len(scans):
         raise InputError(
-            f"every scan of {study} is labelled; add scans without a label, or choose a supervised "
+            f"every scan of {study} is labelled; add unlabelled scans, or choose a supervised "
             "method."
         )

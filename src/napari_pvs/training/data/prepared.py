@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
-import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, FiniteFloat
 
 from napari_pvs import json_files
-from napari_pvs.errors import InputError
-from napari_pvs.files import TEMPORARY
+from napari_pvs.errors import InputWarning
+from napari_pvs.files import atomic_folder
 from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.masks import bounding_box
 from napari_pvs.scans.pvs import read_on, warn_of_outside
@@ -35,7 +35,7 @@ class PreparedSubject:
     Attributes
     ----------
     name
-        Of the subject.
+        Name of the subject.
     images
         (2, X, Y, Z) float16, normalised; zeros for a missing modality. Memory-mapped if the study
         is writable, so that memory use does not grow with the study.
@@ -61,11 +61,12 @@ class PreparedSubject:
 
 
 class _About(BaseModel):
-    """What lies beside the arrays of a prepared scan."""
+    """The JSON file beside the arrays of a prepared scan."""
 
     shape: tuple[int, int, int]
     affine: tuple[_Row, _Row, _Row, _Row]
     corner: tuple[int, int, int]
+    warnings: tuple[str, ...] = ()
 
 
 def load(subject: StudySubject, cache: Path | None = None) -> PreparedSubject:
@@ -81,9 +82,11 @@ def load(subject: StudySubject, cache: Path | None = None) -> PreparedSubject:
     Raises
     ------
     InputError
-        A file is unusable, or the label lies on another grid than the scan.
+        A file is unusable, or the label is on another grid than the scan.
     """
     prepared = _prepared(subject, cache)
+    for text in prepared.warnings:  # in every run, even if the scan comes from the cache
+        warnings.warn(text, InputWarning, stacklevel=2)
     label = None
     foreground = np.empty((0, 3), np.int16)
     if subject.label is not None:
@@ -94,8 +97,8 @@ def load(subject: StudySubject, cache: Path | None = None) -> PreparedSubject:
         warn_of_outside(
             int(np.count_nonzero(whole)),
             int(np.count_nonzero(label & prepared.brain)),
-            f"{subject.label}: {{}} label voxels lie outside the brain mask and are not learnt "
-            "from; check label and mask.",
+            f"{subject.label}: {{}} label voxels lie outside the brain mask and are not trained "
+            "on; check label and mask.",
         )
         foreground = np.argwhere(label).astype(np.int16)
     return PreparedSubject(
@@ -115,6 +118,7 @@ class _Prepared:
     brain: NDArray[np.bool_]
     grid: Grid
     corner: tuple[int, int, int]
+    warnings: tuple[str, ...]
 
 
 def _prepared(subject: StudySubject, cache: Path | None) -> _Prepared:
@@ -125,7 +129,7 @@ def _prepared(subject: StudySubject, cache: Path | None) -> _Prepared:
         return _open(folder)
     except FileNotFoundError:
         made = _prepare(subject)
-    except (OSError, ValueError, EOFError, InputError):
+    except Exception:  # numpy's reader raises anything on foreign bytes
         log.warning("%s is damaged; preparing the scan again.", folder)
         shutil.rmtree(folder, ignore_errors=True)
         made = _prepare(subject)
@@ -134,19 +138,22 @@ def _prepared(subject: StudySubject, cache: Path | None) -> _Prepared:
         return _open(folder)
     except OSError as error:
         log.warning(
-            "%s cannot be written (%s); %s is held in memory.", cache, error.strerror, subject.name
+            "%s cannot be written (%s); %s is kept in memory.", cache, error.strerror, subject.name
         )
         return made
 
 
 def _prepare(subject: StudySubject) -> _Prepared:
-    scan = scan_of(subject)
+    with warnings.catch_warnings():  # `load` tells
+        warnings.simplefilter("ignore", InputWarning)
+        scan = scan_of(subject)
     box = bounding_box(scan.brain, margin=2)
     return _Prepared(
         scan.normalised()[(slice(None), *box)].astype(np.float16),
         np.ascontiguousarray(scan.brain[box]),
         scan.grid,
         (box[0].start, box[1].start, box[2].start),
+        scan.warnings,
     )
 
 
@@ -163,25 +170,17 @@ def _key(subject: StudySubject) -> str:
 
 
 def _write(folder: Path, prepared: _Prepared) -> None:
-    """Write atomically: into a temporary folder, which is then renamed."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=folder.parent))
-    try:
+    """Write atomically, unless another run was faster."""
+    with atomic_folder(folder) as temporary:
         np.save(temporary / "images.npy", prepared.images)
         np.save(temporary / "brain.npy", prepared.brain)
         about = {
             "shape": prepared.grid.shape,
             "affine": prepared.grid.affine.tolist(),
             "corner": prepared.corner,
+            "warnings": prepared.warnings,
         }
         (temporary / "about.json").write_text(json.dumps(about), encoding="utf-8")
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another run was faster
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _open(folder: Path) -> _Prepared:
@@ -197,4 +196,4 @@ def _open(folder: Path) -> _Prepared:
     fits = zip(about.corner, brain.shape, about.shape, strict=True)
     if any(corner < 0 or corner + size > whole for corner, size, whole in fits):
         raise ValueError("the crop does not fit into the scan")
-    return _Prepared(images, brain, grid, about.corner)
+    return _Prepared(images, brain, grid, about.corner, about.warnings)

@@ -1,4 +1,4 @@
-"""Patches drawn from subjects, the same for the same seed and step."""
+"""Patches drawn from subjects, reproducible from seed and step."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,12 +25,12 @@ class Patches:
     images
         (N, 2, P, P, P) float32.
     target
-        (N, 1, P, P, P) float32: the label or, of unlabelled patches, the teacher's probability
-        of PVS, -1 where there is none. None where no target was asked for.
+        (N, 1, P, P, P) float32: the label or, for unlabelled patches, the teacher's probability
+        of PVS, -1 where there is none. None if no target was requested.
     origin
         Subject and first voxel (in its scan's grid) of each patch.
     share
-        What the N patches are of the step's; all of them where None.
+        Which of the step's patches these are; None for all.
     """
 
     images: NDArray[np.float32]
@@ -40,7 +40,7 @@ class Patches:
 
 
 Target = Callable[[PreparedSubject], "NDArray[np.generic] | None"]
-"""What is to be learnt of a subject: an array of its shape."""
+"""Returns what to train on for a subject: an array of its shape, or None."""
 
 
 def draw(
@@ -59,20 +59,21 @@ def draw(
     Parameters
     ----------
     subjects
-        Each is as likely as the others.
+        All are equally likely.
     config
-        Seed, edges of patches, share of patches on PVS.
+        Seed, patch edges, share of patches on PVS.
     step, stream
-        Number of the step, and of the kind of patches: each pair has its own random stream, so
+        Numbers of the step and of the kind of patches. Each pair has its own random stream, so
         that a run can continue at any step.
     count
-        Patches of the smallest edge; larger ones are fewer, so that a step's voxels stay.
+        Number of patches if they have the smallest edge; there are fewer larger ones, so that a
+        step always has about the same number of voxels.
     on_pvs_only
-        As in the warm-up: every patch is centred near a PVS, as long as there is one.
+        As in the warm-up: centre every patch near a PVS, if there is any.
     target
-        What is to be learnt.
+        What to train on.
     share
-        Which of the step's patches to make; all where None. What is drawn does not depend on it.
+        Which of the step's patches to make; None for all. It does not affect what is drawn.
     """
     rng = np.random.default_rng([config.seed, stream, step])
     size = config.patch[step % len(config.patch)]
@@ -93,7 +94,7 @@ def draw(
         else:
             centre = _inside(subject.brain, rng)
         if not 0 <= n < made:
-            continue  # another process's
+            continue  # for another process
         start = centre - size // 2
         images[n] = cube(subject.images, start, size)
         if target is not None and targets is not None:
@@ -108,13 +109,13 @@ def draw(
 
 
 def patches_of(config: TrainingConfig, step: int, count: int) -> int:
-    """Return how many patches a step has, of ``count`` of the smallest edge."""
+    """Return how many patches a step has, given the ``count`` at the smallest edge."""
     size = config.patch[step % len(config.patch)]
     return max(1, round(count * (min(config.patch) / size) ** 3))
 
 
 def ahead(make: Callable[[int], Made], first: int, last: int) -> Iterator[Made]:
-    """Yield ``make(step)`` for steps ``first`` to ``last`` (excluded), one ahead in a thread."""
+    """Yield ``make(step)`` for steps ``first`` to ``last - 1``, made one ahead in a thread."""
     with ThreadPoolExecutor(1) as pool:
         pending = pool.submit(make, first) if first < last else None
         for step in range(first, last):
@@ -125,7 +126,7 @@ def ahead(make: Callable[[int], Made], first: int, last: int) -> Iterator[Made]:
 
 
 def _inside(brain: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw a voxel of the brain; the crop around a brain is half full, so few tries are needed."""
+    """Draw a voxel of the brain; about half of the crop is brain, so few tries are needed."""
     while True:
         voxel = rng.integers(0, brain.shape)
         if brain[tuple(voxel)]:
@@ -135,7 +136,7 @@ def _inside(brain: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.in
 def cube(
     source: NDArray[np.generic], start: NDArray[np.signedinteger[Any]], edge: int
 ) -> NDArray[np.float32]:
-    """Return the cube of (C, X, Y, Z) that begins at a voxel; what lies outside is zero."""
+    """Return the cube of (C, X, Y, Z) at ``start``; voxels outside the source are zero."""
     out = np.zeros((len(source), edge, edge, edge), np.float32)
     low = np.maximum(start, 0)
     high = np.minimum(start + edge, source.shape[1:])

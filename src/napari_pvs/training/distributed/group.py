@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-# importing it later, as an optimiser does, would bind its defaults to the current group
+# importing it later, as optimisers do, would bind its defaults to the current group
 import torch.distributed.nn.functional
 from torch import Tensor, distributed, nn
 from torch.distributed.distributed_c10d import PrefixStore
@@ -25,8 +25,8 @@ T = TypeVar("T")
 _PATIENCE = timedelta(days=1)  # the others wait while the first prepares a large study
 _FAILED = "failed"
 _LOST = (
-    "another process of the run ended without a word ({}); the system may have killed it for "
-    "memory, or its machine is gone."
+    "another process of the run ended without a message ({}); the system may have killed it for "
+    "using too much memory, or its machine is down."
 )
 
 
@@ -49,7 +49,7 @@ class Group(World):
     Parameters
     ----------
     device
-        Of this process. Tensors are sent by NCCL on ``cuda``, else by gloo.
+        This process's device. Tensors are sent by NCCL on ``cuda``, otherwise by gloo.
     """
 
     _joined = 0
@@ -62,7 +62,7 @@ class Group(World):
         self.device = device
         self._store, *_ = next(rendezvous("env://", self.rank, self.size))
         self._store.set_timeout(_PATIENCE)
-        # a process may train twice; the second group must not read what the first one left
+        # a process may train twice; the second group must not read what the first one left behind
         Group._joined += 1
         own = PrefixStore(f"napari-pvs-{Group._joined}", self._store)
         distributed.init_process_group(
@@ -118,7 +118,7 @@ class Group(World):
         return found
 
     def together(self, work: Callable[[], T]) -> list[T]:
-        """As `World.together`; the others raise `Elsewhere` with the message of the one."""
+        """As `World.together`; if one process fails, the others raise `Elsewhere`."""
         result: T | None = None
         failed: Exception | None = None
         try:
@@ -140,8 +140,8 @@ class Group(World):
                 self._notes.set(_FAILED, self._words(error))
 
     def leave(self) -> None:
-        """Close the connections, so that waiting processes learn that this one is gone."""
-        # its threads end with the last reference; if they outlive it, they may abort at exit
+        """Close the connections, so that waiting processes notice that this one is gone."""
+        # this ends its threads, which might otherwise abort the process at exit
         self.tensors = None
         distributed.destroy_process_group()
 
@@ -161,7 +161,7 @@ class Group(World):
 
     @contextmanager
     def _lost(self) -> Iterator[None]:
-        """Explain a broken connection by the process that has ended."""
+        """Explain a broken connection by the error of the process that ended."""
         try:
             yield
         except RuntimeError as error:
@@ -179,7 +179,7 @@ class Group(World):
 
 
 class SharedBatchNorm(nn.BatchNorm3d):
-    """Batch norm over the patches of all processes, some of which may have none.
+    """Batch norm over the patches of all processes, some of which may have no patch.
 
     torch's own ``SyncBatchNorm`` needs CUDA.
     """
@@ -204,7 +204,7 @@ class SharedBatchNorm(nn.BatchNorm3d):
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
-        """Update the running statistics as torch's own batch norm does."""
+        """Update the running statistics like torch's own batch norm."""
         if self.running_mean is None or self.running_var is None or self.momentum is None:
             raise ValueError("a batch norm without running statistics")
         self.running_mean.lerp_(mean, self.momentum)
@@ -213,7 +213,7 @@ class SharedBatchNorm(nn.BatchNorm3d):
 
 
 def synchronise(model: M2SS, world: World) -> M2SS:
-    """Replace every batch norm by one over all processes; tensors keep their names."""
+    """Replace every batch norm by one over all processes, keeping the names of the tensors."""
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if type(child) is nn.BatchNorm3d:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def joined(device: "torch.device") -> Iterator[World]:
     """Join the other processes, if torchrun has started any.
 
-    Whichever process fails, the first one raises its error. The others exit with code 2 and print
-    nothing, unless the error is their own.
+    Whichever process fails, the first one raises its error. The others exit with code 2 without
+    printing anything, unless the error is their own.
 
     Raises
     ------

@@ -2,10 +2,10 @@
 
 torchrun starts the same command once per GPU. Every process draws the same patches and computes
 its share of them. Sums are taken over all processes, so that a step computes what a single process
-would compute with the whole batch. Only the first process writes, and decides anything that
-depends on the time or on files.
+would compute with the whole batch. Only the first process writes files, and decides whatever
+depends on the clock or on files.
 
-A `World` is a single process, a `group.Group` is one of several; no other code tells them apart.
+A `World` is a single process, a `group.Group` one of several; no other code distinguishes them.
 """
 
 import os
@@ -27,7 +27,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Share:
-    """A process's own part of ``of`` things: ``start`` to ``stop`` (excluded)."""
+    """A process's part of ``of`` items: ``start`` to ``stop`` (excluded)."""
 
     start: int
     stop: int
@@ -35,11 +35,11 @@ class Share:
 
     @property
     def slice(self) -> slice:
-        """Slice of an array of all things."""
+        """Slice of an array of all items."""
         return slice(self.start, self.stop)
 
     def within(self, first: int, last: int) -> "Share":
-        """Return the share of the things from ``first`` to ``last`` (excluded).
+        """Return the share of the items from ``first`` to ``last`` (excluded).
 
         Examples
         --------
@@ -72,7 +72,7 @@ class World:
     here = 1
 
     def share(self, count: int) -> Share:
-        """Return this process's share of ``count`` things; it may be empty."""
+        """Return this process's share of ``count`` items; it may be empty."""
         return Share(count * self.rank // self.size, count * (self.rank + 1) // self.size, count)
 
     def sum(self, values: "Tensor") -> "Tensor":
@@ -91,19 +91,19 @@ class World:
         """Replace gradients by their means over all processes."""
 
     def gather(self, value: T) -> list[T]:
-        """Return the values of all processes, in order, to each of them."""
+        """Return the values of all processes, in order, in each of them."""
         return [value]
 
     def together(self, work: Callable[[], T]) -> list[T]:
-        """Do some work in every process, and return all results; an error in one ends all."""
+        """Do some work in every process and return all results; an error in one ends all."""
         return [work()]
 
     def lead(self, work: Callable[[], T]) -> T:
-        """Do some work in the first process, and return the result to all."""
+        """Do some work in the first process and return its result in all."""
         return self.together(work if self.rank == 0 else lambda: None)[0]  # type: ignore[return-value]
 
     def in_turn(self, work: Callable[[], T]) -> T:
-        """Do some work in the first process, then in the others, which find its caches filled."""
+        """Do some work in the first process, then in the others, which find the caches filled."""
         own: list[T] = []
 
         def do() -> None:
@@ -114,19 +114,19 @@ class World:
         return own[0]
 
     def spread(self, work: Callable[[Item], T], items: Sequence[Item]) -> list[T]:
-        """Deal items out to the processes, and return the results in the order of the items."""
+        """Deal items out to the processes and return the results in the order of the items."""
         dealt = self.together(lambda: [work(item) for item in items[self.rank :: self.size]])
         return [dealt[n % self.size][n // self.size] for n in range(len(items))]
 
     def same(self, value: object, what: str) -> None:
-        """Refuse to go on if a value differs between the processes."""
+        """Refuse to continue if a value differs between the processes."""
         values = self.gather(value)
 
         def check() -> None:
             if any(other != values[0] for other in values):
                 raise InputError(
-                    f"the processes of this run do not see the same {what}; let all machines work "
-                    "on one shared folder."
+                    f"the processes of this run do not see the same {what}; make all machines use "
+                    "the same shared folder."
                 )
 
         self.lead(check)
@@ -147,7 +147,7 @@ ALONE = World()
 
 
 def environment() -> tuple[int, int]:
-    """Return the number of this process and that of all processes, as torchrun sets them."""
+    """Return this process's number and the number of processes, as set by torchrun."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1 or "RANK" not in os.environ:
         return 0, 1

@@ -1,1 +1,1 @@
-"""Run folders: what lies in them, their processes, how they are doing."""
+"""Run folders: their content, their processes, and how they are doing."""

@@ -1,4 +1,4 @@
-"""Comparison of runs: a table, and their curves as PNG or HTML."""
+"""Comparing runs: a table, and their curves as PNG or HTML."""
 
 import base64
 import html
@@ -25,7 +25,7 @@ HEADER = (
 
 
 def rows(paths: Sequence[Path]) -> list[tuple[str, ...]]:
-    """Return one row per run with the columns of `HEADER`; measures are of the best validation.
+    """Return one row per run with the columns of `HEADER`; scores are from the best validation.
 
     Raises
     ------
@@ -36,19 +36,19 @@ def rows(paths: Sequence[Path]) -> list[tuple[str, ...]]:
 
 
 def draw(paths: Sequence[Path], out: Path) -> None:
-    """Draw loss, and DSC, AVD and recall on validation, over epochs.
+    """Draw loss and validation DSC, AVD and recall over epochs.
 
     Parameters
     ----------
     paths
         Run folders.
     out
-        A ``.png``, or an ``.html`` page with table and picture in one file.
+        A ``.png``, or an ``.html`` page that contains table and picture.
 
     Raises
     ------
     InputError
-        Another suffix, a folder that is not a run, or ``out`` cannot be written.
+        Another suffix, a folder that is not a run, or an ``out`` that cannot be written.
     """
     kind = out.suffix.lower()
     if kind not in (".png", ".html"):
@@ -103,7 +103,7 @@ def _picture(past: Sequence[tuple[str, History]]) -> bytes:
             known = {e: value for e, value in found.items() if value is not None}
             axis.plot(list(known), list(known.values()), marker="o", markersize=3)
     for text in axes[0].legend(lines, [plain(name) for name, _ in past], fontsize="small").texts:
-        text.set_parse_math(False)  # a dollar in a run's name is no formula
+        text.set_parse_math(False)  # a dollar in a run's name does not begin a formula
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()

@@ -28,7 +28,7 @@ class _Told(BaseModel):
 
 
 def tell(run: Path, command: Command) -> None:
-    """Send a command to a run, which obeys after its current (or first) step.
+    """Send a command to a run, which obeys it after the current (or first) step.
 
     Raises
     ------
@@ -41,9 +41,9 @@ def tell(run: Path, command: Command) -> None:
 
 @contextmanager
 def taken_over(run: Path) -> Iterator[None]:
-    """Lock a run for a new process, and drop commands that were sent to an earlier one.
+    """Lock a run for a new process, and drop commands sent to an earlier one.
 
-    Later commands are for this process, even if it is still reading scans.
+    Any later command is for this process, even if it is still reading scans.
 
     Raises
     ------
@@ -56,14 +56,14 @@ def taken_over(run: Path) -> Iterator[None]:
 
 
 class Control:
-    """Receives the commands to a run, each of them once.
+    """Receives the commands to a run, each once.
 
     Parameters
     ----------
     run
-        Its folder. A command that is there already was sent after it was `taken_over`.
+        Its folder. A command already in it was sent after the run was `taken_over`.
     world
-        The processes of the run: only the first reads the folder, and all obey.
+        The processes of the run: only the first reads the folder, but all obey.
     """
 
     def __init__(self, run: Path, world: World = ALONE):
@@ -72,10 +72,10 @@ class Control:
 
     @contextmanager
     def stopped_by_signals(self) -> Iterator[None]:
-        """Treat Ctrl-C and SIGTERM (a queue's time limit) as ``stop``; a second one kills.
+        """Treat Ctrl-C and SIGTERM (a queue's time limit) as ``stop``; a second signal kills.
 
-        Of several processes, each gets the signal twice, from the queue and from torchrun, so a
-        second one does not kill them; torchrun does, after half a minute.
+        If there are several processes, each gets the signal twice, from the queue and from
+        torchrun, so a second one does not kill them; torchrun does that after half a minute.
         """
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -1,4 +1,4 @@
-"""Events of a run: one JSON object a line, appended to ``events.jsonl``."""
+"""Events of a run: one JSON object per line, appended to ``events.jsonl``."""
 
 import errno
 import json
@@ -6,9 +6,11 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, Required, TypedDict, Unpack, cast
+from typing import Annotated, Any, Literal, Required, TypedDict, Unpack, cast, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from napari_pvs import json_files
 from napari_pvs.errors import InputError, command
@@ -43,7 +45,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Values(TypedDict, total=False):
-    """The keys of all events; each type of event has a few of them."""
+    """The keys of all events; each type of event has some of them."""
 
     step: int
     of: int
@@ -98,12 +100,12 @@ class Event(Values):
 
 
 class EventLog:
-    """Appends events to a file; a reader that follows it sees whole lines only.
+    """Appends events to a file; a reader that follows it sees only complete lines.
 
     Parameters
     ----------
     path
-        ``events.jsonl`` of the run; numbers continue from its last event.
+        The run's ``events.jsonl``; numbering continues from its last event.
     """
 
     def __init__(self, path: Path):
@@ -126,7 +128,7 @@ class EventLog:
     ) -> None:
         """Append an event ``{v, seq, time, type, ...}``; ``more`` has numbers of any name."""
         event = {"v": VERSION, "seq": self._sequence, "time": time.time(), "type": kind}
-        # only the first event creates the file: a folder that was moved must not reappear
+        # only the first event creates the file, so that a folder that was moved does not reappear
         create = 0 if self._sequence else os.O_CREAT
         with open(self._path, "a", encoding="utf-8", opener=_opener(create)) as file:
             file.write(json.dumps(event | values | dict(more or {})) + "\n")
@@ -134,7 +136,7 @@ class EventLog:
 
 
 class NullEventLog(EventLog):
-    """Writes nothing: of the processes of a run, the first alone writes."""
+    """Writes nothing; only the first process of a run writes events."""
 
     def __init__(self) -> None:
         pass
@@ -146,15 +148,15 @@ class NullEventLog(EventLog):
 
 
 @contextmanager
-def explained(out: Path, events: EventLog) -> Iterator[None]:
-    """Turn a full disk or a missing file into an `InputError`, and log it as an event.
+def reported(out: Path, events: EventLog) -> Iterator[None]:
+    """Turn a full disk or a missing file into an `InputError`, and log errors as events.
 
     Parameters
     ----------
     out
         The run's folder.
     events
-        Of the run; not written to if the disk is full.
+        The run's event log; not written to if the disk is full.
 
     Raises
     ------
@@ -168,18 +170,21 @@ def explained(out: Path, events: EventLog) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         path, number = getattr(error, "filename", None), getattr(error, "errno", None)
         reason = getattr(error, "strerror", None) or error
-        then = f"then go on with {command('train', '--resume', out)}"
+        then = f"then continue with {command('train', '--resume', out)}"
+        if not out.is_dir():
+            raise InputError(f"{out} is no longer there; put it back, {then}.") from error
         if path is None or number in _FULL or Path(str(path)).is_relative_to(out):
             raise unwritable(out, error, f"make room, {then}") from error
-        words = f"{path} cannot be used any more ({reason}); put it back, {then}."
+        words = f"{path} can no longer be used ({reason}); put it back, {then}."
         events.write("error", message=words)
         raise InputError(words) from error
     except InputError as error:
-        events.write("error", message=str(error))
+        with suppress(OSError):  # the run may lie in the study that went away
+            events.write("error", message=str(error))
         raise
     except MemoryError:
         events.write(
-            "error", message="the memory ran out; resume it with a smaller batch in its config.json"
+            "error", message="memory ran out; resume it with a smaller batch in its config.json"
         )
         raise
 
@@ -194,12 +199,12 @@ class Tail:
     Parameters
     ----------
     path
-        ``events.jsonl`` of a run; it need not exist yet.
+        A run's ``events.jsonl``; it need not exist yet.
 
     Attributes
     ----------
     behind
-        Whether the last `read` left whole lines unread.
+        Whether the last `read` left complete lines unread.
     """
 
     def __init__(self, path: Path):
@@ -212,16 +217,16 @@ class Tail:
         Parameters
         ----------
         most
-            Most bytes to read, at least a line; all if negative.
+            Maximum number of bytes to read, at least a line; no limit if negative.
         steps
-            Of ``step`` and ``heartbeat`` events only so many of the last, and as many spread over
-            those before them; all if negative. Nearly all lines of a long run are such, and take
-            long to decode.
+            Limits ``step`` and ``heartbeat`` events to this many of the latest, and as many spread
+            over the earlier ones; no limit if negative. They are nearly all lines of a long run,
+            and take long to decode.
 
         Raises
         ------
         ValueError
-            A line is no event.
+            A line is not an event, or lacks a key that its type has.
         """
         try:
             with self._path.open("rb") as file:
@@ -232,7 +237,7 @@ class Tail:
         self.behind = len(new) == most
         whole = new[: new.rfind(b"\n") + 1]
         if self.behind and not whole:
-            raise ValueError("a line has no end")
+            raise ValueError("a line does not end")
         self._at += len(whole)
         lines = whole.split(b"\n")[:-1]
         if steps >= 0:
@@ -241,7 +246,7 @@ class Tail:
 
 
 def _thinned(lines: list[bytes], steps: int) -> list[bytes]:
-    """Leave out most lines of the kinds that a run writes several of in a second."""
+    """Drop most lines of the kinds that a run writes several times a second."""
     often = [at for at, line in enumerate(lines) if _OFTEN.search(line)]
     early = often[: max(0, len(often) - steps)]
     kept = early[:: -(-len(early) // steps)] if early and steps else []
@@ -249,10 +254,47 @@ def _thinned(lines: list[bytes], steps: int) -> list[bytes]:
     return [line for at, line in enumerate(lines) if at not in old]
 
 
+def _line() -> type[BaseModel]:
+    """Make the schema of a line; newer versions may write other types and keys."""
+    number = Annotated[int, Field(ge=-(2**53), le=2**53)]
+    optional: dict[str, Any] = {
+        name: (number if kind is int else kind, None)
+        for name, kind in get_type_hints(Values).items()
+    }
+    return create_model(
+        "Line",
+        __config__=ConfigDict(extra="allow", allow_inf_nan=False),
+        v=(number, ...),
+        seq=(number, ...),
+        time=(Annotated[float, Field(ge=0, le=1e11)], ...),
+        type=(str, ...),
+        **optional,
+    )
+
+
+_Line = _line()
+_NEEDED: dict[str, tuple[str, ...]] = {
+    "resumed": ("step",),
+    "left_out": ("name", "why"),
+    "phase": ("name",),
+    "step": ("step",),
+    "epoch": ("epoch", "of", "loss"),
+    "validation": ("epoch", "dsc", "avd_percent", "recall"),
+    "weights": ("epoch", "dsc"),
+    "checkpoint": ("step",),
+    "data_added": ("added", "changed", "removed"),
+    "stopped": ("step",),
+    "warning": ("message",),
+    "error": ("message",),
+}
+"""Keys that every reader relies on, by type of event."""
+
+
 def _event(line: bytes) -> Event:
-    event = json_files.parse(line, dict[str, Any])
-    if not isinstance(event.get("type"), str):
-        raise ValueError("a line is no event")
+    event = json_files.parse(line, _Line).model_dump(exclude_unset=True)
+    missing = [key for key in _NEEDED.get(event["type"], ()) if key not in event]
+    if missing:
+        raise ValueError(f"{event['type']} lacks its {missing[0]}")
     return cast(Event, event)
 
 

@@ -1,7 +1,7 @@
-"""Training runs as processes of their own, which go on when napari is closed.
+"""Training runs as separate processes, which continue when napari is closed.
 
-Each process is the command line's ``train`` on a run folder. Until it has begun, its log and its
-process id are beside the folder, because a new run needs an empty one.
+Each process is the command line's ``train`` on a run folder. Until it has begun, its log and
+process id are kept beside the folder, because a new run needs an empty one.
 """
 
 import contextlib
@@ -22,11 +22,11 @@ from napari_pvs.training.runs.folder import CONFIG, EVENTS, LOG, RUNS, SPLIT, bu
 from napari_pvs.training.runs.status import log_end, runs
 
 _children: dict[Path, "subprocess.Popen[bytes]"] = {}
-"""Runs started by this process: only a parent learns the exit code."""
+"""Runs started by this process; only a parent can get the exit code."""
 _KILLED = -9
 _LOCK = ".start.lock"
 _STARTING_S = 1.0
-_COPY = "allow writing there, or copy it to a folder of yours"
+_COPY = "allow writing there, or copy it to a folder of your own"
 
 
 def start(config: TrainingConfig) -> Path:
@@ -60,7 +60,7 @@ def _begin(config: TrainingConfig, study: Path) -> Path:
 
 
 def resume(run: Path, epochs: int | None = None) -> None:
-    """Resume a run that was stopped or died, or extend one that is done.
+    """Resume a run that was stopped or died, or extend one that has finished.
 
     Parameters
     ----------
@@ -75,10 +75,10 @@ def resume(run: Path, epochs: int | None = None) -> None:
         A run of the study is running, or the folder cannot be written.
     """
     run = run.absolute()
-    begun = (run / SPLIT).is_file()  # else it died before it had read the study
+    begun = (run / SPLIT).is_file()  # otherwise it died before it had read the study
     longer = [] if epochs is None else ["--epochs", str(epochs)]
     command = ["--resume", str(run), *longer] if begun else [str(run)]
-    if run.parent.parts[-len(RUNS.parts) :] != RUNS.parts:  # of no study
+    if run.parent.parts[-len(RUNS.parts) :] != RUNS.parts:  # not inside a study
         _launch(run, command)
         return
     study = run.parents[len(RUNS.parts)]
@@ -93,7 +93,7 @@ def refuse_second(study: Path) -> None:
     Raises
     ------
     InputError
-        One of its runs is running, or the study is not a folder.
+        One of its runs is in progress, or the study is not a folder.
     """
     for run in runs(study):
         if alive(run):
@@ -101,19 +101,19 @@ def refuse_second(study: Path) -> None:
 
 
 def alive(run: Path) -> bool:
-    """Return whether a run is running, even if it is still reading its scans."""
+    """Tell whether a run is in progress, even if it is still reading its scans."""
     run = run.absolute()
-    # the lock last: asking takes it for a moment, in which the run could not start
+    # the lock comes last: testing takes it for a moment, during which the run could not start
     return _child_lives(run) or _recorded(run) is not None or is_running(run)
 
 
 def began(run: Path) -> bool:
-    """Return whether a run has written any event."""
+    """Tell whether a run has written any event."""
     return (run / EVENTS).is_file()
 
 
 def started_at(run: Path) -> float | None:
-    """Return when the process of a run was started; None if it is not one started here."""
+    """Return when a run's process was started; None if it was not started here."""
     run = run.absolute()
     if _recorded(run) is None:
         return None
@@ -130,7 +130,7 @@ def end_code(run: Path) -> int | None:
 
 
 def kill(run: Path) -> None:
-    """Terminate a run that has not begun, so that there is nothing to save."""
+    """Terminate a run that has not begun, and so has nothing to save."""
     run = run.absolute()
     child = _children.get(run)
     if child is not None and child.poll() is None:
@@ -145,7 +145,7 @@ def kill(run: Path) -> None:
 
 
 def discard(run: Path) -> None:
-    """Remove the folder that `start` made if the run has never begun."""
+    """Remove the folder made by `start` if the run never began."""
     run = run.absolute()
     with contextlib.suppress(OSError):
         if [path.name for path in run.iterdir()] == [CONFIG]:
@@ -156,7 +156,7 @@ def discard(run: Path) -> None:
 
 
 def log_of(run: Path) -> Path:
-    """Return the path of a run's log, which is moved into its folder once the run has begun."""
+    """Return the path of a run's log, which moves into its folder once the run has begun."""
     early, log = _early_log(run), run / LOG
     if began(run) and not log.exists():
         with contextlib.suppress(OSError):  # Windows cannot move an open file: it stays
@@ -165,7 +165,7 @@ def log_of(run: Path) -> Path:
 
 
 def explain(run: Path, why: str = "") -> str:
-    """Say in a sentence why the process of a run ended early.
+    """Say in a sentence why a run's process ended early.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def _alone(study: Path) -> Iterator[None]:
             stack.enter_context(held(study / RUNS / _LOCK, _STARTING_S))
         except TimeoutError as error:
             raise InputError(
-                f"another napari starts a run of {study} right now; try again in a moment."
+                f"another napari is just starting a run of {study}; try again in a moment."
             ) from error
         except OSError as error:
             raise unwritable(f"the study {study}", error, _COPY) from error
@@ -211,14 +211,14 @@ def _alone(study: Path) -> Iterator[None]:
 def _launch(run: Path, arguments: list[str]) -> None:
     log = log_of(run) if began(run) else _early_log(run)
     command = [sys.executable, "-P", "-m", "napari_pvs", "train", *arguments]
-    # a session of its own, so that closing napari's terminal does not end it
+    # its own session, so that closing napari's terminal does not end it
     detached: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
         flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
         detached = {"creationflags": flags}
     try:
         with log.open("ab") as file:
-            # so that the last line of an earlier process is not taken for this one's
+            # so that the last line of an earlier process is not mistaken for this one's
             file.write(f"{datetime.now():%F %T} napari-pvs {' '.join(command[4:])}\n".encode())
             file.flush()
             now = time.time()
@@ -230,11 +230,13 @@ def _launch(run: Path, arguments: list[str]) -> None:
         record = f"{now} {child.pid} {_create_time(child.pid)} {platform.node()}"
         _record(run).write_text(record, encoding="utf-8")
     except OSError as error:
-        raise InputError(f"{run} cannot be trained ({error}); make room, or allow it.") from error
+        raise InputError(
+            f"{run} cannot be trained ({error}); make room, or allow writing there."
+        ) from error
 
 
 def _step_back(pid: int) -> None:
-    """Lower the priority of a process: the viewer must stay responsive for hours."""
+    """Lower the priority of a process, so that the viewer stays responsive for hours."""
     import psutil
 
     with contextlib.suppress(psutil.Error):
@@ -242,7 +244,7 @@ def _step_back(pid: int) -> None:
         lower = psutil.BELOW_NORMAL_PRIORITY_CLASS if windows else min(19, process.nice() + 10)
         process.nice(lower)
         with contextlib.suppress(OSError):
-            # Linux first shares the processor between sessions, regardless of niceness
+            # Linux shares the processor between sessions first, regardless of niceness
             Path(f"/proc/{pid}/autogroup").write_text(str(lower), encoding="ascii")
 
 

@@ -1,4 +1,4 @@
-"""Runs seen from outside: which ones there are, their status, curves and best weights."""
+"""Runs seen from outside: their list, status, curves and best weights."""
 
 import contextlib
 import json
@@ -19,11 +19,11 @@ from napari_pvs.training.runs.folder import BEST, CONFIG, EVENTS, LOG, RUNS, is_
 from napari_pvs.training.runs.words import sentence
 
 State = Literal["new", "running", "paused", "stopped", "done", "failed", "died"]
-_PACE = 200  # last steps that the time left is estimated from
-_PIECE = 1 << 22  # bytes of events that are in memory at a time
-_SPREAD = 500  # steps of a piece that are looked at, beside as many of its last
+_PACE = 200  # latest steps, from which the time left is estimated
+_PIECE = 1 << 22  # bytes of events in memory at a time
+_SPREAD = 500  # steps of a piece that are decoded, plus as many at its end
 _TAIL = 1 << 16  # bytes of a log that are read
-_MOST_STEPS = 4000  # that are kept for the curves; of more, every second is left out
+_MOST_STEPS = 4000  # steps kept for the curves; beyond that, every second one is dropped
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,18 @@ class RunStatus:
     path
         Its folder.
     method, recipe
-        Of its configuration.
+        From its configuration.
     state
-        ``new``: never started. ``failed``: ended by an error that it reported. ``died``: ended
+        ``new``: never started. ``failed``: ended with an error that it reported. ``died``: ended
         without a report.
     step, of
-        Steps done, and all steps.
+        Steps done, and the total.
     epoch, epochs
-        Epochs done, and all epochs.
+        Epochs done, and the total.
     loss
         Mean over the last epoch.
     dsc
-        Best validation.
+        At the best validation.
     seconds_left
         At the pace of the last steps; None if it is not running or has only just begun.
     why
@@ -68,7 +68,7 @@ class RunStatus:
 
 
 class Measures(NamedTuple):
-    """What a validation found, as means over its subjects; None where a measure is undefined."""
+    """Results of a validation, as means over its subjects; None if a measure is undefined."""
 
     dsc: float
     avd_percent: float | None
@@ -77,7 +77,7 @@ class Measures(NamedTuple):
 
 @dataclass
 class History:
-    """The curves of a run; steps and epochs that were repeated after a crash count once.
+    """The curves of a run; steps and epochs repeated after a crash count once.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class History:
     validation
         Measures by epoch.
     steps
-        Epoch (fractional) and loss of single steps; in a long run, of some of them.
+        Epoch (fractional) and loss of single steps; in a long run, of only some of them.
     """
 
     loss: dict[int, float] = field(default_factory=dict)
@@ -118,7 +118,7 @@ def runs(study: Path) -> list[Path]:
 
 
 class Watch:
-    """A run seen from outside; each `poll` costs what is new since the one before.
+    """A run seen from outside; each `poll` reads only what is new since the last.
 
     Parameters
     ----------
@@ -132,23 +132,23 @@ class Watch:
     history
         Its curves so far.
     phase
-        What it is doing beside training, such as ``validation``; else empty.
+        What it is doing other than training, such as ``validation``; otherwise empty.
     best
         DSC (None of a run without labels) and epoch of its best weights; None before there are
         any.
     told
         Sentences beside its curves, such as what the unlabelled scans changed, by kind of event.
     news
-        The last labels that were folded in: an event ``data_added``.
+        The latest label changes it picked up: an event ``data_added``.
     last
-        Its last event, heartbeats left out.
+        Its last event other than heartbeats.
     left_out, everybody
-        Why subjects of the study are not used, by name; how many subjects there are in all.
+        Why subjects of the study are not used, by name; total number of subjects.
 
     Raises
     ------
     InputError
-        No run folder, or its configuration is damaged.
+        Not a run folder, or its configuration is damaged.
     """
 
     def __init__(self, run: Path):
@@ -168,11 +168,11 @@ class Watch:
 
     @property
     def behind(self) -> bool:
-        """Whether the last poll left events for the next one."""
+        """Whether the last poll left events unread."""
         return self._tail.behind
 
     def poll(self, most: int = -1, steps: int = -1) -> list[Event]:
-        """Return the events that came since the last poll.
+        """Return the events since the last poll.
 
         Parameters
         ----------
@@ -188,14 +188,15 @@ class Watch:
             events = self._tail.read(most, steps)
             for event in events:
                 self._take(event)
-        except (ValueError, OSError, KeyError, TypeError) as error:
-            where = self.path / EVENTS
-            reason = f"an event lacks its {error}" if isinstance(error, KeyError) else error
-            raise InputError(f"{where} is damaged ({reason}); move it away.") from error
+        except (ValueError, OSError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(
+                f"{self.path / EVENTS} is damaged ({reason}); move it away."
+            ) from error
         return events
 
     def catch_up(self) -> None:
-        """Read all that the run has said, in pieces; of very many steps only some.
+        """Read all events so far, piece by piece; of very many steps only some.
 
         Raises
         ------
@@ -207,12 +208,12 @@ class Watch:
             self.poll(_PIECE, _SPREAD)
 
     def status(self, alive: bool | None = None) -> RunStatus:
-        """Tell how the run is, by the events that were read.
+        """Return the run's status according to the events read so far.
 
         Parameters
         ----------
         alive
-            Whether its process lives; its lock tells where None.
+            Whether its process is alive; None asks its lock.
         """
         config, past = self.config, self.history
         total = config.epochs * config.steps
@@ -241,7 +242,7 @@ class Watch:
         if kind in ("step", "checkpoint", "stopped", "resumed"):
             self._step = int(event["step"])
         if kind in ("hello", "resumed", "paused"):
-            self._pace.clear()  # a pause is no pace
+            self._pace.clear()  # a pause says nothing about the pace
         if kind == "step":
             self._pace.append((float(event["time"]), self._step))
             if "loss" in event:
@@ -260,11 +261,11 @@ class Watch:
         elif kind == "data_added":
             self.news = event
         elif kind == "resumed":
-            self.config = read_config(self.path)  # it may have got another length
+            self.config = read_config(self.path)  # it may have been extended
         self._count(event)
 
     def _count(self, event: Event) -> None:
-        """Count the subjects and those that are not used, and keep what is said in sentences."""
+        """Keep track of the subjects, of those not used, and of what is said in sentences."""
         kind = event["type"]
         if kind in ("agreement", "unlabelled", "compared"):
             self.told[kind] = sentence(kind, event)
@@ -287,14 +288,14 @@ class Watch:
         if last == "error":
             return "failed", str(self.last.get("message", ""))
         log = self.path / LOG
-        remedy = "go on with --resume, where need be with a smaller batch in its config.json"
+        remedy = "continue with --resume, if need be with a smaller batch in its config.json"
         errors = log_end(log)
         return "died", explain_death(
             None, False, errors, what="it", remedy=f"see {log}", memory=remedy
         )
 
     def _seconds_left(self, total: int) -> float | None:
-        """Extrapolate from the last steps, with any validation among them."""
+        """Extrapolate from the last steps, including any validation among them."""
         if len(self._pace) < 2 or self._pace[-1][1] <= self._pace[0][1]:
             return None
         (began, first), (now, last) = self._pace[0], self._pace[-1]
@@ -357,7 +358,7 @@ def follow(run: Path, poll: float = 0.2) -> Iterator[Event]:
 
 
 def log_end(path: Path) -> str:
-    """Return the end of a log; empty if there is no log."""
+    """Return the end of a log, or an empty string if there is none."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL))
@@ -373,16 +374,16 @@ def as_json(run: RunStatus) -> str:
 
 @dataclass(frozen=True)
 class Known:
-    """Best weights of a run.
+    """The best weights of a run.
 
     Attributes
     ----------
     path
-        Their file.
+        The weights file.
     label
-        Name in a list; their DSC comes first, since names of runs are long.
+        Text in a list, with the DSC first, since names of runs are long.
     tip
-        More about them.
+        Further details.
     """
 
     path: Path
@@ -407,7 +408,7 @@ def best_weights(study: Path) -> list[Known]:
 
 @lru_cache(maxsize=512)
 def _described(path: Path, _: int, __: int) -> Known:
-    """Describe weights by their card; time and size of the file are part of the cache's key."""
+    """Describe weights from their card; time and size of the file belong to the cache's key."""
     from safetensors import SafetensorError, safe_open
 
     run = path.parent.name
@@ -424,12 +425,12 @@ def _described(path: Path, _: int, __: int) -> Known:
         on = f"{reached['subjects']} validation scan{'s' * (reached['subjects'] != 1)}"
         tip = f"Best weights of {run}: DSC {reached['dsc']:.3f} on {on}, epoch {epoch}.\n{path}"
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-        return Known(path, run, str(path))  # segmenting reports what is wrong with them
+        return Known(path, run, str(path))  # segmenting will report what is wrong
     return Known(path, label, tip)
 
 
 def duration(seconds: float) -> str:
-    """Write a duration in words, no more exactly than an estimate is.
+    """Write a duration in words, as roughly as befits an estimate.
 
     Examples
     --------

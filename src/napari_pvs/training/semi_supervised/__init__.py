@@ -1,4 +1,4 @@
-"""Learning from unlabelled scans; the product's own teachers are registered when it is imported."""
+"""Training on unlabelled scans; importing this registers the built-in teachers."""
 
 from napari_pvs.training.semi_supervised import ensemble as ensemble
 from napari_pvs.training.semi_supervised import inserted as inserted

@@ -1,7 +1,7 @@
-"""How much of the unlabelled brains is likely PVS, and which thresholds find as much.
+"""How much of the unlabelled brains is likely PVS, and which thresholds find that much.
 
 Distribution alignment (Berthelot et al., ReMixMatch, ICLR 2020), adapted to few labels, which give
-the distribution only roughly: a threshold moves just far enough to find a likely share.
+only a rough idea of the distribution: a threshold moves just far enough to find a likely share.
 """
 
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from napari_pvs.training.data.prepared import PreparedSubject
 
 BINS = np.linspace(0, 1, 201)
-"""Edges of the bins of probability; every threshold is one of them."""
+"""Edges of the probability bins; every threshold is one of them."""
 
 _ALLOWED = 0.02, 0.98
-_SPREAD = 0.6  # SD of log PVS volume between persons, whose volumes vary by 50 to 65 %
+_SPREAD = 0.6  # SD of the log PVS volume between persons; their volumes vary by 50 to 65 %
 
 
 def burden(subjects: Sequence[PreparedSubject]) -> tuple[float, float]:
-    """Return the range of the share of the brain that is PVS in the average person.
+    """Return the likely range of the share of the brain that is PVS in the average person.
 
-    It is the mean over the labelled subjects, plus and minus its standard error on a logarithmic
-    scale. The spread between persons is a constant, since a few labels do not give it.
+    That is the mean over the labelled subjects, plus and minus its standard error on a logarithmic
+    scale. The spread between persons is a constant, because a few labels do not tell it.
     """
     shares = [s.label.sum() / max(1, s.brain.sum()) for s in subjects if s.label is not None]
     mean, factor = float(np.mean(shares)), float(np.exp(_SPREAD / np.sqrt(len(shares))))
@@ -30,7 +30,7 @@ def burden(subjects: Sequence[PreparedSubject]) -> tuple[float, float]:
 
 
 def above(found: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the share of a brain that is PVS at each threshold in ``BINS`` but the last.
+    """Return the share of a brain that is PVS at each threshold in ``BINS`` except the last.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def aligned(threshold: float, shares: NDArray[np.float64], burden: tuple[float, 
     Parameters
     ----------
     threshold
-        It is kept if it finds one.
+        It is returned if it finds a likely share itself.
     shares
         As from `above`, mean over scans.
     burden

@@ -1,4 +1,4 @@
-"""The loss of unlabelled patches: consistency with confident pseudo-labels."""
+"""The loss on unlabelled patches: consistency with confident pseudo-labels."""
 
 import torch
 from torch import Tensor
@@ -10,17 +10,17 @@ from napari_pvs.training.losses import supervised
 
 
 def confident(pseudo: Tensor, logits: Tensor, config: TrainingConfig) -> Tensor:
-    """Return which voxels of unlabelled patches to learn from.
+    """Return which voxels of unlabelled patches to train on.
 
     Parameters
     ----------
     pseudo
         The teacher's probability of PVS; negative if there is none.
     logits
-        The network's answer on the changed patch.
+        The network's output on the altered patch.
     config
-        Lowest probabilities of background and PVS, and whether the pseudo-label's or the
-        prediction's counts.
+        Minimum probabilities of background and PVS, and whether that of the pseudo-label or of
+        the prediction counts.
 
     Returns
     -------
@@ -34,12 +34,12 @@ def confident(pseudo: Tensor, logits: Tensor, config: TrainingConfig) -> Tensor:
 def unsupervised(
     logits: Tensor, pseudo: Tensor, config: TrainingConfig, world: World = ALONE
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return the loss of unlabelled patches, and the share of voxels learnt from.
+    """Return the loss on unlabelled patches, and the share of voxels that contribute to it.
 
     In the paper, the loss is the cross-entropy between the pseudo-label (the teacher's
-    probability) and the prediction on the changed patch, over confident voxels, divided by the
-    number of all voxels. The alternative is the loss of labelled patches, with the pseudo-label cut
-    at one half for a label.
+    probability) and the prediction on the altered patch, summed over confident voxels and divided
+    by the number of all voxels. The alternative is the loss for labelled patches, with the
+    pseudo-label thresholded at one half as the label.
 
     Returns
     -------

@@ -17,7 +17,7 @@ from napari_pvs.training.semi_supervised.teachers import RunningMean
 class PrivilegedView(RunningMean):
     """The running mean on T1 and T2; of most unlabelled patches the network sees T1 or T2 alone.
 
-    Scans with one modality are learnt from as by the running mean.
+    Scans with one modality are used as by the running mean.
     """
 
     def view(self, patches: Patches, generator: torch.Generator) -> tuple[Tensor, Tensor]:

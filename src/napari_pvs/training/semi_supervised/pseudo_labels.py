@@ -1,4 +1,4 @@
-"""Pseudo-labels of whole unlabelled scans, made by the running mean of the weights."""
+"""Pseudo-labels for whole unlabelled scans, made by the running mean of the weights."""
 
 import json
 import logging
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from napari_pvs import json_files
-from napari_pvs.errors import InputError
 from napari_pvs.files import atomic, write_text
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.training.config import TrainingConfig
@@ -25,14 +24,14 @@ log = logging.getLogger(__name__)
 
 
 class _About(BaseModel):
-    """What lies beside the pseudo-labels."""
+    """The JSON file beside the pseudo-labels."""
 
     epoch: int
     subjects: list[str]
 
 
 class PseudoLabels:
-    """Probabilities of the scans that were drawn last, in the run's folder.
+    """Probability maps of the scans drawn last, in the run's folder.
 
     Parameters
     ----------
@@ -69,14 +68,14 @@ class PseudoLabels:
         alive: Callable[[], None] = lambda: None,
         keep: bool | None = None,
     ) -> NDArray[np.float64] | None:
-        """Predict the scans that are drawn for an epoch.
+        """Predict the scans drawn for an epoch.
 
         Parameters
         ----------
         epoch
-            The one that begins; it determines which scans are drawn.
+            The epoch about to begin; it determines which scans are drawn.
         subjects
-            All unlabelled ones.
+            All unlabelled subjects.
         mean
             The teacher.
         device
@@ -88,8 +87,8 @@ class PseudoLabels:
 
         Returns
         -------
-        Share of the brain that is PVS at each threshold, as by `alignment.above`, mean over the
-        scans; None without scans.
+        Share of the brain that is PVS at each threshold, as from `alignment.above`, averaged over
+        the scans; None if there are none.
         """
         if keep is None:
             keep = self.due(epoch)
@@ -122,17 +121,18 @@ class PseudoLabels:
         Parameters
         ----------
         epoch, subjects, mean, device, alive
-            As for `predict`, whose kept predictions are used if they are of the same scans.
+            As for `predict`, whose kept predictions are used if they are for the same scans.
         threshold
-            Chosen by the last validation. Networks trained with focal and Dice loss are not
-            calibrated: at this probability, a voxel is as likely PVS as not. It becomes 0.5.
+            The threshold chosen by the last validation. Networks trained with focal and Dice loss
+            are not calibrated: at this probability, a voxel is as likely PVS as not. It is mapped
+            to 0.5.
         burden
-            Lowest and highest mean share of the brain that may be above the threshold, which is
+            Lowest and highest mean share of the brain that may exceed the threshold, which is
             moved if necessary.
         """
         drawn = self.drawn(epoch, subjects)
         if self._predicted != (epoch, [s.name for s in drawn]):
-            # also in the middle of a cycle, if a resumed run has lost them
+            # also mid-cycle, if a resumed run has lost them
             self.predict(epoch, subjects, mean, device, alive, keep=True)
         if burden is not None and self._shares is not None:
             # None if the last unlabelled scan was labelled meanwhile
@@ -173,7 +173,7 @@ class PseudoLabels:
                 return False
             made = set(about.subjects)  # some may have been labelled since
             self._open([subject for subject in subjects if subject.name in made])
-        except (OSError, ValueError, InputError):
+        except Exception:  # numpy's reader raises anything on foreign bytes
             return False
         return True
 

@@ -1,6 +1,6 @@
-"""What a semi-supervised method is made of: its teacher, which the training loop asks.
+"""The teacher of a semi-supervised method: everything the training loop has to ask about it.
 
-A new method is one module: a class that is a `Teacher`, and a call of `register`.
+A new method is one module: a subclass of `Teacher`, and a call of `register`.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -22,11 +22,11 @@ from napari_pvs.training.state import State
 
 
 class Teacher(Protocol):
-    """Makes the pseudo-labels of a run, and decides what is learnt from unlabelled scans.
+    """Makes a run's pseudo-labels, and decides how unlabelled scans are trained on.
 
-    The loop asks `prepare` when an epoch begins, `scans`, `target` and `enrich` for every step (in
-    a thread, one step ahead), `view` and `loss` in the step, and `allowed` at every validation.
-    What a teacher does not override teaches nothing.
+    The loop calls `prepare` when an epoch begins, `scans`, `target` and `enrich` for every step (in
+    a thread, one step ahead), `view` and `loss` during the step, and `allowed` at every validation.
+    By default, all of them do nothing.
 
     Parameters
     ----------
@@ -40,19 +40,19 @@ class Teacher(Protocol):
 
     @staticmethod
     def batch(config: TrainingConfig) -> int:
-        """Return how many unlabelled patches of the smallest edge a step has."""
+        """Return how many unlabelled patches a step has if they are of the smallest edge."""
         return 0
 
     @staticmethod
     def predictions(config: TrainingConfig, scans: int, validated: Collection[int]) -> int:
-        """Return how many whole scans are predicted in a run, for the forecast of its time.
+        """Return how many whole scans a run predicts, to forecast its duration.
 
         Parameters
         ----------
         config
-            Of the run.
+            The run's configuration.
         scans
-            How many unlabelled scans there are.
+            Number of unlabelled scans.
         validated
             Epochs that end with a validation.
         """
@@ -67,30 +67,30 @@ class Teacher(Protocol):
         *,
         new: bool,
     ) -> None:
-        """Prepare what the steps of an epoch need, such as pseudo-labels of whole scans.
+        """Prepare what the steps of an epoch need, such as pseudo-labels for whole scans.
 
         Parameters
         ----------
         epoch
-            From 0.
+            Counted from 0.
         cohort
-            Who takes part.
+            The run's subjects.
         events
-            Of the run: says what takes long.
+            The run's event log, to announce lengthy work.
         alive
-            To be called every few seconds.
+            Must be called every few seconds.
         new
-            Whether the epoch begins; else a run goes on in the middle of it.
+            Whether the epoch is just beginning, rather than being continued in the middle.
         """
         return None
 
     def scans(self, step: int, cohort: Cohort) -> Sequence[PreparedSubject]:
-        """Return the scans that the unlabelled patches of a step are drawn from; it may be none."""
+        """Return the scans that a step's unlabelled patches are drawn from, possibly none."""
         return ()
 
     @property
     def target(self) -> Target | None:
-        """What gives the pseudo-label of a scan; None where `view` makes them."""
+        """Returns the pseudo-label of a scan; None if `view` makes pseudo-labels itself."""
         return None
 
     def enrich(self, patches: Patches, step: int) -> Patches:
@@ -106,14 +106,14 @@ class Teacher(Protocol):
         return patches
 
     def view(self, patches: Patches, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return unlabelled patches as the network is to see them, and their pseudo-labels.
+        """Return unlabelled patches as the network will see them, and their pseudo-labels.
 
         Parameters
         ----------
         patches
-            As drawn, with what `target` gave.
+            As drawn, with what `target` returned.
         generator
-            On the CPU: all that is random, so that a step can be repeated.
+            Source of all randomness, on the CPU, so that a step can be repeated.
 
         Returns
         -------
@@ -122,12 +122,12 @@ class Teacher(Protocol):
         raise NotImplementedError
 
     def loss(self, logits: Tensor, pseudo: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Return what unlabelled patches add to the loss of a step, and what there is to say of it.
+        """Return what unlabelled patches add to a step's loss, and values for the event ``step``.
 
         Parameters
         ----------
         logits
-            (N, 1, P, P, P), the network's answer to what `view` returned.
+            (N, 1, P, P, P), the network's output for what `view` returned.
         pseudo
             The pseudo-labels that `view` returned.
         """
@@ -140,36 +140,36 @@ class Teacher(Protocol):
         cohort: Cohort,
         alive: Callable[[], None],
     ) -> NDArray[np.bool_] | None:
-        """Tell which thresholds a validation may choose, by the unlabelled scans.
+        """Judge from the unlabelled scans which thresholds a validation may choose.
 
         Parameters
         ----------
         thresholds
-            Those that are tried.
+            All candidates.
         epoch
-            The one that begins after the validation.
+            The epoch that begins after the validation.
         cohort, alive
             As in `prepare`.
 
         Returns
         -------
-        One value per threshold; None where any may be chosen.
+        One value per threshold; None allows all.
         """
         return None
 
 
 class NoTeacher(Teacher):
-    """Of supervised methods: there is nothing to learn from unlabelled scans."""
+    """The teacher of supervised methods, which do not use unlabelled scans."""
 
     def __init__(self, state: State, out: Path) -> None:
         pass
 
     def view(self, patches: Patches, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Refuse: no unlabelled patches are drawn."""
+        """Fail: a supervised method draws no unlabelled patches."""
         raise AssertionError("a supervised method sees no unlabelled patches")
 
     def loss(self, logits: Tensor, pseudo: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Refuse, as `view`."""
+        """Fail, like `view`."""
         raise AssertionError("a supervised method sees no unlabelled patches")
 
 
@@ -177,20 +177,20 @@ _CLASSES: dict[str, type[Teacher]] = {}
 
 
 def register(name: str, teacher: type[Teacher], *methods: Method, about: str = "") -> None:
-    """Add a teacher, and the methods that are its own.
+    """Add a teacher, and the methods that use only this teacher.
 
-    Command line, Train form and cross-validation offer them from then on.
+    From then on the command line, the Train form and cross-validation offer them.
 
     Parameters
     ----------
     name
-        What ``--teacher`` calls it.
+        Its name for ``--teacher``.
     teacher
         Its class.
     methods
-        Methods whose ``teacher`` it is.
+        Methods with this ``teacher``.
     about
-        Who makes the pseudo-labels, in a few words.
+        What makes the pseudo-labels, in a few words.
     """
     _CLASSES[name] = teacher
     TEACHERS.setdefault(name, about)
@@ -204,5 +204,5 @@ def teacher_class(config: TrainingConfig) -> type[Teacher]:
 
 
 def make_teacher(state: State, out: Path) -> Teacher:
-    """Make the teacher of a run; parameters are those of `Teacher`."""
+    """Make the teacher of a run; parameters as for `Teacher`."""
     return teacher_class(state.config)(state, out)

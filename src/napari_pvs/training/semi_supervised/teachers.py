@@ -1,4 +1,4 @@
-"""The two teachers of the product: the network itself, and the running mean of its weights."""
+"""The built-in teachers: the network itself, and the running mean of its weights."""
 
 import logging
 from collections.abc import Callable, Collection, Sequence
@@ -28,9 +28,9 @@ log = logging.getLogger(__name__)
 
 
 class Consistency(Teacher):
-    """What both have in common: the network sees changed patches, and learns the pseudo-labels.
+    """The common part: the network sees altered patches, and has to reproduce pseudo-labels.
 
-    It learns from confident voxels only. A subclass makes the pseudo-labels.
+    Only confident voxels count. A subclass makes the pseudo-labels.
     """
 
     def __init__(self, state: State, out: Path) -> None:
@@ -39,11 +39,11 @@ class Consistency(Teacher):
 
     @staticmethod
     def batch(config: TrainingConfig) -> int:
-        """Return what the configuration says."""
+        """Return the configured number."""
         return config.unlabelled_batch
 
     def view(self, patches: Patches, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Add noise to the patches, or augment them as the labelled ones are."""
+        """Add noise to the patches, or augment them like labelled ones."""
         config, share = self.state.config, patches.share
         images = send(patches.images, self.state.device)
         pseudo = self._pseudo_label(images, patches)
@@ -77,32 +77,32 @@ class Consistency(Teacher):
         return None if shares is None else likely(thresholds, shares, wanted)
 
     def _pseudo_label(self, images: Tensor, patches: Patches) -> Tensor:
-        """Return the pseudo-labels of unchanged patches, whose images are on the device."""
+        """Return the pseudo-labels of unaltered patches, whose images are on the device."""
         raise NotImplementedError
 
     def _keeps(self, epoch: int) -> bool:
-        """Whether whole scans that are predicted for an epoch become its pseudo-labels."""
+        """Whether the whole scans predicted for an epoch become its pseudo-labels."""
         return False
 
     def _warming_up(self, step: int) -> bool:
         return step < self.state.config.warmup * self.state.config.steps
 
     def _burden(self, cohort: Cohort) -> tuple[float, float] | None:
-        """Return how much of the unlabelled brains is likely PVS, where that is to count."""
+        """Return the likely share of PVS in the unlabelled brains; None if it is not to be used."""
         if not self.state.config.align:
             return None
         return burden([*cohort.train, *cohort.validation])
 
 
 class Network(Consistency):
-    """The network itself makes the pseudo-labels, at every step on the patches as they are.
+    """The network itself makes the pseudo-labels, at every step, from the unaltered patches.
 
     As in the paper: Chai et al., M2SS-PVS, MIDL 2023.
     """
 
     @staticmethod
     def predictions(config: TrainingConfig, scans: int, validated: Collection[int]) -> int:
-        """Return the scans by which the threshold is aligned."""
+        """Return the number of scans used to align the threshold."""
         return len(validated) * min(config.refresh_scans, scans) if config.align else 0
 
     def scans(self, step: int, cohort: Cohort) -> Sequence[PreparedSubject]:
@@ -111,7 +111,7 @@ class Network(Consistency):
 
     @torch.no_grad()
     def _pseudo_label(self, images: Tensor, patches: Patches) -> Tensor:
-        model = self.state.model.eval()  # as it will be used, and without touching its statistics
+        model = self.state.model.eval()  # as in use, and so that batch statistics do not change
         with self.state.autocast():
             logits = model(images)
         probability = torch.sigmoid(logits.float())
@@ -120,15 +120,15 @@ class Network(Consistency):
 
 
 class RunningMean(Consistency):
-    """The running mean of the weights makes pseudo-labels of whole scans, every few epochs.
+    """The running mean of the weights makes pseudo-labels for whole scans, every few epochs.
 
-    Its probabilities are shifted so that its threshold becomes 0.5, or the threshold by which a
-    likely share of the brain is PVS.
+    Its probabilities are shifted so that 0.5 corresponds to its threshold, or to the threshold that
+    finds a likely share of PVS.
     """
 
     @staticmethod
     def predictions(config: TrainingConfig, scans: int, validated: Collection[int]) -> int:
-        """Return the scans that get pseudo-labels; the threshold is aligned by the same ones."""
+        """Return the number of scans pseudo-labelled; the threshold is aligned on the same ones."""
         made = set(range(config.warmup, config.epochs, config.refresh))
         looked_at = made | set(validated) if config.align else made
         return len(looked_at) * min(config.refresh_scans, scans)
@@ -142,14 +142,14 @@ class RunningMean(Consistency):
         *,
         new: bool,
     ) -> None:
-        """Make pseudo-labels where it is time, or where a resumed run has lost them."""
+        """Make pseudo-labels when they are due, or when a resumed run has lost them."""
         labels, state, scans = self.pseudo_labels, self.state, cohort.unlabelled
         if epoch < state.config.warmup:
             return
         if not (new and labels.due(epoch)):
             if labels.subjects or labels.reopen(epoch, scans):
                 return
-            log.warning("The pseudo-labels are gone; making them again.")
+            log.warning("The pseudo-labels are missing; making them again.")
         events.write("phase", name="pseudo-labels", epoch=epoch)
         threshold = state.progress.threshold
         labels.refresh(
@@ -166,7 +166,7 @@ class RunningMean(Consistency):
 
     @property
     def target(self) -> Target | None:
-        """Gives the pseudo-label of a scan."""
+        """Returns the pseudo-label of a scan."""
         return self.pseudo_labels.probability
 
     def _pseudo_label(self, images: Tensor, patches: Patches) -> Tensor:

@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from qtpy.QtCore import QObject, QProcess, Signal
 
+from napari_pvs.errors import InputError
 from napari_pvs.jobs import exchange
 from napari_pvs.jobs.protocol import (
     Done,
@@ -130,12 +131,12 @@ class Process(QObject):
     def _start_process(self, made: Request | Exception) -> None:
         if self._over:
             return
-        folder = self._folder.path
-        if isinstance(made, Request):
-            try:
+        try:
+            folder = self._folder.path
+            if isinstance(made, Request):
                 write_request(folder, made)
-            except OSError as error:
-                made = error
+        except (InputError, OSError) as error:
+            made = error
         if isinstance(made, OSError):
             self._fail(f"{tempfile.gettempdir()} cannot be written ({made.strerror}); make room.")
         elif isinstance(made, Exception):

@@ -1,18 +1,20 @@
-"""One thread for what would make the viewer wait; its answers arrive in the viewer's thread."""
+"""A thread for work that would block the viewer; results arrive in the viewer's thread."""
 
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
-from typing import Any
+from typing import TypeVar
 
 from qtpy.QtCore import QCoreApplication, QEvent, QObject, Signal
 
 from napari_pvs.errors import InputError
 
+T = TypeVar("T")
+
 
 def application() -> QCoreApplication:
-    """Return Qt's application, which is there wherever widgets are."""
+    """Return Qt's application, which exists if there are widgets."""
     found = QCoreApplication.instance()
     if found is None:
         raise RuntimeError("Qt has no application yet")
@@ -46,12 +48,12 @@ def post() -> Post:
 
 
 class Background:
-    """Runs calls one after the other. What has begun is finished, even when Python exits.
+    """Runs calls one after another; a call that has begun is finished even if Python exits.
 
     Parameters
     ----------
     parent
-        Owner; once it is gone, answers are dropped.
+        Owner; once it is gone, results are dropped.
     """
 
     def __init__(self, parent: QObject) -> None:
@@ -61,8 +63,8 @@ class Background:
 
     def submit(
         self,
-        call: Callable[[], Any],
-        good: Callable[[Any], None],
+        call: Callable[[], T],
+        good: Callable[[T], None],
         bad: Callable[[str], None] | None = None,
     ) -> None:
         """Run a call in the thread.
@@ -74,8 +76,8 @@ class Background:
         good
             Receives the result, in the viewer's thread.
         bad
-            Receives the sentence of an `InputError`, or the system's where a file or folder is
-            missing or refuses access. Other exceptions are reported too, and raised in the
+            Receives the sentence of an `InputError`, or the system's message if a file or folder
+            is missing or not accessible. Other exceptions are reported too, and raised in the
             viewer's thread.
         """
 
@@ -94,10 +96,10 @@ class Background:
         return lambda: done.result()
 
     def catch_up(self, seconds: float) -> None:
-        """Wait at most so long for all submitted calls, and deliver their results."""
+        """Wait up to this long for all submitted calls, and deliver their results."""
         with contextlib.suppress(TimeoutError):
             self._thread.submit(lambda: None).result(seconds)
-        # what a thread emits goes to a helper of Qt's binding, not to this object
+        # what a thread emits is posted to a helper object of the Qt binding, not to this one
         QCoreApplication.sendPostedEvents(None, QEvent.Type.MetaCall.value)
 
     def wait(self) -> None:
@@ -108,7 +110,7 @@ class Background:
         if not self._over:
             answer()
 
-    def _end(self, _: Any = None) -> None:
+    def _end(self, _: object = None) -> None:
         self._over = True
 
 

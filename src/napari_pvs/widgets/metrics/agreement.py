@@ -1,4 +1,4 @@
-"""The numbers of an agreement, and the PVS that only one side has."""
+"""The measures of an agreement, and the PVS that only one side has."""
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QGridLayout, QLabel, QTabWidget, QVBoxLayout, QWidget
@@ -8,38 +8,38 @@ from napari_pvs.widgets.parts.table import Column, Table
 
 _MEASURES = (
     ("DSC", "Dice: 1 is full agreement.", lambda a: a.voxels.dsc, "{:.3f}"),
-    ("AVD", "Difference of the volumes, in % of the reference's.",
+    ("AVD", "Volume difference, in % of the reference volume.",
      lambda a: a.voxels.avd_percent, "{:.1f} %"),
-    ("Recall", "Share of the reference's voxels that are found.",
+    ("Recall", "Share of the reference voxels that were found.",
      lambda a: a.voxels.recall, "{:.3f}"),
-    ("Precision", "Share of the voxels that are right.",
+    ("Precision", "Share of the voxels that are correct.",
      lambda a: a.voxels.precision, "{:.3f}"),
-    ("PVS recall", "Share of the reference's PVS of which a voxel is found.",
+    ("PVS recall", "Share of the reference PVS of which at least one voxel was found.",
      lambda a: a.pvs.recall, "{:.3f}"),
-    ("PVS prec.", "Share of the PVS that touch the reference.",
+    ("PVS prec.", "Share of the PVS that overlap the reference.",
      lambda a: a.pvs.precision, "{:.3f}"),
-    ("PVS", "Number of connected PVS / of the reference's.",
+    ("PVS", "Number of PVS / in the reference.",
      lambda a: (a.pvs.n_predicted, a.pvs.n_reference), "{0[0]} / {0[1]}"),
-    ("mm³", "Volume of the PVS / of the reference's.",
+    ("mm³", "Volume of the PVS / in the reference.",
      lambda a: (a.voxels.volume_predicted_mm3, a.voxels.volume_reference_mm3),
      "{0[0]:,.0f} / {0[1]:,.0f}"),
 )  # fmt: skip
-_NARROW = 6  # of the measures stand side by side; the others have two numbers
+_NARROW = 6  # this many measures are shown two in a row; the others have two numbers
 _SPOTS = (
     Column(
         "At (slice, row, column)",
         lambda spot: "{}, {}, {}".format(*spot.index),
-        tip="Its middle voxel.",
+        tip="Its central voxel.",
     ),
     Column("mm³", lambda spot: spot.volume_mm3, "{:.1f}", "Its volume."),
 )
 
 
 class AgreementPanel(QWidget):
-    """A grid of numbers over two tables of PVS, the missed and the false."""
+    """A grid of numbers above two tables of PVS, missed and false."""
 
     selected = Signal(object)
-    """The `Spot` of the row that was moved to."""
+    """The `Spot` of the selected row."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class AgreementPanel(QWidget):
         grid.setColumnStretch(1, 1)
         grid.setColumnStretch(3, 1)
         self.missed, self.false = (
-            Table(_SPOTS, "Move to a row, and the viewer jumps there.", lambda spot: spot.index)
+            Table(_SPOTS, "Select a row to jump there in the viewer.", lambda spot: spot.index)
             for _ in range(2)
         )
         self.tabs = QTabWidget()
@@ -71,7 +71,7 @@ class AgreementPanel(QWidget):
         rows.addWidget(self.tabs)
 
     def show_agreement(self, found: Agreement | None) -> None:
-        """Show what was measured, or that nothing was."""
+        """Show the measures, or dashes if there are none."""
         for name, _, value, style in _MEASURES:
             number = None if found is None else value(found)
             self.values[name].setText("–" if number is None else f"<b>{style.format(number)}</b>")

@@ -32,18 +32,12 @@ from napari_pvs.widgets.viewer.layers import mask_layer
 from napari_pvs.widgets.viewer.typed import LabelsLayer, Viewer
 
 ZOOM = 12.0
-"""Pixels per mm at which a PVS is well seen."""
-_AFTER_MS = 60  # a stroke is measured when no other has followed for so long
+"""Pixels per mm at which a PVS is easy to see."""
+_AFTER_MS = 60  # pause after a stroke before it is measured
 
 
 class Metrics(JobDock):
-    """Measure labels, or a prediction, against a reference.
-
-    Parameters
-    ----------
-    napari_viewer
-        Given by napari.
-    """
+    """Compare labels, or a prediction, with a reference."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
@@ -77,9 +71,9 @@ class Metrics(JobDock):
     def _build_choice(self) -> None:
         form = self.group("Compare")
         self.what = LayerBox(self.session, Labels, "labels, else prediction")
-        self.what.setToolTip("What is measured.")
+        self.what.setToolTip("The layer to score.")
         self.reference = LayerBox(self.session, Labels, "none")
-        self.reference.setToolTip("What it is compared with.")
+        self.reference.setToolTip("The layer to compare it with.")
         self.file = Button("File…", "Open a mask of this scan as the reference.", self._browse)
         self.file.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         row = QHBoxLayout()
@@ -88,9 +82,7 @@ class Metrics(JobDock):
         form.addRow("Measure", self.what)
         form.addRow("Reference", row)
         self.inside = QCheckBox("only inside the brain")
-        self.inside.setToolTip(
-            "Leave out what lies outside the brain mask that was loaded or found."
-        )
+        self.inside.setToolTip("Ignore voxels outside the brain mask (loaded or computed).")
         self.inside.setChecked(True)
         form.addRow(self.inside)
         form.addRow(self.hint)
@@ -100,15 +92,15 @@ class Metrics(JobDock):
         self.measures.selected.connect(self._jump)
         agree = self.group("Agreement")
         agree.addRow(self.measures)
-        self.tsv = Button("Export TSV…", "All measures of this scan, as a table.", self._save_tsv)
-        self.png = Button("Export PNG…", "A picture of what is shown here.", self._save_png)
+        self.tsv = Button("Export TSV…", "All measures for this scan, as a table.", self._save_tsv)
+        self.png = Button("Export PNG…", "A picture of this panel.", self._save_png)
         row = QHBoxLayout()
         row.addWidget(self.tsv)
         row.addWidget(self.png)
         agree.addRow(row)
 
     def measured(self) -> LabelsLayer | None:
-        """The layer that is measured, or None."""
+        """The layer that is scored, or None."""
         prediction = self.session.prediction
         for layer in (self.what.layer(), self.session.labels):
             if layer is not None:
@@ -116,7 +108,7 @@ class Metrics(JobDock):
         return prediction.layer if prediction else None
 
     def update_numbers(self) -> None:
-        """Measure, unless nothing has changed since."""
+        """Update the measures, unless nothing has changed."""
         layer, reference = self.measured(), self.session.reference
         self._watch([one for one in (layer, reference) if one is not None])
         if layer is None or reference is None or layer is reference:
@@ -134,8 +126,8 @@ class Metrics(JobDock):
         if layer.data.shape != reference.data.shape:
             self._show(None)
             self.hint.error(
-                f"the layer {layer.name!r} has other voxels than {reference.name!r}; choose two "
-                "layers of one scan."
+                f"the layers {layer.name!r} and {reference.name!r} have different shapes; choose "
+                "two layers of one scan."
             )
             return
         volume, region = self._voxel_volume(layer), self._region(layer)
@@ -151,7 +143,7 @@ class Metrics(JobDock):
         def on_done(result: Result[Loaded]) -> None:
             if scan is not self.session.scan:
                 return
-            # a copy, because its folder goes
+            # a copy, because the job's folder will be removed
             mask = exchange.load_array(result.path, "mask").copy()
             name = path.name.split(".")[0]
             data, meta, _ = mask_layer(mask, scan, name, "reference")
@@ -182,7 +174,7 @@ class Metrics(JobDock):
         return scan if fits else None
 
     def _voxel_volume(self, layer: LabelsLayer) -> float:
-        """In mm³; napari shows a sheared scan's voxels as if their edges were at right angles."""
+        """In mm³; napari's scale treats a sheared scan's voxels as if they were rectangular."""
         scan = self._scan_of(layer)
         return scan.grid.voxel_volume if scan else float(np.prod(np.abs(layer.scale[-3:])))
 
@@ -197,11 +189,11 @@ class Metrics(JobDock):
         if found is not None:
             self.hint.clear()
         elif self.session.reference is None:
-            self.hint.say("To measure, choose a reference: a layer, or a file.")
+            self.hint.say("To compare, choose a reference: a layer or a file.")
         elif self.measured() is self.session.reference:
-            self.hint.say("To measure, choose another layer than the reference.")
+            self.hint.say("To compare, choose another layer than the reference.")
         else:
-            self.hint.say("To measure, segment the scan or draw labels.")
+            self.hint.say("To compare, segment the scan or draw labels.")
         self.check()
 
     def _again(self) -> None:
@@ -209,7 +201,7 @@ class Metrics(JobDock):
         self._soon.throttle()
 
     def _watch(self, layers: list[LabelsLayer]) -> None:
-        """Follow strokes in layers that are not the session's labels too."""
+        """Follow strokes in these layers, even if they are not the session's labels."""
         if [id(one) for one in layers] == [id(one) for one in self._watched]:
             return
         for one in self._watched:

@@ -1,7 +1,9 @@
-"""A whole study: its predictions against its labels, and its training runs side by side."""
+"""A whole study: its predictions compared with its labels, and its training runs side by side."""
 
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractItemView, QHBoxLayout, QVBoxLayout, QWidget
@@ -16,101 +18,128 @@ from napari_pvs.widgets.parts.curves import SEVERAL, Curves
 from napari_pvs.widgets.parts.table import Column, Table
 
 _SCORES = (
-    Column("Subject", lambda row: row.subject, tip="And its session, if it has one."),
+    Column("Subject", lambda row: row.subject, tip="Subject, with its session if it has one."),
     Column("DSC", lambda row: row.dsc, "{:.2f}", "Dice: 1 is full agreement."),
     Column(
         "AVD %",
         lambda row: row.avd_percent,
         "{:.0f}",
-        "Difference of the volumes, in % of the reference's.",
+        "Volume difference, in % of the reference volume.",
     ),
     Column(
         "Recall",
         lambda row: row.recall,
         "{:.2f}",
-        "Share of the reference's voxels that are found.",
+        "Share of the reference voxels that were found.",
     ),
-    Column("PVS", lambda row: row.lenient_recall, "{:.2f}", "Share of the PVS that are found."),
+    Column("PVS", lambda row: row.lenient_recall, "{:.2f}", "Share of the PVS that were found."),
 )
 _RUNS = (
-    Column("Run", lambda row: row.name, tip="Its folder: when it began, and its method."),
+    Column("Run", lambda row: row.name, tip="Its folder, named by start time and method."),
     Column("DSC", lambda row: row.best and row.best.dsc, "{:.3f}", "Best on validation."),
     Column("AVD %", lambda row: row.best and row.best.avd_percent, "{:.1f}", "At the best DSC."),
     Column("Recall", lambda row: row.best and row.best.recall, "{:.3f}", "At the best DSC."),
 )
 
 
-class StudyScores(QWidget):
-    """Button, table and export.
+class StudyPanel(QWidget):
+    """A table that a job makes from the open study, with the buttons that belong to it.
 
     Parameters
     ----------
     dock
-        The Metrics dock: its session, job, bar and notice.
+        The Metrics dock, for its session, job, bar and notice.
+    table
+        Hidden while it is empty.
     """
 
-    def __init__(self, dock: JobDock) -> None:
+    def __init__(self, dock: JobDock, table: Table) -> None:
         super().__init__()
-        self._dock = dock
-        self._tsv = ""
-        tip = "Compare the newest prediction of each subject with its label."
-        self.score = Button("Score the study", tip, self.run)
-        self.export = Button("Export TSV…", "All measures of all subjects.", self._save)
-        tip = "The newest prediction of each subject against its label."
-        self.table = Table(_SCORES, tip, lambda row: row.subject)
-        row = QHBoxLayout()
-        row.addWidget(self.score)
-        row.addWidget(self.export)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addLayout(row)
-        column.addWidget(self.table)
-        self.table.show_rows([])
+        self._dock, self.table = dock, table
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        table.show_rows([])
 
-    def run(self) -> None:
-        """Score every subject of the study that has a prediction and a label."""
-        rows: list[SubjectScore] = []
-        self.clear()
+    def check(self) -> None:
+        """Enable what can be done now."""
+
+    def _add_buttons(self, *buttons: Button) -> None:
+        row = QHBoxLayout()
+        for button in buttons:
+            row.addWidget(button)
+        self._column.addLayout(row)
+
+    def _ask(
+        self,
+        request: type[ScoreStudy] | type[ReadRuns],
+        text: str,
+        on_row: Callable[[Any], None],
+        on_done: Callable[[Result[Any]], None],
+    ) -> None:
+        """Start a job on the open study; results are dropped once another study is open."""
         study = self._dock.session.opened
         if study is None:
             return
-        job = Job(ScoreStudy(study=study), self._dock)
+        job = Job(request(study=study), self._dock)
 
-        def on_row(row: SubjectScore) -> None:
-            rows.append(row)
-            if study == self._dock.session.opened:
-                self.table.show_rows(rows)
+        def still(show: Callable[[Any], None]) -> Callable[[Any], None]:
+            return lambda found: show(found) if study == self._dock.session.opened else None
 
-        def on_done(result: Result[protocol.Table]) -> None:
-            if study != self._dock.session.opened:
-                return
-            self._tsv = result.answer.tsv
-            if notes := result.answer.notes:
-                self._dock.notice.warn(" ".join(notes))
-            if not rows:
-                self._dock.notice.warn(
-                    "No subject has a prediction and a label made otherwise; segment subjects, "
-                    "and correct them."
-                )
-
-        job.row.connect(on_row)
-        job.finished.connect(on_done)
+        job.row.connect(still(on_row))
+        job.finished.connect(still(on_done))
         job.ended.connect(self.check)
-        self._dock.run(self._dock.bar.follow(job, "Measuring …"))
+        self._dock.run(self._dock.bar.follow(job, text))
         self.check()
 
-    def clear(self) -> None:
-        """Let the scores go: they are another study's."""
+    def _why_not(self, busy: str) -> str | None:
+        """Why no job can be started now, if so."""
+        if self._dock.session.opened is None:
+            return "open a study first (the Load dock)."
+        return busy if self._dock.busy else None
+
+
+class StudyScores(StudyPanel):
+    """The newest prediction of each subject, scored against its label."""
+
+    def __init__(self, dock: JobDock) -> None:
+        tip = "The newest prediction of each subject compared with its label."
+        super().__init__(dock, Table(_SCORES, tip, lambda row: row.subject))
         self._tsv = ""
+        self._rows: list[SubjectScore] = []
+        tip = "Compare the newest prediction of each subject with its label."
+        self.score = Button("Score the study", tip, self.run)
+        self.export = Button("Export TSV…", "All measures for all subjects.", self._save)
+        self._add_buttons(self.score, self.export)
+        self._column.addWidget(self.table)
+
+    def run(self) -> None:
+        """Score every subject of the study that has a prediction and a label."""
+        self.clear()
+        self._ask(ScoreStudy, "Scoring …", self._on_row, self._on_done)
+
+    def clear(self) -> None:
+        """Remove the scores, because they are of another study."""
+        self._tsv, self._rows = "", []
         self.table.show_rows([])
 
     def check(self) -> None:
         """Enable what can be done now."""
-        reason = "it is being measured." if self._dock.busy else None
-        if self._dock.session.opened is None:
-            reason = "open a study first (the Load dock)."
-        self.score.allow_if(reason)
+        self.score.allow_if(self._why_not("it is being scored."))
         self.export.allow_if(None if self._tsv else "score the study first.")
+
+    def _on_row(self, row: SubjectScore) -> None:
+        self._rows.append(row)
+        self.table.show_rows(self._rows)
+
+    def _on_done(self, result: Result[protocol.Table]) -> None:
+        self._tsv = result.answer.tsv
+        if notes := result.answer.notes:
+            self._dock.notice.warn(" ".join(notes))
+        if not self._rows:
+            self._dock.notice.warn(
+                "No subject has both a prediction and a label made in another way; segment some "
+                "subjects, and correct them."
+            )
 
     def _save(self) -> None:
         path = ask_where(self, "study.tsv", "Table (*.tsv)")
@@ -118,81 +147,55 @@ class StudyScores(QWidget):
             write(path, self._tsv, self._dock.notice)
 
 
-class RunTable(QWidget):
-    """Button, table, curves and export.
-
-    Parameters
-    ----------
-    dock
-        The Metrics dock: its session, job, bar and notice.
-    """
+class RunTable(StudyPanel):
+    """The training runs of the study side by side, with their curves."""
 
     def __init__(self, dock: JobDock) -> None:
-        super().__init__()
-        self._dock = dock
+        tip = "Select one or several runs (Ctrl, Shift) to see their curves."
+        super().__init__(dock, Table(_RUNS, tip))
         self._header: tuple[str, ...] = ()
+        self._rows: list[RunRow] = []
         self.compare = Button("Compare runs", "Read the training runs of the study.", self.run)
-        self.tsv = Button("Export TSV…", "The table, with state, epochs and loss.", self._save_tsv)
+        tip = "The table, with state, epochs and loss."
+        self.tsv = Button("Export TSV…", tip, self._save_tsv)
         self.png = Button("Export PNG…", "A picture of the curves.", self._save_png)
-        self.table = Table(_RUNS, "Choose one run or several (Ctrl, Shift) to see their curves.")
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         there(self.table.selectionModel()).selectionChanged.connect(lambda *_: self._draw())
         self.legend = Notice()
         self.legend.setTextFormat(Qt.TextFormat.RichText)
-        self.curves: Curves | None = None  # made when there are some: a study may have no runs
-        row = QHBoxLayout()
-        for button in (self.tsv, self.png):
-            row.addWidget(button)
-        self._column = column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self.compare)
-        column.addLayout(row)
-        column.addWidget(self.table)
-        column.addWidget(self.legend)
-        self.table.show_rows([])
+        self.curves: Curves | None = None  # made when needed, since a study may have no runs
+        self._column.addWidget(self.compare)
+        self._add_buttons(self.tsv, self.png)
+        self._column.addWidget(self.table)
+        self._column.addWidget(self.legend)
         self.check()
 
     def run(self) -> None:
         """Read all runs of the study."""
-        rows: list[RunRow] = []
-        self._header = ()
-        study = self._dock.session.opened
-        if study is None:
-            return
-        job = Job(ReadRuns(study=study), self._dock)
-
-        def on_done(result: Result[Header]) -> None:
-            if study != self._dock.session.opened:
-                return
-            self._header = result.answer.header
-            self.table.show_rows(rows)
-            if rows:
-                self.table.selectAll()
-            else:
-                self._dock.notice.warn("The study has no runs yet; start one in the Train dock.")
-            self._draw()
-
-        job.row.connect(rows.append)
-        job.finished.connect(on_done)
-        job.ended.connect(self.check)
-        self._dock.run(self._dock.bar.follow(job, "Reading the runs …"))
-        self.check()
+        self._header, self._rows = (), []
+        self._ask(ReadRuns, "Reading the runs …", self._rows.append, self._on_done)
 
     def clear(self) -> None:
-        """Let the runs go: they are another study's."""
+        """Remove the runs, because they are of another study."""
         self._header = ()
         self.table.show_rows([])
         self._draw()
 
     def check(self) -> None:
         """Enable what can be done now."""
-        reason = "something is being measured." if self._dock.busy else None
-        if self._dock.session.opened is None:
-            reason = "open a study first (the Load dock)."
-        self.compare.allow_if(reason)
+        self.compare.allow_if(self._why_not("another job is running."))
         some = None if self._header and self.table.rows else "compare runs first."
         self.tsv.allow_if(some)
         self.png.allow_if(some)
+
+    def _on_done(self, result: Result[Header]) -> None:
+        self._header = result.answer.header
+        self.table.show_rows(self._rows)
+        if self._rows:
+            self.table.selectAll()
+        else:
+            self._dock.notice.warn("The study has no runs yet; start one in the Train dock.")
+        self._draw()
 
     def _draw(self) -> None:
         chosen = self.table.marked()

@@ -1,1 +1,1 @@
-"""Controls that several docks are made of."""
+"""Controls used by several docks."""

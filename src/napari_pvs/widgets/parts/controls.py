@@ -1,4 +1,4 @@
-"""What the docks are made of: buttons, lines of text, choices of a layer, sections, dialogs."""
+"""The docks' building blocks: buttons, notices, layer choices, sections, dialogs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ from superqt import QCollapsible
 
 from napari_pvs.errors import InputError
 from napari_pvs.files import write_text
-from napari_pvs.study.drafts import explained
+from napari_pvs.study.drafts import as_input_error
 from napari_pvs.widgets.state.session import Session, unwrapped
 from napari_pvs.widgets.viewer.typed import LabelsLayer
 
@@ -28,34 +28,34 @@ _UNLIMITED = (1 << 24) - 1  # Qt's QWIDGETSIZE_MAX
 
 
 def there(value: T | None) -> T:
-    """Return what Qt may leave out in other places, but not in this one."""
+    """Return a value that Qt's types call optional but that always exists here."""
     if value is None:
-        raise RuntimeError("Qt has nothing here")
+        raise RuntimeError("Qt returned nothing")
     return value
 
 
 def as_it_is(text: str) -> str:
-    """Return a text, such as a path, that Qt shows letter for letter where it may take HTML."""
+    """Return a text, such as a path, so that Qt shows it literally even if it looks like HTML."""
     if Qt.mightBeRichText(text):  # type: ignore[attr-defined]  # qtpy has both for all bindings
         return str(Qt.convertFromPlainText(text))  # type: ignore[attr-defined]
     return text
 
 
 class Notice(QLabel):
-    """A line of text that stays until the next one; empty, it takes no room.
+    """A message that stays until the next one; without one it takes no space.
 
     Attributes
     ----------
     kind
-        ``info``, ``warning`` or ``error``; empty where nothing is said.
+        ``info``, ``warning`` or ``error``; empty if there is no message.
     topic
-        What it is about, for whoever wants to take it back.
+        What the message is about, so that it can be withdrawn.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.setWordWrap(True)
-        self.setTextFormat(Qt.TextFormat.PlainText)  # messages hold names of files
+        self.setTextFormat(Qt.TextFormat.PlainText)  # messages contain file names
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         # a path without spaces must not widen the dock
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
@@ -63,24 +63,24 @@ class Notice(QLabel):
         self.clear()
 
     def clear(self) -> None:
-        """Say nothing."""
+        """Remove the message."""
         self._show("", "", "")
 
     def take_back(self, topic: str) -> None:
-        """Say nothing any more, if what is said is about a topic."""
+        """Remove the message if it is about a topic."""
         if self.topic == topic:
             self.clear()
 
     def say(self, text: str, topic: str = "") -> None:
-        """Say how it goes."""
+        """Show some information."""
         self._show("info", text, topic)
 
     def warn(self, text: str, topic: str = "") -> None:
-        """Say what looks doubtful."""
+        """Show a warning."""
         self._show("warning", text, topic)
 
     def error(self, text: str, topic: str = "") -> None:
-        """Say what went wrong, with the remedy."""
+        """Show what went wrong, with the remedy."""
         self._show("error", text, topic)
 
     def _show(self, kind: str, text: str, topic: str) -> None:
@@ -94,16 +94,16 @@ class Notice(QLabel):
 
 
 class Button(QPushButton):
-    """A button that, while it is disabled, says why; it is as narrow as its text allows.
+    """A button that says why it is disabled, and is as narrow as its text allows.
 
     Parameters
     ----------
     text
-        On the button.
+        Text on the button.
     tip
         What it does.
     slot
-        What a click calls, without arguments.
+        Called by a click, without arguments.
     """
 
     def __init__(self, text: str, tip: str, slot: Callable[[], object]) -> None:
@@ -119,13 +119,13 @@ class Button(QPushButton):
 
 
 def allow(widget: QWidget, tip: str, reason: str | None) -> None:
-    """Enable a widget, or disable it and let its tooltip say why."""
+    """Enable a widget, or disable it and say why in its tooltip."""
     widget.setEnabled(reason is None)
     widget.setToolTip(tip if reason is None else f"{tip}\n\nNot now: {reason}")
 
 
 def section(title: str, tip: str, content: QWidget) -> QCollapsible:
-    """Return a heading that shows and hides what is under it; at first it is hidden."""
+    """Return a heading that shows and hides what is below it; initially hidden."""
     made = QCollapsible(title, expandedIcon="▾", collapsedIcon="▸")
     made.setDuration(0)
     made.toggleButton().setToolTip(tip)
@@ -133,8 +133,8 @@ def section(title: str, tip: str, content: QWidget) -> QCollapsible:
     made.setContent(content)
 
     def show(on: bool) -> None:
-        content.setMaximumHeight(_UNLIMITED)  # it may grow; hidden, it takes no room anyway
-        content.setVisible(on)  # else Tab would lead into it
+        content.setMaximumHeight(_UNLIMITED)  # let it grow; while hidden it takes no space
+        content.setVisible(on)  # otherwise Tab would lead into it
 
     made.toggled.connect(show)
     show(False)
@@ -142,16 +142,16 @@ def section(title: str, tip: str, content: QWidget) -> QCollapsible:
 
 
 class LayerBox(QComboBox):
-    """Choice of one of the viewer's layers of a type; layers are kept as objects.
+    """Chooses one of the viewer's layers of a type; it keeps the layer objects, not names.
 
     Parameters
     ----------
     session
-        Of the viewer.
+        The viewer's session.
     kind
         Type of the layers.
     none
-        Text of the first entry, which chooses no layer.
+        Text of the first entry, for no layer.
     """
 
     def __init__(self, session: Session, kind: type, none: str) -> None:
@@ -181,7 +181,7 @@ class LayerBox(QComboBox):
             self.currentIndexChanged.emit(0)
 
     def _show(self, chosen: LabelsLayer | None) -> None:
-        """List the layers that there are now, and choose one."""
+        """List the current layers, and choose one."""
         blocked = self.blockSignals(True)
         for layer in self._layers:
             layer.events.name.disconnect(self._fill)
@@ -198,15 +198,15 @@ class LayerBox(QComboBox):
 
 
 def ask_where(parent: QWidget, name: str, kinds: str) -> Path | None:
-    """Ask for a file to write."""
+    """Ask the user for a file to write."""
     chosen, _ = QFileDialog.getSaveFileName(parent, "Export", name, kinds)
     return Path(chosen) if chosen else None
 
 
 def write(path: Path, text: str, notice: Notice) -> None:
-    """Write a text, and say so or why not."""
+    """Write a text file, and report success or failure."""
     try:
         write_text(path, text)
         notice.say(f"Wrote {path}.")
     except (InputError, OSError) as error:
-        notice.error(str(explained(error)))
+        notice.error(str(as_input_error(error)))

@@ -14,19 +14,20 @@ from napari_pvs.training.runs.status import History
 from napari_pvs.widgets.background.idle import IdleWork, Steps
 
 _AVD_MOST = 200
-"""Where its axis ends: what a network does before it has learnt would press the rest flat."""
+"""End of the AVD axis; the huge values of an untrained network would flatten the rest."""
 _LOSS, _FAINT = "#4c9be8", "#4c9be860"
 _DSC, _RECALL, _AVD = "#f2a33a", "#57b894", "#c678b9"
 SEVERAL = ("#4c9be8", "#f2a33a", "#57b894", "#c678b9", "#e06c75", "#9aa5b1")
-"""Colours of runs that are drawn side by side; read on dark and on light ground."""
+"""Colours of runs drawn together, legible on dark and light backgrounds."""
 
 
 class Curves(QWidget):
-    """Three plots under each other, with one axis of epochs.
+    """Three plots below each other, sharing an axis of epochs.
 
-    They are there a moment later: pyqtgraph is imported in one turn of the event loop, each plot
-    made in another, for together they would stop the viewer. It is imported here and in no thread,
-    because it makes objects of Qt's. What is shown before is drawn then, a plot a turn too.
+    They appear a moment later: pyqtgraph is imported in one idle step of the event loop and each
+    plot is made in another, because all at once would block the viewer. It is imported on the GUI
+    thread, because it creates Qt objects. Anything shown before that is drawn then, one plot per
+    step.
     """
 
     def __init__(self) -> None:
@@ -35,10 +36,10 @@ class Curves(QWidget):
         self._draw: Callable[[], Steps] | None = None
         self._drawing: IdleWork | None = None
         self.ready = False
-        """Whether all plots are there."""
+        """Whether all plots have been made."""
         self.plots: list[Any] = []
         self.shown: list[tuple[str, History]] = []
-        """What is drawn, by the names of the runs."""
+        """The runs drawn: their names and curves."""
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, 0, 0, 0)
         self._column.setSpacing(2)
@@ -50,21 +51,21 @@ class Curves(QWidget):
         Parameters
         ----------
         name
-            Of the run.
+            Name of the run.
         course
-            What it went through.
+            Its curves.
         epochs
-            Where the axis ends.
+            End of the axis.
         """
         self._show([(name, course)], partial(self._draw_run, course, epochs))
 
     def show_runs(self, courses: Sequence[tuple[str, History]]) -> None:
-        """Draw several runs side by side, DSC alone in the middle."""
+        """Draw several runs together, with only the DSC in the middle plot."""
         self._show(list(courses), partial(self._draw_runs, [course for _, course in courses]))
 
     @property
     def drawn(self) -> bool:
-        """Whether the plots show what they were given last."""
+        """Whether the plots are up to date."""
         return self.ready and self._drawing is None
 
     def _show(self, shown: list[tuple[str, History]], draw: Callable[[], Steps]) -> None:
@@ -92,11 +93,11 @@ class Curves(QWidget):
         self._graph = pyqtgraph
         yield
         for title, tip, height in (
-            ("loss", "Training loss: of single steps (faint), and its mean over an epoch.", 104),
+            ("loss", "Training loss: single steps (faint) and mean of each epoch.", 104),
             ("DSC, recall", "On the validation subjects: Dice, and share of voxels found.", 104),
             (
                 "AVD %",
-                f"On the validation subjects: absolute volume difference, to {_AVD_MOST} %.",
+                f"On the validation subjects: absolute volume difference, up to {_AVD_MOST} %.",
                 120,
             ),
         ):
@@ -119,7 +120,7 @@ class Curves(QWidget):
     def _add_plot(self, title: str, tip: str, height: int) -> None:
         plot = self._graph.PlotWidget(enableMenu=False)
         menu = plot.getPlotItem().ctrlMenu
-        menu.setParent(plot, menu.windowFlags())  # else it would stay behind as a window
+        menu.setParent(plot, menu.windowFlags())  # otherwise it would be left as a window
         plot.setToolTip(tip)
         plot.setFixedHeight(height)
         plot.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
@@ -130,7 +131,7 @@ class Curves(QWidget):
         plot.getAxis("left").enableAutoSIPrefix(False)  # no "x0.001"
         plot.getAxis("bottom").setHeight(18)
         plot.showGrid(x=True, y=True, alpha=0.15)
-        plot.hide()  # what is shown makes the whole window be drawn anew: a turn of its own
+        plot.hide()  # showing it redraws the whole window, so that is a step of its own
         self._column.addWidget(plot)
         self.plots.append(plot)
 
@@ -172,7 +173,7 @@ class Curves(QWidget):
         self._limit(courses)
 
     def changeEvent(self, event: QEvent | None) -> None:
-        """Take the colours of another theme."""
+        """Adopt the colours of a new theme."""
         super().changeEvent(event)
         if event is not None and event.type() in (
             QEvent.Type.PaletteChange,
@@ -181,7 +182,7 @@ class Curves(QWidget):
             self._paint()
 
     def showEvent(self, event: QShowEvent | None) -> None:
-        """Take the colours of the window, which has its style by now."""
+        """Adopt the window's colours, now that it has its style."""
         super().showEvent(event)
         self._paint()
 
@@ -200,14 +201,14 @@ class Curves(QWidget):
         plot.plot(np.array(x, float), np.array(y, float), pen=pen, **(symbol if points else {}))
 
     def _title(self, plot: Any, *parts: tuple[str, str]) -> None:
-        """Name the lines of a plot in their colours, in place of a legend over them."""
+        """Name the lines of a plot in their colours, instead of a legend."""
         words = ", ".join(
             f"<span style='color:{colour}'>{escape(text)}</span>" for text, colour in parts
         )
         plot.setLabel("left", words)
 
     def _limit(self, courses: Sequence[History]) -> None:
-        """Let the axis of AVD end where the values do, or at its most."""
+        """End the AVD axis at the largest value, up to the limit."""
         known = [value for course in courses for value in _known(course.validation, 1)[1]]
         self.plots[2].setYRange(0, min(_AVD_MOST, max(known, default=100)))
 

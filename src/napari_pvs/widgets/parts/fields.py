@@ -1,4 +1,4 @@
-"""Editors of the fields of a configuration, made by magicgui from their types."""
+"""Editors for the fields of a configuration, made by magicgui from their types."""
 
 import types
 from abc import ABC, abstractmethod
@@ -15,26 +15,26 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QSizePolicy, QWidget
 from napari_pvs.options import choices
 from napari_pvs.widgets.parts.controls import Button, as_it_is
 
-_MOST = 10**9  # of a whole number without a limit
+_MOST = 10**9  # maximum of a whole number without a limit
 
 
 class Field(ABC):
-    """What edits one field.
+    """The editor of one field.
 
     Attributes
     ----------
     widget
-        To be shown.
+        The widget to show.
     """
 
     widget: QWidget
 
     @abstractmethod
     def raw(self) -> Any:
-        """What was entered; the configuration takes it, or says what is wrong."""
+        """The input as entered; the configuration accepts it or says what is wrong."""
 
     def as_raw(self, value: Any) -> Any:
-        """What `raw` is for a value."""
+        """What `raw` returns for a value."""
         return value
 
     @abstractmethod
@@ -43,11 +43,11 @@ class Field(ABC):
 
     @abstractmethod
     def on_change(self, call: Callable[[], None]) -> None:
-        """Call something whenever the value changes; a method is held weakly."""
+        """Call a function whenever the value changes; methods are held weakly."""
 
 
 class Value(Field):
-    """A word of several, yes or no, or a whole number: an editor of magicgui's own."""
+    """One of several words, a checkbox, or a whole number: one of magicgui's own editors."""
 
     def __init__(self, kind: Any, tip: str, **options: Any) -> None:
         self._made: Any = create_widget(annotation=kind, options={"tooltip": tip, **options})
@@ -67,7 +67,7 @@ class Value(Field):
 
 
 class Text(Value):
-    """A number with decimals, or several values with commas between them."""
+    """A decimal number, or several values separated by commas."""
 
     def __init__(self, tip: str, several: bool) -> None:
         super().__init__(str, tip)
@@ -76,7 +76,7 @@ class Text(Value):
             self._made.native.setPlaceholderText("none")
 
     def raw(self) -> Any:
-        """What was typed, in words where there are several."""
+        """The text as typed, split into words if it may have several values."""
         if not self._several:
             return self._made.value.strip().replace(",", ".")
         return [word for word in self._made.value.replace(",", " ").split() if word]
@@ -92,7 +92,7 @@ class Text(Value):
 
 
 class WeightsFile(Field):
-    """Weights to start from: none, the starter's, a run's, or a file."""
+    """Weights to start from: none, the starter weights, those of a run, or a file."""
 
     def __init__(self, tip: str) -> None:
         self._made: Any = create_widget(
@@ -105,7 +105,7 @@ class WeightsFile(Field):
             },
         )
         self.box = _narrow(self._made.native)
-        self.file = Button("File…", "Choose weights that training has made.", self._browse)
+        self.file = Button("File…", "Choose a weights file made by training.", self._browse)
         self.file.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.widget = QWidget()
         self.widget.setToolTip(tip)
@@ -126,7 +126,7 @@ class WeightsFile(Field):
         return None if value is None else str(value)
 
     def set(self, value: Path | str | None) -> None:
-        """Choose weights; a file that is not in the list joins it."""
+        """Choose weights; a file not in the list is added."""
         raw = self.as_raw(value)
         if raw is not None:
             self.offer(Path(raw))
@@ -153,7 +153,7 @@ class WeightsFile(Field):
 
 
 def field_of(model: type[BaseModel], name: str) -> Field:
-    """Make the editor of a field, by its type; its tooltip is the field's description."""
+    """Make the editor for a field from its type; the tooltip is the field's description."""
     kind, tip = model.model_fields[name].annotation, tip_of(name, model)
     words = choices(model.model_fields[name])
     if words:
@@ -170,12 +170,12 @@ def field_of(model: type[BaseModel], name: str) -> Field:
 
 
 def title_of(name: str) -> str:
-    """Name of a field, for people."""
+    """A field's name as the user sees it."""
     return name.replace("_", " ").capitalize()
 
 
 def tip_of(name: str, model: type[BaseModel]) -> str:
-    """Description of a field, its limits and its default."""
+    """A field's description, limits and default."""
     field = model.model_fields[name]
     low, high = limits(name, model)
     words = [field.description or ""]
@@ -189,7 +189,7 @@ def tip_of(name: str, model: type[BaseModel]) -> str:
 
 
 def limits(name: str, model: type[BaseModel]) -> tuple[float | None, float | None]:
-    """Smallest and largest value of a field, None where there is none."""
+    """A field's smallest and largest value; None if there is no limit."""
     low = high = None
     for rule in model.model_fields[name].metadata:
         low = next((getattr(rule, k) for k in ("ge", "gt") if hasattr(rule, k)), low)
@@ -198,7 +198,7 @@ def limits(name: str, model: type[BaseModel]) -> tuple[float | None, float | Non
 
 
 def said(value: object) -> str:
-    """Say a value in words."""
+    """Put a value into words."""
     if value is None or value == () or value == []:
         return "none"
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -207,7 +207,7 @@ def said(value: object) -> str:
 
 
 def _narrow(widget: Any) -> Any:
-    """Let an editor be as narrow as its dock, and the wheel scroll the dock over it."""
+    """Let an editor be as narrow as its dock, and let the wheel scroll the dock over it."""
     widget.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
     widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     widget.installEventFilter(_Wheel(widget))
@@ -215,7 +215,7 @@ def _narrow(widget: Any) -> Any:
 
 
 class _Wheel(QObject):
-    """Keeps the wheel from setting what it is only moved over."""
+    """Keeps the mouse wheel from changing editors without focus."""
 
     def __init__(self, widget: QWidget) -> None:
         super().__init__(widget)

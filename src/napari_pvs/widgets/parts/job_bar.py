@@ -11,7 +11,7 @@ from napari_pvs.widgets.parts.controls import Button, Notice
 class JobBar(QWidget):
     """Text, bar and cancel button, visible only while a job runs.
 
-    Of several jobs the most recent is shown, then the one before.
+    If there are several jobs, the most recent one is shown.
 
     Parameters
     ----------
@@ -22,12 +22,12 @@ class JobBar(QWidget):
     def __init__(self, notice: Notice) -> None:
         super().__init__()
         self._notice = notice
-        self._jobs: dict[Job, str] = {}  # and what each is at
+        self._jobs: dict[Job, str] = {}  # with what each is doing
         self.text = Notice()
         self.bar = QProgressBar()
-        self.bar.setToolTip("How much is done.")
+        self.bar.setToolTip("Progress.")
         self.bar.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.cancel = Button("Cancel", "Stop; what was there before stays.", self._on_cancel)
+        self.cancel = Button("Cancel", "Stop, and keep everything as it was.", self._on_cancel)
         row = QHBoxLayout()
         row.addWidget(self.bar, 1)
         row.addWidget(self.cancel)

@@ -1,4 +1,4 @@
-"""Controls that save labels, and the offer to restore unsaved edits."""
+"""Controls for saving labels, and the offer to restore unsaved edits."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from napari_pvs.widgets.state.session import Session
 
 
 class OfferPanel(QWidget):
-    """Offers edits that were never saved as final; visible only while there are some.
+    """Offers edits that were never saved as final; visible only if there are some.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class OfferPanel(QWidget):
         super().__init__()
         self.text = Notice()
         self.restore = Button(
-            "Restore", "Bring these edits back, as one step to undo.", autosave.restore
+            "Restore", "Bring these edits back, as one undoable step.", autosave.restore
         )
         self.decline = Button(
             "Not now", "Leave them on disk; your next edits replace them.", autosave.decline
@@ -47,12 +47,12 @@ class OfferPanel(QWidget):
 
 
 class SavingPanel(QWidget):
-    """Who edits, how autosave goes, and the buttons that save.
+    """Rater, state of the labels, and the buttons that save them.
 
     Parameters
     ----------
     session
-        Of the viewer.
+        The viewer's session.
     autosave
         Saves the labels.
     """
@@ -62,16 +62,18 @@ class SavingPanel(QWidget):
         self._session, self._autosave = session, autosave
         self.notice = Notice()
         self.state = Notice()
-        self.state.setToolTip("Where the labels are kept. A draft is offered after a crash too.")
+        self.state.setToolTip("Where the labels are saved. After a crash, the draft is offered.")
         self.rater = QLineEdit(autosave.rater)
-        self.rater.setToolTip("Your name or initials; every revision carries them.")
+        self.rater.setToolTip("Your name or initials, recorded in every revision.")
         self.rater.editingFinished.connect(self._on_rater)
         self.save = Button(
             "Save as final",
-            "Make the labels the subject's final revision in the study: training uses it.",
+            "Make the labels the subject's final revision in the study, which training uses.",
             autosave.save_final,
         )
-        self.export = Button("Export…", "Write the labels to a file like the scan's.", self._export)
+        self.export = Button(
+            "Export…", "Write the labels to a file on the scan's grid.", self._export
+        )
         row = QHBoxLayout()
         row.addWidget(self.save)
         row.addWidget(self.export)
@@ -92,7 +94,8 @@ class SavingPanel(QWidget):
         """Enable the buttons, or say why nothing can be saved."""
         in_study = self._autosave.in_study
         self.save.allow_if(
-            reason or (None if in_study else "the scan is of no study; export a file instead.")
+            reason
+            or (None if in_study else "the scan does not belong to a study; export a file instead.")
         )
         self.export.allow_if(reason)
 
@@ -119,10 +122,10 @@ class SavingPanel(QWidget):
     def _on_told(self, kind: str, text: str) -> None:
         notice = self.notice
         if text == self._session.save_state.text:
-            notice.clear()  # the line above says it
+            notice.clear()  # the line above already says so
             return
         {"error": notice.error, "warning": notice.warn, "info": notice.say}[kind](text)
 
     def _on_drafted(self) -> None:
         if self._session.save_state.state == "draft":
-            self.notice.clear()  # the line above says it
+            self.notice.clear()  # the line above already says so

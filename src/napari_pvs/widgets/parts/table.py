@@ -13,6 +13,7 @@ from qtpy.QtCore import (
     Qt,
     Signal,
 )
+from qtpy.QtGui import QKeyEvent, QMouseEvent
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 from napari_pvs.widgets.parts.controls import as_it_is, there
@@ -29,9 +30,9 @@ class Column:
     title
         Its heading.
     value
-        From a row to what is sorted by; None where there is nothing.
+        Function from a row to its value, used for sorting; None if there is none.
     format
-        How a number is shown.
+        Format of a number.
     tip
         What the column means.
     """
@@ -42,7 +43,7 @@ class Column:
     tip: str = ""
 
     def text(self, row: Any) -> str:
-        """What a cell shows."""
+        """The text of a cell."""
         value = self.value(row)
         return "–" if value is None else self.format.format(value)
 
@@ -66,15 +67,15 @@ class Rows(QAbstractTableModel):
         self.dataChanged.emit(self.index(at, 0), self.index(at, len(self.columns) - 1))
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
-        """How many rows; a cell has none."""
+        """Number of rows; cells have none below them."""
         return 0 if parent is not None and parent.isValid() else len(self.rows)
 
     def columnCount(self, parent: QModelIndex | None = None) -> int:
-        """How many columns; a cell has none."""
+        """Number of columns; cells have none below them."""
         return 0 if parent is not None and parent.isValid() else len(self.columns)
 
     def data(self, index: QModelIndex, role: int = _Role.DisplayRole) -> Any:
-        """Text of a cell, its value to sort by, or how it is aligned."""
+        """Text, tooltip, sort value or alignment of a cell."""
         column, row = self.columns[index.column()], self.rows[index.row()]
         if role == _Role.DisplayRole:
             return column.text(row)
@@ -101,23 +102,23 @@ class Rows(QAbstractTableModel):
 
 
 class Table(QTableView):
-    """A table of `Rows`: sorted by a click on a heading, filtered by text, a row at a time.
+    """A table of `Rows`, sorted by clicking on a heading and filtered by text.
 
     Parameters
     ----------
     columns
-        The first takes the room that the others leave.
+        The first takes the width that the others leave.
     tip
-        What a table is for, and what Enter and a double click do.
+        What the table is for, and what Enter and a double click do.
     key
-        Key that identifies a row across refreshes; where its row is gone, the one above its place
+        Returns what identifies a row across refreshes. If the selected row is gone, the one above
         is selected, so that the arrow key leads to the next.
     """
 
     selected = Signal(object)
-    """The row that was moved to, by mouse or arrow keys, or clicked again."""
+    """The row selected with mouse or arrow keys, or clicked again."""
     chosen = Signal(object)
-    """The row on which Enter was pressed, or that was double-clicked."""
+    """The row that was double-clicked, or on which Enter was pressed."""
 
     def __init__(
         self,
@@ -136,7 +137,7 @@ class Table(QTableView):
         self.setModel(self._sorted)
         self.setToolTip(tip)
         self.setSortingEnabled(True)
-        self.sortByColumn(-1, Qt.SortOrder.AscendingOrder)  # as given
+        self.sortByColumn(-1, Qt.SortOrder.AscendingOrder)  # initially unsorted
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -147,7 +148,7 @@ class Table(QTableView):
         rows.setDefaultSectionSize(22)
         header = there(self.horizontalHeader())
         header.setHighlightSections(False)
-        # no look at every row for the width, so that thousands cost nothing
+        # do not measure every row for the width, which would be slow for thousands
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         for at, column in enumerate(columns[1:], start=1):
@@ -158,11 +159,11 @@ class Table(QTableView):
 
     @property
     def rows(self) -> list[Any]:
-        """All rows, in the order they were given."""
+        """All rows, in the order given."""
         return self.model_.rows
 
     def set_rows(self, rows: Sequence[Any]) -> None:
-        """Show other rows; the selection is kept, without a signal."""
+        """Show other rows and keep the selection, without a signal."""
         current, at = self.current(), self.currentIndex().row()
         self.model_.set_rows(rows)
         if current is None or self._key is None:
@@ -176,7 +177,7 @@ class Table(QTableView):
             self.setCurrentIndex(index)
 
     def show_rows(self, rows: Sequence[Any]) -> None:
-        """Show other rows, as `set_rows`; an empty table is hidden."""
+        """Like `set_rows`, but hide the table if it is empty."""
         self.set_rows(rows)
         self.setVisible(bool(rows))
 
@@ -190,11 +191,11 @@ class Table(QTableView):
         self.setCurrentIndex(self._sorted.mapFromSource(self.model_.index(at, 0)))
 
     def filter(self, text: str) -> None:
-        """Show only rows in which a cell holds the text."""
+        """Show only rows with a cell that contains the text."""
         self._sorted.setFilterFixedString(text)
 
     def shown(self) -> list[Any]:
-        """The rows that pass the filter, as they are sorted."""
+        """The rows that pass the filter, in the order shown."""
         return [self._row(self._sorted.index(i, 0)) for i in range(self._sorted.rowCount())]
 
     def current(self) -> Any:
@@ -203,27 +204,28 @@ class Table(QTableView):
         return self._row(index) if index.isValid() else None
 
     def marked(self) -> list[Any]:
-        """All rows that are selected."""
+        """All selected rows."""
         return [self._row(index) for index in there(self.selectionModel()).selectedRows()]
 
-    def keyPressEvent(self, event: Any) -> None:
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Choose a row by Enter."""
-        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.current() is not None:
+        enter = (Qt.Key.Key_Return, Qt.Key.Key_Enter)
+        if event is not None and event.key() in enter and self.current() is not None:
             self.chosen.emit(self.current())
         else:
             super().keyPressEvent(event)
 
-    def mousePressEvent(self, event: Any) -> None:
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:
         """Report a click on the selected row, too."""
-        index = self.indexAt(event.position().toPoint())
+        index = self.indexAt(there(event).position().toPoint())
         again = index.isValid() and index.row() == self.currentIndex().row()
         super().mousePressEvent(event)
         if again:
             self.selected.emit(self._row(index))
 
-    def mouseDoubleClickEvent(self, event: Any) -> None:
+    def mouseDoubleClickEvent(self, event: QMouseEvent | None) -> None:
         """Choose a row by a double click."""
-        index = self.indexAt(event.position().toPoint())
+        index = self.indexAt(there(event).position().toPoint())
         if index.isValid():
             self.chosen.emit(self._row(index))
 

@@ -27,13 +27,7 @@ _LARGEST_MM3 = 20.0
 
 
 class Segment(JobDock):
-    """Segment the scan that is loaded.
-
-    Parameters
-    ----------
-    napari_viewer
-        Given by napari.
-    """
+    """Segment the loaded scan."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
@@ -43,7 +37,7 @@ class Segment(JobDock):
         self.body.addWidget(self.bar)
         self.body.addWidget(self.notice)
         self.body.addStretch()
-        # one mask for all the moves that arrive while the last one was made
+        # one update for all moves that arrive while the last mask was being made
         self._cut_soon = Debouncer(0, self.cut, self)
         for slider in (self.threshold, self.min_volume):
             slider.valueChanged.connect(lambda _: self._cut_soon.throttle())
@@ -58,7 +52,7 @@ class Segment(JobDock):
     def _build_options(self) -> None:
         form = self.group("Segment")
         self.weights = WeightsList(self.session)
-        self.file = Button("File…", "Choose weights that napari-pvs train has made.", self._browse)
+        self.file = Button("File…", "Choose a weights file made by training.", self._browse)
         self.file.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         row = QHBoxLayout()
         row.addWidget(self.weights, 1)
@@ -69,7 +63,7 @@ class Segment(JobDock):
         self.windows = field_of(SegmentConfig, "windows")
         form.addRow("Windows", self.windows.widget)
         self.start = Button(
-            "Segment", "Find the PVS of the scan; the result is a layer of its own.", self.run_it
+            "Segment", "Find the PVS in the scan; the result is a new layer.", self.run_it
         )
         form.addRow(self.start)
         form.addRow(self.hint)
@@ -87,20 +81,20 @@ class Segment(JobDock):
         result.addRow(self.found)
         self.copy = Button(
             "Copy into my labels",
-            "Bring this mask into the labels that you correct, as one step to undo. Voxels that "
-            "you have changed stay as they are.",
+            "Copy this mask into the labels you are correcting, as one undoable step. Voxels that "
+            "you have changed are kept.",
             self.copy_it,
         )
         result.addRow(self.copy)
         self.blink = Button(
             f"Blink with the previous ({PREDICTIONS_KEY})",
-            "Show the previous prediction in place of the newest, or the other way round.",
+            "Switch between the newest prediction and the previous one.",
             lambda: blink_predictions(self.session),
         )
         result.addRow(self.blink)
 
     def config(self) -> SegmentConfig:
-        """What the form says; threshold and smallest volume are set afterwards."""
+        """The configuration in the form; threshold and smallest volume can be changed later."""
         return SegmentConfig(
             weights=self.weights.currentData(),
             device=self.device.raw(),
@@ -119,7 +113,7 @@ class Segment(JobDock):
         self.check()
 
     def cut(self) -> None:
-        """Make the newest prediction's mask anew, as the sliders stand."""
+        """Update the newest prediction's mask from the sliders."""
         prediction = self.session.prediction
         if prediction is not None:
             prediction.cut(self.threshold.value(), self.min_volume.value())
@@ -129,7 +123,7 @@ class Segment(JobDock):
             self.session.prediction_changed.emit()
 
     def copy_it(self) -> None:
-        """Bring the prediction into the labels that are corrected."""
+        """Copy the prediction into the labels being corrected."""
         self.notice.say(copy_to_labels(self.session))
 
     def check(self) -> None:
@@ -147,7 +141,7 @@ class Segment(JobDock):
         self.blink.allow_if(None if several else "segment with other weights, to compare.")
 
     def _on_done(self, scan: Scan, config: SegmentConfig, result: Result[Segmented]) -> None:
-        if scan is self.session.scan:  # no other one was loaded meanwhile
+        if scan is self.session.scan:  # unless another one was loaded meanwhile
             self.show_steps(self._show(scan, config, result))
 
     def _show(self, scan: Scan, config: SegmentConfig, result: Result[Segmented]) -> Steps:
@@ -167,7 +161,7 @@ class Segment(JobDock):
             self.min_volume.setValue(chosen.min_volume)
 
     def _prefer(self) -> None:
-        """Let the next dock, and the next session, begin with what is chosen."""
+        """Save the choices as the defaults for the next dock and session."""
         chosen = preferences().segment
         for name, field in (("device", self.device), ("windows", self.windows)):
             if getattr(chosen, name) != field.raw():
@@ -206,7 +200,7 @@ class Segment(JobDock):
             self.add_weights(Path(name))
 
     def add_weights(self, path: Path) -> None:
-        """Offer weights, and choose them."""
+        """Add weights to the list and choose them."""
         self.weights.addItem(path.name, path)
         self.weights.setItemData(
             self.weights.count() - 1, as_it_is(str(path)), Qt.ItemDataRole.ToolTipRole
@@ -225,5 +219,5 @@ def _slider(low: float, high: float, value: float, decimals: int, tip: str) -> Q
 
 
 def _describe(field: str) -> str:
-    """What the configuration says of a field."""
+    """The configuration's description of a field."""
     return SegmentConfig.model_fields[field].description or ""

@@ -1,4 +1,4 @@
-"""The list of weights to segment with: the starter's, the best of each run of the study, files."""
+"""The list of weights to segment with: starter weights, best weights of the study's runs, files."""
 
 from pathlib import Path
 
@@ -11,19 +11,19 @@ from napari_pvs.widgets.background.thread import Background
 from napari_pvs.widgets.parts.controls import as_it_is
 from napari_pvs.widgets.state.session import Session
 
-_LOOK_MS = 3000  # runs that go on publish better weights; any process may have started them
+_LOOK_MS = 3000  # running trainings publish better weights; any process may have started them
 
 
 class WeightsList(QComboBox):
-    """Chooses weights; `currentData` is their path, None for the starter's.
+    """Chooses weights; `currentData` is their path, None for the starter weights.
 
-    Files that are added at its end stay there. Weights that are chosen stay too, when their run
-    is deleted or another study is opened.
+    Files added at the end stay there. The chosen weights stay too, even if their run is deleted or
+    another study is opened.
 
     Parameters
     ----------
     session
-        Of the viewer: its study's runs are offered.
+        The viewer's session, whose study has the runs.
     """
 
     def __init__(self, session: Session) -> None:
@@ -35,8 +35,8 @@ class WeightsList(QComboBox):
         self.addItem("Starter weights", None)
         self.setItemData(0, "They come with the plugin.", Qt.ItemDataRole.ToolTipRole)
         self.setToolTip(
-            "The network's weights: the starter's, the best of each training run of the study "
-            "with their DSC on validation, or a file."
+            "The network's weights: the starter weights, the best of each training run of the "
+            "study (with validation DSC), or a file."
         )
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._timer = QTimer(self)
@@ -58,13 +58,13 @@ class WeightsList(QComboBox):
             )
 
     def showEvent(self, event: QShowEvent | None) -> None:
-        """Look from time to time."""
+        """Look for weights regularly while visible."""
         super().showEvent(event)
         self.look()
         self._timer.start()
 
     def hideEvent(self, event: QHideEvent | None) -> None:
-        """Look no more."""
+        """Stop looking."""
         super().hideEvent(event)
         self._timer.stop()
 

@@ -1,6 +1,6 @@
 """The Train dock: start a training run, follow it, and use its weights.
 
-The run is the command line's, in a process of its own: closing the dock or napari leaves it alone,
+The run is the command line's, in a separate process: closing the dock or napari does not affect it,
 and the next dock finds it again.
 """
 
@@ -25,17 +25,11 @@ from napari_pvs.widgets.train.offer import Offer
 from napari_pvs.widgets.train.run_view import RunView
 from napari_pvs.widgets.viewer.typed import Viewer
 
-_PLAN_AFTER_MS = 700  # what a run would need is asked when nothing was set for so long
+_PLAN_AFTER_MS = 700  # pause after a change before asking what a run would need
 
 
 class Train(JobDock):
-    """Train on the labels of a study.
-
-    Parameters
-    ----------
-    napari_viewer
-        Given by napari.
-    """
+    """Train on the labels of a study."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
@@ -77,7 +71,7 @@ class Train(JobDock):
         self.use, self.cost = Notice(), Notice()
         self.start = Button(
             "Start",
-            "Train in a process of its own, which goes on when napari is closed.",
+            "Train in a separate process, which continues when napari is closed.",
             self.start_run,
         )
         content = QWidget()
@@ -85,7 +79,7 @@ class Train(JobDock):
         column.setContentsMargins(0, 0, 0, 0)
         for part in (self.form, self.use, self.cost, self.start):
             column.addWidget(part)
-        self.new = section("New run", "What a new run is to do.", content)
+        self.new = section("New run", "Settings of a new run.", content)
         self.group("Training").addRow(self.new)
 
     def _build_run(self) -> None:
@@ -99,14 +93,14 @@ class Train(JobDock):
         self.setTabOrder(self.offer.again, self.view.choice)
 
     def open_study(self, study: Path) -> None:
-        """Train on another study; a run of it that goes on is shown."""
+        """Open another study; if one of its runs is in progress, show it."""
         study = Path(study).absolute()
         try:
             found = runs.runs(study)
         except InputError as error:
             self.notice.error(str(error))
             return
-        for notice in (self.notice, self.use, self.cost):  # they are of the study before
+        for notice in (self.notice, self.use, self.cost):  # they are about the previous study
             notice.clear()
         self.study, self._refused = study, None
         self.name.setText(study.name)
@@ -119,12 +113,12 @@ class Train(JobDock):
         self._ask_plan()
 
     def config(self) -> TrainingConfig:
-        """What the form says.
+        """The configuration in the form.
 
         Raises
         ------
         InputError
-            A value does not fit.
+            A value is not valid.
         """
         return self.form.config(self.study)
 
@@ -135,7 +129,7 @@ class Train(JobDock):
             run = launch.start(self.config())
         except InputError as error:
             if self.study is not None and self.study.is_dir():
-                self.view.set_runs(runs.runs(self.study))  # the one that is in the way is shown
+                self.view.set_runs(runs.runs(self.study))  # shows the run that is in the way
             self.notice.error(str(error))
             self.check()
             return
@@ -147,7 +141,7 @@ class Train(JobDock):
         self.check()
 
     def plan(self) -> None:
-        """Ask a process what the run would use, and what it would cost."""
+        """Ask a process what the run would use and cost."""
         self._plan_soon.cancel()
         self._stop_planning()
         if self.study is None or self.view.live or self._stopped:
@@ -157,7 +151,7 @@ class Train(JobDock):
         except InputError as error:
             self._refuse(str(error))
             return
-        self.cost.say("Looking at the study …")
+        self.cost.say("Examining the study …")
         self._planning = job = Job(PlanRun(config=config), self)
         job.finished.connect(self._on_planned)
         job.failed.connect(self._refuse)
@@ -167,17 +161,17 @@ class Train(JobDock):
         """Enable what can be done now, and say what is missing."""
         reason = self._refused
         if self.view.live:
-            reason = "a run of this study goes on; stop it first, or wait for its end."
+            reason = "a run of this study is in progress; stop it first, or wait for it to end."
         elif self.study is None:
             reason = "open a study first."
         self.start.allow_if(reason)
         self.run_box.setVisible(self.view.watch.run is not None)
         if self.study is None:
-            self.use.say("To train, open a study: a BIDS folder with labels of two persons.")
+            self.use.say("To train, open a study: a BIDS folder with labels of two people.")
         self.offer.check()
 
     def stop(self) -> None:
-        """End what the dock has started, but for the training run."""
+        """End what the dock has started, except the training run."""
         super().stop()
         self._stopped = True
         self._plan_soon.cancel()
@@ -191,7 +185,7 @@ class Train(JobDock):
             self.new.collapse(animate=False)
 
     def _on_form(self) -> None:
-        """Say at once what does not fit; what fits is looked at a moment later."""
+        """Report invalid values at once; ask for a plan a moment later if all are valid."""
         self._refused = None
         try:
             if self.study is not None:
@@ -240,10 +234,10 @@ class Train(JobDock):
             if why:
                 self.notice.error(why)
             else:
-                self.notice.say("Stopped before it had begun.")
+                self.notice.say("Stopped before it had started.")
             self._open_form(True)
         elif status is not None and status.state == "done":
-            self.notice.say("The run is done.")
+            self.notice.say("The run has finished.")
         self._offer_weights(run)
         self._ask_plan()
         self.check()
@@ -258,8 +252,8 @@ class Train(JobDock):
             self.open_study(study)
 
     def _find_again(self) -> None:
-        """Open the study that was trained on last, if its run still goes on or wants a look."""
-        remembered: str = preferences().train.study
+        """Open the study that was trained on last, in case its run is still in progress."""
+        remembered = preferences().train.study
         if remembered and Path(remembered).is_dir():
             self.open_study(Path(remembered))
 

@@ -1,4 +1,4 @@
-"""The form of a new training run: a row for each field of its configuration."""
+"""The form for a new training run, with a row for each field of its configuration."""
 
 from functools import partial
 from pathlib import Path
@@ -14,22 +14,22 @@ from napari_pvs.widgets.parts.controls import Notice, section
 from napari_pvs.widgets.parts.fields import Field, WeightsFile, field_of, said, tip_of, title_of
 
 COMMON = ("recipe", "method", "epochs", "weights", "device")
-"""Fields that are always shown; the rest is folded away."""
+"""Fields that are always shown; the others are under *More*."""
 LEFT_OUT = ("study",)
-"""Fields that the dock knows without asking."""
+"""Fields that the dock fills in itself."""
 FOLDED = tuple(n for n in TrainingConfig.model_fields if n not in (*COMMON, *LEFT_OUT))
 """Fields under *More*."""
 
 
 class ConfigForm(QWidget):
-    """What a run is to do: the fields of `TrainingConfig`, those under *More* from `unfold` on.
+    """The fields of `TrainingConfig`; those under *More* are made by `unfold`.
 
-    A recipe sets defaults; what the user has set stays. Names of fields that differ from the
-    configuration's own defaults are bold.
+    A recipe sets defaults, but keeps what the user has set. The names of fields that differ from
+    the configuration's own defaults are bold.
     """
 
     changed = Signal()
-    """Something was set."""
+    """A value has changed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class ConfigForm(QWidget):
         shown.addRow(self.summary)
         self._folded = QWidget()
         self.more = section(
-            "More", "All other settings; their defaults are good ones.", self._folded
+            "More", "All other settings, which have sensible defaults.", self._folded
         )
         self.more.toggled.connect(lambda _: self.unfold())
         shown.addRow(self.more)
@@ -53,7 +53,7 @@ class ConfigForm(QWidget):
         self._mark()
 
     def unfold(self) -> None:
-        """Make the fields under *More*; until then they are what the recipe says."""
+        """Make the fields under *More*; until then they have the recipe's values."""
         if self._folded.layout() is not None:
             return
         form = _layout(self._folded)
@@ -67,7 +67,7 @@ class ConfigForm(QWidget):
         self._mark()
 
     def values(self) -> dict[str, Any]:
-        """What differs from the recipe's defaults, by field, as it was entered."""
+        """Return the values that differ from the recipe's defaults, by field, as entered."""
         return {
             name: field.raw()
             for name, field in self.fields.items()
@@ -80,7 +80,7 @@ class ConfigForm(QWidget):
         Raises
         ------
         InputError
-            A value does not fit; the sentence is the command line's, and names the field.
+            A value is not valid; the sentence is the command line's, and names the field.
         """
         try:
             return build(TrainingConfig, {"study": study, **self.values()})
@@ -110,7 +110,7 @@ class ConfigForm(QWidget):
         self.changed.emit()
 
     def _switch(self, recipe: str) -> None:
-        """Take the defaults of another recipe, but where the user has set something else."""
+        """Apply another recipe's defaults, except where the user has set something else."""
         kept, self._recipe = self.values(), recipe
         self._defaults = defaults(recipe)
         self._set({k: v for k, v in self._defaults.items() if k not in kept or k == "recipe"})
@@ -123,7 +123,7 @@ class ConfigForm(QWidget):
         self._setting = False
 
     def _mark(self) -> None:
-        """Tell what is other than the defaults, and by whom."""
+        """Show which values differ from the defaults, and whether by recipe or user."""
         by_recipe, by_user = [], []
         for name in (*COMMON, *FOLDED):
             plain, default = self._plain[name], self._defaults[name]
@@ -147,7 +147,7 @@ class ConfigForm(QWidget):
 
 
 def defaults(recipe: str) -> dict[str, Any]:
-    """Return what each field is where nothing but the recipe is said."""
+    """Return the value of each field if only the recipe is given."""
     return TrainingConfig.model_validate({"study": ".", "recipe": recipe}).model_dump()
 
 

@@ -1,4 +1,4 @@
-"""Offers to segment the scan again when a run has better weights, and tells what changed."""
+"""Offers to segment the scan again when a run has better weights, and says what changed."""
 
 from pathlib import Path
 
@@ -22,14 +22,14 @@ from napari_pvs.widgets.train.run_watch import RunWatch
 
 
 class Offer(QWidget):
-    """One line and a button; seen only while there are weights that are not shown.
+    """A line and a button, visible only while there are better weights than the ones shown.
 
     Parameters
     ----------
     dock
-        The Train dock: its session, job, bar and notice.
+        The Train dock, for its session, job, bar and notice.
     watch
-        The run that is followed.
+        The run being followed.
     """
 
     def __init__(self, dock: JobDock, watch: RunWatch) -> None:
@@ -37,13 +37,13 @@ class Offer(QWidget):
         self._dock, self._watch = dock, watch
         self._thread = Background(self)
         self._reached: dict[str, float] = {}
-        """Validation DSC by the id of weights, as far as it was seen."""
+        """Validation DSC by id of the weights, as far as it is known."""
         self._best: tuple[Path, float | None, str] | None = None
         self.text = Notice()
         self.again = Button(
             "Segment again",
-            "Segment the scan with the run's best weights; the prediction before stays as a layer "
-            "of its own.",
+            "Segment the scan with the run's best weights; the previous prediction is kept as a "
+            "separate layer.",
             self.segment,
         )
         column = QVBoxLayout(self)
@@ -57,7 +57,7 @@ class Offer(QWidget):
         self.check()
 
     def look(self) -> None:
-        """Learn the id of the newest best weights; predictions carry it."""
+        """Find the id of the newest best weights, which predictions also carry."""
         path, best = self._watch.weights, self._watch.best
         if path is None or best is None:
             return
@@ -70,11 +70,11 @@ class Offer(QWidget):
                 self._best = path, dsc, key
             self.check()
 
-        # gone meanwhile: there is nothing to offer, and segmenting says so
+        # if the file is gone there is nothing to offer, and segmenting will say so
         self._thread.submit(lambda: fingerprint(path), known, lambda _: None)
 
     def check(self) -> None:
-        """Offer weights that are better than the shown prediction's, if there are any."""
+        """Offer weights better than those of the prediction shown, if there are any."""
         session, best = self._dock.session, self._best
         prediction = session.prediction
         offered = None
@@ -97,9 +97,10 @@ class Offer(QWidget):
         elif was is not None:
             self.text.say(f"Better weights (validation DSC {dsc:.2f}, was {was:.2f}).")
         elif prediction is not None:
-            # what the other weights reach on these subjects is not known
+            # the DSC of the other weights on these subjects is unknown
             self.text.say(
-                f"The run has weights (validation DSC {dsc:.2f}); shown is {prediction.weights}."
+                f"The run has weights (validation DSC {dsc:.2f}); the prediction shown is by "
+                f"{prediction.weights}."
             )
         else:
             self.text.say(f"The run has weights (validation DSC {dsc:.2f}).")
@@ -135,7 +136,7 @@ class Offer(QWidget):
     def _on_done(
         self, scan: Scan, config: SegmentConfig, before: Prediction | None, result: Result[Improved]
     ) -> None:
-        if scan is self._dock.session.scan:  # no other one was loaded meanwhile
+        if scan is self._dock.session.scan:  # unless another one was loaded meanwhile
             self._dock.show_steps(self._show(scan, config, before, result))
 
     def _show(
@@ -159,16 +160,16 @@ class Offer(QWidget):
 
 
 def told(changes: Changes) -> str:
-    """Say how the new mask differs from the one before.
+    """Say how the new mask differs from the previous one.
 
     Examples
     --------
     >>> told(Changes(added=14, removed=1, before_mm3=1000.0, now_mm3=1230.0))
-    '14 PVS added, 1 removed; 1,230 mm³, was 1,000 (+23 %). Shift-T shows the one before.'
+    '14 PVS added, 1 removed; 1,230 mm³, was 1,000 (+23 %). Shift-T shows the previous one.'
     """
     before, now = changes.before_mm3, changes.now_mm3
     share = f" ({100 * (now - before) / before:+.0f} %)" if before else ""
     return (
         f"{changes.added} PVS added, {changes.removed} removed; {now:,.0f} mm³, was "
-        f"{before:,.0f}{share}. {PREDICTIONS_KEY} shows the one before."
+        f"{before:,.0f}{share}. {PREDICTIONS_KEY} shows the previous one."
     )

@@ -1,4 +1,4 @@
-"""One training run: how it is, the buttons that control it, its curves and its log."""
+"""One training run: its status, the buttons that control it, its curves and its log."""
 
 from pathlib import Path
 
@@ -24,9 +24,9 @@ from napari_pvs.widgets.parts.controls import Button, Notice, as_it_is, there
 from napari_pvs.widgets.parts.curves import Curves
 from napari_pvs.widgets.train.run_watch import RunWatch
 
-_CHOICE = "The runs of the study, the newest first."
+_CHOICE = "The runs of the study, newest first."
 _LINES = 6
-_NO_LOG = "This run was started from a command line, which has its log."
+_NO_LOG = "This run was started from a command line, which shows its log."
 
 
 class RunView(QWidget):
@@ -35,11 +35,11 @@ class RunView(QWidget):
     Parameters
     ----------
     notice
-        Where failures are told, and how a run ended.
+        Where failures and the end of a run are reported.
     """
 
     resumed = Signal()
-    """A run that was dead goes on, or one that was done."""
+    """A run that had ended was resumed or extended."""
 
     def __init__(self, notice: Notice) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class RunView(QWidget):
         self.bar.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.extend = Extend()
         self.extend.asked.connect(self._launch)
-        self.curves: Curves | None = None  # made with the first run: a study may have none
+        self.curves: Curves | None = None  # made with the first run, since a study may have none
         self.log = _log()
         self._column = column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -78,14 +78,14 @@ class RunView(QWidget):
     def _buttons(self) -> QHBoxLayout:
         self.pause = Button(
             "Pause",
-            "Wait after the step it is at; memory stays taken.",
+            "Wait after the current step; memory stays allocated.",
             lambda: self._tell("pause"),
         )
         self.resume = Button(
-            "Resume", "Go on: after a pause, or from the last checkpoint.", self.go_on
+            "Resume", "Continue after a pause, or from the last checkpoint.", self.go_on
         )
         self.stop_run = Button(
-            "Stop", "Save a checkpoint and end; Resume goes on from there.", self._on_stop
+            "Stop", "Save a checkpoint and end; Resume continues from there.", self._on_stop
         )
         row = QHBoxLayout()
         row.setSpacing(3)
@@ -96,18 +96,18 @@ class RunView(QWidget):
 
     @property
     def live(self) -> bool:
-        """Whether the run that is shown goes on."""
+        """Whether the run shown is in progress."""
         return self.watch.live
 
     def set_runs(self, found: list[Path], chosen: Path | None = None) -> None:
-        """Offer runs, the newest first, and follow one of them.
+        """List runs, newest first, and follow one of them.
 
         Parameters
         ----------
         found
-            Their folders, the oldest first.
+            Their folders, oldest first.
         chosen
-            The one to follow; that which goes on, else the newest, where None.
+            The run to follow; None for the one in progress, otherwise the newest.
         """
         if chosen is None and found:
             chosen = next((run for run in reversed(found) if launch.alive(run)), found[-1])
@@ -120,7 +120,7 @@ class RunView(QWidget):
         self._follow(chosen)
 
     def go_on(self) -> None:
-        """Go on with a run that is paused, was stopped, or died."""
+        """Continue a run that is paused, was stopped, or died."""
         status = self.watch.status
         if self.live and status is not None and status.state == "paused":
             self._tell("resume")
@@ -128,11 +128,11 @@ class RunView(QWidget):
             self._launch()
 
     def stop(self) -> None:
-        """Follow it no more; the run goes on."""
+        """Stop following; the run continues."""
         self.watch.stop()
 
     def show_run(self) -> None:
-        """Show how the run is now."""
+        """Show the current status of the run."""
         watch, status = self.watch, self.watch.status
         self.bar.setVisible(status is not None)
         self.log.setVisible(status is not None)
@@ -151,9 +151,9 @@ class RunView(QWidget):
         status = self.watch.status
         state = None if status is None else status.state
         running = self.live and not self.watch.starting
-        asked = f"it was told to {self._asked}, after this step." if self._asked else None
+        asked = f"it will {self._asked} after this step." if self._asked else None
         if status is None:
-            why = "no run can be read."
+            why = "there is no run, or it cannot be read."
         elif self.watch.starting:
             why = "it is starting."
         else:
@@ -166,7 +166,7 @@ class RunView(QWidget):
         self.resume.allow_if(asked if dead or (running and state == "paused") else why)
 
     def _launch(self, epochs: int | None = None) -> None:
-        """Start the process of a run that is dead or, with more epochs than it had, done."""
+        """Start the process of a run that has ended, perhaps with more epochs."""
         run, self._asked = self.watch.run, None
         if run is None:
             return
@@ -217,7 +217,7 @@ class RunView(QWidget):
             self._tell("stop")
 
     def _on_end(self) -> None:
-        """Say why it ended, unless it was told to."""
+        """Say why the run ended, unless it was told to stop."""
         run, status, asked = self.watch.run, self.watch.status, self._asked
         self._asked = None
         if run is None:
@@ -232,7 +232,7 @@ class RunView(QWidget):
         if status is None:
             return "No run yet." if watch.run is None else ""
         if watch.starting:
-            return "Starting: it reads and prepares the scans …"
+            return "Starting: reading and preparing the scans …"
         if self._obeyed(status.state):
             self._asked = None
         words = _STATES[status.state]
@@ -259,7 +259,7 @@ class RunView(QWidget):
         names = [] if news is None else [*news["added"], *news["changed"]]
         if names and self.live:
             few = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            self.news.say(f"New labels were folded in: {few}.")
+            self.news.say(f"New labels were added to the training: {few}.")
         else:
             self.news.clear()
 
@@ -288,7 +288,7 @@ class RunView(QWidget):
 
 def _log() -> QPlainTextEdit:
     log = QPlainTextEdit()
-    log.setToolTip("The last lines of the run's log; its folder holds all.")
+    log.setToolTip("The last lines of the run's log; the whole log is in its folder.")
     log.setReadOnly(True)
     log.setTabChangesFocus(True)
     log.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
@@ -298,7 +298,7 @@ def _log() -> QPlainTextEdit:
 
 
 _STATES = {
-    "new": "not begun",
+    "new": "not started",
     "running": "running",
     "paused": "paused",
     "stopped": "stopped",
@@ -308,14 +308,14 @@ _STATES = {
 }
 
 
-_TIP = "How long the run is to be in all. Its learning rate follows the new length."
+_TIP = "Total length of the run. The learning rate is adapted to it."
 
 
 class Extend(QWidget):
-    """A row that is seen only where there is a run to extend."""
+    """A row that is visible only if there is a run to extend."""
 
     asked = Signal(int)
-    """To go on until so many epochs are done, in all."""
+    """The total number of epochs to continue to."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -327,10 +327,10 @@ class Extend(QWidget):
         self.epochs.setToolTip(_TIP)
         self.start = Button(
             "Extend",
-            "Go on with the run from its end, until it has so many epochs.",
+            "Continue the finished run up to this number of epochs.",
             lambda: self.asked.emit(self.epochs.value()),
         )
-        label = QLabel("Epochs in all")
+        label = QLabel("Total epochs")
         label.setToolTip(_TIP)
         label.setBuddy(self.epochs)
         row = QHBoxLayout(self)
@@ -342,9 +342,9 @@ class Extend(QWidget):
         self.offer(None)
 
     def offer(self, status: RunStatus | None) -> None:
-        """Offer to extend a run that is done; None where there is none.
+        """Offer to extend a finished run, or hide the row (None).
 
-        What was entered stays while the run does.
+        A number that was entered stays as long as the run is the same.
         """
         self.setVisible(status is not None)
         offered = None if status is None else (status.path, status.epoch)

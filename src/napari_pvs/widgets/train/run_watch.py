@@ -1,4 +1,4 @@
-"""Follows one training run: what it said since the last look, and whether it lives."""
+"""Follows one training run: its new events, and whether it is alive."""
 
 from pathlib import Path
 
@@ -11,32 +11,32 @@ from napari_pvs.training.runs.folder import BEST, CONFIG
 from napari_pvs.training.runs.status import History, RunStatus, Watch, log_end
 
 _LIVE_MS, _STILL_MS, _BEHIND_MS = 300, 2000, 5
-_AT_A_TIME = 1 << 17  # bytes of events a look: read in a few ms
+_AT_A_TIME = 1 << 17  # bytes of events read at a time, in a few ms
 
 
 class RunWatch(QObject):
-    """What is known of the run that is shown.
+    """The state of the run shown.
 
     Attributes
     ----------
     run
         Its folder, or None.
     status
-        How it is; None before it could be read.
+        Its status; None before it could be read.
     starting
-        Whether its process lives and has not begun: it imports, and reads its scans.
+        Whether its process is alive but has not begun, because it is still reading its scans.
     log
         The last lines of its log.
     """
 
     changed = Signal()
-    """It went on, or another one is followed."""
+    """It has progressed, or another run is followed."""
     ended = Signal()
-    """Its process has ended, while it was followed."""
+    """Its process has ended while it was followed."""
     published = Signal()
     """It has better weights."""
     failed = Signal(str)
-    """It can no longer be followed: a sentence."""
+    """It can no longer be followed; a sentence."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -63,13 +63,13 @@ class RunWatch(QObject):
             self.look()
 
     def stop(self) -> None:
-        """Look no more, for good."""
+        """Stop following, for good."""
         self._stopped = True
         self._timer.stop()
 
     @property
     def live(self) -> bool:
-        """Whether the process of the run lives."""
+        """Whether the run's process is alive."""
         return self._alive
 
     def look(self) -> None:
@@ -83,7 +83,7 @@ class RunWatch(QObject):
             elif not (run / CONFIG).is_file():
                 raise FileNotFoundError
             watch = self._watch
-            alive = launch.alive(run)  # before reading: the last words are not missed
+            alive = launch.alive(run)  # before reading, so that the last events are not missed
             before = self.best
             events = watch.poll(_AT_A_TIME)
             self.status = watch.status(alive)
@@ -114,7 +114,7 @@ class RunWatch(QObject):
 
     @property
     def phase(self) -> str:
-        """What it is at, such as ``validation``."""
+        """What it is doing, such as ``validation``."""
         return "" if self._watch is None else self._watch.phase
 
     @property
@@ -129,7 +129,7 @@ class RunWatch(QObject):
 
     @property
     def news(self) -> Event | None:
-        """The last labels that were folded in: an event ``data_added``."""
+        """The latest label changes it picked up: an event ``data_added``."""
         return None if self._watch is None else self._watch.news
 
     @property
@@ -138,7 +138,7 @@ class RunWatch(QObject):
         return None if self.best is None or self.run is None else self.run / BEST
 
     def hurry(self) -> None:
-        """Look soon: something was told to the run."""
+        """Look again soon, because the run was sent a command."""
         if self.run is not None:
             self._look_in(_LIVE_MS)
 
@@ -165,6 +165,6 @@ class RunWatch(QObject):
 
 
 def _is_starting(watch: Watch) -> bool:
-    """Whether nothing was said yet in this life of a run."""
+    """Whether the run has written no event since its process was started."""
     last, started = watch.last, launch.started_at(watch.path)
     return last is None or (started is not None and last["time"] < started)

@@ -31,9 +31,7 @@ TINY = NetworkConfig(widths=(4, 8), scale_width=2)
 SMALL = {"epochs": 4, "steps": 3, "batch": 2, "patch": (8,), "warmup": 1, "validate_every": 2}
 
 
-@pytest.fixture(autouse=True)
-def small_network(monkeypatch):
-    monkeypatch.setattr(TrainingConfig, "network", property(lambda self: TINY))
+pytestmark = pytest.mark.usefixtures("small_network")
 
 
 def config(study, **values):
@@ -296,7 +294,7 @@ def test_what_is_told_while_a_run_reads_its_scans_is_obeyed(
 
 
 def test_resume_refuses(make_study, tmp_path):
-    with pytest.raises(InputError, match=r"holds no config.json; name the folder of a run"):
+    with pytest.raises(InputError, match=r"contains no config.json; name the folder of a run"):
         resume(tmp_path)
     run = tmp_path / "run"
     train(config(make_study(2), epochs=1), run)
@@ -374,7 +372,7 @@ def test_the_last_label_of_a_running_run_may_go(make_study, tmp_path, caplog):
     try:
         wait_for(lambda: "epoch" in kinds(run))
         path.unlink()
-        wait_for(lambda: "waits for the next epoch" in caplog.text)
+        wait_for(lambda: "wait for the next epoch" in caplog.text)
         epochs = kinds(run).count("epoch")
         wait_for(lambda: kinds(run).count("epoch") > epochs + 1)
     finally:
@@ -413,7 +411,7 @@ def test_a_scan_that_is_gone_is_not_called_a_full_disk(make_study, tmp_path, mon
     gone = tmp_path / "study" / "images.npy"
     with monkeypatch.context() as patch:
         patch.setattr(loop.Run, "_steps", lambda *_: gone.open())
-        said = rf"{gone} cannot be used any more \(No such file or directory\); put it back"
+        said = rf"{gone} can no longer be used \(No such file or directory\); put it back"
         with pytest.raises(InputError, match=said):
             train(config(make_study(2)), run)
     assert kinds(run)[-1] == "error"

@@ -1,6 +1,6 @@
 """Kill a training run with SIGKILL at random moments, resume it, and compare with one never killed.
 
-    python benchmarks/kill_resume.py --kills 20
+    python benchmarks/reliability/kill_resume.py --kills 20
 
 Prints, for both methods of labels alone and with unlabelled scans, the moment of every kill and
 whether all tensors of the last checkpoint (weights, running mean, optimiser) have equal bits.
