@@ -131,6 +131,19 @@ def make_study(tmp_path):
 
 
 @pytest.fixture
+def ended_runs() -> Iterator[None]:
+    """Ends the runs that a test started, even if it fails."""
+    from napari_pvs.training.runs.process import children
+
+    yield
+    for child in children.values():
+        if child.poll() is None:
+            child.kill()
+        child.wait()
+    children.clear()
+
+
+@pytest.fixture
 def small_network(monkeypatch):
     """Train a network of 2 levels, mono- or multi-scale as the method says."""
     from napari_pvs.network.config import NetworkConfig

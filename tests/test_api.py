@@ -87,7 +87,7 @@ def test_wrong_input(head_files, tmp_path, make_study):
         pvs.segment(head_files[0], threshold=2)
     with pytest.raises(InputError, match="treshold is not known to this version"):
         pvs.segment(head_files[0], treshold=0.5)
-    with pytest.raises(InputError, match="give one of the two"):
+    with pytest.raises(InputError, match="give one or the other"):
         pvs.segment(head_files[0], scan=pvs.load(head_files[0], brain_mask=head_files[2]))
     for verb in (pvs.count, lambda path: pvs.evaluate(path, head_files[0])):
         with pytest.raises(InputError, match=r"none\.nii does not exist"):

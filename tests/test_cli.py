@@ -338,7 +338,7 @@ def test_demo_removes_only_its_own_subject(run, tmp_path):
     kept.touch()
     code, _, error = run("demo", tmp_path, "--overwrite")
     assert code == 2
-    one_sentence(error, "subject is no cohort made by napari-pvs")
+    one_sentence(error, "subject is not a cohort made by napari-pvs")
     assert kept.is_file()
 
 

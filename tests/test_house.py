@@ -25,11 +25,16 @@ SLOW = ("torch", "deepbet", "SimpleITK", "nilearn", "skimage", "monai", "matplot
 OF_NO_MODULE = {
     "cli/test_streams.py": "the command line as a process: pipes, code pages, odd names of files",
     "test_architecture.py": "the drawings in docs/contributing/architecture.md",
+    "reliability/test_bad_subjects.py": "an attack on every verb, short for benchmarks/reliability",
+    "reliability/test_mutated_runs.py": "damaged files of runs, short for benchmarks/reliability",
+    "reliability/test_writes_and_round_trips.py": "kills, short for benchmarks/reliability",
     "test_house.py": "rules for the whole of the source",
+    "test_no_temporary_folder.py": "every verb without a temporary folder",
     "training/test_label_free.py": "runs on a study without any label, from end to end",
     "training/test_twin.py": "the end of a semi-supervised run: what changed, and its twin",
     "widgets/test_docks.py": "what holds for every dock: its width, its tooltips, the Tab key",
     "widgets/test_napari.py": "the manifest, through napari's own menus",
+    "widgets/test_network.py": "what holds for every dock: it sends and fetches nothing",
     "widgets/viewer/test_layers_of_napari.py": "what napari's own menus do to layers of all docks",
 }
 """Test files that mirror no module or room, and what they are about."""

@@ -1,3 +1,4 @@
+import os
 from dataclasses import dataclass
 
 import pytest
@@ -71,6 +72,13 @@ def test_16_megabytes_are_the_most():
     assert json_files.parse(most, list) == []
     with pytest.raises(json_files.Damaged, match=r"^it is larger than 16 MB$"):
         json_files.parse(most + " ", list)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes in the file system are POSIX")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(InputError, match=r"is damaged \(it is a pipe\)"):
+        json_files.read(tmp_path / "a.json", dict, "x")
 
 
 def test_absent_files_are_absent(tmp_path):

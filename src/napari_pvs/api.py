@@ -84,9 +84,9 @@ def segment(
         Folder for mask, probability map, label image, table, overlay and summary; nothing is
         written when None.
     overwrite
-        Replace the results that ``out`` holds.
+        Replace results in ``out``.
     progress
-        Called with the windows done and the windows in all.
+        Called with the number of windows done, and of all.
     **options
         Fields of `SegmentConfig`: ``threshold``, ``min_volume``, ``weights``, ``brain_mask`` …
 
@@ -98,7 +98,7 @@ def segment(
     Raises
     ------
     InputError
-        A file cannot be used, an option does not fit, or ``out`` holds results already.
+        A file cannot be used, an option does not fit, or ``out`` has results already.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def segment(
 
     config = build(SegmentConfig, {"t1": t1, "t2": t2, **options}, cli=False)
     if scan is not None and (config.t1 or config.t2 or config.brain_mask):
-        raise InputError("a scan was given, and files of one; give one of the two.")
+        raise InputError("a scan and files of a scan were given; give one or the other.")
 
     def run() -> "Segmentation":
         if scan is None:
@@ -148,12 +148,12 @@ def evaluate(
 
     Returns
     -------
-    ``scores`` with one entry per subject, and who could not be compared.
+    ``scores`` with one entry per subject, and the subjects that could not be compared.
 
     Raises
     ------
     InputError
-        A file or folder is missing or unusable, or the two lie on different grids.
+        A file or folder is missing or unusable, or the two have different grids.
 
     Examples
     --------
@@ -166,7 +166,9 @@ def evaluate(
     others = [None if one is None else Path(one) for one in (region, probability)]
     require_there(first, second)
     if first.is_dir() != second.is_dir():
-        raise InputError(f"{first} and {second} are a file and a folder; give two of a kind.")
+        raise InputError(
+            f"{first} and {second} are a file and a folder; give two files or two folders."
+        )
     if first.is_dir():
         return compare_folders(first, second, *others)
     return Comparison((compare_files(first, second, *others),))
@@ -179,27 +181,27 @@ def count(
     names: Name | None = None,
     brain_mask: Name | None = None,
 ) -> "list[Counted]":
-    """Count PVS: number, volume, length and diameter, in all and by region.
+    """Count PVS: number, volume, length and diameter, in total and by region.
 
     Parameters
     ----------
     what
-        What `segment` returned, the file of a mask, or the folder of a study.
+        What `segment` returned, a mask file, or the folder of a study.
     regions
-        Label map of the brain; of a study, how the names of its subjects' maps end.
+        Label map of the brain; for a study, how the names of its subjects' maps end.
     names
         Table (TSV) of its regions: index, name. FreeSurfer's numbers when None.
     brain_mask
-        Of a mask's scan, for the share of all PVS.
+        For a mask file, the brain mask of its scan; for the share that PVS have of the brain.
 
     Returns
     -------
-    One entry for each mask. Subjects of a study that could not be counted issue an `InputWarning`.
+    One entry for each mask. An `InputWarning` names each subject of a study that is not counted.
 
     Raises
     ------
     InputError
-        A file is missing or unusable, or lies elsewhere.
+        A file is missing or unusable, or in another place.
 
     Examples
     --------
@@ -240,7 +242,7 @@ def count(
 
 
 def train(study: Name, out: Name, **options: Any) -> Path:
-    """Train on a study, in this process; `napari_pvs.training.run.resume` takes up a stopped run.
+    """Train on a study, in this process; `napari_pvs.training.run.resume` continues a stopped run.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
 """JSON from untrusted files: limited in size and depth, and validated against a schema."""
 
 import os
+import stat
 from collections.abc import Hashable
 from functools import cache
 from pathlib import Path
@@ -79,6 +80,8 @@ def read(path: Path, kind: type[T], remedy: str, said: str = "is damaged") -> T:
     """
     path = Path(path)
     try:
+        if stat.S_ISFIFO(path.stat().st_mode):  # opening it might wait forever
+            raise Damaged("it is a pipe")
         with path.open("rb") as file:
             # file.read allocates as many bytes as it is asked for
             size = os.fstat(file.fileno()).st_size

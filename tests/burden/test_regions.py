@@ -49,15 +49,15 @@ def test_a_table_names_other_regions(aseg, tmp_path):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("index\tname\n1.5\ta\n", "is no table of regions .*1.5"),
-        ("number\tname\n1\ta\n", "is no table of regions .*index"),
-        ("index\tname\n1\n", "is no table of regions"),
-        ("index\tname\n1\t" + 150_000 * "a", "is no table of regions .*field larger"),
-        ("index\tname\n1\ta\n2\tb\n1\tb\n", r"is no table of regions \(1 is a and b\)"),
-        ("index\tname\n1\tall\n", "names a region all, as .*; rename it"),
+        ("index\tname\n1.5\ta\n", "is not a table of regions .*1.5"),
+        ("number\tname\n1\ta\n", "is not a table of regions .*index"),
+        ("index\tname\n1\n", "is not a table of regions"),
+        ("index\tname\n1\t" + 150_000 * "a", "is not a table of regions .*field larger"),
+        ("index\tname\n1\ta\n2\tb\n1\tb\n", r"is not a table of regions \(1 is both a and b\)"),
+        ("index\tname\n1\tall\n", "names a region all, .* need themselves; rename it"),
         ("index\tname\n1\telsewhere\n", "names a region elsewhere"),
         ("index\tname\n", "names no region"),
-        (None, "is no table of regions .*No such file"),
+        (None, "is not a table of regions .*No such file"),
     ],
 )
 def test_other_tables_are_refused(tmp_path, text, why):
@@ -69,10 +69,12 @@ def test_other_tables_are_refused(tmp_path, text, why):
 
 
 def test_maps_of_something_else_are_refused(aseg, tmp_path, write_image):
-    with pytest.raises(InputError, match=r"holds none of the numbers of a, b; name its own with"):
+    with pytest.raises(InputError, match=r"has none of the numbers of a, b; name its regions with"):
         read_regions(aseg, GRID, {"a": (7,), "b": (90_000,)})
     away = np.eye(4)
     away[:3, 3] = 500
     path = write_image(tmp_path / "away.nii.gz", np.ones((4, 4, 4), np.int16), away)
-    with pytest.raises(InputError, match=r"away.nii.gz lies elsewhere than the PVS; give one of"):
+    with pytest.raises(
+        InputError, match=r"away.nii.gz is in another place than the PVS; give one of"
+    ):
         read_map(path, GRID)

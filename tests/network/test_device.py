@@ -62,7 +62,7 @@ def test_each_of_several_processes_gets_its_gpu(monkeypatch):
     assert pick() == torch.device("cuda", 1)
     assert pick("cpu") == torch.device("cpu")
     monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(InputError, match=r"has 2 GPUs and more processes.*--nproc-per-node=2"):
+    with pytest.raises(InputError, match=r"has more processes than GPUs \(2\).*--nproc-per-node=2"):
         pick("cuda")
 
 

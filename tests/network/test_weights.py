@@ -248,14 +248,14 @@ def test_starter_weights():
 )
 def test_a_card_out_of_bounds(tmp_path, stored, changes, reason):
     state, card = stored
-    pattern = rf"carries no napari-pvs model card that fits \({reason}.*\); give"
+    pattern = rf"has no napari-pvs model card that fits \({reason}.*\); give"
     refused_when_written(tmp_path, state, {"card": json.dumps(card | changes)}, pattern)
 
 
 def test_a_card_that_is_nested_without_end(tmp_path, stored):
     state, _ = stored
     for text in ("[" * 100_000, '{"training": ' * 50_000):
-        refused_when_written(tmp_path, state, {"card": text}, "carries no napari-pvs model card")
+        refused_when_written(tmp_path, state, {"card": text}, "has no napari-pvs model card")
 
 
 def test_variances_are_not_negative(tmp_path, stored):

@@ -17,7 +17,7 @@ def test_defaults_are_the_papers_cohort() -> None:
     ("change", "words"),
     [
         ({"labelled": 40}, "exceeds subjects"),
-        ({"sites": ("A", "Z")}, "'Z' is no site; choose from A, B, C, D, random"),
+        ({"sites": ("A", "Z")}, "'Z' is not a site; choose from A, B, C, D, random"),
         ({"sites": ()}, "no site was given; choose from A, B, C, D, random"),
         ({"field_of_view": (0, 50, 50)}, r"field of view \(0 50 50\) is not three edges"),
         ({"field_of_view": (50, float("nan"), 50)}, "field of view"),

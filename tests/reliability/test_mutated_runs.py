@@ -39,5 +39,5 @@ def test_a_description_that_is_nested_deeply_is_not_ours(tmp_path):
     from napari_pvs.phantom.cohort import remove_cohort
 
     (tmp_path / "dataset_description.json").write_text("[" * 100_000)
-    with pytest.raises(InputError, match="is no cohort made by napari-pvs"):
+    with pytest.raises(InputError, match="is not a cohort made by napari-pvs"):
         remove_cohort(tmp_path, overwrite=True)

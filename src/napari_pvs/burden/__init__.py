@@ -1,1 +1,1 @@
-"""What a study counts: PVS, their size and shape, by region."""
+"""Counting PVS, their size and shape, by region."""

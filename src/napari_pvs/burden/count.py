@@ -1,4 +1,4 @@
-"""Counting the PVS of a mask, all of them and by region."""
+"""Counting the PVS of a mask, in total and by region."""
 
 from dataclasses import dataclass
 from statistics import median
@@ -28,7 +28,7 @@ class CountedPvs:
 
 @dataclass(frozen=True)
 class Burden:
-    """PVS of one region. None is what is unknown, or the median of no PVS."""
+    """PVS of one region. None means unknown, or a median of no PVS."""
 
     subject: str
     state: str | None
@@ -63,7 +63,7 @@ def count(
     regions: Regions | None = None,
     brain: NDArray[np.bool_] | None = None,
 ) -> Counted:
-    """Count PVS: 26-connected voxels are one, and belong to the region that has most of them.
+    """Count PVS: each is a 26-connected component, counted in the region that has most of it.
 
     Parameters
     ----------
@@ -74,9 +74,9 @@ def count(
     subject, state
         For the tables.
     regions
-        On the grid; without them all PVS are counted together.
+        On the grid; without them, PVS are only counted in total.
     brain
-        Its volume is that of `ALL`.
+        Mask whose volume is the volume of `ALL`.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def count(
 
 
 def _region_of(labels: NDArray[np.int32], n: int, regions: Regions | None) -> list[str]:
-    """Name the region that has most voxels of each PVS; the first named of equals."""
+    """Name the region that has most voxels of each PVS; the first of equals."""
     if regions is None:
         return [ALL] * n
     voxels = np.flatnonzero(labels > 0)

@@ -35,18 +35,18 @@ def count_mask(
     mask
         Labels above 0 are PVS.
     regions
-        Label map of the brain, on any grid of the same world.
+        Label map of the brain, on any grid in the same world space.
     names
         Its regions, such as from `read_names`.
     brain
-        Brain mask, likewise; for the share of all PVS.
+        Brain mask, on any such grid; for the share that PVS have of the brain.
     subject, state
-        For the tables; the subject is read from the mask's path where None.
+        For the tables; by default, the subject is taken from the mask's path.
 
     Raises
     ------
     InputError
-        A file is unusable, or lies elsewhere.
+        A file is unusable, or in another place.
     """
     volume = read_pvs(mask)
     placed = Placed.turned(str(mask), volume.data, volume.affine)
@@ -55,13 +55,13 @@ def count_mask(
         subject = subject_of(Path(mask).absolute()) or Path(mask).name.partition(".")[0]
     inside = None if brain is None else read_map(brain, grid) > 0
     if inside is not None and not inside.any():
-        raise InputError(f"{brain} is empty where the PVS lie; give the brain mask of this scan.")
+        raise InputError(f"{brain} is empty where the PVS are; give the brain mask of this scan.")
     if inside is not None:
         present = placed.data > 0
         warn_of_outside(
             int(np.count_nonzero(present)),
             int(np.count_nonzero(present & inside)),
-            f"{mask}: {{}} voxels of PVS lie outside the brain mask {brain}, and are counted; "
+            f"{mask}: {{}} voxels of PVS are outside the brain mask {brain}, and are counted; "
             "check both.",
         )
     return count(
@@ -82,31 +82,31 @@ def count_study(
     skipped: Callable[[str], None],
     failed: Callable[[str, str], None],
 ) -> Iterator[Counted]:
-    """Count the PVS of each subject's label or, where there is none yet, of its newest prediction.
+    """Count the PVS of each subject's label or, if it has none yet, of its newest prediction.
 
     Parameters
     ----------
     study
         BIDS dataset.
     regions
-        How the names of the subjects' label maps end, such as ``desc-aseg_dseg``; they lie in any
-        derivative.
+        How the names of the subjects' label maps end, such as ``desc-aseg_dseg``; they may be in
+        any derivative.
     names
         As for `count_mask`.
     skipped
-        Is told the subjects that have neither.
+        Called with each subject that has neither.
     failed
-        Is told those whose files cannot be used, and why; the others are counted all the same.
+        Called with each subject whose files cannot be used, and why; the others are still counted.
 
     Raises
     ------
     InputError
-        No study, or ``regions`` is a path.
+        It is not a study, or ``regions`` is a path.
     """
     if regions is not None and ("/" in regions or "\\" in regions):
         raise InputError(
-            f"{regions} is the path of one file; of a study, give how the names of the subjects' "
-            "label maps end."
+            f"{regions} is the path of one file; for a study, give the end of the names of the "
+            "subjects' label maps."
         )
     seen = survey(study)
     for text in seen.notes:
@@ -122,7 +122,7 @@ def count_study(
                 if made is None:
                     skipped(subject.name)
                     continue
-                # also where a rater has begun: what is drawn so far is no label yet
+                # also if a rater has begun: a draft is not a label yet
                 path, state = store.path(made), "segmented"
             counted = count_mask(
                 path,
@@ -148,7 +148,7 @@ def _map_of(study: Path, subject: StudySubject, ending: str) -> Path:
         raise InputError(f"{found[0]} and {found[1]} could both be meant; keep one of them.")
     if not found:
         raise InputError(
-            f"{study} holds no derivatives/*/{inside}/{stem}.nii.gz of {subject.name}; add it, or "
+            f"{study} has no derivatives/*/{inside}/{stem}.nii.gz for {subject.name}; add it, or "
             "leave --regions out."
         )
     return found[0]

@@ -1,4 +1,4 @@
-"""Regions of the brain in which PVS are counted, from a label map of it."""
+"""Regions of the brain in which PVS are counted, from a label map."""
 
 import csv
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from napari_pvs.scans.grid import Grid, overlap, resample
 from napari_pvs.scans.nifti import read_labels
 
 Names = dict[str, tuple[int, ...]]
-"""The numbers of each region."""
+"""The numbers that each region has in a label map."""
 FREESURFER: Names = {
     "white matter": (2, 41, 77, 78, 79, *range(251, 256), *range(3000, 5003), *range(13100, 14176)),
     "basal ganglia": (11, 12, 13, 26, 50, 51, 52, 58),
@@ -22,23 +22,23 @@ FREESURFER: Names = {
     "brainstem": (16, *range(170, 176)),
     "cerebellum": (7, 8, 46, 47),
 }
-"""Regions by the numbers of FreeSurfer's colour table, which SynthSeg has too."""
+"""Regions by the numbers of FreeSurfer's colour table, which SynthSeg uses too."""
 ALL, ELSEWHERE = "all", "elsewhere"
 """Every PVS, and those that touch no region."""
-_LARGEST = 2**24  # of a region; FreeSurfer's have five digits
-_LEAST = 0.5  # of the smaller field of view, that mask and map share
+_LARGEST = 2**24  # number of a region; FreeSurfer's have five digits
+_LEAST = 0.5  # least share of the smaller field of view that mask and map must have in common
 
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """In which region each voxel lies.
+    """The region of each voxel.
 
     Attributes
     ----------
     names
         Of the regions.
     index
-        uint16 (X, Y, Z): 0 in none, n in that of the n-th name.
+        uint16 (X, Y, Z): 0 for none, n for the n-th name.
     """
 
     names: tuple[str, ...]
@@ -46,31 +46,31 @@ class Regions:
 
 
 def read_map(path: Path, grid: Grid) -> NDArray[np.integer]:
-    """Read a label map, or a mask, at the voxels of a grid: each takes the nearest voxel's number.
+    """Read a label map, or a mask, on a grid: each voxel takes the number of the nearest one.
 
     Parameters
     ----------
     path
-        NIfTI or MGH, in the world of the scan: FreeSurfer's and SynthSeg's maps are, on any grid.
+        NIfTI or MGH on any grid in the world space of the scan, as FreeSurfer and SynthSeg write.
     grid
         Of the PVS.
 
     Raises
     ------
     InputError
-        No label map, or in another place.
+        It is not a label map, or is in another place.
     """
     volume = read_labels(path)
     if overlap(Grid(volume.shape, volume.affine), grid) < _LEAST:
         raise InputError(
-            f"{path} lies elsewhere than the PVS; give one of the same scan, or bring it into its "
-            "space."
+            f"{path} is in another place than the PVS; give one of the same scan, or bring it into "
+            "the scan's space."
         )
     return resample(volume.data, volume.affine, grid, order=0)
 
 
 def read_regions(path: Path, grid: Grid, names: Names) -> Regions:
-    """Read the regions of a label map, as `read_map`.
+    """Read the regions of a label map; see `read_map`.
 
     Parameters
     ----------
@@ -82,9 +82,9 @@ def read_regions(path: Path, grid: Grid, names: Names) -> Regions:
     Raises
     ------
     InputError
-        As `read_map`, or the map has none of the numbers.
+        As for `read_map`, or the map has none of the numbers.
     """
-    # what is larger than all that have a name is of no region, however large a file makes it
+    # numbers above all named ones belong to no region, however large they are in a file
     beyond = max((code for numbers in names.values() for code in numbers), default=0) + 1
     codes = np.clip(read_map(path, grid), 0, beyond)
     region = np.zeros(beyond + 1, np.uint16)
@@ -93,24 +93,24 @@ def read_regions(path: Path, grid: Grid, names: Names) -> Regions:
     index = region[codes]
     if not index.any():
         raise InputError(
-            f"{path} holds none of the numbers of {', '.join(names)}; name its own with --names."
+            f"{path} has none of the numbers of {', '.join(names)}; name its regions with --names."
         )
     return Regions(tuple(names), index)
 
 
 def read_names(path: Path) -> Names:
-    """Read which numbers a label map has for which region.
+    """Read the numbers of each region from a table.
 
     Parameters
     ----------
     path
-        A table as BIDS has beside its ``dseg`` images: columns ``index`` and ``name``, tabs between
-        them. Rows of one name are one region.
+        A table such as BIDS puts beside ``dseg`` images: columns ``index`` and ``name``, separated
+        by tabs. Rows of the same name are one region.
 
     Raises
     ------
     InputError
-        Not such a table, a number of two regions, or a region named `ALL` or `ELSEWHERE`.
+        It is not such a table, gives a number to two regions, or names one `ALL` or `ELSEWHERE`.
     """
     found: dict[str, list[int]] = {}
     owner: dict[int, str] = {}
@@ -123,17 +123,17 @@ def read_names(path: Path) -> Names:
                 if number > 0 and name:
                     found.setdefault(name, []).append(number)
                     if owner.setdefault(number, name) != name:
-                        raise ValueError(f"{number} is {owner[number]} and {name}")
+                        raise ValueError(f"{number} is both {owner[number]} and {name}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise InputError(
-            f"{path} is no table of regions ({error}); give one with the columns index and name, "
-            "and tabs between them."
+            f"{path} is not a table of regions ({error}); give one with the columns index and "
+            "name, separated by tabs."
         ) from error
     if not found:
         raise InputError(f"{path} names no region; give a table with the columns index and name.")
     taken = next((name for name in (ALL, ELSEWHERE) if name in found), None)
     if taken is not None:
         raise InputError(
-            f"{path} names a region {taken}, as the tables call other rows; rename it."
+            f"{path} names a region {taken}, a name that the tables need themselves; rename it."
         )
     return {name: tuple(numbers) for name, numbers in found.items()}

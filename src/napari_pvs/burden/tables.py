@@ -1,4 +1,4 @@
-"""The tables that counting leaves: one row per PVS, one per subject and region."""
+"""The tables of counted PVS: one row per PVS, and one per subject and region."""
 
 import json
 from collections.abc import Sequence
@@ -28,11 +28,11 @@ COLUMNS = {
     "length_mm": "Median length: of the straight rod that spreads as far as a PVS.",
     "diameter_mm": "Median diameter: of the rod that has a PVS's length and volume.",
 }
-"""Of ``burden.tsv``, as its sidecar explains them."""
+"""Columns of ``burden.tsv``, as its sidecar explains them."""
 
 
 def write(counted: Sequence[Counted], out: Path) -> None:
-    """Write `FILES`, as one set: the tables, n/a where nothing is known, and their sidecar."""
+    """Write `FILES` as one set: the tables, with n/a for what is unknown, and their sidecar."""
     pvs = [row for one in counted for row in one.pvs]
     burden = [row for one in counted for row in one.burden]
     sidecar = {name: {"Description": text} for name, text in COLUMNS.items()}

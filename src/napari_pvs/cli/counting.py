@@ -22,7 +22,7 @@ def count(
     regions: Annotated[
         str | None,
         typer.Option(
-            help="Label map of the brain; for a study, the end of their names: desc-aseg_dseg."
+            help="Label map of the brain; for a study, the end of its maps' names: desc-aseg_dseg."
         ),
     ] = None,
     names: Annotated[

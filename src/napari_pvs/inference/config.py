@@ -48,7 +48,8 @@ class SegmentConfig(BaseModel):
         description="auto: 16-bit convolutions if the processor supports them; full: 32-bit.",
     )
     windows: Literal["fast", "paper"] = Field(
-        "fast", description="fast: a few large windows; paper: its 32³ patches at stride 16."
+        "fast",
+        description="fast: a few large windows; paper: the paper's 32³ patches at stride 16.",
     )
 
     @model_validator(mode="after")

@@ -16,12 +16,12 @@ class NetworkConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     multiscale: bool = Field(
-        True, description="Feed every encoder level from the images themselves."
+        True, description="Feed the images themselves into every encoder level."
     )
     widths: tuple[Width, ...] = Field(
         (16, 32, 64, 128),
         min_length=1,
-        max_length=8,  # the coarsest level of 256 voxels
+        max_length=8,  # 256 voxels become 2 at the coarsest level
         description="Channels per encoder level, finest first.",
     )
     scale_width: Width = Field(8, description="Channels of each of the two paths per scale.")

@@ -21,12 +21,12 @@ Network = TypeVar("Network", bound="torch.nn.Module")
 def pick(name: Device = "auto") -> "torch.device":
     """Choose a device: CUDA, else Apple's MPS, else the CPU.
 
-    Of several processes on a machine, as torchrun starts them, each gets its own GPU.
+    If torchrun started several processes on this machine, each gets its own GPU.
 
     Raises
     ------
     InputError
-        The named device is not there, or there are more processes than GPUs.
+        This machine lacks the named device, or has more processes than GPUs.
     """
     import torch
 
@@ -45,7 +45,7 @@ def pick(name: Device = "auto") -> "torch.device":
         own, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if own >= count:
             raise InputError(
-                f"this machine has {count} GPUs and more processes; start torchrun with "
+                f"this machine has more processes than GPUs ({count}); start torchrun with "
                 f"--nproc-per-node={count}, or choose --device cpu."
             )
         return torch.device(name, own)
@@ -53,9 +53,9 @@ def pick(name: Device = "auto") -> "torch.device":
 
 
 def bfloat16_runs(device: "torch.device", precision: Precision = "auto") -> bool:
-    """Tell whether to convolve in bfloat16: where the processor itself does so.
+    """Tell whether to convolve in bfloat16, which is twice as fast if the hardware supports it.
 
-    Twice as fast then; elsewhere it would be emulated. Sums, losses and weights stay float32.
+    Elsewhere it would be emulated. Sums, losses and weights stay float32.
     """
     import torch
 
@@ -71,7 +71,7 @@ def bfloat16_runs(device: "torch.device", precision: Precision = "auto") -> bool
 
 
 def gpu_likely() -> bool:
-    """Tell whether to ask PyTorch for a GPU, which takes its import of 1.6 s.
+    """Tell whether it is worth importing PyTorch (1.6 s) to ask for a GPU.
 
     True wherever a driver is installed, so a GPU is never missed.
     """
@@ -87,7 +87,7 @@ def gpu_likely() -> bool:
 
 
 def threads() -> int:
-    """Return the number of threads that PyTorch computes with here, or would."""
+    """Return the number of threads that PyTorch uses here, or would use."""
     if "torch" in sys.modules:
         return int(sys.modules["torch"].get_num_threads())
     given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
@@ -100,7 +100,7 @@ def threads() -> int:
 
 
 def place(model: Network, device: "torch.device") -> Network:
-    """Move a network to the device, in the memory layout that its convolutions run fastest in."""
+    """Move a network to the device, in the memory layout with the fastest convolutions."""
     import torch
 
     model.to(device)
@@ -110,9 +110,9 @@ def place(model: Network, device: "torch.device") -> Network:
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep freed memory: page faults of fresh tensors cost a CPU run a third.
+    """Have glibc keep freed memory; else page faults of new tensors take a third of a CPU run.
 
-    Freed memory then stays with the process. A no-op where the C library is another.
+    Freed memory then stays with the process. Other C libraries are left alone.
     """
     if not sys.platform.startswith("linux"):
         return

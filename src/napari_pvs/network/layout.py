@@ -1,4 +1,4 @@
-"""What the network's tensors are called and shaped: `M2SS`, told without PyTorch."""
+"""Names and shapes of the tensors of `M2SS`, without PyTorch."""
 
 import itertools
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ Layers = dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 
 def layout(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor of a network, by the name it has in a file of weights.
+    """Return the shape of every tensor of a network, by its name in a weights file.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def fold(tensors: Mapping[str, NDArray[Any]]) -> Layers:
         layers[block] = (kernel.astype(np.float32), bias.astype(np.float32))
         if not all(np.isfinite(part).all() for part in layers[block]):
             raise InputError(
-                f"the weights of {block} are too large to be computed with; give others."
+                f"the weights of {block} are too large to compute with; choose other weights."
             )
     return layers
 

@@ -59,7 +59,7 @@ class _MultiScale(nn.Module):
 
 
 class M2SS(nn.Module):
-    """Multi-scale 3D encoder-decoder; mono-scale where ``config.multiscale`` is false.
+    """Multi-scale 3D encoder-decoder; mono-scale if ``config.multiscale`` is false.
 
     Parameters
     ----------

@@ -27,15 +27,14 @@ Slope = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 _REMEDY = "give weights made by napari-pvs train"
-_MOST_BYTES = 2**31  # more than any network here; another file would fill the memory
-
+_MOST_BYTES = 2**31  # more than any network here has; a larger file would fill the memory
 
 Edge = Annotated[float, Field(ge=0.05, le=20, allow_inf_nan=False)]
-"""Edge of a voxel in mm, within what scans have."""
+"""Edge of a voxel in mm, in the range that scans have."""
 
 
 class ModelCard(BaseModel):
-    """What a reader must know about weights; it travels inside the weights' file."""
+    """What one must know to use weights; it is part of the weights file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,18 +44,18 @@ class ModelCard(BaseModel):
     network: NetworkConfig = NetworkConfig()
     normalisation: str = "brain median 0, interquartile range 1.349, clipped to [-5, 10]"
     voxel_size_mm: tuple[Edge, Edge] = (0.65, 1.1)
-    """Smallest and largest voxel edge it was trained on; other scans are resampled to these."""
+    """Smallest and largest voxel edge in the training scans; others are resampled to these."""
     threshold: float = Field(0.5, gt=0, lt=1, allow_inf_nan=False)
-    """The probability at which its mask was best on the validation subjects."""
+    """The probability at which masks were best on the validation subjects."""
     thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = {}
-    """The same for scans with some modalities only, by ``T1``, ``T2`` or ``T1+T2``."""
+    """The same for scans with certain modalities: ``T1``, ``T2`` or ``T1+T2``."""
     calibration: dict[str, tuple[Slope, Finite]] = {}
-    """Slope and offset of the network's logit that make it a probability, for scans with some
-    modalities, named as above; none where the network's own answer is one (Platt 1999)."""
+    """Slope and offset that turn the network's logit into that of a probability (Platt 1999), by
+    modalities as above. Without an entry, the network's output is taken as it is."""
     training: dict[str, Any] = {}
-    """Data, command, seed, time and machine that made it."""
+    """Data, command, seed, time and machine of the training."""
     accuracy: dict[str, Any] = {}
-    """Measured on subjects that it never saw."""
+    """Measured on subjects that were not used for training."""
     licence: str = "BSD-3-Clause"
     version: str = napari_pvs.__version__
 
@@ -78,9 +77,9 @@ class ModelCard(BaseModel):
         return float(1 / (1 + np.exp(-logit)))
 
     def calibrate(self, probability: NDArray[np.float32], modalities: tuple[str, ...]) -> None:
-        """Turn the network's answer to a scan with these modalities into a probability, in place.
+        """Turn the network's output for a scan with these modalities into a probability, in place.
 
-        Answers below .001 stay: nearly all voxels, and none near a threshold.
+        Values below .001 stay as they are: nearly all voxels, none near a threshold.
         """
         slope, offset = self.calibration.get("+".join(modalities), (1.0, 0.0))
         if (slope, offset) == (1.0, 0.0):
@@ -92,9 +91,9 @@ class ModelCard(BaseModel):
 
 
 def save(path: Path, model: "M2SS", card: ModelCard) -> None:
-    """Write weights as float16 safetensors, and the card beside them as JSON for people to read.
+    """Write weights as float16 safetensors, and their card again as JSON for people to read.
 
-    Both are written atomically. The card inside the weights is the one that counts.
+    Both are written atomically. Only the card inside the weights is ever read.
     """
     from safetensors.torch import save_file
 
@@ -126,7 +125,7 @@ def load(path: Path, content: bytes | None = None) -> tuple["M2SS", ModelCard]:
 
 
 def content_of(path: Path) -> bytes:
-    """Read a weights file as it is.
+    """Read the bytes of a weights file.
 
     Raises
     ------
@@ -169,7 +168,7 @@ def read(path: Path, content: bytes | None = None) -> tuple[dict[str, NDArray[An
     Raises
     ------
     InputError
-        Missing, damaged, for another network, or from a newer version.
+        The file is missing, damaged, for another network, or from a newer version.
     """
     from safetensors import SafetensorError, deserialize
     from safetensors.numpy import load as tensors_of
@@ -201,7 +200,7 @@ def _metadata(content: bytes) -> dict[str, str]:
 
 
 def _card(path: Path, metadata: dict[str, str]) -> ModelCard:
-    missing = f"{path} carries no napari-pvs model card"
+    missing = f"{path} has no napari-pvs model card"
     try:
         values = json_files.parse(metadata["card"], dict[str, Any])
         made_for = str(values["format"])
@@ -219,7 +218,7 @@ def _card(path: Path, metadata: dict[str, str]) -> ModelCard:
 
 
 def _check(path: Path, card: ModelCard, found: dict[str, tuple[tuple[int, ...], str]]) -> None:
-    """Refuse tensors that are not those of the card's network, by shape and type on disk."""
+    """Refuse tensors whose names, shapes or types are not those of the card's network."""
     wanted = layout(card.network)
     missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     if missing or extra:
@@ -242,7 +241,7 @@ def _dtype(name: str) -> str:
 
 
 def _stored(tensor: "torch.Tensor") -> "torch.dtype":
-    """Return the type on disk: half precision for what is no integer and fits into it."""
+    """Return the type on disk: half precision for floats that fit into it."""
     import torch
 
     fits = tensor.is_floating_point() and bool(tensor.abs().amax() < 6e4)
@@ -255,7 +254,7 @@ def starter_path() -> Path:
 
 
 def fingerprint(path: Path, content: bytes | None = None) -> str:
-    """First 12 hex digits of the SHA-256 of the file: the id that is stamped on predictions.
+    """First 12 hex digits of the SHA-256 of the file: the id that predictions carry.
 
     Parameters
     ----------

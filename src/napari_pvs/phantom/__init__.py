@@ -1,1 +1,1 @@
-"""The synthetic cohort: anatomy, tubes, acquisition."""
+"""Synthetic scans with known PVS: anatomy, tubes, acquisition."""

@@ -1,4 +1,4 @@
-"""What the scanner does: contrast, point spread, motion, receive field, slices, noise, filters."""
+"""What a scanner does: contrast, point spread, motion, receive field, slices, noise, filters."""
 
 from dataclasses import dataclass
 
@@ -34,20 +34,20 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Acquisition:
-    """How one scan is taken.
+    """How one scan is acquired.
 
     Attributes
     ----------
     fwhm
         Full width at half maximum of the point spread, voxels.
     smoothing
-        The same of smoothing after the noise, voxels; 0 for none.
+        The same for smoothing after the noise, voxels; 0 for none.
     sharpening
         Share of an unsharp mask that is added.
     axis, thickness
-        Across which axis 2D slices lie and how thick they are, in voxels; 0 for a 3D scan.
+        The axis across 2D slices, and their thickness in voxels; 0 for a 3D scan.
     snr
-        White matter's signal over the noise's standard deviation.
+        White-matter signal over the standard deviation of the noise.
     """
 
     fwhm: float
@@ -69,7 +69,7 @@ class Acquisition:
 def draw_acquisition(
     site: Site, modality: str, voxel_size: NDArray[np.float64], rng: np.random.Generator
 ) -> Acquisition:
-    """Draw how a ``T1`` or ``T2`` of a site is taken; ``voxel_size`` in mm."""
+    """Draw how a ``T1`` or ``T2`` of a site is acquired; ``voxel_size`` in mm."""
     fwhm = rng.uniform(*site.psf)
     smoothing = rng.uniform(*site.smoothing) if rng.random() < 0.6 else 0.0
     sharpening = rng.uniform(*site.sharpening) if rng.random() < 0.4 else 0.0
@@ -186,7 +186,7 @@ def across(image: Image, axis: int, *matrices: NDArray[np.float32]) -> Image:
 def _slicing(
     length: int, thickness: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Matrices of averaging ``length`` voxels into slices, and of interpolating back."""
+    """Return matrices that average ``length`` voxels into slices and interpolate back."""
     centres = np.arange(rng.uniform(0, thickness), length - 0.5, thickness)
     if len(centres) < 2:
         centres = np.array([0.0, length - 1.0])
@@ -201,7 +201,7 @@ def _slicing(
 
 
 def _noise(shape: tuple[int, ...], how: Acquisition, rng: np.random.Generator) -> Image:
-    """Draw noise of the scan's SNR, correlated as its smoothing and its slices leave it."""
+    """Draw noise of the scan's SNR, correlated by its smoothing and its slices."""
     noise = rng.standard_normal(shape, dtype=np.float32)
     if how.thickness:
         back = _slicing(shape[how.axis], how.thickness, rng)[1]
@@ -224,7 +224,7 @@ def _shift(image: Image, voxels: float, axis: int) -> Image:
 
 
 def _ring(image: Image, rng: np.random.Generator) -> Image:
-    """Add two faint copies along the phase-encoding axis, as motion between readouts does."""
+    """Add two faint copies along the phase-encoding axis, like motion between readouts."""
     axis, lag = int(rng.integers(0, 3)), int(rng.integers(2, 6))
     amount = rng.uniform(0.02, 0.06)
     ghosts = np.roll(image, lag, axis) + np.roll(image, -lag, axis)

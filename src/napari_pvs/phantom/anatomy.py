@@ -1,7 +1,7 @@
 """Anatomies: FreeSurfer-coded label maps, deformed and sampled onto a scan's grid.
 
-Two sources: any FreeSurfer or SynthSeg label map (NIfTI or MGH), or the ICBM152 template that
-nilearn carries (T1, grey and white matter at 1 mm).
+There are two sources: any FreeSurfer or SynthSeg label map (NIfTI or MGH), and the ICBM152 template
+that comes with nilearn (T1, grey and white matter at 1 mm).
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from napari_pvs.scans.nifti import read_labels
 
 
 class Tissue(IntEnum):
-    """Tissues with an intensity of their own."""
+    """Tissues that differ in intensity."""
 
     AIR = 0
     WHITE_MATTER = 1
@@ -40,7 +40,7 @@ class Tissue(IntEnum):
 BASAL_GANGLIA = (Tissue.STRIATUM, Tissue.PALLIDUM)
 _VENTRICLES = (4, 5, 14, 15, 43, 44, 72, 213, 31, 63)
 _TISSUE_OF_CODE: dict[Tissue, tuple[int, ...]] = {
-    # 25 and 57 are lesions, 77-79 hypointensities: the phantom puts in its own
+    # 25 and 57 are lesions, 77-79 hypointensities: the phantom has its own
     Tissue.WHITE_MATTER: (2, 41, 25, 57, 77, 78, 79, 85, 192, *range(250, 256), 5001, 5002),
     Tissue.CORTEX: (3, 42, *range(1000, 3000), *range(11100, 12176), 19, 20, 55, 56),
     Tissue.STRIATUM: (11, 12, 26, 50, 51, 58),
@@ -89,7 +89,7 @@ def read_anatomy(path: Path) -> Anatomy:
     Raises
     ------
     InputError
-        Not a label map of a head: too little white matter or cortex.
+        It is not a label map of a head: too little white matter or cortex.
     """
     volume = read_labels(path)
     codes, affine = to_ras(volume.data, volume.affine)
@@ -120,7 +120,7 @@ def from_codes(codes: NDArray[np.int32], name: str, source: Path | str) -> Anato
 
 
 def atrophied(anatomy: Anatomy, mm: float) -> Anatomy:
-    """Widen the ventricles by ``mm``, and the sulci by a sixth of it, at the tissue's cost."""
+    """Widen the ventricles by ``mm`` and the sulci by a sixth of it, at the expense of tissue."""
     if mm < 0.5:
         return anatomy
     import edt
@@ -138,7 +138,7 @@ def atrophied(anatomy: Anatomy, mm: float) -> Anatomy:
 
 
 def _lateral(anatomy: Anatomy, box: tuple[slice, slice, slice]) -> NDArray[np.bool_]:
-    """The ventricles above the brain's middle height: the lateral ones, without the fourth."""
+    """Return the ventricles in the upper half of the brain: the lateral ones, not the fourth."""
     ventricles = anatomy.ventricles[box].copy()
     ventricles[:, :, : ventricles.shape[2] * 2 // 5] = False
     return ventricles
@@ -157,7 +157,7 @@ def _close(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
 
 
 def icbm152() -> Anatomy:
-    """The ICBM152 2009a template of nilearn, cut into tissues by its own probability maps."""
+    """Return nilearn's ICBM152 2009a template, divided into tissues by its probability maps."""
     from napari_pvs.scans.template import load_template
 
     template = load_template()
@@ -173,7 +173,7 @@ def icbm152() -> Anatomy:
     tissue[fluid > np.maximum(grey, white)] = Tissue.CSF
     central = (x < 40) & (y > -50) & (y < 38) & (z > -20) & (z < 32) & ~template.infratentorial
     ventricles = np.asarray(ndimage.binary_opening(central & (tissue == Tissue.CSF)), bool)
-    # partial volume of white matter and CSF passes for grey matter around the ventricles
+    # around the ventricles, partial volume of white matter and CSF looks like grey matter
     rim = _near(ventricles, 3) & (tissue == Tissue.CORTEX) & ~deep
     tissue[rim] = np.where(template.t1[rim] > 0.6, Tissue.WHITE_MATTER, Tissue.CSF)
     solid = deep & (tissue != Tissue.CSF)

@@ -1,4 +1,4 @@
-"""A synthetic cohort on disk: a BIDS dataset with scans, labels and the truth about every PVS."""
+"""A synthetic cohort on disk: a BIDS dataset of scans and labels, with the truth of every PVS."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -47,13 +47,13 @@ def subject_name(index: int) -> str:
 def make(config: PhantomConfig, index: int) -> Subject:
     """Make subject ``index`` of a cohort, in memory.
 
-    Anatomies and sites are taken in turn; each subject has its own random stream, so that it is
-    the same whatever the cohort's size.
+    Anatomies and sites are taken in turn. Each subject has its own random stream, so that it does
+    not depend on the cohort's size.
 
     Raises
     ------
     InputError
-        An anatomy cannot be read or is no label map.
+        An anatomy cannot be read or is not a label map.
     """
     anatomy = _anatomy_of(config, index)
     site = SITES[config.sites[index % len(config.sites)]]
@@ -98,10 +98,10 @@ def write_cohort(
 ) -> Path:
     """Write a cohort as a BIDS dataset; the labelled subjects come first.
 
-    Scans lie in ``sub-XX/anat``, the labels of the labelled subjects in ``derivatives/labels``
-    and the truth of all in ``derivatives/truth``: the mask by the label rule, one number per PVS,
-    the share of each voxel inside a PVS, the brain mask, and a table of the PVS. The table of
-    participants is written last: where it is, all is.
+    Scans are in ``sub-XX/anat``, the labels of the labelled subjects in ``derivatives/labels``,
+    and the truth of all subjects in ``derivatives/truth``: the mask by the label rule, numbered
+    PVS, the share of each voxel inside a PVS, the brain mask, and a table of the PVS. The table of
+    participants is written last: where it exists, the cohort is complete.
 
     Parameters
     ----------
@@ -119,15 +119,15 @@ def write_cohort(
     Raises
     ------
     InputError
-        The folder holds something already or cannot be written; an anatomy is unusable.
+        The folder is not empty or cannot be written; an anatomy is unusable.
     """
     out = Path(out)
     _claim(out)
     for path in config.anatomy:
-        if not path.is_file():  # said now, not after an hour of other subjects
+        if not path.is_file():  # better now than after an hour of other subjects
             raise InputError(f"{path} is not a file; give a FreeSurfer or SynthSeg label map.")
     _anatomy_of(config, 0)  # a wrong file leaves the folder empty, for another try
-    # how many processes made it changes nothing in it
+    # the number of processes changes nothing in the cohort
     settings = json.loads(config.model_dump_json(exclude={"jobs"}))
     generated = {"Name": GENERATOR, "Version": napari_pvs.__version__}
     description = {
@@ -136,7 +136,7 @@ def write_cohort(
         "DatasetType": "raw",
         "GeneratedBy": [generated | {"Configuration": settings}],
     }
-    # before the subjects, so that what a kill leaves is known for a cohort
+    # before the subjects, so that what a kill leaves can be recognised as a cohort
     write_text(out / "dataset_description.json", json.dumps(description, indent=2) + "\n")
     for name in (TRUTH, LABELS):
         about = description | {
@@ -162,7 +162,7 @@ def write_cohort(
 
 
 class _Description(BaseModel):
-    """What is read of a dataset's description."""
+    """The part of a dataset's description that is read."""
 
     GeneratedBy: list[dict[str, Any]]
 
@@ -185,12 +185,12 @@ def remove_cohort(folder: Path, overwrite: bool) -> None:
     except (OSError, InputError, LookupError):
         ours = False
     if not ours:
-        raise InputError(f"{folder} is no cohort made by napari-pvs; name another folder.")
+        raise InputError(f"{folder} is not a cohort made by napari-pvs; name another folder.")
     shutil.rmtree(folder)
 
 
 def _claim(out: Path) -> None:
-    """Make the folder, or see that it is empty, before anything is computed."""
+    """Make the folder, or check that it is empty, before anything is computed."""
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise InputError(f"{out} exists and is not an empty folder; name a new one.")

@@ -11,7 +11,7 @@ LabelRule = Literal["rater", "physical"]
 
 
 class PhantomConfig(BaseModel):
-    """What `napari-pvs phantom` makes; every default of the verb stands here."""
+    """What `napari-pvs phantom` makes, with all its defaults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -19,55 +19,65 @@ class PhantomConfig(BaseModel):
     labelled: int = Field(
         12,
         ge=0,
-        description="How many of them carry a label for training; not more than there are.",
+        description="How many of them have a label for training; at most all.",
     )
     seed: int = Field(0, ge=0, description="Same seed, same bytes.")
     anatomy: tuple[Path, ...] = Field(
-        (), description="FreeSurfer or SynthSeg label maps; the ICBM152 template where none."
+        (), description="FreeSurfer or SynthSeg label maps; without any, the ICBM152 template."
     )
     sites: tuple[str, ...] = Field(("A",), description=f"Sites, taken in turn: {', '.join(SITES)}.")
     field_of_view: tuple[float, float, float] = Field(
         (140.8, 192.0, 153.6),
-        description="In mm, left-right, posterior-anterior, inferior-superior.",
+        description="In mm: left-right, posterior-anterior, inferior-superior.",
     )
     pvs: tuple[int, int] = Field((60, 500), description="Fewest and most PVS in a subject.")
     fluid: tuple[float, float] = Field(
         (0.5, 1.0),
-        description="Fluid in a PVS, as a share of the step from the tissue around it to CSF.",
+        description="Least and most fluid in a PVS, as a share of the step from the tissue around "
+        "it to CSF.",
     )
     width: float = Field(
-        0.2, ge=0, le=0.5, description="How far subjects differ in the width of their PVS (log SD)."
+        0.2,
+        ge=0,
+        le=0.5,
+        description="How much the width of PVS differs between subjects (SD of its logarithm).",
     )
     label_rule: LabelRule = Field(
         "rater",
-        description="rater: what the image without noise shows, at half of its local maximum, of "
-        "PVS that can be seen; physical: what PVS fill.",
+        description="rater: label what a rater sees, which is where visible PVS reach half of "
+        "their local maximum in the image without noise; physical: label what PVS fill.",
     )
     label_fraction: float = Field(
         0.4,  # physical: the labels' volume is then the tubes', within 5 %
         gt=0,
         lt=1,
-        description="The physical rule labels a voxel where a PVS fills at least this share of it; "
-        "the rater's, half of it.",
+        description="Share of a voxel that a PVS must fill to be labelled there: this much by the "
+        "physical rule, half as much by the rater's.",
     )
     visible: float = Field(
         2.5,
         ge=0,
-        description="Least contrast of a PVS that a rater sees, in standard deviations of noise.",
+        description="Least contrast of a PVS that a rater sees, in SD of the noise.",
     )
     rater_variation: float = Field(
-        0.0, ge=0, le=0.3, description="How far raters differ in where a PVS ends and is seen (SD)."
+        0.0,
+        ge=0,
+        le=0.3,
+        description="How much raters differ in what they see and where a PVS ends (SD).",
     )
     deformation: float = Field(
-        2.5, ge=0, le=6, description="Amplitude in mm of each subject's own smooth deformation."
+        2.5,
+        ge=0,
+        le=6,
+        description="Amplitude of the smooth deformation of each subject's anatomy, in mm.",
     )
-    head: bool = Field(False, description="Keep skull and scalp where the anatomy has them.")
-    jobs: int = Field(1, ge=1, description="Subjects made side by side.")
+    head: bool = Field(False, description="Keep skull and scalp if the anatomy has them.")
+    jobs: int = Field(1, ge=1, description="Number of subjects made in parallel.")
 
     @model_validator(mode="before")
     @classmethod
     def _label_all_of_few(cls, values: Any) -> Any:
-        """A small cohort is asked for by its number of subjects alone."""
+        """Label all subjects of a cohort that is smaller than the default number of labels."""
         if isinstance(values, dict) and "labelled" not in values:
             few = values.get("subjects")
             if isinstance(few, int) and few < cls.model_fields["labelled"].default:
@@ -82,7 +92,7 @@ class PhantomConfig(BaseModel):
             raise ValueError(f"no site was given; choose from {', '.join(SITES)}")
         for name in self.sites:
             if name not in SITES:
-                raise ValueError(f"{name!r} is no site; choose from {', '.join(SITES)}")
+                raise ValueError(f"{name!r} is not a site; choose from {', '.join(SITES)}")
         if not all(20 <= edge <= 400 for edge in self.field_of_view):
             edges = " ".join(f"{edge:g}" for edge in self.field_of_view)
             raise ValueError(f"field of view ({edges}) is not three edges of 20 to 400 mm")

@@ -1,4 +1,4 @@
-"""Which voxels of a synthetic PVS carry its label: what fills them, or what a rater sees."""
+"""Which voxels of a synthetic PVS are labelled: those that it fills, or those a rater sees."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from napari_pvs.phantom.config import PhantomConfig
 from napari_pvs.phantom.placement import Image
 from napari_pvs.phantom.tubes import Raster
 
-_REACH = 2  # voxels around a PVS into which blur carries what half of a maximum is
+_REACH = 2  # voxels around a PVS in which blur can still reach half of a maximum
 _NEAR = 5  # voxels, edge of the cube of a local maximum
 
 
 def physical(fraction: Image, owner: NDArray[np.int32], least: float) -> NDArray[np.int32]:
-    """Label what a PVS fills by at least a share of ``least``; ``owner`` numbers the PVS."""
+    """Label voxels of which a PVS fills at least the share ``least``; ``owner`` numbers the PVS."""
     return np.where(fraction >= least, owner, 0).astype(np.int32)
 
 
@@ -27,11 +27,11 @@ def rater(
     config: PhantomConfig,
     rng: np.random.Generator,
 ) -> NDArray[np.int32]:
-    """Label what an image without noise shows of the PVS that can be seen.
+    """Label what an image without noise shows of the visible PVS.
 
-    A PVS is seen where, in one of the scans, the peak of its blurred share times the contrast of
-    its fluid reaches `PhantomConfig.visible`. Its voxels are those where the sharper scan shows at
-    least half of the local maximum, and of which it fills at least half of
+    A PVS is visible if, in one of the scans, the peak of its blurred share times the contrast of
+    its fluid reaches `PhantomConfig.visible`. Its voxels are those where the sharper scan reaches
+    at least half of the local maximum, and of which it fills at least half of
     `PhantomConfig.label_fraction`.
 
     Parameters
@@ -39,14 +39,14 @@ def rater(
     rasters
         The PVS, numbered from 1.
     contrast
-        Of each PVS in each scan: fluid against the tissue around it, in standard deviations of
-        the noise, were the voxel filled.
+        Of each PVS in each scan: fluid against the tissue around it in a voxel that it fills, in
+        standard deviations of the noise.
     spreads
         Of each scan, the standard deviation of the blur along each axis, in voxels.
     shape
         Of the grid.
     config
-        What a rater sees, and how far raters differ.
+        What a rater sees, and how much raters differ.
     rng
         Of the rater.
     """

@@ -1,4 +1,4 @@
-"""What looks like a PVS and is none: lesions, lacunes, vessels, fissures, sulci, choroid plexus."""
+"""PVS mimics: lesions, lacunes, vessels, fissures, sulci, choroid plexus."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,10 @@ from napari_pvs.scans.masks import bounding_box
 
 
 def sulcal_tips(tissue: NDArray[np.uint8], rng: np.random.Generator) -> Image:
-    """Share of CSF in the folds of the cortex that a 1 mm label map has closed, on its grid.
+    """Compute the share of CSF in folds of the cortex that a 1 mm label map shows as closed.
 
-    The sheet where two banks of cortex meet: voxels farther from white matter than the mean of
-    their neighbours. Random stretches of it are opened.
+    These are sheets where two banks of cortex meet: voxels farther from white matter than the mean
+    of their neighbours. Random stretches of them are opened.
     """
     import edt
 
@@ -29,17 +29,17 @@ def sulcal_tips(tissue: NDArray[np.uint8], rng: np.random.Generator) -> Image:
 
 
 def folia(cerebellum: Image, voxel_size: NDArray[np.float64], rng: np.random.Generator) -> Image:
-    """Share of CSF in the fissures between the lobules and folia of the cerebellum.
+    """Compute the share of CSF in the fissures between lobules and folia of the cerebellum.
 
     Label maps show the cerebellar cortex as one smooth body; real folia are sheets 2-5 mm apart,
-    and their fissures are as bright and thin as PVS. Here: in the sagittal plane, lobules are
-    unequal, bent sectors about the roof of the fourth ventricle, and folia branch off the middle
-    of each lobule as the veins of a leaf do, at a spacing and a slant of its own.
+    and their fissures are as bright and thin as PVS. Here, lobules are unequal, bent sectors about
+    the roof of the fourth ventricle in the sagittal plane, and folia branch off the middle of each
+    lobule like the veins of a leaf, each with its own spacing and slant.
     """
     where = cerebellum > 0.05
     if not where.any():
         return np.zeros_like(cerebellum)
-    own = rng.spawn(1)[0]  # draws that leave the subject's own stream, and so its noise, alone
+    own = rng.spawn(1)[0]  # its own stream, so that the subject's noise does not depend on it
     box = bounding_box(where)
     inside = cerebellum[box]
     axes = [
@@ -79,12 +79,11 @@ def lesions(
     site: Site,
     rng: np.random.Generator,
 ) -> tuple[Image, Image]:
-    """White-matter hyperintensities, plaques, lacunes and infarcts.
+    """Draw white-matter hyperintensities, plaques, lacunes and infarcts.
 
     A plaque may be as bright on T2 as fluid and nearly as dark on T1, but it is round, and wider
-    than most PVS. A lacune is told from a PVS by its size (radius from 2.2 mm), its round shape,
-    its rim, and because it is rare; a punctate lesion because it is fainter than fluid and hardly
-    dark on T1.
+    than most PVS. A lacune differs from a PVS by its size (radius from 2.2 mm), its round shape and
+    its rim, and is rare; a punctate lesion is fainter than fluid and hardly dark on T1.
 
     Parameters
     ----------
@@ -95,7 +94,7 @@ def lesions(
     voxel_size
         In mm.
     site
-        How strong the hyperintensity around the ventricles is, and how often there are plaques and
+        How strong the hyperintensity around the ventricles is, and how often there are plaques or
         an infarct.
     rng
         Source of randomness.
@@ -159,7 +158,7 @@ def _add_plaques(
 ) -> None:
     """Add the lesions of multiple sclerosis, many of them ``near`` the ventricles.
 
-    In one patient's lesions the peak lies at 0.55 of the step to CSF, in T1 and in T2 alike.
+    In the lesions of one patient, the peak was at 0.55 of the step to CSF, on T1 and on T2.
     """
     for _ in range(rng.integers(5, 60)):
         close = len(near) and rng.random() < 0.4
@@ -174,7 +173,7 @@ def _add_plaques(
 def choroid_plexus(
     ventricles: NDArray[np.bool_], voxel_size: NDArray[np.float64], rng: np.random.Generator
 ) -> Image:
-    """Share of choroid plexus per voxel: fronds as bright as grey matter inside the ventricles."""
+    """Draw choroid plexus, as shares per voxel: fronds in the ventricles, as bright as GM."""
     out = np.zeros(ventricles.shape, np.float32)
     places = np.argwhere(ventricles)
     if not len(places):
@@ -195,7 +194,7 @@ def vessels(
     number: tuple[int, int] = (5, 50),
     diameter: float = 1.0,
 ) -> Image:
-    """Share of each voxel in a vessel: PVS-shaped, but dark on T2 (flow void).
+    """Draw vessels, as shares per voxel: shaped like PVS, but dark on T2 (flow void).
 
     ``directions`` are unit vectors (3, X, Y, Z) at every second voxel; ``diameter`` is the median
     in mm.
@@ -218,10 +217,10 @@ def clefts(
     voxel_size: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> Image:
-    """Share of CSF in clefts: tubes and sheets 1-3 mm wide that open into CSF.
+    """Draw clefts, as shares of CSF: tubes and sheets 1-3 mm wide that open into CSF.
 
     The third ventricle, the fissures about the thalamus and the brainstem, and sulci cut off by a
-    slice look so. They lie in ``allowed``, where no PVS does.
+    slice look like this. They are drawn in ``allowed``, where there are no PVS.
     """
     out = np.zeros(csf.shape, np.float32)
     edge = np.argwhere(allowed & (csf > 0.2) & (csf < 0.8))

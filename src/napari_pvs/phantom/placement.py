@@ -1,4 +1,4 @@
-"""From an anatomy to a subject's grid: a random pose and a smooth deformation."""
+"""Placing an anatomy on a subject's grid: a random pose and a smooth deformation."""
 
 from collections.abc import Mapping
 
@@ -43,11 +43,11 @@ class Placement:
     Parameters
     ----------
     anatomy
-        What is placed; its brain's centre comes to the grid's centre.
+        What is placed: the centre of its brain goes to the centre of the grid.
     shape, voxel_size
         The subject's grid, in voxels and mm.
     config
-        Amplitude of the smooth deformation; whether more than the brain is wanted.
+        Amplitude of the smooth deformation, and whether more than the brain is kept.
     rng
         Source of randomness.
     """
@@ -89,7 +89,7 @@ class Placement:
             point += y[:, None] + z
             points.append(point)
         self._shape = shape
-        # More than half of a grid lies outside the brain: nothing is sampled there.
+        # more than half of a grid is outside the brain, and nothing is sampled there
         self._where = np.ones(shape, bool) if config.head else _around(anatomy.brain, points)
         # as torch.grid_sample wants them: last axis first, -1 to 1
         self._grid = np.stack(
@@ -103,7 +103,7 @@ class Placement:
     def sample(self, channels: Mapping[str, Image]) -> dict[str, Image]:
         """Interpolate images of the anatomy (trilinear) onto the subject's grid.
 
-        Far from the brain, where only that is wanted, they hold the anatomy's corner voxel.
+        If only the brain is kept, voxels far from it have the value of the anatomy's corner voxel.
         """
         import torch
         from torch.nn.functional import grid_sample
@@ -134,7 +134,7 @@ def _around(brain: NDArray[np.bool_], points: list[Image]) -> NDArray[np.bool_]:
 
 
 def _enlarge(coarse: Image, shape: Shape) -> Image:
-    """Interpolate linearly between the first and the last sample of every axis."""
+    """Interpolate linearly along every axis, from its first to its last sample."""
     out = coarse
     for axis in (2, 1, 0):  # the last step, over most values, then runs along memory
         at = np.linspace(0, out.shape[axis] - 1, shape[axis])

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from napari_pvs.scans.scan import Scan
 
 FEATURES = ("id", "region", "length_mm", "diameter_mm", "volume_mm3")
-"""What is shown of a PVS of the synthetic subject."""
+"""What is shown about a PVS of the synthetic subject."""
 
 
 def make_subject() -> tuple[Scan, NDArray[np.int32], list[dict[str, Any]]]:

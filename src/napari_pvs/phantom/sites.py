@@ -1,4 +1,4 @@
-"""Sites: what a scanner and its protocol do to an anatomy. White matter is 1."""
+"""Sites: scanners and protocols, with intensities relative to white matter."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -6,11 +6,11 @@ Range = tuple[float, float]
 
 
 class Site(BaseModel):
-    """One scanner and protocol; every pair is a range, drawn anew for each subject.
+    """One scanner and protocol; every pair is a range from which each subject's value is drawn.
 
-    Intensities are relative to white matter. T1: MPRAGE; T2: TSE or SPACE. The ranges hold what was
-    measured on real scans (T2: CSF 3.3-6.3, grey matter 1.2-1.7; T1: CSF .15-.35, cortex .5-.75,
-    deep grey matter .7-.9; SNR of T2 7-17) and leave room on both sides.
+    Intensities are relative to white matter. T1: MPRAGE; T2: TSE or SPACE. The ranges contain what
+    was measured on real scans (T2: CSF 3.3-6.3, grey matter 1.2-1.7; T1: CSF .15-.35, cortex
+    .5-.75, deep grey matter .7-.9; SNR of T2 7-17), with room on both sides.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,17 +36,17 @@ class Site(BaseModel):
     psf: Range = (1.0, 1.3)
     """Full width at half maximum of the point spread, in voxels."""
     smoothing: Range = (0.0, 0.0)
-    """FWHM in voxels of smoothing after the noise: interpolating scanners, registered scans."""
+    """FWHM in voxels of smoothing after the noise, as by interpolation or registration."""
     sharpening: Range = (0.0, 0.0)
     """Share of an unsharp mask that the scanner's filter adds."""
     slices: Range = (2.0, 5.0)
     """Thickness in mm of the slices of 2D scans."""
     sliced: float = Field(0.0, ge=0, le=1)
-    """Share of scans that are 2D slices, interpolated to the voxels of the site."""
+    """Share of scans that consist of 2D slices, interpolated to the voxels of the site."""
     texture: Range = (0.005, 0.02)
     """Relative standard deviation of fine variation inside tissue."""
     atrophy: Range = (0.0, 0.0)
-    """By how many mm the ventricles widen."""
+    """How much the ventricles are widened, in mm."""
     halo: Range = (0.0, 0.3)
     """Strength of the hyperintensity around the ventricles, as a share of a lesion's."""
     infarcts: float = Field(0.0, ge=0, le=1)
@@ -54,9 +54,9 @@ class Site(BaseModel):
     plaques: float = Field(0.2, ge=0, le=1)
     """Share of subjects with plaques, the lesions of multiple sclerosis."""
     stripping: Range = (0.0, 0.0)
-    """By how many mm the brain mask may miss the brain's surface, outwards."""
+    """How far the brain mask may extend beyond the brain's surface, in mm."""
     misregistration: Range = (0.0, 0.5)
-    """T2 against T1, in mm."""
+    """Misregistration of T2 to T1, in mm."""
     motion: float = Field(0.1, ge=0, le=1)
     """Share of scans with visible motion ringing."""
 

@@ -1,4 +1,4 @@
-"""One synthetic subject: anatomy, PVS and mimics, acquisition, and the truth about every PVS."""
+"""One synthetic subject: anatomy, PVS and mimics, acquisition, and the truth of every PVS."""
 
 from dataclasses import dataclass, field, replace
 
@@ -38,7 +38,7 @@ class Subject:
     brain
         Brain mask.
     habitat
-        White matter and basal ganglia of the cerebrum: where PVS can lie.
+        White matter and basal ganglia of the cerebrum, where PVS can be.
     fraction
         Share of each voxel inside a PVS, 0-1.
     instances
@@ -46,7 +46,7 @@ class Subject:
     table
         One row per PVS: id, region, length_mm, diameter_mm, volume_mm3, fluid, voxels, x, y, z.
     site, anatomy
-        Where it comes from.
+        What it was made with.
     """
 
     t1: Image
@@ -137,7 +137,7 @@ def make_subject(
 
 @dataclass
 class _Mimics:
-    """What is neither tissue nor PVS: how much of it there is in each voxel, 0-1."""
+    """What is neither tissue nor PVS, as shares of each voxel, 0-1."""
 
     choroid: Image
     flow: Image
@@ -178,8 +178,8 @@ def _labelled(
 ) -> NDArray[np.int32]:
     """Label PVS by the rule of the config.
 
-    ``steps`` has, for each scan, how far pure fluid in the place of each PVS would stand out, in
-    units of the noise; ``spreads`` how far each scan is smoothed.
+    ``steps`` is, for each scan, the contrast that pure fluid would have in place of each PVS, in
+    units of the noise; ``spreads`` is how much each scan is smoothed.
     """
     if config.label_rule == "physical":
         return labels.physical(pvs.fraction, pvs.owner, config.label_fraction)
@@ -192,7 +192,7 @@ def _labelled(
 
 
 def _step(image: Image, raster: Raster, csf: float) -> float:
-    """Intensity of fluid against the tissue in which a PVS lies."""
+    """Return the intensity of fluid against the tissue around a PVS."""
     return csf - float(np.median(image[tuple(raster.voxels.T)]))
 
 
@@ -202,7 +202,7 @@ def _stripped(
     site: Site,
     rng: np.random.Generator,
 ) -> NDArray[np.bool_]:
-    """Return the mask that skull stripping leaves: the brain, or more in some places."""
+    """Return the mask that skull stripping would give: the brain, or more in some places."""
     most = rng.uniform(*site.stripping)
     if not most or not brain.any():
         return brain
@@ -224,7 +224,7 @@ def _voxel_size(site: Site, rng: np.random.Generator) -> NDArray[np.float64]:
 def _channels(
     anatomy: Anatomy, contrasts: dict[str, Contrast], rng: np.random.Generator
 ) -> dict[str, Image]:
-    """Images of the anatomy at 1 mm that are sampled onto the subject's grid."""
+    """Return images of the anatomy at 1 mm, to be sampled onto the subject's grid."""
     tissue = anatomy.tissue
     masks = {
         "white": tissue == Tissue.WHITE_MATTER,
@@ -252,7 +252,7 @@ def _channels(
 
 
 def _flow(shape: tuple[int, int, int], rng: np.random.Generator) -> Image:
-    """Share of the signal of ventricular CSF that is lost where it flows, in one subject of two."""
+    """Return the share of the ventricles' signal lost to flow; none in half of all subjects."""
     if rng.random() < 0.5:
         return np.zeros(shape, np.float32)
     field = smooth_field(shape, np.ones(3), rng.uniform(3, 8), rng)
@@ -260,7 +260,7 @@ def _flow(shape: tuple[int, int, int], rng: np.random.Generator) -> Image:
 
 
 def _dimmed(shape: tuple[int, int, int], rng: np.random.Generator) -> Image:
-    """Share of cortex that sulci show in place of CSF: they are narrow, and their CSF flows."""
+    """Return the share of cortex in place of CSF in sulci: they are narrow, and their CSF flows."""
     field = smooth_field(shape, np.ones(3), 12.0, rng)
     return np.asarray(np.clip(rng.uniform(0.0, 0.6) + 0.2 * field, 0, 0.9), np.float32)
 
@@ -272,13 +272,15 @@ def _place_pvs(
     config: PhantomConfig,
     rng: np.random.Generator,
 ) -> _Pvs:
-    """Draw PVS until the subject's number is reached; none touches another."""
+    """Draw PVS that do not touch each other, until the subject's number is reached."""
     shape = regions["WM"].shape
     pvs = _Pvs(np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.int32))
     wanted = _number(config.pvs, rng)
     diameter = median_diameter(wanted) * lognormal(rng, 1.0, config.width, 0.7, 1.6)
     places = {name: np.argwhere(region) for name, region in regions.items()}
-    dense = smooth_field(shape, voxel_size, 30.0, rng)  # PVS crowd in some parts, spare others
+    dense = smooth_field(
+        shape, voxel_size, 30.0, rng
+    )  # PVS are dense in some parts and absent in others
     origins = _perforated_substance(places["BG"])
     in_ganglia = rng.uniform(0.1, 0.4)
     clusters = {
@@ -347,7 +349,7 @@ def _branched(
     voxel_size: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> tuple[Tube, Raster]:
-    """Add a branch that leaves a tube from its inner half; the length is that of both."""
+    """Add a branch to the inner half of a tube; the length counts both."""
     n = len(tube.points)
     at = int(rng.integers(n // 4, n - n // 4))
     along = tube.points[-1] - tube.points[0]
@@ -374,7 +376,7 @@ def _number(limits: tuple[int, int], rng: np.random.Generator) -> int:
 
 
 def _perforated_substance(ganglia: NDArray[np.intp]) -> list[NDArray[np.float64]]:
-    """Where the lenticulostriate arteries enter, left and right: below and medial of the BG."""
+    """Return where the lenticulostriate arteries enter, left and right: below and medial of BG."""
     if not len(ganglia):
         return [np.zeros(3), np.zeros(3)]
     middle = ganglia[:, 0].mean()
@@ -391,7 +393,7 @@ def _near(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _distance_to(mask: NDArray[np.bool_], voxel_size: NDArray[np.float64]) -> Image:
-    """Distance in mm to a mask; far everywhere where the mask is empty."""
+    """Return the distance to a mask in mm; far everywhere if the mask is empty."""
     if not mask.any():
         return np.full(mask.shape, 1e3, np.float32)
     import edt
@@ -400,7 +402,7 @@ def _distance_to(mask: NDArray[np.bool_], voxel_size: NDArray[np.float64]) -> Im
 
 
 def _towards(distance: Image, voxel_size: NDArray[np.float64]) -> Image:
-    """Unit vectors (3, X, Y, Z) along the gradient of a distance map."""
+    """Return unit vectors (3, X, Y, Z) along the gradient of a distance map."""
     smooth = ndimage.gaussian_filter(distance, 3 / voxel_size)
     gradient = np.stack([*np.gradient(smooth, *voxel_size.astype(np.float32))])
     gradient /= np.linalg.norm(gradient, axis=0) + 1e-6
@@ -413,7 +415,7 @@ def _texture(
     site: Site,
     rng: np.random.Generator,
 ) -> Image:
-    """Relative intensity variation inside tissue: broad and fine."""
+    """Draw the relative intensity variation inside tissue: broad and fine."""
     broad = rng.uniform(0.01, 0.035) * smooth_field(shape, voxel_size, 25.0, rng)
     fine = rng.uniform(*site.texture) * smooth_field(shape, voxel_size, rng.uniform(3, 6), rng)
     return np.asarray(broad + fine, np.float32)

@@ -41,10 +41,10 @@ def lognormal(
 
 
 def median_diameter(number: int) -> float:
-    """Median diameter in mm of a subject's PVS: who has many has wider ones.
+    """Return the median diameter of a subject's PVS in mm; it increases with their number.
 
-    From 1.0 mm at 60 PVS to 1.3 mm at 500, with the logarithm of their number, so that volumes
-    grow faster than numbers; subjects differ from it by `PhantomConfig.width`.
+    It goes from 1.0 mm at 60 PVS to 1.3 mm at 500, with the logarithm of their number, so that
+    volume increases faster than number; subjects differ from it by `PhantomConfig.width`.
 
     Examples
     --------
@@ -66,10 +66,15 @@ def draw_tube(
 ) -> Tube | None:
     """Draw a tube through ``start`` along ``direction``, cut where it leaves ``allowed``.
 
-    Diameters and lengths are lognormal; the median diameter is ``median`` mm, in basal ganglia a
-    fourth more, the median length 5 mm, in basal ganglia 4 mm. None is wider than 3 mm (STRIVE-2).
-    None where less than two diameters of length are left, of wide ones three: in white matter what
-    is round and wide is a lesion (in basal ganglia, whose PVS may be short and wide, 1.3).
+    Diameters and lengths are lognormal. The median diameter is ``median`` mm, a quarter more in
+    basal ganglia; the median length 5 mm, 4 mm in basal ganglia. No tube is wider than 3 mm
+    (STRIVE-2).
+
+    Returns
+    -------
+    The tube; None if it is shorter than two diameters, or three if it is wide, since something
+    wide and round in white matter would be a lesion. In basal ganglia, where PVS may be short and
+    wide, 1.3 diameters are enough.
     """
     ganglia = region == "BG"
     diameter = lognormal(rng, median * (1.25 if ganglia else 1.0), 0.35, 0.5, 3.0)
@@ -127,7 +132,7 @@ class Raster:
 
 
 def rasterise(tube: Tube, shape: tuple[int, ...], voxel_size: NDArray[np.float64]) -> Raster:
-    """Measure which share of every voxel lies inside the tube, on `SUPERSAMPLING`³ sub-voxels."""
+    """Measure the share of every voxel inside the tube, on `SUPERSAMPLING`³ sub-voxels."""
     reach = tube.radii.max() + np.linalg.norm(voxel_size) / 2
     low = np.floor((tube.points.min(0) - reach) / voxel_size).astype(int)
     high = np.ceil((tube.points.max(0) + reach) / voxel_size).astype(int)
@@ -150,7 +155,7 @@ def rasterise(tube: Tube, shape: tuple[int, ...], voxel_size: NDArray[np.float64
 
 
 def union(first: Raster, second: Raster) -> Raster:
-    """Join two tubes into one PVS; where both lie in a voxel, the larger share counts."""
+    """Join two tubes into one PVS; in a voxel that has both, the larger share counts."""
     voxels = np.concatenate([first.voxels, second.voxels])
     fraction = np.concatenate([first.fraction, second.fraction])
     unique, index = np.unique(voxels, axis=0, return_inverse=True)

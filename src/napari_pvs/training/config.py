@@ -56,7 +56,9 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
-        "Who learns": ("validation", "test", "threshold_scans", "validate_every", "follow_labels"),
+        "Validation and test": (
+            *("validation", "test", "threshold_scans", "validate_every", "follow_labels"),
+        ),
         "Patches": ("batch", "patch", "foreground", "augment", "modality_dropout"),
         "Optimisation": (
             *("steps", "learning_rate", "weight_decay", "warmup", "average"),
@@ -228,7 +230,7 @@ class TrainingConfig(BaseModel):
     device: Device = Field("auto", description="auto, cpu, cuda or mps.")
     precision: Precision = Field(
         "auto",
-        description="auto: bfloat16 convolutions where the processor supports them; full: float32.",
+        description="auto: bfloat16 convolutions if the processor supports them; full: float32.",
     )
 
     @property

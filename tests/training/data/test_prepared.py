@@ -130,7 +130,7 @@ def test_what_is_doubtful_is_told_in_every_run(make_study, make_head, write_imag
     subject = subjects(make_study(1))[0]
     write_image(subject.t2, make_head().t1)
     for _ in range(2):
-        with pytest.warns(InputWarning, match="hold the same image; give it once") as told:
+        with pytest.warns(InputWarning, match="are the same image; give it only once") as told:
             load(subject, tmp_path / "cache")
         assert len(told) == 1
 

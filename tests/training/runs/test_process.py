@@ -15,6 +15,7 @@ from napari_pvs.training.runs import process
 from napari_pvs.training.runs.events import EventLog
 from napari_pvs.training.runs.folder import locked
 
+pytestmark = pytest.mark.usefixtures("ended_runs")
 SLEEPER = "import time; time.sleep(600)"
 
 
@@ -39,15 +40,11 @@ def command(monkeypatch):
 
     started: list[list[str]] = []
     use.started = started
-    yield use
-    for child in process._children.values():
-        child.kill()
-        child.wait()
-    process._children.clear()
+    return use
 
 
 def ended(run):
-    process._children[run].wait()
+    process.children[run].wait()
     return process.end_code(run)
 
 
@@ -68,7 +65,7 @@ def test_a_start_is_the_command_line_in_a_folder_of_its_own(study, command):
         process.resume(run)
 
     # another napari knows it by its number
-    child = process._children.pop(run)
+    child = process.children.pop(run)
     assert process.alive(run)
     process.kill(run)
     child.wait()
@@ -113,7 +110,7 @@ time.sleep(60)
 def test_a_run_gives_way_to_the_viewer(study, command):
     command(SLEEPER)
     run = process.start(TrainingConfig(study=study))
-    child = psutil.Process(process._children[run].pid)
+    child = psutil.Process(process.children[run].pid)
     assert child.nice() > psutil.Process().nice()
     group = Path(f"/proc/{child.pid}/autogroup")
     if group.is_file():  # by which Linux weighs it, as it is a session of its own

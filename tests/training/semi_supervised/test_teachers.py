@@ -190,7 +190,7 @@ def test_pseudo_labels_are_made_when_they_are_due(make, cohort, caplog):
     teacher = make(RunningMean, align=False)
     with caplog.at_level(logging.WARNING):
         assert prepare(6, new=False) == SCANS
-    assert "pseudo-labels are gone; making them again" in caplog.text
+    assert "pseudo-labels are missing; making them again" in caplog.text
 
 
 def test_new_pseudo_labels_are_shifted_by_the_threshold_in_use(make, cohort):

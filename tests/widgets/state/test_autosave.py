@@ -443,7 +443,7 @@ def test_a_study_made_read_only_is_told_and_the_draft_kept_elsewhere(
     folder.write_text("root writes everywhere, but not into a file")
     edit(session, (slice(5, 7),) * 3)
     qtbot.waitUntil(lambda: bool(told_of(told, "warning")), timeout=LONG)
-    assert "Until then edits are kept in" in told_of(told, "warning")[0]
+    assert "Until then, edits are saved in" in told_of(told, "warning")[0]
     assert list(recovery_folder().rglob("*.nii.gz"))
     folder.unlink()
     qtbot.waitUntil(lambda: bool(told_of(told, "info")), timeout=LONG)

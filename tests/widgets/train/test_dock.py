@@ -25,6 +25,7 @@ from napari_pvs.training.runs.folder import BEST, CHECKPOINT, is_running
 from napari_pvs.widgets.train import dock as module
 from napari_pvs.widgets.viewer.layers import scan_layers
 
+pytestmark = pytest.mark.usefixtures("ended_runs")
 LONG = 600_000
 SMALL = {"epochs": 2000, "steps": 2, "batch": 2, "patch": (8,), "warmup": 1, "refresh": 50}
 
@@ -32,17 +33,6 @@ SMALL = {"epochs": 2000, "steps": 2, "batch": 2, "patch": (8,), "warmup": 1, "re
 @pytest.fixture(autouse=True)
 def settings_apart(own_folders):
     """The study that was trained on last is remembered in the user's settings."""
-
-
-@pytest.fixture(autouse=True)
-def ended_runs():
-    """No process outlives a test, also where it fails."""
-    yield
-    for child in launch._children.values():
-        if child.poll() is None:
-            child.kill()
-        child.wait()
-    launch._children.clear()
 
 
 @pytest.fixture
@@ -83,7 +73,7 @@ def wait_for_its_end(qtbot, dock):
 
 
 def kill(run):
-    os.kill(launch._children[run].pid, signal.SIGKILL)
+    os.kill(launch.children[run].pid, signal.SIGKILL)
 
 
 def test_a_run_from_its_plan_to_its_end(add_dock, make_study, qtbot, monkeypatch):
@@ -462,7 +452,7 @@ def test_a_study_that_is_moved_while_it_is_trained_on(add_dock, make_study, qtbo
     study.rename(tmp_path / "moved")
     wait(qtbot, lambda: dock.notice.kind == "error")
     assert f"{run} is gone; if the study was moved, open it" in dock.notice.text()
-    assert launch._children[run].wait(LONG / 1000) != 0
+    assert launch.children[run].wait(LONG / 1000) != 0
 
 
 def test_it_shows_the_study_that_is_opened_in_any_dock(add_dock, make_study, qtbot):

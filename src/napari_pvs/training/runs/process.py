@@ -21,8 +21,8 @@ from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.runs.folder import CONFIG, EVENTS, LOG, RUNS, SPLIT, busy, is_running
 from napari_pvs.training.runs.status import log_end, runs
 
-_children: dict[Path, "subprocess.Popen[bytes]"] = {}
-"""Runs started by this process; only a parent can get the exit code."""
+children: dict[Path, "subprocess.Popen[bytes]"] = {}
+"""Runs started by this process, by folder; only a parent can get the exit code."""
 _KILLED = -9
 _LOCK = ".start.lock"
 _STARTING_S = 1.0
@@ -125,14 +125,14 @@ def started_at(run: Path) -> float | None:
 
 def end_code(run: Path) -> int | None:
     """Return the exit code of a run; None if it is alive or not a child of this process."""
-    child = _children.get(run.absolute())
+    child = children.get(run.absolute())
     return None if child is None else child.poll()
 
 
 def kill(run: Path) -> None:
     """Terminate a run that has not begun, and so has nothing to save."""
     run = run.absolute()
-    child = _children.get(run)
+    child = children.get(run)
     if child is not None and child.poll() is None:
         child.terminate()
         return
@@ -225,7 +225,7 @@ def _launch(run: Path, arguments: list[str]) -> None:
             child = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, **detached
             )
-        _children[run] = child
+        children[run] = child
         _step_back(child.pid)
         record = f"{now} {child.pid} {_create_time(child.pid)} {platform.node()}"
         _record(run).write_text(record, encoding="utf-8")
@@ -284,5 +284,5 @@ def _recorded(run: Path) -> Any:
 
 
 def _child_lives(run: Path) -> bool:
-    child = _children.get(run)
+    child = children.get(run)
     return child is not None and child.poll() is None
