@@ -33,7 +33,8 @@ ELSEWHERE = Site(
     t2_cortex=(1.6, 1.75),
     t2_deep_grey=(1.2, 1.3),
     t2_csf=(4.2, 4.8),
-    snr=(10, 13),
+    t1_snr=(10, 13),
+    t2_snr=(10, 13),
     smoothing=(1.3, 1.6),
 )
 SITES[ELSEWHERE.name] = ELSEWHERE  # here, so that processes that make subjects know it

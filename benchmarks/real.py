@@ -58,6 +58,7 @@ from napari_pvs.phantom.tubes import STEP_MM, Tube, rasterise
 from napari_pvs.scans.atlas import Atlas, fit_atlas
 from napari_pvs.scans.masks import Box, bounding_box
 from napari_pvs.scans.scan import Scan, load_scan
+from napari_pvs.scans.signal import fluid_level, smoothness
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -201,15 +202,10 @@ class Person:
     @cached_property
     def csf(self) -> dict[str, float]:
         """Intensity of pure fluid: quartile on the far side of what is fluid and not at an edge."""
-        out = {}
-        for kind, image in self.images.items():
-            signed = CONTRASTS[kind] * image
-            # on a T1 of high contrast between white and grey matter fluid is no further than 1.6
-            least = min(2.5, 0.75 * float(np.percentile(signed[self.deep], 99.5)))
-            core = ndimage.binary_erosion((signed > least) & self.deep)
-            core = core if core.any() else (signed > least) & self.deep
-            out[kind] = CONTRASTS[kind] * float(np.percentile(signed[core], 75))
-        return out
+        return {
+            kind: CONTRASTS[kind] * fluid_level(CONTRASTS[kind] * image, self.deep)
+            for kind, image in self.images.items()
+        }
 
     @cached_property
     def fluid(self) -> Mask:
@@ -546,26 +542,6 @@ class Inserted:
     """Peak over the surroundings in MAD, per contrast, in the scan with it."""
 
 
-def smoothness(image: Values, region: Mask, size: NDArray[np.float64]) -> NDArray[np.float64]:
-    """FWHM in mm of the Gaussian that would give white noise the image's smoothness, per axis.
-
-    From the ratio of second to first differences of neighbours in white matter, by their median
-    absolute deviations: anatomy changes slowly and adds little to either (correlation of
-    neighbours alone finds twice the width). 0 to 3 mm.
-    """
-    correlation = np.linspace(1e-3, 0.99, 1000)
-    expected = (6 - 8 * correlation + 2 * correlation**4) / (2 - 2 * correlation)
-    out = []
-    for axis, edge in enumerate(size):
-        before, after = (np.roll(image, shift, axis) for shift in (1, -1))
-        inside = region & np.roll(region, 1, axis) & np.roll(region, -1, axis)
-        first, second = ((after - image)[inside], (after + before - 2 * image)[inside])
-        mads = [np.median(np.abs(each - np.median(each))) for each in (first, second)]
-        best = correlation[np.abs(expected - (mads[1] / mads[0]) ** 2).argmin()]
-        out.append(edge * np.sqrt(-2 * np.log(2) / np.log(best)))
-    return np.minimum(out, 3.0)
-
-
 def insert(person: Person, listed: NDArray[Any], seed: int = 0) -> tuple[Scan, list[Inserted]]:
     """Put tubes into a scan.
 
@@ -677,7 +653,7 @@ def _drawn(
 
 MADE_BY = "".join(
     inspect.getsource(each)
-    for each in (Person, regions, smoothness, insert, _tube, _drawn, frangi, spots)
+    for each in (Person, regions, fluid_level, smoothness, insert, _tube, _drawn, frangi, spots)
 )
 """Code that makes what the cache keeps, as it was when this file was read."""
 

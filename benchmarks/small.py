@@ -5,6 +5,8 @@ matter about them) that holds 60 to 400 PVS, more than such a part of a real hea
 runs learn something. What is compared is the same for all.
 """
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +63,36 @@ def short(study: Path, **changes: Any) -> TrainingConfig:
     return TrainingConfig(study=study, **(settings | changes))
 
 
-def measure(weights: Path | None, study: Path) -> list[SubjectScore]:
-    """Score weights on a cohort whose every subject is labelled with the truth."""
+def part(whole: Path, out: Path, labelled: set[str]) -> Path:
+    """Copy a cohort with the labels of some subjects only, by links, unless the copy is there."""
+    if not out.exists():
+        building = out.with_name(f"building-{out.name}")
+        shutil.rmtree(building, ignore_errors=True)
+        skipped = shutil.ignore_patterns("cache", "runs", "roles.json")
+        shutil.copytree(whole, building, copy_function=os.link, ignore=skipped)
+        for folder in (building / "derivatives" / "labels").glob("sub-*"):
+            if folder.name not in labelled:
+                shutil.rmtree(folder)
+        building.rename(out)
+    return out
+
+
+def measure(
+    weights: Path | None, study: Path, modalities: tuple[str, ...] = ("T1", "T2")
+) -> list[SubjectScore]:
+    """Score weights on a cohort whose every subject is labelled with the truth.
+
+    They see those ``modalities`` of each scan.
+    """
     predictor = Predictor(weights)
     out = []
     for subject in subjects(study):
         assert subject.label is not None
-        scan = load_scan(subject.t1, subject.t2, subject.brain)
+        t1, t2 = (
+            path if name in modalities else None
+            for name, path in (("T1", subject.t1), ("T2", subject.t2))
+        )
+        scan = load_scan(t1, t2, subject.brain)
         reference = np.asanyarray(nib.load(subject.label).dataobj) > 0
         found = predictor.predict(scan)
         threshold = predictor.card.threshold_for(scan.modalities)

@@ -18,8 +18,6 @@ matters. Prints DSC, AVD, recall and paired differences over subjects; keeps the
 """
 
 import argparse
-import os
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +26,7 @@ from typing import Any
 import numpy as np
 import records
 from new_site import ELSEWHERE, runs
-from small import MEASURES, SHORT, cohort, short
+from small import MEASURES, SHORT, cohort, part, short
 
 from napari_pvs.training.crossval.report import interval
 
@@ -107,17 +105,8 @@ def report(scenario: str, found: dict[str, Any], minutes: float) -> None:
 
 def with_labels(whole: Path, out: Path, count: int) -> Path:
     """Copy a cohort, with the labels of the first subjects and of the validation's only."""
-    if not out.exists():
-        kept = {f"sub-{n + 1:02d}" for n in range(count - len(VALIDATION))} | set(VALIDATION)
-        building = out.with_name("building")
-        shutil.rmtree(building, ignore_errors=True)
-        skipped = shutil.ignore_patterns("cache", "runs")
-        shutil.copytree(whole, building, copy_function=os.link, ignore=skipped)
-        for folder in (building / "derivatives" / "labels").glob("sub-*"):
-            if folder.name not in kept:
-                shutil.rmtree(folder)
-        building.rename(out)
-    return out
+    first = {f"sub-{n + 1:02d}" for n in range(count - len(VALIDATION))}
+    return part(whole, out, first | set(VALIDATION))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ OF_NO_MODULE = {
     "reliability/test_writes_and_round_trips.py": "kills, short for benchmarks/reliability",
     "test_house.py": "rules for the whole of the source",
     "test_no_temporary_folder.py": "every verb without a temporary folder",
+    "training/test_label_free.py": "runs on a study without any label, from end to end",
+    "training/test_twin.py": "the end of a semi-supervised run: what changed, and its twin",
     "widgets/test_docks.py": "what holds for every dock: its width, its tooltips, the Tab key",
     "widgets/test_napari.py": "the manifest, through napari's own menus",
     "widgets/test_network.py": "what holds for every dock: it sends and fetches nothing",

@@ -264,3 +264,11 @@ def test_variances_are_not_negative(tmp_path, stored):
     state = state | {name: -state[name] - 1}
     pattern = f"{name} has negative variances"
     refused_when_written(tmp_path, state, {"card": json.dumps(card)}, pattern)
+
+
+def test_what_the_network_answers_at_the_threshold():
+    card = ModelCard(threshold=0.6, thresholds={"T1": 0.3}, calibration={"T1": (1.2, 0.7)})
+    assert card.answer_at_threshold(("T1", "T2")) == pytest.approx(0.6)
+    answer = np.array([card.answer_at_threshold(("T1",))], np.float32)
+    card.calibrate(answer, ("T1",))
+    assert answer[0] == pytest.approx(0.3, abs=1e-5)

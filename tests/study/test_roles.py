@@ -5,7 +5,7 @@ import pytest
 
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.study.bids import StudySubject
-from napari_pvs.study.roles import ROLES, Split, assign, join, read, split
+from napari_pvs.study.roles import ROLES, Split, assign, join, read, split, split_without_labels
 
 
 def people(*names, labelled=True):
@@ -338,3 +338,27 @@ def test_refusals():
         split(cohort(3, sessions=2), ["sub-01"], ["sub-01_ses-1"])
     with pytest.raises(InputError, match="give all sessions one role"):
         split(cohort(3, sessions=2), ["sub-01_ses-0"], ["sub-01_ses-1"])
+
+
+def counts(split):
+    return [len(names) for names in (split.train, split.validation, split.test, split.unlabelled)]
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"),
+    [(1, (0, 0, 0, 1)), (2, (0, 0, 0, 2)), (3, (0, 1, 0, 2)), (20, (0, 2, 0, 18))],
+)
+def test_without_labels_few_are_kept_aside(count, sizes):
+    everybody = cohort(count, labelled=False)
+    assert counts(split_without_labels(everybody)) == list(sizes)
+    assert split_without_labels(everybody) == split_without_labels(everybody)
+
+
+def test_without_labels_persons_stay_whole_and_keep_their_roles():
+    everybody = cohort(5, sessions=2, labelled=False)
+    found = split_without_labels(everybody, known={"sub-01": "test", "sub-02": "validation"})
+    assert found.validation == ("sub-02_ses-0", "sub-02_ses-1")
+    assert counts(found) == [0, 2, 0, 6]
+    assert not any("sub-01" in name for name in found.unlabelled)
+    with pytest.raises(InputError, match="every person of the study validates or tests"):
+        split_without_labels(cohort(1, labelled=False), known={"sub-00": "test"})

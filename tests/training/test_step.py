@@ -122,3 +122,15 @@ def test_gradients_of_every_layer_point_where_those_of_float32_do(edge, monkeypa
         found = gradients["auto"][name].flatten()
         assert torch.nn.functional.cosine_similarity(found, expected.flatten(), 0) > 0.8, name
         assert float(found.norm()) == pytest.approx(float(expected.norm()), rel=0.3)
+
+
+def test_unlabelled_patches_alone():
+    loss, said, _ = compute(state(warmup=0, ramp_up=0, consistency_weight=1.0), None, patches(1))
+    assert loss.requires_grad
+    assert said["loss"] == pytest.approx(said["unsupervised"])
+    assert "supervised" not in said
+    spoilt = patches(1)
+    spoilt.images[1] = np.inf
+    one = state(view="noise")
+    one.model.eval()
+    assert compute(one, None, spoilt).where.startswith(" on the unlabelled patch of sub-02")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     epilog=examples(
         "napari-pvs train study",
         "napari-pvs train study --recipe adapt --weights starter",
+        "napari-pvs train unlabelled --recipe adapt --method m2ss",
         "napari-pvs train study/derivatives/runs/RUN --resume",
     )
 )
@@ -212,8 +213,11 @@ def _sentence(event: Event) -> str:
     """Describe an event; empty for those that the progress bar shows."""
     from napari_pvs.training.data.cohort import News
     from napari_pvs.training.runs.compare import cell
+    from napari_pvs.training.runs.words import sentence
 
     kind = event["type"]
+    if kind in ("agreement", "unlabelled", "compared", "pseudo_labels"):
+        return sentence(kind, event)
     if kind == "epoch":
         return f"epoch {event['epoch']} of {event['of']}: loss {event['loss']:.4f}"
     if kind == "validation":

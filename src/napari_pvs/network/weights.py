@@ -69,6 +69,13 @@ class ModelCard(BaseModel):
         """Return the threshold for a scan with these modalities."""
         return self.thresholds.get("+".join(modalities), self.threshold)
 
+    def answer_at_threshold(self, modalities: tuple[str, ...]) -> float:
+        """Return what the network answers where its calibrated probability is the threshold."""
+        slope, offset = self.calibration.get("+".join(modalities), (1.0, 0.0))
+        wanted = self.threshold_for(modalities)
+        logit = (np.log(wanted / (1 - wanted)) - offset) / slope
+        return float(1 / (1 + np.exp(-logit)))
+
     def calibrate(self, probability: NDArray[np.float32], modalities: tuple[str, ...]) -> None:
         """Turn the network's output for a scan with these modalities into a probability, in place.
 

@@ -235,6 +235,22 @@ def clefts(
     return out * allowed
 
 
+def blob(
+    shape: tuple[int, int, int],
+    centre: NDArray[np.intp],
+    radii: NDArray[np.float64],
+    voxel_size: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> Image:
+    """Share of each voxel of a grid in a turned ellipsoid with a soft edge.
+
+    Radii in mm: three alike make a round lesion, one small and two large ones a sheet.
+    """
+    out = np.zeros(shape, np.float32)
+    _add_blob(out, centre, radii, 1.0, out.copy(), voxel_size, rng)
+    return out
+
+
 def _add_blob(
     image: Image,
     centre: NDArray[np.intp],

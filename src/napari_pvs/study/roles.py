@@ -16,6 +16,7 @@ from napari_pvs.files import abandoned, held, write_text
 from napari_pvs.study.bids import StudySubject, person_of
 
 Role = Literal["train", "validation", "test", "unlabelled"]
+_UNLABELLED: Role = "unlabelled"
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,47 @@ def split(
         if subject.label is None and not held_out:
             by_role["unlabelled"].append(subject.name)
     return Split(**{role: tuple(names) for role, names in by_role.items()})
+
+
+def split_without_labels(
+    subjects: Sequence[StudySubject], seed: int = 0, known: Mapping[str, Role] | None = None
+) -> Split:
+    """Split the subjects of a study of which no scan is labelled, by person.
+
+    Most are ``unlabelled``, to be trained on. One in ten persons (of three or more, at least one)
+    is kept aside as ``validation``, to see what becomes of scans that are not trained on.
+
+    Parameters
+    ----------
+    subjects
+        All subjects of the study.
+    seed
+        Of the draw.
+    known
+        Roles that persons have had: who once validated is kept aside, who was tested on is left
+        out.
+
+    Raises
+    ------
+    InputError
+        Nobody is left to learn from.
+    """
+    known = known or {}
+    persons = {subject.person for subject in subjects}
+    aside = {person for person in persons if known.get(person) == "validation"}
+    free = sorted(person for person in persons if known.get(person) not in ("validation", "test"))
+    if not free:
+        raise InputError("every person of the study validates or tests; add scans of others.")
+    if not aside and len(free) > 2:
+        np.random.default_rng([seed, 2]).shuffle(free)
+        tenth = max(1, round(len(free) / 10))
+        aside, free = set(free[:tenth]), free[tenth:]
+    return Split(
+        (),
+        tuple(subject.name for subject in subjects if subject.person in aside),
+        (),
+        tuple(subject.name for subject in subjects if subject.person in set(free)),
+    )
 
 
 def _named(
@@ -178,6 +220,7 @@ def assign(
     *,
     root: Path,
     unlabelled: bool = True,
+    learned: Iterable[str] = (),
 ) -> Split:
     """Give all subjects their roles, and save them for all later runs of the study.
 
@@ -192,6 +235,9 @@ def assign(
         The study.
     unlabelled
         Whether unlabelled scans are trained on; if not, their persons remain free for any role.
+    learned
+        Persons on whose unlabelled scans the start weights were trained. Those without a role can
+        only be trained on.
 
     Raises
     ------
@@ -199,10 +245,11 @@ def assign(
         As `split` and `read`; or another process has locked the roles.
     """
     with _held(root) as kept:
-        result = split(subjects, validation, test, seed, kept.before)
+        before = dict.fromkeys(learned, _UNLABELLED) | kept.before
+        result = split(subjects, validation, test, seed, before)
         if not unlabelled:
             result = replace(result, unlabelled=())
-        kept.write(kept.before | _persons(subjects, result, kept.before))
+        kept.write(before | _persons(subjects, result, before))
     kept.warn()
     return result
 

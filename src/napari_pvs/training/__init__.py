@@ -7,10 +7,11 @@ Floors, the lowest first. Nothing imports upward, and there are no circular impo
 3. ``distributed``: one training over several processes
 4. ``runs`` (run folders, seen from outside) and ``data`` (what is trained on)
 5. ``augment``, ``losses``, ``state``, ``whole_scan``
-6. ``validation``, then ``weights``
-7. ``semi_supervised``: what makes pseudo-labels, and how they are trained on
-8. ``step`` and ``plan``
-9. ``loop``
-10. ``run``: starts and resumes a run
-11. ``crossval``
+6. ``effect``: what unlabelled scans changed
+7. ``validation``, and ``semi_supervised``: what makes pseudo-labels, and how they are trained on
+8. ``agreement``: the validation of a run without labels
+9. ``step`` and ``weights``
+10. ``loop`` and ``plan``
+11. ``run``: starts and resumes a run
+12. ``crossval``
 """

@@ -47,6 +47,7 @@ ADAPT: dict[str, Any] = {
 _MOST = 1_000_000
 """Largest count allowed, so that a damaged file cannot ask for an endless run."""
 _RECIPES: dict[Any, dict[str, Any]] = {"paper": PAPER, "adapt": ADAPT}
+_CONFIDENCES = ("confidence", "confidence_pvs")
 
 
 class TrainingConfig(BaseModel):
@@ -66,7 +67,7 @@ class TrainingConfig(BaseModel):
         "Unlabelled scans": (
             *("unlabelled_batch", "teacher", "refresh", "refresh_scans", "view", "consistency"),
             *("confidence", "confidence_pvs", "indicator", "consistency_weight", "ramp_up"),
-            "align",
+            *("align", "inserted", "privileged", "members", "sure", "compare"),
         ),
         "Advanced": ("device", "precision"),
     }
@@ -80,7 +81,8 @@ class TrainingConfig(BaseModel):
     recipe: Recipe = Field(
         "default",
         description="default: the best we found building on the paper; paper: its method to the "
-        "letter; adapt: a few minutes on a few corrected scans, starting from existing weights.",
+        "letter; adapt: a few minutes on a few corrected scans, starting from existing weights "
+        "(with m2ss, also without any label).",
     )
     seed: int = Field(0, ge=0, description="Random seed for the weights, split and sampling.")
     epochs: int = Field(100, ge=1, description="Number of epochs.")
@@ -125,7 +127,27 @@ class TrainingConfig(BaseModel):
     teacher: Annotated[str, OneOf(TEACHERS)] = Field(
         "mean",
         description="What makes pseudo-labels: the network itself at every step, or the running "
-        "mean of its weights on whole scans every few epochs.",
+        "mean of its weights on whole scans every few epochs; or the mean with PVS drawn into the "
+        "scans (inserted), with mostly T1 or T2 alone shown to the network (privileged), or both; "
+        "or an average of several weights (ensemble).",
+    )
+    members: tuple[Path, ...] = Field(
+        (),
+        description="Weights for the teacher ensemble, such as those of runs with different seeds.",
+    )
+    inserted: float = Field(
+        3.0,
+        ge=0,
+        le=30,
+        description="Mean number of PVS that the teacher inserted draws into an unlabelled patch "
+        "of the smallest size.",
+    )
+    privileged: float = Field(
+        0.75,
+        ge=0,
+        le=1,
+        description="Share of unlabelled patches of which the teacher privileged shows the network "
+        "T1 or T2 alone.",
     )
     refresh: int = Field(
         10, ge=1, description="Epochs between new pseudo-labels by the running mean."
@@ -152,6 +174,13 @@ class TrainingConfig(BaseModel):
     confidence_pvs: float = Field(
         0.5, ge=0.5, lt=1, description="Minimum probability for PVS voxels to be trained on."
     )
+    sure: float = Field(
+        0.8,
+        ge=0.5,
+        lt=1,
+        description="Without any label, and around inserted PVS: minimum probability of voxels to "
+        "be trained on; doubtful ones are left out.",
+    )
     indicator: Literal["pseudo-label", "prediction"] = Field(
         "pseudo-label",
         description="Whose confidence counts: that of the pseudo-label, or of the prediction on "
@@ -168,6 +197,11 @@ class TrainingConfig(BaseModel):
         description="Pseudo-label about the same share of the brain as PVS in unlabelled scans as "
         "in labelled ones, and choose the threshold accordingly: on scans from another scanner, "
         "the network finds too few PVS or too many.",
+    )
+    compare: bool = Field(
+        False,
+        description="After a semi-supervised run, train a supervised twin for as many labelled "
+        "steps, and keep its weights if they are better on the validation subjects.",
     )
     validation: tuple[str, ...] = Field(
         (), description="Subjects to validate on; if none is named, 1 in 10 labelled persons."
@@ -215,12 +249,31 @@ class TrainingConfig(BaseModel):
         method = METHODS[self.method]
         return (method.teacher or self.teacher) if method.semi_supervised else None
 
+    def without_labels(self) -> "TrainingConfig":
+        """Return a copy for a study of which no scan is labelled.
+
+        There is nothing to warm up on, to weigh the unlabelled patches against or to align with;
+        doubtful voxels are left out, and labels that come wait for the next run.
+        """
+        alone = {"warmup": 0, "ramp_up": 0, "consistency_weight": 1.0, "align": False}
+        least = {name: max(getattr(self, name), self.sure) for name in _CONFIDENCES}
+        return self.model_copy(update={**alone, **least, "follow_labels": False, "compare": False})
+
+    def twin(self) -> "TrainingConfig":
+        """Return a copy that learns from the labelled patches alone, with the same network."""
+        multiscale = METHODS[self.method].multiscale
+        method = "supervised-multi" if multiscale else "supervised-mono"
+        return self.model_copy(update={"method": method, "compare": False, "follow_labels": False})
+
     def absolute(self) -> "TrainingConfig":
         """Return a copy with absolute paths, so that the run can be resumed from any folder."""
         weights = self.weights
         if weights is not None and str(weights) != "starter":
             weights = weights.absolute()
-        return self.model_copy(update={"study": self.study.absolute(), "weights": weights})
+        members = tuple(path.absolute() for path in self.members)
+        return self.model_copy(
+            update={"study": self.study.absolute(), "weights": weights, "members": members}
+        )
 
     @model_validator(mode="before")
     @classmethod
@@ -237,6 +290,8 @@ class TrainingConfig(BaseModel):
                 raise ValueError(f"{name} is more than {most:,}")
         if self.focal_weight == 0 and self.dice_weight == 0:
             raise ValueError("focal_weight and dice_weight are both 0; nothing would be learned")
+        if self.taught_by == "ensemble" and not self.members:
+            raise ValueError("the teacher ensemble has no members; give the weights of a few runs")
         if self.batch == 1 and min(self.patch) <= 8:
             raise ValueError("batch norm needs more than one patch of 8 voxels per step; add more")
         shared = set(self.validation) & set(self.test)

@@ -1,26 +1,56 @@
-"""The training loop: steps, commands, new labels, pseudo-labels, validation, checkpoints."""
+"""The training loop: steps, commands, new labels, pseudo-labels, validation, checkpoints.
+
+At the end of a semi-supervised run, what the unlabelled scans changed, and the supervised twin.
+"""
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
+from shutil import copyfile
 from typing import Literal, NoReturn, Unpack
 
 import numpy as np
 
 from napari_pvs.errors import InputError, command
-from napari_pvs.network.weights import save
+from napari_pvs.files import atomic, write_text
+from napari_pvs.network.device import place
+from napari_pvs.network.m2ss import M2SS
+from napari_pvs.network.weights import ModelCard, load, save
+from napari_pvs.training import effect
+from napari_pvs.training.agreement import LEAST, Reference, agreement, references
 from napari_pvs.training.data.cohort import Cohort
+from napari_pvs.training.data.prepared import PreparedSubject
 from napari_pvs.training.data.sampling import Patches, ahead, draw, patches_of
-from napari_pvs.training.runs.control import Command, Control
-from napari_pvs.training.runs.events import EventLog, NullEventLog, Values, reported
-from napari_pvs.training.runs.folder import BEST, CHECKPOINT, EVENTS, LAST
+from napari_pvs.training.effect import looked_at
+from napari_pvs.training.runs.control import Command, Control, taken_over
+from napari_pvs.training.runs.events import EventLog, Kind, NullEventLog, Values, reported
+from napari_pvs.training.runs.folder import (
+    BEST,
+    CHECKPOINT,
+    CONFIG,
+    EVENTS,
+    LAST,
+    OWN,
+    TWIN,
+    UNLABELLED,
+)
+from napari_pvs.training.runs.words import sentence
 from napari_pvs.training.semi_supervised.teacher import make_teacher
 from napari_pvs.training.state import State
 from napari_pvs.training.step import compute
 from napari_pvs.training.validation import THRESHOLDS, Validation, validate
-from napari_pvs.training.weights import Start, card
+from napari_pvs.training.weights import Start, card, card_without_labels, load_start
 
 log = logging.getLogger(__name__)
+_AWAY = (
+    "The network has moved away from what the start weights were sure of (DSC {:.2f} over those "
+    "voxels, at least {} is wanted); these weights are not kept."
+)
+_NOT_KEPT = (
+    "{} has no weights to give: without a label, the network moved away from what the start "
+    "weights were sure of; correct two or three scans and train on them, or lower learning_rate."
+)
 _STEP_EVENTS = 0.2  # seconds between step events: five a second at most
 _HEARTBEAT = 5.0
 
@@ -38,16 +68,26 @@ class Run:
         How far the run has got, and its processes: all do the same, but only the first writes.
     start
         The weights that the run began with.
+    control
+        Where its commands come from; its own folder where None.
     """
 
-    def __init__(self, out: Path, cohort: Cohort, state: State, start: Start):
+    def __init__(
+        self,
+        out: Path,
+        cohort: Cohort,
+        state: State,
+        start: Start,
+        control: Control | None = None,
+    ):
         self.config, self.out, self.cohort, self.state = state.config, out, cohort, state
         self.start, self.world = start, state.world
         self.events = NullEventLog() if self.world.rank else EventLog(out / EVENTS)
-        self.control = Control(out, self.world)
+        self.control = control or Control(out, self.world)
         self.teacher = make_teacher(state, out)
         self.spoke = 0.0
         self.losses: list[float] = []
+        self.known: list[Reference] = []
 
     def go(self, greeting: Literal["hello", "resumed"], **more: Unpack[Values]) -> Path:
         """Train to the end, or until the run is stopped.
@@ -80,6 +120,8 @@ class Run:
                 self.events.write("left_out", name=name, why=why)
             log.info("%s", self.cohort)
             progress.labels = dict(self.cohort.labels)
+            if self.cohort.label_free:
+                self._remember_the_start()
             # a run resumed from a checkpoint begins with the labels of that time
             reload = progress.step > 0 and progress.step % config.steps == 0
             while progress.step < config.epochs * config.steps:
@@ -87,6 +129,8 @@ class Run:
                 if reload and config.follow_labels:
                     self._look_for_labels()
                 begins = within == 0
+                if begins and epoch == config.warmup:
+                    self._look_before()
                 self.teacher.prepare(epoch, self.cohort, self.events, self._alive, new=begins)
                 ended = self._steps(epoch)
                 reload = ended == "reload"
@@ -98,8 +142,21 @@ class Run:
                 if ended == "stop":
                     self.events.write("stopped", step=progress.step)
                     return self.out / BEST
-            self.events.write("done", weights=BEST, dsc=progress.best)
+            if not self._finish():
+                self.events.write("stopped", step=progress.step)
+                return self.out / BEST
+            dsc = None if self.cohort.label_free else progress.best
+            self.events.write("done", weights=BEST, dsc=dsc)
         return self.out / BEST
+
+    def _finish(self) -> bool:
+        """Do what comes after the last step; False if the run was stopped meanwhile."""
+        if self.cohort.label_free and self.state.progress.best is None:
+            self.world.lead(lambda: _refuse(_NOT_KEPT.format(self.out)))
+        self._look_after()
+        if self.config.compare and self.config.semi_supervised:
+            return self._compare_with_twin()
+        return True
 
     def _look_for_labels(self) -> None:
         news = self.cohort.update()
@@ -136,25 +193,27 @@ class Run:
             self.events.write("phase", name="train")
         return told
 
-    def _draw(self, step: int) -> tuple[Patches, Patches | None]:
+    def _draw(self, step: int) -> tuple[Patches | None, Patches | None]:
         """Draw the labelled and the unlabelled patches of a step."""
         config, cohort, teacher = self.config, self.cohort, self.teacher
         known = {subject.name for subject in cohort.train}  # some have been labelled since
         scans = [scan for scan in teacher.scans(step, cohort) if scan.name not in known]
         more = teacher.batch(config)
-        labels = patches_of(config, step, config.batch)
+        labels = patches_of(config, step, config.batch) if cohort.train else 0
         both = labels + (patches_of(config, step, more) if scans else 0)
         share = self.world.share(both)
-        labelled = draw(
-            cohort.train,
-            config,
-            step,
-            stream=1,
-            count=config.batch,
-            on_pvs_only=step < config.warmup * config.steps,
-            target=lambda subject: subject.label,
-            share=share.within(0, labels),
-        )
+        labelled = None
+        if cohort.train:
+            labelled = draw(
+                cohort.train,
+                config,
+                step,
+                stream=1,
+                count=config.batch,
+                on_pvs_only=step < config.warmup * config.steps,
+                target=lambda subject: subject.label,
+                share=share.within(0, labels),
+            )
         if not scans:
             return labelled, None
         unlabelled = draw(
@@ -167,9 +226,9 @@ class Run:
             target=teacher.target,
             share=share.within(labels, both),
         )
-        return labelled, unlabelled
+        return labelled, teacher.enrich(unlabelled, step)
 
-    def _step(self, labelled: Patches, unlabelled: Patches | None) -> None:
+    def _step(self, labelled: Patches | None, unlabelled: Patches | None) -> None:
         step = self.state.progress.step
         loss, said, where = compute(self.state, self.teacher, labelled, unlabelled)
         if not np.isfinite(said["loss"]):
@@ -200,7 +259,10 @@ class Run:
         self.events.write("epoch", epoch=epoch, of=config.epochs, loss=loss)
         log.info("epoch %d of %d: loss %.4f", epoch, config.epochs, loss)
         if epoch % config.validate_every == 0 or epoch in (config.warmup, config.epochs):
-            self._validate(epoch)
+            if self.cohort.label_free:
+                self._compare_with_start(epoch)
+            else:
+                self._validate(epoch)
         self._checkpoint()
 
     def _validate(self, epoch: int) -> None:
@@ -237,8 +299,158 @@ class Run:
         about = card(
             self.out.name, self.config, epoch, result, cohort.validation, learnt, self.start
         )
+        self._save(about, names)
+
+    def _save(self, about: ModelCard, names: tuple[str, ...]) -> None:
         for name in names:
             save(self.out / name, self.state.ema, about)
+
+    def _remember_the_start(self) -> None:
+        """Predict scans with the start weights, to compare with when the network has changed."""
+        cohort, config = self.cohort, self.config
+        self.events.write("phase", name="start weights")
+        judged = cohort.validation or cohort.unlabelled
+        more = [] if judged is cohort.unlabelled else cohort.unlabelled
+        scans = [*judged, *more[: max(0, config.threshold_scans - len(judged))]]
+        again = load_start(config, self.out)  # the loaded network is the one that is trained
+        assert again.network is not None
+        network = place(again.network, self.state.device)
+        self.known = references(
+            network,
+            scans,
+            again.answer_at_threshold,
+            config.sure,
+            self.state.device,
+            self._alive,
+            self.world,
+            config.precision,
+        )
+        if not self.state.progress.step:
+            answers = [again.answer_at_threshold(scan) for scan in cohort.unlabelled]
+            self.state.progress.threshold = float(np.median(answers))
+
+    def _compare_with_start(self, epoch: int) -> None:
+        """Measure how far the network agrees with the start weights, and keep it if it does.
+
+        The last weights that agree are kept, not those that agree most: these are the first.
+        """
+        state, config, cohort = self.state, self.config, self.cohort
+        self.events.write("phase", name="agreement", epoch=epoch)
+        judged = len(cohort.validation or cohort.unlabelled)
+        result = agreement(
+            *(state.ema, self.known, judged, state.device, self._alive, self.world),
+            config.precision,
+        )
+        state.progress.threshold = result.threshold
+        kept = result.dsc >= LEAST
+        about: Values = {
+            "epoch": epoch,
+            "threshold": result.threshold,
+            "subjects": result.subjects,
+            "dsc": result.dsc,
+            "recall": result.found,
+        }
+        self.events.write("agreement", **about)
+        log.info("epoch %d: agreement with the start weights %s", epoch, result)
+        names = (LAST, BEST) if kept else (LAST,)
+        learnt = cohort.unlabelled
+        self.world.lead(
+            lambda: self._save(
+                card_without_labels(self.out.name, config, epoch, result, learnt, self.start),
+                names,
+            )
+        )
+        if kept:
+            state.progress.best = result.dsc
+            self.events.write("weights", weights=BEST, epoch=epoch, dsc=None)
+        else:
+            words = _AWAY.format(result.dsc, LEAST)
+            self.events.write("warning", message=words)
+            log.warning("%s", words)
+
+    def _look_before(self) -> None:
+        """Measure what is found in the unlabelled scans before the run is trained on them."""
+        scans, path = looked_at(self.cohort.unlabelled), self.out / UNLABELLED
+        step, threshold = self.state.progress.step, self.state.progress.threshold
+        random = not step and self.start.network is None
+        if not self.config.semi_supervised or not scans or random:
+            return
+        at_start = self.start.answer_at_threshold
+        before = self._volumes(
+            self.state.ema, (lambda _: threshold) if step else at_start, scans, "before"
+        )
+        self.world.lead(lambda: effect.save(path, effect.Effect(before=before)))
+
+    def _look_after(self) -> None:
+        """Measure the same with the best weights, and say what has changed."""
+        path = self.out / UNLABELLED
+        found = self.world.lead(lambda: effect.load(path))
+        scans = [scan for scan in self.cohort.unlabelled if scan.name in found.before]
+        if not scans or not self.world.lead((self.out / BEST).is_file):
+            return
+        network, about = load(self.out / BEST)
+        network = place(network, self.state.device)
+        after = self._volumes(network, lambda _: about.threshold, scans, "after")
+        found = found.model_copy(update={"after": after})
+        self.world.lead(lambda: effect.save(path, found))
+        if found.means is not None:
+            before, now, count = found.means
+            self._say("unlabelled", before_mm3=before, after_mm3=now, scans=count)
+
+    def _volumes(
+        self,
+        network: M2SS,
+        threshold: Callable[[PreparedSubject], float],
+        scans: list[PreparedSubject],
+        when: str,
+    ) -> dict[str, float]:
+        self.events.write("phase", name=f"unlabelled scans, {when}")
+        state = self.state
+        return effect.volumes(
+            *(network, threshold, scans, state.device, self._alive, self.world),
+            self.config.precision,
+        )
+
+    def _compare_with_twin(self) -> bool:
+        """Train the supervised twin and keep its weights where they are better; False if stopped.
+
+        It learns from the same labelled patches in the same order, and nothing else.
+        """
+        config, world, out = self.config.twin(), self.world, self.out / TWIN
+        self.events.write("phase", name="supervised twin")
+        world.lead(lambda: write_text(out / CONFIG, config.model_dump_json(indent=2) + "\n"))
+        start = load_start(config, self.out)
+        with world.holding(taken_over(out)):
+            state = State(config, self.state.device, start.network, world)
+            state.progress.threshold = start.threshold
+            resumed = world.lead((out / CHECKPOINT).is_file)
+            if resumed:
+                world.in_turn(lambda: state.load(out / CHECKPOINT))
+            twin = Run(out, self.cohort, state, start, self.control)
+            twin.go("resumed" if resumed else "hello")
+        if state.progress.step < config.epochs * config.steps:
+            return False
+        own, other = self.state.progress.best, state.progress.best
+        if own is None or other is None:
+            return True
+        better = other > own
+        if better:
+            world.lead(lambda: self._take_twin(out))
+        kept = "twin" if better else self.config.method
+        self._say("compared", dsc=own, twin=other, kept=kept, method=self.config.method)
+        return True
+
+    def _take_twin(self, twin: Path) -> None:
+        """Publish the twin's weights; the run's own stay beside them."""
+        for name, to in ((self.out / BEST, self.out / OWN), (twin / BEST, self.out / BEST)):
+            for suffix in (".json", ".safetensors"):
+                with atomic(to.with_suffix(suffix)) as temporary:
+                    copyfile(name.with_suffix(suffix), temporary)
+
+    def _say(self, kind: Kind, **values: Unpack[Values]) -> None:
+        """Write an event, and log the sentence that it stands for."""
+        self.events.write(kind, **values)
+        log.info("%s", sentence(kind, values))
 
     def _checkpoint(self) -> None:
         self.world.lead(lambda: self.state.save(self.out / CHECKPOINT))

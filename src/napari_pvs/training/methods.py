@@ -47,5 +47,9 @@ METHODS: dict[str, Method] = {
 TEACHERS: dict[str, str] = {
     "network": "the network itself at every step",
     "mean": "the running mean of its weights on whole scans, every few epochs",
+    "inserted": "the same, and PVS drawn into the unlabelled scans",
+    "privileged": "the same on T1 and T2, where the network mostly sees one of them",
+    "inserted-privileged": "both of these",
+    "ensemble": "several weights, whose answers are averaged once on whole scans",
 }
 """What may make pseudo-labels: each name with its meaning."""

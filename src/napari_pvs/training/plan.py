@@ -17,12 +17,14 @@ from napari_pvs.errors import InputError
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.device import pick, place
 from napari_pvs.network.m2ss import M2SS
-from napari_pvs.study.bids import StudySubject, fingerprint, subjects
-from napari_pvs.study.roles import Split, split
+from napari_pvs.study.bids import StudySubject, fingerprint, person_of, subjects
+from napari_pvs.study.roles import Role, Split
 from napari_pvs.study.roles import read as read_roles
 from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.data.roles import roles_of
 from napari_pvs.training.data.sampling import patches_of
 from napari_pvs.training.distributed.world import ALONE, World
+from napari_pvs.training.effect import MOST
 from napari_pvs.training.runs.folder import CHECKPOINT
 from napari_pvs.training.runs.status import duration, runs
 from napari_pvs.training.semi_supervised.teacher import teacher_class
@@ -62,9 +64,16 @@ def plan(config: TrainingConfig) -> Plan:
         The study cannot be trained on, or weights or device are not available.
     """
     found = subjects(config.study)
-    roles = split(found, config.validation, config.test, config.seed, read_roles(config.study))
-    use = sentence(roles, corrected(config.study, found, roles), config.semi_supervised)
-    load_start(config)
+    learned: dict[str, Role] = {
+        person_of(name): "unlabelled"
+        for name in load_start(config).learned_in(config.study.absolute())
+    }
+    roles = roles_of(config, found, learned | read_roles(config.study))
+    if roles.train:
+        use = sentence(roles, corrected(config.study, found, roles), config.semi_supervised)
+    else:
+        config = config.without_labels()
+        use = sentence_without_labels(roles)
     device = pick(config.device)
     memory, refused = forecast(config, device), ""
     try:
@@ -100,6 +109,16 @@ def sentence(roles: Split, new: int | None, semi_supervised: bool) -> str:
     if roles.unlabelled and not semi_supervised:
         parts.append(f"does not use {_count(len(roles.unlabelled), 'unlabelled scan')}")
     return f"{', '.join(parts)}."
+
+
+def sentence_without_labels(roles: Split) -> str:
+    """Say what a run does where no scan is labelled."""
+    aside = len(roles.validation)
+    kept = f" and keeps {aside} aside" if aside else ""
+    return (
+        f"No scan is labelled: adapts the start weights to {_count(len(roles.unlabelled), 'scan')} "
+        f"by what they are sure of there{kept}; what that gains cannot be measured without labels."
+    )
 
 
 def corrected(study: Path, found: Sequence[StudySubject], roles: Split) -> int | None:
@@ -146,17 +165,24 @@ def _seconds(
     labelled = sum(count * edge**3 for count, edge in edges) / len(edges)
     warm = min(config.warmup, config.epochs)
     teacher = teacher_class(config)
-    epochs = config.epochs + (config.epochs - warm) * teacher.batch(config) / config.batch
+    epochs = (config.epochs - warm) * teacher.batch(config) / config.batch
+    epochs += config.epochs if roles.train else 0
     scan = _voxels(found) * _INSIDE
     last = (config.warmup, config.epochs)
     ends = range(1, config.epochs + 1)
     validated = {e for e in ends if e % config.validate_every == 0 or e in last}
     judged = len(roles.validation)
     more = max(0, config.threshold_scans - judged)  # for the threshold alone
-    scans = len(validated) * (judged + min(more, len(roles.train)))
+    times = len(validated) + (not roles.train)  # without labels, by the start weights too
+    scans = times * (judged + min(more, len(roles.train or roles.unlabelled)))
+    if config.semi_supervised:
+        scans += 2 * min(MOST, len(roles.unlabelled))
     predicted = (scans + teacher.predictions(config, len(roles.unlabelled), validated)) * scan
     learn, predict = _pace(config, device)
-    return epochs * config.steps * labelled * learn + predicted * predict
+    seconds = epochs * config.steps * labelled * learn + predicted * predict
+    if config.compare and config.semi_supervised:
+        seconds += _seconds(config.twin(), roles, found, device)
+    return seconds
 
 
 def _voxels(found: Sequence[StudySubject]) -> float:

@@ -3,6 +3,7 @@
 import json
 import logging
 import warnings
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.files import TEMPORARY, atomic, write_text
 from napari_pvs.network.device import pick
-from napari_pvs.study.bids import StudySubject, survey
-from napari_pvs.study.roles import Split, assign, split
+from napari_pvs.study.bids import StudySubject, person_of, survey
+from napari_pvs.study.roles import Role, Split, assign
 from napari_pvs.study.roles import read as read_roles
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data.cohort import Cohort
 from napari_pvs.training.data.prepared import CACHE, load
+from napari_pvs.training.data.roles import roles_of
 from napari_pvs.training.distributed.join import joined
 from napari_pvs.training.distributed.world import World
 from napari_pvs.training.runs.control import taken_over
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from napari_pvs.training.weights import Start
 
 log = logging.getLogger(__name__)
+_UNLABELLED: Role = "unlabelled"
 
 
 def train(
@@ -83,7 +86,9 @@ def train(
         start = world.in_turn(lambda: load_start(config))
         world.same(start.id, "start weights")
         memory = world.lead(lambda: require_memory(config, device, world))
-        cohort = _open(config, roles, labels, world)
+        cohort = _open(config, roles, labels, start, world)
+        if cohort.label_free:
+            config = config.without_labels()
         # only now is the folder made, so that wrong input leaves none behind
         with world.holding(taken_over(out)):
             world.lead(lambda: _describe(out, config, cohort.roles, start))
@@ -183,31 +188,41 @@ def _of_length(out: Path, state: "State", epochs: int | None) -> TrainingConfig:
 
 
 def _open(
-    config: TrainingConfig, roles: Split | None, labels: dict[str, str] | None, world: World
+    config: TrainingConfig,
+    roles: Split | None,
+    labels: dict[str, str] | None,
+    start: "Start",
+    world: World,
 ) -> Cohort:
     """Load the subjects, and only then record their roles, so that wrong input records nothing."""
+    learned = {person_of(name) for name in start.learned_in(config.study)}
 
     def plan() -> tuple[list[StudySubject], Split]:
         seen = survey(config.study)
         everybody = list(seen.found)
         for text in seen.notes:
             log.warning("%s", text)
-        return (everybody, roles) if roles else _drawn(config, everybody)
+        return (everybody, roles) if roles else _drawn(config, everybody, learned)
 
     everybody, planned = world.lead(plan)
     cohort = Cohort(config.study, planned, config.semi_supervised, world)
     cohort.open(labels)
-    if roles is None:
+    # a run without labels gives nobody a role; the card of its weights lists its scans
+    if roles is None and not cohort.label_free:
         study, semi = config.study, config.semi_supervised
         named = (config.validation, config.test, config.seed)
-        frozen = world.lead(lambda: assign(everybody, *named, root=study, unlabelled=semi))
+        frozen = world.lead(
+            lambda: assign(everybody, *named, root=study, unlabelled=semi, learned=learned)
+        )
         if frozen.validation != planned.validation or frozen.test != planned.test:
-            return _open(config, frozen, labels, world)  # another run has just recorded its own
+            return _open(
+                config, frozen, labels, start, world
+            )  # another run has just recorded its own
     return cohort
 
 
 def _drawn(
-    config: TrainingConfig, everybody: list[StudySubject]
+    config: TrainingConfig, everybody: list[StudySubject], learned: Iterable[str]
 ) -> tuple[list[StudySubject], Split]:
     """Draw the roles of a new run, leaving out validation subjects that cannot be read.
 
@@ -217,11 +232,11 @@ def _drawn(
     -------
     The subjects that can have a role, and their roles.
     """
-    known = read_roles(config.study)
+    known = dict.fromkeys(learned, _UNLABELLED) | read_roles(config.study)
     why = ""
     while True:
         try:
-            roles = split(everybody, config.validation, config.test, config.seed, known)
+            roles = roles_of(config, everybody, known)
         except InputError as error:
             raise InputError(f"{error}{why}") from error
         drawn = [one for one in everybody if one.name in roles.validation]

@@ -35,7 +35,7 @@ class StepLoss(NamedTuple):
 
 
 def compute(
-    state: State, teacher: Teacher, labelled: Patches, unlabelled: Patches | None
+    state: State, teacher: Teacher, labelled: Patches | None, unlabelled: Patches | None
 ) -> StepLoss:
     """Compute the loss of one step.
 
@@ -49,26 +49,31 @@ def compute(
     teacher
         Turns unlabelled patches into what the network sees, and its output into a loss.
     labelled, unlabelled
-        Patches with their labels, and with the pseudo-labels of the teacher's ``target``.
+        Patches with their labels, and with the pseudo-labels of the teacher's ``target``; either
+        may be None.
     """
     config, device, world = state.config, state.device, state.world
     generator = torch.Generator().manual_seed(hash((config.seed, state.progress.step)) % 2**63)
-    if labelled.target is None:
-        raise ValueError("the labelled patches have no labels")
-    images, label = send(labelled.images, device), send(labelled.target, device)
-    if config.augment:
-        images, label = augment(images, label, generator, labelled.share)
-    images = drop_modality(images, config.modality_dropout, generator, labelled.share)
-    pseudo = None
+    images: list[Tensor] = []
+    label = pseudo = None
+    if labelled is not None:
+        if labelled.target is None:
+            raise ValueError("the labelled patches have no labels")
+        seen, label = send(labelled.images, device), send(labelled.target, device)
+        if config.augment:
+            seen, label = augment(seen, label, generator, labelled.share)
+        images.append(drop_modality(seen, config.modality_dropout, generator, labelled.share))
     if unlabelled is not None:
         extra, pseudo = teacher.view(unlabelled, generator)
-        images = torch.cat([images, extra])
+        images.append(extra)
     with state.autocast():
-        logits = state.model(images).float()
-    loss = supervised(logits[: len(label)], label, config, world=world)
-    said = {"supervised": float(loss.detach())}
+        logits = state.model(torch.cat(images)).float()
+    loss, said = logits.new_zeros(()), {}
+    if label is not None:
+        loss = supervised(logits[: len(label)], label, config, world=world)
+        said = {"supervised": float(loss.detach())}
     if pseudo is not None:
-        more, about = teacher.loss(logits[len(label) :], pseudo)
+        more, about = teacher.loss(logits[len(logits) - len(pseudo) :], pseudo)
         said |= about
         loss = loss + more
     said["loss"] = float(loss.detach())
@@ -80,16 +85,18 @@ def compute(
 
 def _culprit(
     logits: Tensor,
-    label: Tensor,
+    label: Tensor | None,
     config: TrainingConfig,
-    labelled: Patches,
+    labelled: Patches | None,
     unlabelled: Patches | None,
 ) -> str:
     """Name the first patch whose output or loss is not finite."""
-    for n, (name, start) in enumerate(labelled.origin):
-        if not torch.isfinite(supervised(logits[n : n + 1], label[n : n + 1], config)):
-            return f" on the patch of {name} that starts at voxel {start}"
+    if labelled is not None and label is not None:
+        for n, (name, start) in enumerate(labelled.origin):
+            if not torch.isfinite(supervised(logits[n : n + 1], label[n : n + 1], config)):
+                return f" on the patch of {name} that starts at voxel {start}"
+    before = 0 if label is None else len(label)
     for n, (name, start) in enumerate(unlabelled.origin if unlabelled else ()):
-        if not torch.isfinite(logits[len(label) + n]).all():
+        if not torch.isfinite(logits[before + n]).all():
             return f" on the unlabelled patch of {name} that starts at voxel {start}"
     return ""

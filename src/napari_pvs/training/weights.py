@@ -4,10 +4,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from napari_pvs.errors import InputError
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.network.weights import ModelCard, content_of, fingerprint, load, starter_path
+from napari_pvs.training.agreement import Agreement
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data.prepared import PreparedSubject
 from napari_pvs.training.runs.folder import START
@@ -28,12 +30,38 @@ class Start:
         The threshold at which its mask is best.
     id
         Id of the weights; see `fingerprint`.
+    card
+        Their model card; None for random weights.
+    origin
+        Path of the file that was read.
     """
 
     content: bytes | None = None
     network: M2SS | None = None
     threshold: float = 0.5
     id: str | None = None
+    card: ModelCard | None = None
+    origin: Path | None = None
+
+    def answer_at_threshold(self, subject: PreparedSubject) -> float:
+        """Return the network's answer from which a voxel of a scan is PVS."""
+        if self.card is None:
+            return self.threshold
+        pairs = zip(("T1", "T2"), subject.images, strict=True)
+        return self.card.answer_at_threshold(tuple(name for name, image in pairs if image.any()))
+
+    def learned_in(self, study: Path) -> tuple[str, ...]:
+        """Return the scans of a study that the weights were trained on without any label.
+
+        They have no role in the study, since a run without labels gives none.
+        """
+        about = {} if self.card is None else self.card.training
+        config = about.get("config")
+        if not isinstance(config, dict) or "unlabelled" not in about:
+            return ()
+        there = self.origin is not None and study in self.origin.absolute().parents
+        same = there or Path(str(config.get("study"))) == study
+        return tuple(map(str, about["unlabelled"])) if same else ()
 
 
 def load_start(config: TrainingConfig, run: Path | None = None) -> Start:
@@ -66,7 +94,7 @@ def load_start(config: TrainingConfig, run: Path | None = None) -> Start:
             f"weights {config.weights} are for another network than method {config.method}; "
             "choose the method they were trained with."
         )
-    return Start(content, network, about.threshold, fingerprint(path, content))
+    return Start(content, network, about.threshold, fingerprint(path, content), about, path)
 
 
 def card(
@@ -93,15 +121,46 @@ def card(
     start
         What the run started from.
     """
-    sizes = [edge for subject in (*validated, *learnt) for edge in subject.voxel_size]
+    training = _training(config, epoch, start)
+    accuracy = {"validation": result.measures | {"subjects": len(validated)}}
+    return _card(name, result.threshold, (*validated, *learnt), training, accuracy)
+
+
+def card_without_labels(
+    name: str,
+    config: TrainingConfig,
+    epoch: int,
+    result: Agreement,
+    learnt: Sequence[PreparedSubject],
+    start: Start,
+) -> ModelCard:
+    """Make the card of weights that were adapted without a label: they have no measured accuracy.
+
+    Parameters are those of `card`. It lists the scans that were used,
+    for runs that start from the weights.
+    """
+    training = _training(config, epoch, start)
+    training["unlabelled"] = [subject.name for subject in learnt]
+    training["agreement"] = {"with": start.id, "dsc": result.dsc, "found": result.found}
+    return _card(name, result.threshold, learnt, training, {})
+
+
+def _training(config: TrainingConfig, epoch: int, start: Start) -> dict[str, Any]:
+    return {"config": json.loads(config.model_dump_json()), "epoch": epoch, "from": start.id}
+
+
+def _card(
+    name: str,
+    threshold: float,
+    known: Sequence[PreparedSubject],
+    training: dict[str, Any],
+    accuracy: dict[str, Any],
+) -> ModelCard:
+    sizes = [edge for subject in known for edge in subject.voxel_size]
     return ModelCard(
         name=name,
         voxel_size_mm=(min(0.65, *sizes), max(1.1, *sizes)),
-        threshold=result.threshold,
-        training={
-            "config": json.loads(config.model_dump_json()),
-            "epoch": epoch,
-            "from": start.id,
-        },
-        accuracy={"validation": result.measures | {"subjects": len(validated)}},
+        threshold=threshold,
+        training=training,
+        accuracy=accuracy,
     )

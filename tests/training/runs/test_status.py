@@ -17,6 +17,7 @@ from napari_pvs.training.runs.status import (
     follow,
     history,
     runs,
+    seen,
     status,
 )
 
@@ -246,3 +247,19 @@ def test_the_study_of_a_run_is_found_where_it_was_moved_to(make_run, study):
     assert config.study == study
     with pytest.raises(InputError, match=r"change study in .*a.config\.json to where it is now"):
         require_study(config, elsewhere)
+
+
+def test_what_a_run_says_in_sentences(make_run):
+    agrees = {"epoch": 2, "dsc": 0.9, "recall": None, "threshold": 0.5, "subjects": {}}
+    changed = {"before_mm3": 0.0, "after_mm3": 10.0, "scans": 1}
+    events = [("agreement", agrees), ("unlabelled", changed)]
+    run = make_run(
+        "one", HELLO, *events, ("weights", {"weights": "best.safetensors", "epoch": 2, "dsc": None})
+    )
+    watch = seen(run)
+    assert watch.best == (None, 2)
+    assert watch.told == {
+        "agreement": "epoch 2: DSC 0.900 with the voxels that the start weights were sure of",
+        "unlabelled": "In 1 unlabelled scan 10 mm³ of PVS are found, 0 before.",
+    }
+    assert watch.status().dsc is None

@@ -256,6 +256,25 @@ def test_napari_is_closed_and_opened_again(add_dock, make_study, qtbot, tmp_path
     assert dock.view.resume.isEnabled()
 
 
+def test_a_study_of_which_no_scan_is_labelled(add_dock, make_study, qtbot):
+    study = make_study(3, labelled=0)
+    _, dock = add_dock()
+    dock.open_study(study)
+    wait(qtbot, lambda: "No subject has a label" in dock.cost.text())
+    assert "recipe adapt, method m2ss" in dock.start.toolTip()
+    dock.form.fields["recipe"].set("adapt")
+    dock.form.fields["method"].set("m2ss")
+    fill(dock, epochs=1, steps=1, learning_rate=1e-6)
+    wait(qtbot, lambda: dock.use.text().startswith("No scan is labelled: adapts the start"))
+    click(qtbot, dock.start)
+    wait_for_its_end(qtbot, dock)
+    said = dock.view.state.text()
+    assert "weights kept at epoch 1" in said
+    assert "% of their sure PVS found" in said or "were sure of" in said
+    assert "In 2 unlabelled scans" in said
+    assert (dock.view.watch.run / BEST).is_file()
+
+
 def test_better_weights_are_offered_and_compared(add_dock, make_study, qtbot, monkeypatch):
     study = make_study(2)
     viewer, dock = add_dock()

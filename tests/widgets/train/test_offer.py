@@ -79,3 +79,7 @@ def test_weights_that_are_gone_are_not_offered(qtbot, tmp_path, tiny_weights):
     signals.published.emit()
     qtbot.waitUntil(lambda: not offer.isHidden(), timeout=60_000)
     assert "validation DSC 0.50" in offer.text.text()
+    watch.best = (None, 2)  # of a run without labels
+    signals.published.emit()
+    told = "The run has weights, adapted without labels and not measured."
+    qtbot.waitUntil(lambda: offer.text.text() == told, timeout=60_000)

@@ -59,6 +59,7 @@ class Cohort:
         BIDS dataset.
     roles
         Validation and test persons keep their roles; all other labelled subjects are trained on.
+        If nobody is trained on, no label is read, and the validation scans are kept aside.
     unlabelled
         Whether to load unlabelled scans too.
     world
@@ -72,11 +73,14 @@ class Cohort:
         Digest of the label of each training subject.
     left_out
         Subjects whose files cannot be used, and why; they do not stop the others.
+    label_free
+        Whether the run uses no labels at all.
     """
 
     def __init__(self, study: Path, roles: Split, unlabelled: bool, world: World = ALONE):
         self.study, self.roles, self._want_unlabelled = Path(study), roles, unlabelled
         self._world = world
+        self.label_free = not roles.train
         self._held_out = {person_of(name) for name in (*roles.validation, *roles.test)}
         self._frozen = {person_of(name) for name in roles.train}
         self.train: list[PreparedSubject] = []
@@ -88,6 +92,9 @@ class Cohort:
 
     def __str__(self) -> str:
         """Say in a sentence which subjects are used for what."""
+        if self.label_free:
+            aside = f", kept aside: {_named(self.validation)}" if self.validation else ""
+            return f"No labels: adapting the start weights to {_named(self.unlabelled)}{aside}."
         said = f"Training on {_named(self.train)}, validating on {_named(self.validation)}"
         return f"{said}; unlabelled: {_named(self.unlabelled) if self.unlabelled else 'none'}."
 
@@ -117,13 +124,15 @@ class Cohort:
     def _open(
         self, found: dict[str, StudySubject], recorded: dict[str, str], resumed: bool
     ) -> None:
+        if self.label_free:
+            found = {name: replace(subject, label=None) for name, subject in found.items()}
         if recorded:
             for name, subject in found.items():
                 if name not in recorded and subject.person not in self._held_out:
                     found[name] = replace(subject, label=None)
         for name, digest in recorded.items():
             self._take_recorded(found, name, digest)
-        missing = [n for n in self.roles.validation if n not in found or not found[n].label]
+        missing = [n for n in self.roles.validation if not self._can_judge(found.get(n))]
         if missing:
             raise InputError(
                 f"{missing[0]} was held out for validation, but its scan or label is no longer in "
@@ -131,6 +140,8 @@ class Cohort:
             )
         self.validation = [self._validator(found[n]) for n in self.roles.validation]
         self._take(self._with_labels(self._arranged(found)))
+        if self.label_free:
+            return
         if not any(len(s.foreground) for s in self.train):
             raise InputError(f"all labels of {self.study} are empty; draw some PVS first.")
         if self._want_unlabelled and not resumed:
@@ -171,6 +182,9 @@ class Cohort:
             removed=[n for n in before if n not in after],
         )
 
+    def _can_judge(self, subject: StudySubject | None) -> bool:
+        return subject is not None and (self.label_free or subject.label is not None)
+
     def _find(self) -> dict[str, StudySubject]:
         seen = survey(self.study)
         for name, why in seen.refused:
@@ -202,9 +216,10 @@ class Cohort:
 
     def _with_labels(self, people: _People) -> _People:
         """Refuse to continue if nobody is left to train on."""
-        if not people.train:
+        if not (people.unlabelled if self.label_free else people.train):
+            what = "scan" if self.label_free else "labelled subject"
             why = "".join(f" {name}: {why}" for name, why in self.left_out.items())
-            raise InputError(f"no labelled subject of {self.study} is left to train on.{why}")
+            raise InputError(f"no {what} of {self.study} is left to train on.{why}")
         return people
 
     def _take(self, people: _People) -> None:

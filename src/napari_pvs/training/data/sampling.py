@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,13 +96,13 @@ def draw(
         if not 0 <= n < made:
             continue  # for another process
         start = centre - size // 2
-        _copy(subject.images, start, images[n])
+        images[n] = cube(subject.images, start, size)
         if target is not None and targets is not None:
             values = target(subject)
             if values is None:
                 targets[n] = -1
             else:
-                _copy(values[None], start, targets[n])
+                targets[n] = cube(values[None], start, size)
         first = start + subject.corner
         origin.append((subject.name, (int(first[0]), int(first[1]), int(first[2]))))
     return Patches(images, targets, tuple(origin), own)
@@ -133,10 +133,14 @@ def _inside(brain: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.in
             return voxel
 
 
-def _copy(source: NDArray[np.generic], start: NDArray[np.int64], out: NDArray[np.float32]) -> None:
-    """Copy the cube at ``start`` into zeroed (C, P, P, P); voxels outside the source stay zero."""
+def cube(
+    source: NDArray[np.generic], start: NDArray[np.signedinteger[Any]], edge: int
+) -> NDArray[np.float32]:
+    """Return the cube of (C, X, Y, Z) at ``start``; voxels outside the source are zero."""
+    out = np.zeros((len(source), edge, edge, edge), np.float32)
     low = np.maximum(start, 0)
-    high = np.minimum(start + out.shape[1], source.shape[1:])
+    high = np.minimum(start + edge, source.shape[1:])
     taken = tuple(slice(a, max(a, b)) for a, b in zip(low, high, strict=True))
     given = tuple(slice(a - s, max(a, b) - s) for a, b, s in zip(low, high, start, strict=True))
     out[(slice(None), *given)] = source[(slice(None), *taken)]
+    return out

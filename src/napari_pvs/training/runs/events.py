@@ -25,9 +25,12 @@ Kind = Literal[
     "step",
     "epoch",
     "validation",
+    "agreement",
     "weights",
     "checkpoint",
     "pseudo_labels",
+    "unlabelled",
+    "compared",
     "data_added",
     "paused",
     "stopped",
@@ -64,6 +67,10 @@ class Values(TypedDict, total=False):
     weights: str
     scans: int
     pvs_voxels: int
+    before_mm3: float
+    after_mm3: float
+    twin: float
+    kept: str
     added: list[str]
     changed: list[str]
     removed: list[str]

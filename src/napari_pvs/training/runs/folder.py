@@ -9,6 +9,9 @@
 - ``checkpoint.safetensors``: everything that the next step depends on
 - ``last.safetensors``, ``best.safetensors``: weights at the last and at the best validation
 - ``pseudo/``: pseudo-labels for unlabelled scans
+- ``unlabelled.json``: PVS found in unlabelled scans, before and after
+- ``twin/``: the supervised twin of a run with ``compare``, a run folder itself;
+  ``own.safetensors``: the run's own best weights, if the twin's became ``best.safetensors``
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,7 +36,8 @@ CONFIG, SPLIT, EVENTS, LOG, LOCK = (
 )
 CHECKPOINT, LAST, BEST = "checkpoint.safetensors", "last.safetensors", "best.safetensors"
 START = "start.safetensors"
-PSEUDO = "pseudo"
+PSEUDO, UNLABELLED = "pseudo", "unlabelled.json"
+TWIN, OWN = "twin", "own.safetensors"
 RUNS = Path("derivatives") / "runs"
 """Where a study keeps its runs."""
 

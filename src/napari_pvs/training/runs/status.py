@@ -16,6 +16,7 @@ from napari_pvs.network.weights import ModelCard
 from napari_pvs.processes import explain_death
 from napari_pvs.training.runs.events import Event, Tail
 from napari_pvs.training.runs.folder import BEST, CONFIG, EVENTS, LOG, RUNS, is_running, read_config
+from napari_pvs.training.runs.words import sentence
 
 State = Literal["new", "running", "paused", "stopped", "done", "failed", "died"]
 _PACE = 200  # latest steps, from which the time left is estimated
@@ -133,7 +134,10 @@ class Watch:
     phase
         What it is doing other than training, such as ``validation``; otherwise empty.
     best
-        DSC and epoch of its best weights; None before there are any.
+        DSC (None of a run without labels) and epoch of its best weights; None before there are
+        any.
+    told
+        Sentences beside its curves, such as what the unlabelled scans changed, by kind of event.
     news
         The latest label changes it picked up: an event ``data_added``.
     last
@@ -152,7 +156,8 @@ class Watch:
         self.config = read_config(self.path)
         self.history = History()
         self.phase = ""
-        self.best: tuple[float, int] | None = None
+        self.best: tuple[float | None, int] | None = None
+        self.told: dict[str, str] = {}
         self.news: Event | None = None
         self.last: Event | None = None
         self.left_out: dict[str, str] = {}
@@ -252,7 +257,7 @@ class Watch:
         elif kind == "phase":
             self.phase = "" if event["name"] == "train" else str(event["name"])
         elif kind == "weights":
-            self.best = float(event["dsc"] or 0.0), int(event["epoch"])
+            self.best = _number(event["dsc"]), int(event["epoch"])
         elif kind == "data_added":
             self.news = event
         elif kind == "resumed":
@@ -260,8 +265,10 @@ class Watch:
         self._count(event)
 
     def _count(self, event: Event) -> None:
-        """Keep track of the subjects, and of those not used."""
+        """Keep track of the subjects, of those not used, and of what is said in sentences."""
         kind = event["type"]
+        if kind in ("agreement", "unlabelled", "compared"):
+            self.told[kind] = sentence(kind, event)
         if kind in ("hello", "resumed"):
             self.left_out = {}
             known = event.get("train", 0), event.get("validation", 0), event.get("unlabelled", 0)
@@ -408,7 +415,12 @@ def _described(path: Path, _: int, __: int) -> Known:
     try:
         with safe_open(path, framework="numpy") as file:
             card = json_files.parse((file.metadata() or {})["card"], ModelCard)
-        reached, epoch = card.accuracy["validation"], card.training["epoch"]
+        epoch = card.training["epoch"]
+        if "unlabelled" in card.training:
+            scans = len(card.training["unlabelled"])
+            tip = f"Weights of {run}, adapted to {scans} scans without a label, epoch {epoch}."
+            return Known(path, f"no labels: {run}", f"{tip}\n{path}")
+        reached = card.accuracy["validation"]
         label = f"DSC {reached['dsc']:.2f}: {run}"
         on = f"{reached['subjects']} validation scan{'s' * (reached['subjects'] != 1)}"
         tip = f"Best weights of {run}: DSC {reached['dsc']:.3f} on {on}, epoch {epoch}.\n{path}"

@@ -18,7 +18,7 @@ from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data.prepared import PreparedSubject
 from napari_pvs.training.distributed.world import ALONE, World
 from napari_pvs.training.semi_supervised.alignment import above, aligned
-from napari_pvs.training.whole_scan import reader
+from napari_pvs.training.whole_scan import Answer, reader
 
 log = logging.getLogger(__name__)
 
@@ -146,9 +146,20 @@ class PseudoLabels:
 
         self._world.spread(shift, drawn)
         self._predicted = None
-        about = json.dumps({"epoch": epoch, "subjects": [s.name for s in drawn]})
+        self._finish(epoch, drawn)
+
+    def make(self, epoch: int, subjects: Sequence[PreparedSubject], answer: Answer) -> None:
+        """Make the pseudo-labels of all scans by a function of a scan, for `reopen` at ``epoch``.
+
+        It returns probabilities in the scan's shape, 0 outside the brain.
+        """
+        self._world.spread(lambda one: self._save(self._path(one), answer(one)), subjects)
+        self._finish(epoch, subjects)
+
+    def _finish(self, epoch: int, subjects: Sequence[PreparedSubject]) -> None:
+        about = json.dumps({"epoch": epoch, "subjects": [s.name for s in subjects]})
         self._world.lead(lambda: write_text(self.folder / "about.json", about + "\n"))
-        self._world.together(lambda: self._open(drawn))
+        self._world.together(lambda: self._open(subjects))
 
     def reopen(self, epoch: int, subjects: Sequence[PreparedSubject]) -> bool:
         """Open the pseudo-labels of an epoch in progress; False if they have to be made again."""

@@ -24,9 +24,9 @@ from napari_pvs.training.state import State
 class Teacher(Protocol):
     """Makes a run's pseudo-labels, and decides how unlabelled scans are trained on.
 
-    The loop calls `prepare` when an epoch begins, `scans` and `target` for every step (in a thread,
-    one step ahead), `view` and `loss` during the step, and `allowed` at every validation. By
-    default, all of them do nothing.
+    The loop calls `prepare` when an epoch begins, `scans`, `target` and `enrich` for every step (in
+    a thread, one step ahead), `view` and `loss` during the step, and `allowed` at every validation.
+    By default, all of them do nothing.
 
     Parameters
     ----------
@@ -92,6 +92,18 @@ class Teacher(Protocol):
     def target(self) -> Target | None:
         """Returns the pseudo-label of a scan; None if `view` makes pseudo-labels itself."""
         return None
+
+    def enrich(self, patches: Patches, step: int) -> Patches:
+        """Return unlabelled patches with what the teacher adds to them.
+
+        Parameters
+        ----------
+        patches
+            As drawn, with what `target` gave.
+        step
+            Number of the step; with the seed it tells all that is random.
+        """
+        return patches
 
     def view(self, patches: Patches, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return unlabelled patches as the network will see them, and their pseudo-labels.

@@ -15,8 +15,9 @@ from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data.cohort import Cohort
 from napari_pvs.training.data.prepared import PreparedSubject
 from napari_pvs.training.data.sampling import Patches, Target
-from napari_pvs.training.runs.events import EventLog
+from napari_pvs.training.runs.events import EventLog, Values
 from napari_pvs.training.runs.folder import PSEUDO
+from napari_pvs.training.runs.words import sentence
 from napari_pvs.training.semi_supervised.alignment import burden, likely
 from napari_pvs.training.semi_supervised.consistency import ramp, unsupervised
 from napari_pvs.training.semi_supervised.pseudo_labels import PseudoLabels
@@ -155,7 +156,9 @@ class RunningMean(Consistency):
             epoch, scans, state.ema, threshold, state.device, alive, self._burden(cohort)
         )
         voxels = sum(len(s.foreground) for s in labels.subjects)
-        events.write("pseudo_labels", scans=len(labels.subjects), pvs_voxels=voxels)
+        about: Values = {"scans": len(labels.subjects), "pvs_voxels": voxels}
+        events.write("pseudo_labels", **about)
+        log.info("%s", sentence("pseudo_labels", about))
 
     def scans(self, step: int, cohort: Cohort) -> Sequence[PreparedSubject]:
         """Return the scans that have a pseudo-label, after the warm-up."""

@@ -38,7 +38,7 @@ class Offer(QWidget):
         self._thread = Background(self)
         self._reached: dict[str, float] = {}
         """Validation DSC by id of the weights, as far as it is known."""
-        self._best: tuple[Path, float, str] | None = None
+        self._best: tuple[Path, float | None, str] | None = None
         self.text = Notice()
         self.again = Button(
             "Segment again",
@@ -64,7 +64,8 @@ class Offer(QWidget):
         dsc, _ = best
 
         def known(key: str) -> None:
-            self._reached[key] = dsc
+            if dsc is not None:
+                self._reached[key] = dsc
             if path == self._watch.weights:
                 self._best = path, dsc, key
             self.check()
@@ -82,14 +83,18 @@ class Offer(QWidget):
         if offered is not None and prediction is not None:
             _, dsc, key = offered
             was = self._reached.get(prediction.weights_id)
-            if key in session.predictions or (was is not None and dsc <= was):
+            worse = was is not None and dsc is not None and dsc <= was
+            if key in session.predictions or worse:
                 offered = None
         self.setVisible(offered is not None)
         if offered is None:
             return
         dsc = offered[1]
         was = None if prediction is None else self._reached.get(prediction.weights_id)
-        if was is not None:
+        if dsc is None:
+            self.text.say("The run has weights, adapted without labels and not measured.")
+            was = None
+        elif was is not None:
             self.text.say(f"Better weights (validation DSC {dsc:.2f}, was {was:.2f}).")
         elif prediction is not None:
             # the DSC of the other weights on these subjects is unknown

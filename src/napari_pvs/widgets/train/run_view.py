@@ -242,11 +242,14 @@ class RunView(QWidget):
         if status.loss is not None:
             parts.append(f"loss {status.loss:.3f}")
         if watch.best is not None:
-            parts.append(f"best validation DSC {watch.best[0]:.2f} at epoch {watch.best[1]}")
+            dsc, epoch = watch.best
+            known = "weights kept" if dsc is None else f"best validation DSC {dsc:.2f}"
+            parts.append(f"{known} at epoch {epoch}")
         text = ", ".join(parts)
         if status.seconds_left is not None:
             text += f"; about {duration(status.seconds_left)} left"
-        return text + "."
+        told = [words if words.endswith(".") else f"{words}." for words in watch.told]
+        return " ".join([f"{text}.", *(f"{one[0].upper()}{one[1:]}" for one in told)])
 
     def _obeyed(self, state: str) -> bool:
         return state == {"pause": "paused", "resume": "running"}.get(self._asked or "")

@@ -118,9 +118,14 @@ class RunWatch(QObject):
         return "" if self._watch is None else self._watch.phase
 
     @property
-    def best(self) -> tuple[float, int] | None:
-        """DSC and epoch of its best weights, or None."""
+    def best(self) -> tuple[float | None, int] | None:
+        """DSC (None of a run without labels) and epoch of its best weights, or None."""
         return None if self._watch is None else self._watch.best
+
+    @property
+    def told(self) -> list[str]:
+        """What it says beside its curves, such as what unlabelled scans changed: sentences."""
+        return [] if self._watch is None else list(self._watch.told.values())
 
     @property
     def news(self) -> Event | None:

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+import torch
+
+from napari_pvs.network.m2ss import M2SS
+from napari_pvs.network.weights import read
+from napari_pvs.study.bids import subjects
+from napari_pvs.training.agreement import Reference, agreement, references
+from napari_pvs.training.data.prepared import load
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def scans(make_study):
+    return [load(one) for one in subjects(make_study(2, labelled=0))]
+
+
+@pytest.fixture
+def threshold(tiny_weights):
+    return read(tiny_weights)[1].threshold
+
+
+@pytest.fixture
+def known(scans, tiny_model, threshold):
+    return references(tiny_model, scans, lambda _: threshold, 0.6, CPU)
+
+
+def test_weights_agree_with_themselves(known, tiny_model, threshold):
+    for one in known:
+        assert one.pvs.any()
+        assert not (one.pvs & ~one.sure).any()
+        assert one.sure[one.subject.brain].mean() < 1  # some voxels are doubtful
+    found = agreement(tiny_model, known, 1, CPU)
+    assert (found.dsc, found.found) == (1, 1)
+    assert list(found.subjects) == ["sub-01"]  # the other one is for the threshold alone
+    assert found.threshold == pytest.approx(threshold, abs=0.15)
+
+
+def test_another_network_agrees_less(known, tiny_model):
+    torch.manual_seed(1)
+    other = M2SS(tiny_model.config).eval()
+    assert agreement(other, known, 2, CPU).dsc < 0.9
+
+
+def test_scans_without_sure_pvs(known, tiny_model):
+    empty = [Reference(one.subject, np.zeros_like(one.pvs), one.sure & ~one.pvs) for one in known]
+    found = agreement(tiny_model, empty, 2, CPU)
+    assert (found.dsc, found.found) == (1, None)
+    assert "no sure PVS" in str(found)
