@@ -81,7 +81,7 @@ def test_a_poor_template_is_red() -> None:
     index = one.brain.astype(np.uint16)
     good = Regions(("a",), index, seen=(1.0,), quality=Quality(0.85, 0.97, 0.9))
     assert by_name(trust(one, good, None))["Regions"].light == "green"
-    poor = replace(good, quality=Quality(0.5, 0.97, 0.9), doubts=("x",))
+    poor = replace(good, quality=Quality(0.4, 0.97, 0.9), doubts=("x",))
     assert by_name(trust(one, poor, None))["Regions"].light == "red"
 
 

@@ -21,7 +21,7 @@ WHOLE_ML = 500.0
 LIKENESS, OVERLAP, VENTRICLES = 0.5, 0.92, 0.5
 """Least `Deformation.likeness`, `Deformation.overlap` and share of the template's ventricles that
 the scan shows as fluid, below which a doubt is told; see ``benchmarks/regions.py``."""
-MISSING, PARTLY = 0.1, 0.85
+MISSING, PARTLY = 0.1, 0.8
 """Shares of a region inside the brain mask: less than the first, and it is not in the scan; less
 than the second, and only a part of it is."""
 _EVERY = 7  # voxels of the template's regions, of which one is looked up
