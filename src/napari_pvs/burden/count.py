@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.burden.regions import ALL
+from napari_pvs.burden.standards import Flag, VisualGrade, flag, visual_grades
 from napari_pvs.inference.components import label, table
 from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.regions import ELSEWHERE, SIDES, Place, Regions, Side, places
+from napari_pvs.scans.template import REGIONS
 
 BothSides = Literal["both", "left", "right"]
 
@@ -20,7 +22,7 @@ BothSides = Literal["both", "left", "right"]
 class CountedPvs:
     """One connected PVS; its length and diameter are those of `shape.rod`.
 
-    ``side`` is None where nothing tells it.
+    ``side`` is None where nothing tells it. ``flag`` tells what is wider than a PVS should be.
     """
 
     subject: str
@@ -30,6 +32,7 @@ class CountedPvs:
     volume_mm3: float
     length_mm: float
     diameter_mm: float
+    flag: Flag | None
     x_mm: float
     y_mm: float
     z_mm: float
@@ -61,10 +64,14 @@ class Burden:
 
 @dataclass(frozen=True)
 class Counted:
-    """What was counted in one mask: its PVS, and rows for `ALL` and each region."""
+    """What was counted in one mask: its PVS, rows for `ALL` and each region, and visual grades.
+
+    Grades are there where regions and sides are those of the template.
+    """
 
     pvs: tuple[CountedPvs, ...]
     burden: tuple[Burden, ...]
+    visual: tuple[VisualGrade, ...] = ()
 
 
 def count(
@@ -108,12 +115,17 @@ def count(
     pvs = tuple(
         CountedPvs(
             subject, one.id, place.region, place.side, one.volume_mm3, one.length_mm,
-            one.diameter_mm, one.x_mm, one.y_mm, one.z_mm,
+            one.diameter_mm, flag(one.length_mm, one.diameter_mm), one.x_mm, one.y_mm, one.z_mm,
         )
         for one, place in zip(rows, where, strict=True)
     )  # fmt: skip
     whole = None if brain is None else float(np.count_nonzero(brain)) * grid.voxel_volume
-    return Counted(pvs, tuple(_burden(subject, state, pvs, regions, whole, grid.voxel_volume)))
+    burden = tuple(_burden(subject, state, pvs, regions, whole, grid.voxel_volume))
+    visual: list[VisualGrade] = []
+    if regions is not None and regions.names == REGIONS:
+        graded = visual_grades(labels, where, grid, subject)
+        visual = [one for one in graded if not regions.missing(one.region)]
+    return Counted(pvs, burden, tuple(visual))
 
 
 def _burden(

@@ -4,10 +4,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_pvs.burden.count import Burden, Counted, CountedPvs
 from napari_pvs.burden.regions import ALL
+from napari_pvs.burden.standards import VisualGrade
 from napari_pvs.errors import plain
 from napari_pvs.evaluation.tables import tsv
 from napari_pvs.files import atomic_set, write_text
@@ -16,7 +17,7 @@ from napari_pvs.scans.regions import SIDES
 if TYPE_CHECKING:
     from rich.table import Table
 
-FILES = ("burden_pvs.tsv", "burden.tsv", "burden.json")
+FILES = ("burden_pvs.tsv", "burden_visual.tsv", "burden.tsv", "burden.json")
 COLUMNS = {
     "subject": "Name in the study, or in the path of the mask.",
     "state": "Of the label: segmented (a prediction), corrected, or reference (by another tool).",
@@ -38,13 +39,19 @@ COLUMNS = {
 def write(counted: Sequence[Counted], out: Path) -> None:
     """Write `FILES` as one set: the tables, with n/a for what is unknown, and their sidecar."""
     pvs = [row for one in counted for row in one.pvs]
+    visual = [row for one in counted for row in one.visual]
     burden = [row for one in counted for row in one.burden]
     sidecar = {name: {"Description": text} for name, text in COLUMNS.items()}
     with atomic_set(out, FILES) as folder:
-        for file, kind, rows in ((FILES[0], CountedPvs, pvs), (FILES[1], Burden, burden)):
+        tables: tuple[tuple[str, Any, Sequence[Any]], ...] = (
+            (FILES[0], CountedPvs, pvs),
+            (FILES[1], VisualGrade, visual),
+            (FILES[2], Burden, burden),
+        )
+        for file, kind, rows in tables:
             columns = [field.name for field in fields(kind)]
             write_text(folder / file, tsv(columns, map(asdict, rows)))
-        write_text(folder / FILES[2], json.dumps(sidecar, indent=2) + "\n")
+        write_text(folder / FILES[3], json.dumps(sidecar, indent=2) + "\n")
 
 
 def table(counted: Sequence[Counted]) -> "Table":

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from napari_pvs.burden.count import Counted, count
 from napari_pvs.burden.regions import ALL
+from napari_pvs.burden.standards import VisualGrade
 from napari_pvs.inference.components import Pvs, table
 from napari_pvs.report import pictures, trust
 from napari_pvs.report.page import render
@@ -112,6 +113,21 @@ def report(found: Findings) -> SubjectReport:
             [row.length_mm for row in rows],
             [row.diameter_mm for row in rows],
         ),
+        visual=[
+            {
+                "region": one.region,
+                "count": str(one.count),
+                "grade": "–" if one.grade is None else str(one.grade),
+                "where": _slice_of(one),
+            }
+            for one in counted.visual
+        ],
+        flags=[
+            f"PVS {one.id} is wider than 3 mm"
+            + (" and round: it may be a lacune." if one.flag == "lacune-like" else ".")
+            for one in counted.pvs
+            if one.flag is not None
+        ],
         origin=[_fact(what, value) for what, value in found.origin.items()],
     )
     return SubjectReport(html, trust.worst(checks), tuple(checks), counted)
@@ -156,6 +172,12 @@ def _bars(counted: Counted) -> list[dict[str, Any]]:
         }
         for name in named
     ]
+
+
+def _slice_of(one: VisualGrade) -> str:
+    if one.z_mm is None:
+        return "all of it"
+    return f"{one.side} side, slice at z = {one.z_mm:.0f} mm"
 
 
 def _number_of(count: int | None) -> str:
