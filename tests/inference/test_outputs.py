@@ -10,7 +10,7 @@ from napari_pvs.errors import InputError
 from napari_pvs.inference import outputs
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.segment import segment
-from napari_pvs.scans.regions import Regions
+from napari_pvs.scans.regions import Regions, places
 
 TURN = np.array([[0.78, -0.17, 0, -9], [0.17, 0.78, 0, -11], [0, 0, 0.8, -10], [0, 0, 0, 1]])
 FLIPPED = np.array([[0, 0, -0.8, 9], [-0.8, 0, 0, 11], [0, 0.8, 0, -10], [0, 0, 0, 1.0]])
@@ -139,8 +139,9 @@ def test_each_pvs_has_a_region_and_a_side(inputs, tmp_path):
     summary = outputs.write(replace(found, regions=regions), out, config, "<p>a page")
     with (out / outputs.TABLE).open(newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
-    assert {row["region"] for row in rows} == {"pons"}
-    assert {row["side"] for row in rows} == {"left", "right"}
+    wanted = places(found.labels, len(found.table), regions)
+    assert len(rows) == len(found.table) > 0
+    assert [(row["region"], row["side"]) for row in rows] == [("pons", one.side) for one in wanted]
     assert summary["regions"] == {"seen": {"pons": 1.0, "medulla": 0.0}}
     assert (out / outputs.REPORT).read_text() == "<p>a page"
     # a later result without a report does not keep the old one
