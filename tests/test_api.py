@@ -66,7 +66,7 @@ def test_results_are_not_replaced_unasked(head_files, options, tmp_path):
 def test_a_study_is_counted_and_who_is_left_out_is_told(make_study):
     study = make_study(3, labelled=2)
     with pytest.warns(InputWarning, match="sub-03 was not counted: it has no label"):
-        counted = pvs.count(study)
+        counted = pvs.count(study, regions="none")
     assert [one.burden[0].subject for one in counted] == ["sub-01", "sub-02"]
 
 

@@ -86,6 +86,19 @@ def scans(head_files, tiny_weights):
     ]
 
 
+def test_a_scan_of_too_little_brain_is_segmented_without_regions(run, scans, tmp_path):
+    code, _, error = run(*scans, "--out", tmp_path / "out", "--regions")
+    assert code == 0
+    assert error.startswith("napari-pvs: warning: PVS have no regions: ")
+    assert "mL of brain, too little to lay a template over" in error
+    lines = (tmp_path / "out" / outputs.TABLE).read_text().splitlines()
+    assert lines[0].endswith("\tmean_probability\tregion\tside")
+    assert all(line.endswith("\tn/a\tn/a") for line in lines[1:])
+    found = json.loads((tmp_path / "out" / outputs.SUMMARY).read_text())
+    assert found["regions"] is None
+    assert "too little" in found["warnings"][-1]
+
+
 def test_segment(run, scans, tmp_path):
     code, said, error = run(*scans, "--out", tmp_path / "out")
     assert code == 0

@@ -116,15 +116,22 @@ def segment(
 
     def run() -> "Segmentation":
         if scan is None:
-            return inference.segment(config, progress)
-        return inference.segment_scan(scan, config, progress=progress)
+            found = inference.segment(config, progress)
+        else:
+            found = inference.segment_scan(scan, config, progress=progress)
+        return inference.with_regions(found) if config.regions or config.report else found
 
     if out is None:
         return run()
     with claimed(Path(out)):
-        outputs.check_folder(Path(out), overwrite)
+        outputs.check_folder(Path(out), overwrite, outputs.names(config))
         found = run()
-        outputs.write(found, Path(out), config)
+        page = None
+        if config.report:
+            from napari_pvs.report.files import of_segmentation
+
+            page = of_segmentation(found, config).html
+        outputs.write(found, Path(out), config, page)
     return found
 
 
@@ -181,27 +188,29 @@ def count(
     names: Name | None = None,
     brain_mask: Name | None = None,
 ) -> "list[Counted]":
-    """Count PVS: number, volume, length and diameter, in all and by region.
+    """Count PVS: number, volume, length and diameter, in total and by region.
 
     Parameters
     ----------
     what
-        What `segment` returned, the file of a mask, or the folder of a study.
+        What `segment` returned, a mask file, or the folder of a study.
     regions
-        Label map of the brain; of a study, how the names of its subjects' maps end.
+        Label map of the brain; for a study, how the names of its subjects' maps end, or
+        ``"none"``. When None, the ICBM152 template is registered to each scan of a study, and what
+        `segment` returned has the regions it was segmented with.
     names
         Table (TSV) of its regions: index, name. FreeSurfer's numbers when None.
     brain_mask
-        Of a mask's scan, for the share of all PVS.
+        For a mask file, the brain mask of its scan; for the share that PVS have of the brain.
 
     Returns
     -------
-    One entry for each mask. Subjects of a study that could not be counted issue an `InputWarning`.
+    One entry for each mask. An `InputWarning` names each subject of a study that is not counted.
 
     Raises
     ------
     InputError
-        A file is missing or unusable, or lies elsewhere.
+        A file is missing or unusable, or in another place.
 
     Examples
     --------
@@ -216,7 +225,9 @@ def count(
     known = FREESURFER if names is None else read_names(Path(names))
     if not isinstance(what, str | Path):
         scan = what.scan
-        drawn = None if regions is None else read_regions(Path(regions), scan.grid, known)
+        drawn = what.regions
+        if regions is not None:
+            drawn = read_regions(Path(regions), scan.grid, known)
         return [count_array(what.labels > 0, scan.grid, regions=drawn, brain=scan.brain)]
     path = Path(what)
     require_there(path)
@@ -228,7 +239,7 @@ def count(
         def failed(name: str, why: str) -> None:
             warnings.warn(f"{name} was not counted: {why}", InputWarning, stacklevel=3)
 
-        ending = None if regions is None else str(regions)
+        ending = files.TEMPLATE if regions is None else str(regions)
         every = files.count_study(
             path,
             regions=ending,

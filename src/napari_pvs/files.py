@@ -96,9 +96,10 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_set(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+def atomic_set(folder: Path, names: Sequence[str], without: Sequence[str] = ()) -> Iterator[Path]:
     """Yield a temporary folder to write ``names`` into; on success they appear in ``folder``.
 
+    Files ``without`` belong to the set too, but not this time: those of an old set go with it.
     Whenever the process dies, the files with these names are from one set: all of the old, or part
     of the old or of the new, but never from both. On any error ``folder`` is untouched.
 
@@ -108,7 +109,7 @@ def atomic_set(folder: Path, names: Sequence[str]) -> Iterator[Path]:
         The folder cannot be written, or something there is not a regular file.
     """
     folder = Path(folder)
-    for name in names:
+    for name in (*names, *without):
         require_replaceable(folder / name)
     with explained(folder, _ELSEWHERE):
         _prepare(folder)
@@ -117,7 +118,7 @@ def atomic_set(folder: Path, names: Sequence[str]) -> Iterator[Path]:
         yield temporary
         for name in names:
             _finish(temporary / name)
-        for name in names:
+        for name in (*names, *without):
             (folder / name).unlink(missing_ok=True)
         # make sure that all old files are gone before the first new one appears
         _fsync_folder(folder)

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from napari_pvs.burden.count import ALL, ELSEWHERE, count
-from napari_pvs.burden.regions import Regions
+from napari_pvs.burden.count import count
+from napari_pvs.burden.regions import ALL
 from napari_pvs.scans.grid import Grid
+from napari_pvs.scans.regions import ELSEWHERE, Place, Regions, places
 
 GRID = Grid((12, 6, 6), np.diag([0.5, 1.0, 2.0, 1.0]))
 
@@ -76,3 +77,51 @@ def test_shapes_that_differ_are_a_mistake_of_the_caller(mask, regions):
         count(mask[1:], GRID, regions=regions)
     with pytest.raises(ValueError, match="differ in shape"):
         count(mask, GRID, brain=mask[1:])
+
+
+@pytest.fixture
+def sided(regions):
+    """The same regions; a left half up to the 8th voxel, and half of the third region unseen."""
+    sides = np.where(np.arange(12) < 9, 1, 2).astype(np.uint8)[:, None, None]
+    sides = np.broadcast_to(sides, GRID.shape)
+    tissue = np.ones(GRID.shape, bool)
+    tissue[0] = False
+    return Regions(regions.names, regions.index, sides, tissue, (1.0, 0.5, 0.0))
+
+
+def test_each_side_has_rows_that_add_up(mask, sided):
+    brain = np.ones(GRID.shape, bool)
+    found = count(mask, GRID, regions=sided, brain=brain)
+    # the second PVS has two voxels on the left, and one by a corner on the right: 2 + 1
+    assert [(one.id, one.side) for one in found.pvs] == [(1, "left"), (2, "right"), (3, "right")]
+    rows = {(one.region, one.side): one for one in found.burden}
+    assert list(rows)[:4] == [(ALL, "both"), (ALL, "left"), (ALL, "right"), ("first", "both")]
+    for region in (ALL, "first", "second", ELSEWHERE):
+        both, left, right = (rows[region, side] for side in ("both", "left", "right"))
+        assert both.count == left.count + right.count
+        assert both.volume_mm3 == left.volume_mm3 + right.volume_mm3
+    assert (rows[ALL, "left"].count, rows[ALL, "right"].count) == (1, 2)
+    # only tissue counts for the volume
+    assert rows["first", "both"].region_mm3 == 36.0
+    assert rows["first", "right"].region_mm3 == 0.0
+    assert rows["second", "both"].seen_percent == 50.0
+
+
+def test_a_region_that_is_not_in_the_scan_is_missing_not_empty(mask, sided):
+    rows = {(one.region, one.side): one for one in count(mask, GRID, regions=sided).burden}
+    empty, missing = rows["first", "both"], rows["third", "left"]
+    assert (empty.count, empty.volume_mm3) == (0, 0)
+    assert (missing.count, missing.volume_mm3, missing.region_mm3) == (None, None, None)
+    assert (empty.seen_percent, missing.seen_percent) == (100.0, 0.0)
+
+
+def test_ties_go_to_the_region_named_first_and_to_the_left():
+    labels = np.zeros((4, 1, 1), np.int32)
+    labels[:] = 1
+    index = np.array([2, 1, 1, 2], np.uint16).reshape(4, 1, 1)
+    sides = np.array([2, 2, 1, 1], np.uint8).reshape(4, 1, 1)
+    assert places(labels, 1, Regions(("a", "b"), index, sides)) == [Place("a", "left")]
+    # neither the order of voxels nor flipping them changes it
+    flipped = Regions(("a", "b"), index[::-1], sides[::-1])
+    assert places(labels, 1, flipped) == [Place("a", "left")]
+    assert places(labels, 1, Regions(("a", "b"), 0 * index, 0 * sides)) == [Place(ELSEWHERE, None)]

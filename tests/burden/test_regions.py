@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_pvs.burden.regions import FREESURFER, read_map, read_names, read_regions
+from napari_pvs.burden.regions import FREESURFER, Numbering, read_map, read_names, read_regions
 from napari_pvs.errors import InputError
 from napari_pvs.scans.grid import Grid
 
@@ -31,7 +31,7 @@ def test_freesurfer_s_numbers_become_regions_on_the_grid(aseg):
 
 
 def test_no_number_is_in_two_regions():
-    numbers = [number for some in FREESURFER.values() for number in some]
+    numbers = [number for some in FREESURFER.regions.values() for number in some]
     assert len(numbers) == len(set(numbers))
 
 
@@ -41,7 +41,8 @@ def test_a_table_names_other_regions(aseg, tmp_path):
         "\ufeffindex\tname\tcolour\n51\tright\tred\n2\tleft\t-\n250\tright\t-\n0\tair\t\n"
     )
     names = read_names(table)
-    assert names == {"right": (51, 250), "left": (2,)}
+    assert names.regions == {"right": (51, 250), "left": (2,)}
+    assert names.sides == {}
     regions = read_regions(aseg, GRID, names)
     assert regions.index[:, 0, 0].tolist() == [2, 2, 2, 2, 1, 1, 1, 1]
 
@@ -49,15 +50,15 @@ def test_a_table_names_other_regions(aseg, tmp_path):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("index\tname\n1.5\ta\n", "is no table of regions .*1.5"),
-        ("number\tname\n1\ta\n", "is no table of regions .*index"),
-        ("index\tname\n1\n", "is no table of regions"),
-        ("index\tname\n1\t" + 150_000 * "a", "is no table of regions .*field larger"),
-        ("index\tname\n1\ta\n2\tb\n1\tb\n", r"is no table of regions \(1 is a and b\)"),
-        ("index\tname\n1\tall\n", "names a region all, as .*; rename it"),
+        ("index\tname\n1.5\ta\n", "is not a table of regions .*1.5"),
+        ("number\tname\n1\ta\n", "is not a table of regions .*index"),
+        ("index\tname\n1\n", "is not a table of regions"),
+        ("index\tname\n1\t" + 150_000 * "a", "is not a table of regions .*field larger"),
+        ("index\tname\n1\ta\n2\tb\n1\tb\n", r"is not a table of regions \(1 is both a and b\)"),
+        ("index\tname\n1\tall\n", "names a region all, .* need themselves; rename it"),
         ("index\tname\n1\telsewhere\n", "names a region elsewhere"),
         ("index\tname\n", "names no region"),
-        (None, "is no table of regions .*No such file"),
+        (None, "is not a table of regions .*No such file"),
     ],
 )
 def test_other_tables_are_refused(tmp_path, text, why):
@@ -69,10 +70,60 @@ def test_other_tables_are_refused(tmp_path, text, why):
 
 
 def test_maps_of_something_else_are_refused(aseg, tmp_path, write_image):
-    with pytest.raises(InputError, match=r"holds none of the numbers of a, b; name its own with"):
-        read_regions(aseg, GRID, {"a": (7,), "b": (90_000,)})
+    with pytest.raises(InputError, match=r"has none of the numbers of a, b; name its regions with"):
+        read_regions(aseg, GRID, Numbering({"a": (7,), "b": (90_000,)}, {}))
     away = np.eye(4)
     away[:3, 3] = 500
     path = write_image(tmp_path / "away.nii.gz", np.ones((4, 4, 4), np.int16), away)
-    with pytest.raises(InputError, match=r"away.nii.gz lies elsewhere than the PVS; give one of"):
+    with pytest.raises(
+        InputError, match=r"away.nii.gz is in another place than the PVS; give one of"
+    ):
         read_map(path, GRID)
+
+
+def test_sides_are_those_of_the_numbers_and_of_the_plane_between_them(tmp_path, write_image):
+    codes = np.zeros((8, 4, 4), np.int16)
+    codes[:2], codes[6:], codes[3:5] = 2, 41, 16  # the brainstem has no side of its own
+    codes[4, 3] = 2  # left white matter beyond the middle stays left
+    path = write_image(tmp_path / "aseg.nii.gz", codes, np.eye(4))
+    grid = Grid((8, 4, 4), np.eye(4))
+    regions = read_regions(path, grid, FREESURFER)
+    assert regions.sides[:, 0, 0].tolist() == [1, 1, 1, 1, 2, 2, 2, 2]
+    assert regions.sides[4, 3, 0] == 1
+    # the same world with the x axis turned round
+    turned = np.diag([-1.0, 1, 1, 1])
+    turned[0, 3] = 7
+    again = read_regions(path, Grid((8, 4, 4), turned), FREESURFER)
+    np.testing.assert_array_equal(again.sides, regions.sides[::-1])
+
+
+def test_left_and_right_numbers_of_freesurfer():
+    numbers = {number for some in FREESURFER.regions.values() for number in some}
+    unsided = numbers - set(FREESURFER.sides)
+    assert {16, 77, 251, 255} <= unsided  # brainstem, hypointensities, corpus callosum
+    assert unsided.isdisjoint((*range(2, 14), *range(41, 59)))
+    assert {FREESURFER.sides[n] for n in (2, 9, 10, 1035, 3001, 11175, 13175)} == {"left"}
+    assert {FREESURFER.sides[n] for n in (41, 48, 49, 2035, 4001, 12175, 14175)} == {"right"}
+
+
+def test_a_table_may_name_sides(tmp_path):
+    table = tmp_path / "names.tsv"
+    table.write_text("index\tname\themisphere\n5\tlobe\tL\n6\tlobe\tright\n7\tstem\tbilateral\n")
+    names = read_names(table)
+    assert names.regions == {"lobe": (5, 6), "stem": (7,)}
+    assert names.sides == {5: "left", 6: "right"}
+
+
+def test_what_the_map_has_and_the_scan_does_not_show_is_missing(tmp_path, write_image):
+    codes = np.zeros((4, 4, 8), np.int16)
+    codes[:, :, :2], codes[:, :, 2:4], codes[:, :, 4:] = 8, 16, 2
+    path = write_image(tmp_path / "aseg.nii.gz", codes, np.eye(4))
+    above = np.eye(4)
+    above[2, 3] = 3
+    regions = read_regions(path, Grid((4, 4, 5), above), FREESURFER)
+    seen = dict(zip(regions.names, regions.seen, strict=True))
+    assert (seen["white matter"], seen["brainstem"], seen["cerebellum"]) == (1.0, 0.5, 0.0)
+    # nor does a map tell of a region that it has no number of
+    assert regions.missing("cerebellum")
+    assert regions.missing("thalamus")
+    assert not regions.missing("brainstem")

@@ -41,13 +41,17 @@ def test_a_mask_is_counted_by_region(count, head, aseg, tmp_path, write_image):
     assert {row["subject"] for row in rows} == {"sub-07"}
     every, *regions = rows
     assert (every["region"], every["state"]) == ("all", "n/a")
-    assert sum(int(row["count"]) for row in regions) == int(every["count"]) > 3
+    both = [row for row in regions if row["side"] == "both" and row["region"] != "all"]
+    counts = [int(row["count"]) for row in both if row["count"] != "n/a"]
+    assert sum(counts) == int(every["count"]) > 3
+    sides = [int(row["count"]) for row in regions if row["region"] == "all"]
+    assert sum(sides) == int(every["count"])
     volume = np.count_nonzero(head.label) * 0.8**3
     assert float(every["volume_mm3"]) == pytest.approx(volume, rel=1e-4)
     assert float(every["region_mm3"]) == pytest.approx(np.count_nonzero(head.brain) * 0.8**3, 0.01)
-    by_name = {row["region"]: int(row["count"]) for row in regions}
-    assert by_name["white matter"] > 0 < by_name["basal ganglia"]
-    assert by_name["cerebellum"] == 0
+    by_name = {row["region"]: row["count"] for row in both}
+    assert int(by_name["white matter"]) > 0 < int(by_name["basal ganglia"])
+    assert by_name["cerebellum"] == "n/a"  # the map has none
     assert "basal ganglia" in printed
     assert str(tmp_path / "out" / "burden_pvs.tsv") in printed
 
@@ -61,7 +65,7 @@ def test_a_study_is_counted_by_its_newest_labels(count, make_study, refused, tmp
         found, geometry(study / "sub-02" / "anat" / "sub-02_T1w.nii.gz"),
         author="x", origin="predicted", state="draft",
     )  # fmt: skip
-    printed, rows = count(study, tmp_path / "out")
+    printed, rows = count(study, tmp_path / "out", "--regions", "none")
     assert [(row["subject"], row["state"], row["region"]) for row in rows] == [
         ("sub-01", "reference", "all"),
         ("sub-02", "segmented", "all"),
@@ -79,6 +83,7 @@ def test_a_study_is_counted_by_its_newest_labels(count, make_study, refused, tmp
         codes = np.full(t1.shape, 11, np.int16)
         nib.save(nib.Nifti1Image(codes, t1.affine), folder / f"{name}_desc-aseg_dseg.nii.gz")
     _, rows = count(study, tmp_path / "r", "--regions", "desc-aseg_dseg")
+    rows = [row for row in rows if row["side"] == "both"]
     there = {row["subject"]: row["count"] for row in rows if row["region"] == "basal ganglia"}
     assert there["sub-02"] == "1"
     assert {row["count"] for row in rows if row["region"] == "elsewhere"} == {"0"}
@@ -137,7 +142,7 @@ def test_a_prediction_counts_until_its_correction_is_saved(count, make_study, tm
     for made_by, end in (("predicted", 9), (origin, 12)):
         found[5:end, 5, 5] = 1
         store.save(found, like, author="x", origin=made_by, state="draft")
-    printed, rows = count(study, tmp_path / "out")
+    printed, rows = count(study, tmp_path / "out", "--regions", "none")
     (row,) = rows
     assert (row["state"], row["volume_mm3"]) == ("segmented", str(round(4 * 0.8**3, 3)))
     assert "no prediction" not in printed
@@ -148,7 +153,7 @@ def test_a_subject_that_cannot_be_counted_keeps_nobody_else_back(make_study, tmp
     (label,) = study.glob("derivatives/labels/sub-02/anat/*.nii.gz")
     label.write_bytes(b"no image")
     with pytest.raises(SystemExit) as ended:
-        cli.main(["count", str(study), "--out", str(tmp_path / "out")])
+        cli.main(["count", str(study), "--out", str(tmp_path / "out"), "--regions", "none"])
     assert ended.value.code == 2
     said = capsys.readouterr()
     assert f"1 of 3 subjects could not be counted: sub-02: {label}" in said.err
@@ -174,7 +179,11 @@ def test_what_cannot_be_counted_is_refused(make_study, head, aseg, refused, tmp_
     assert "is no table of regions" in refused(
         "count", mask, *out, "--regions", aseg, "--names", tmp_path / "m.nii.gz"
     )
+    said = refused("count", mask, *out, "--regions", "template")
+    assert "the template needs the scan of" in said
+    assert "leave one out" in refused("count", mask, *out, "--regions", aseg, "--t1", aseg)
     study = make_study(1, labelled=0)
+    assert "has its own scans" in refused("count", study, *out, "--t1", mask)
     assert "has its own brain masks" in refused("count", study, *out, "--brain-mask", mask)
     assert "holds no label and no prediction" in refused("count", study, *out)
     assert not (tmp_path / "out").exists()

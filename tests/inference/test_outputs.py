@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -9,6 +10,7 @@ from napari_pvs.errors import InputError
 from napari_pvs.inference import outputs
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.segment import segment
+from napari_pvs.scans.regions import Regions, places
 
 TURN = np.array([[0.78, -0.17, 0, -9], [0.17, 0.78, 0, -11], [0, 0, 0.8, -10], [0, 0, 0, 1]])
 FLIPPED = np.array([[0, 0, -0.8, 9], [-0.8, 0, 0, 11], [0, 0.8, 0, -10], [0, 0, 0, 1.0]])
@@ -125,6 +127,27 @@ def test_table_tells_of_the_label_image(inputs, tmp_path):
         place = [float(row[f"{axis}_mm"]) for axis in "xyz"]
         np.testing.assert_allclose(place, centre, atol=2e-3)
         assert float(row["mean_probability"]) == pytest.approx(soft[where].mean(), abs=2e-4)
+
+
+def test_each_pvs_has_a_region_and_a_side(inputs, tmp_path):
+    config, out = inputs(), tmp_path / "out"
+    found = segment(config)
+    index = np.ones(found.labels.shape, np.uint16)
+    sides = np.where(np.arange(index.shape[0]) < index.shape[0] // 2, 1, 2)[:, None, None]
+    sides = np.broadcast_to(sides, index.shape).astype(np.uint8)
+    regions = Regions(("pons", "medulla"), index, sides, seen=(1.0, 0.0))
+    summary = outputs.write(replace(found, regions=regions), out, config, "<p>a page")
+    with (out / outputs.TABLE).open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    wanted = places(found.labels, len(found.table), regions)
+    assert len(rows) == len(found.table) > 0
+    assert [(row["region"], row["side"]) for row in rows] == [("pons", one.side) for one in wanted]
+    assert summary["regions"] == {"seen": {"pons": 1.0, "medulla": 0.0}}
+    assert (out / outputs.REPORT).read_text() == "<p>a page"
+    # a later result without a report does not keep the old one
+    outputs.write(found, out, config)
+    assert not (out / outputs.REPORT).exists()
+    assert {path.name for path in out.iterdir()} == set(outputs.FILES)
 
 
 def test_summary(inputs, tmp_path):

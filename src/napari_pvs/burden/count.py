@@ -1,26 +1,38 @@
-"""Counting the PVS of a mask, all of them and by region."""
+"""Counting the PVS of a mask, in total and by region and side."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_pvs.burden.regions import ALL, ELSEWHERE, Regions
+from napari_pvs.burden.regions import ALL
+from napari_pvs.burden.standards import Flag, VisualGrade, flag, visual_grades
 from napari_pvs.inference.components import label, table
 from napari_pvs.scans.grid import Grid
+from napari_pvs.scans.regions import ELSEWHERE, SIDES, Place, Regions, Side, places
+from napari_pvs.scans.template import REGIONS
+
+BothSides = Literal["both", "left", "right"]
 
 
 @dataclass(frozen=True)
 class CountedPvs:
-    """One connected PVS; its length and diameter are those of `shape.rod`."""
+    """One connected PVS; its length and diameter are those of `shape.rod`.
+
+    ``side`` is None where nothing tells it. ``flag`` tells what is wider than a PVS should be.
+    """
 
     subject: str
     id: int
     region: str
+    side: Side | None
     volume_mm3: float
     length_mm: float
     diameter_mm: float
+    flag: Flag | None
     x_mm: float
     y_mm: float
     z_mm: float
@@ -28,15 +40,19 @@ class CountedPvs:
 
 @dataclass(frozen=True)
 class Burden:
-    """PVS of one region. None is what is unknown, or the median of no PVS."""
+    """PVS of one region, on both sides or one. None means unknown, or a median of no PVS."""
 
     subject: str
     state: str | None
     """Of the subject's label, see `study.bids.StudySubject`; None for a mask alone."""
     region: str
+    side: BothSides
     region_mm3: float | None
-    count: int
-    volume_mm3: float
+    seen_percent: float | None
+    """Of the region, that lies in the scan; None where it is not known."""
+    count: int | None
+    """None for a region that is not in the scan: it is missing, not empty."""
+    volume_mm3: float | None
     volume_percent: float | None
     """Of the region's volume."""
     count_per_ml: float | None
@@ -48,10 +64,14 @@ class Burden:
 
 @dataclass(frozen=True)
 class Counted:
-    """What was counted in one mask: its PVS, and rows for `ALL` and each region."""
+    """What was counted in one mask: its PVS, rows for `ALL` and each region, and visual grades.
+
+    Grades are there where regions and sides are those of the template.
+    """
 
     pvs: tuple[CountedPvs, ...]
     burden: tuple[Burden, ...]
+    visual: tuple[VisualGrade, ...] = ()
 
 
 def count(
@@ -63,7 +83,7 @@ def count(
     regions: Regions | None = None,
     brain: NDArray[np.bool_] | None = None,
 ) -> Counted:
-    """Count PVS: 26-connected voxels are one, and belong to the region that has most of them.
+    """Count PVS: each is a 26-connected component, in one region and on one side; see `places`.
 
     Parameters
     ----------
@@ -74,9 +94,9 @@ def count(
     subject, state
         For the tables.
     regions
-        On the grid; without them all PVS are counted together.
+        On the grid; without them, PVS are only counted in total.
     brain
-        Its volume is that of `ALL`.
+        Mask whose volume is the volume of `ALL`.
 
     Raises
     ------
@@ -90,47 +110,62 @@ def count(
         raise ValueError(f"mask, grid, regions and brain differ in shape: {shapes}")
     labels = label(mask, 1, 0.0, grid.voxel_volume)
     rows = table(labels, mask, grid)
-    where = _region_of(labels, len(rows), regions)
+    unknown = [Place(ALL, None)] * len(rows)
+    where = unknown if regions is None else places(labels, len(rows), regions)
     pvs = tuple(
         CountedPvs(
-            subject, one.id, name, one.volume_mm3, one.length_mm, one.diameter_mm,
-            one.x_mm, one.y_mm, one.z_mm,
+            subject, one.id, place.region, place.side, one.volume_mm3, one.length_mm,
+            one.diameter_mm, flag(one.length_mm, one.diameter_mm), one.x_mm, one.y_mm, one.z_mm,
         )
-        for one, name in zip(rows, where, strict=True)
+        for one, place in zip(rows, where, strict=True)
     )  # fmt: skip
+    whole = None if brain is None else float(np.count_nonzero(brain)) * grid.voxel_volume
+    burden = tuple(_burden(subject, state, pvs, regions, whole, grid.voxel_volume))
+    visual: list[VisualGrade] = []
+    if regions is not None and regions.names == REGIONS:
+        graded = visual_grades(labels, where, grid, subject)
+        visual = [one for one in graded if not regions.missing(one.region)]
+    return Counted(pvs, burden, tuple(visual))
 
-    def burden(region: str, voxels: int | None, inside: list[CountedPvs]) -> Burden:
-        room = None if voxels is None else voxels * grid.voxel_volume
-        volume = sum(one.volume_mm3 for one in inside)
-        return Burden(
-            subject,
-            state,
-            region,
-            None if room is None else round(room, 1),
-            len(inside),
-            round(volume, 3),
-            round(100 * volume / room, 5) if room else None,
-            round(1000 * len(inside) / room, 4) if room else None,
-            round(median(one.length_mm for one in inside), 3) if inside else None,
-            round(median(one.diameter_mm for one in inside), 3) if inside else None,
-        )
 
-    out = [burden(ALL, None if brain is None else int(np.count_nonzero(brain)), list(pvs))]
+def _burden(
+    subject: str,
+    state: str | None,
+    pvs: tuple[CountedPvs, ...],
+    regions: Regions | None,
+    brain_mm3: float | None,
+    voxel_volume: float,
+) -> Iterator[Burden]:
+    rooms: dict[tuple[str, Side | None], float] = {}
+    seen: dict[str, float] = {}
+    sides: tuple[Side, ...] = ()
     if regions is not None:
-        sizes = np.bincount(regions.index.ravel(), minlength=len(regions.names) + 1).tolist()
-        for name, size in (*zip(regions.names, sizes[1:], strict=True), (ELSEWHERE, None)):
-            out.append(burden(name, size, [one for one in pvs if one.region == name]))
-    return Counted(pvs, tuple(out))
-
-
-def _region_of(labels: NDArray[np.int32], n: int, regions: Regions | None) -> list[str]:
-    """Name the region that has most voxels of each PVS; the first named of equals."""
-    if regions is None:
-        return [ALL] * n
-    voxels = np.flatnonzero(labels > 0)
-    ids, at = np.take(labels, voxels), np.take(regions.index, voxels).astype(np.int64)
-    width = len(regions.names) + 1
-    votes = np.bincount(ids * width + at, minlength=(n + 1) * width).reshape(n + 1, width)
-    votes[:, 0] = 0
-    names = (ELSEWHERE, *regions.names)
-    return [names[one.argmax()] for one in votes[1:]]
+        rooms = regions.volumes(voxel_volume)
+        seen = dict(zip(regions.names, regions.seen, strict=False))
+        sides = SIDES if regions.sides is not None else ()
+    if brain_mm3 is not None:
+        rooms[ALL, None] = brain_mm3
+    for region in (ALL, *(() if regions is None else (*regions.names, ELSEWHERE))):
+        here = [one for one in pvs if region in (ALL, one.region)]
+        share = round(100 * seen[region], 1) if region in seen else None
+        missing = regions is not None and region in regions.names and regions.missing(region)
+        for side in (None, *sides):
+            inside = [one for one in here if side in (None, one.side)]
+            # PVS that the mask has where the template has no region all the same
+            absent = missing and not inside
+            room = rooms.get((region, side))
+            volume = sum(one.volume_mm3 for one in inside)
+            yield Burden(
+                subject,
+                state,
+                region,
+                side or "both",
+                None if room is None else round(room, 1),
+                share,
+                None if absent else len(inside),
+                None if absent else round(volume, 3),
+                round(100 * volume / room, 5) if room else None,
+                round(1000 * len(inside) / room, 4) if room else None,
+                round(median(one.length_mm for one in inside), 3) if inside else None,
+                round(median(one.diameter_mm for one in inside), 3) if inside else None,
+            )

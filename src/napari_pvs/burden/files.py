@@ -8,22 +8,28 @@ from pathlib import Path
 import numpy as np
 
 from napari_pvs.burden.count import Counted, count
-from napari_pvs.burden.regions import FREESURFER, Names, read_map, read_regions
+from napari_pvs.burden.regions import FREESURFER, Numbering, read_map, read_regions
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.evaluation.matching import subject_of
 from napari_pvs.files import sentence
 from napari_pvs.scans.checks import Placed
-from napari_pvs.scans.pvs import read_pvs, warn_of_outside
-from napari_pvs.study.bids import StudySubject, survey
+from napari_pvs.scans.grid import Grid
+from napari_pvs.scans.pvs import read_on, read_pvs, warn_of_outside
+from napari_pvs.scans.regions import Regions, fit_regions
+from napari_pvs.scans.scan import Scan
+from napari_pvs.study.bids import StudySubject, scan_of, survey
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.study.paths import derived
+
+TEMPLATE, NONE = "template", "none"
+"""In the place of a label map: the template's regions, registered to the scan; or no regions."""
 
 
 def count_mask(
     mask: Path,
     *,
     regions: Path | None = None,
-    names: Names = FREESURFER,
+    names: Numbering = FREESURFER,
     brain: Path | None = None,
     subject: str | None = None,
     state: str | None = None,
@@ -35,78 +41,118 @@ def count_mask(
     mask
         Labels above 0 are PVS.
     regions
-        Label map of the brain, on any grid of the same world.
+        Label map of the brain, on any grid in the same world space.
     names
-        Its regions, such as from `read_names`.
+        What its numbers mean, such as from `read_names`.
     brain
-        Brain mask, likewise; for the share of all PVS.
+        Brain mask, on any such grid; for the share that PVS have of the brain.
     subject, state
-        For the tables; the subject is read from the mask's path where None.
+        For the tables; by default, the subject is taken from the mask's path.
 
     Raises
     ------
     InputError
-        A file is unusable, or lies elsewhere.
+        A file is unusable, or in another place.
     """
     volume = read_pvs(mask)
     placed = Placed.turned(str(mask), volume.data, volume.affine)
     grid = placed.grid
-    if subject is None:
-        subject = subject_of(Path(mask).absolute()) or Path(mask).name.partition(".")[0]
     inside = None if brain is None else read_map(brain, grid) > 0
     if inside is not None and not inside.any():
-        raise InputError(f"{brain} is empty where the PVS lie; give the brain mask of this scan.")
+        raise InputError(f"{brain} is empty where the PVS are; give the brain mask of this scan.")
     if inside is not None:
         present = placed.data > 0
         warn_of_outside(
             int(np.count_nonzero(present)),
             int(np.count_nonzero(present & inside)),
-            f"{mask}: {{}} voxels of PVS lie outside the brain mask {brain}, and are counted; "
+            f"{mask}: {{}} voxels of PVS are outside the brain mask {brain}, and are counted; "
             "check both.",
         )
     return count(
         np.ascontiguousarray(placed.data > 0),
         grid,
-        subject=subject,
+        subject=_named(mask) if subject is None else subject,
         state=state,
         regions=None if regions is None else read_regions(regions, grid, names),
         brain=inside,
     )
 
 
+def count_on_scan(
+    mask: Path,
+    scan: Scan,
+    *,
+    regions: Regions | None = None,
+    subject: str | None = None,
+    state: str | None = None,
+) -> Counted:
+    """Count the PVS of a mask by the template's regions, as `fit_regions` lays them over the scan.
+
+    Parameters
+    ----------
+    mask
+        On the voxels of the scan.
+    scan
+        T1, T2 or both, with its brain.
+    regions
+        Those of the scan, where they are known.
+    subject, state
+        As for `count_mask`.
+
+    Raises
+    ------
+    InputError
+        The mask is unusable or on other voxels, or as `fit_regions`.
+    """
+    labels = read_on(mask, scan.grid, scan.source.path or "the scan")
+    if regions is None:
+        regions = fit_regions(scan)
+        for text in regions.doubts:
+            warnings.warn(text, InputWarning, stacklevel=2)
+    name = _named(mask) if subject is None else subject
+    return count(
+        np.ascontiguousarray(labels > 0), scan.grid,
+        subject=name, state=state, regions=regions, brain=scan.brain,
+    )  # fmt: skip
+
+
+def _named(mask: Path) -> str:
+    return subject_of(Path(mask).absolute()) or Path(mask).name.partition(".")[0]
+
+
 def count_study(
     study: Path,
     *,
-    regions: str | None = None,
-    names: Names = FREESURFER,
+    regions: str = TEMPLATE,
+    names: Numbering = FREESURFER,
     skipped: Callable[[str], None],
     failed: Callable[[str, str], None],
 ) -> Iterator[Counted]:
-    """Count the PVS of each subject's label or, where there is none yet, of its newest prediction.
+    """Count the PVS of each subject's label or, if it has none yet, of its newest prediction.
 
     Parameters
     ----------
     study
         BIDS dataset.
     regions
-        How the names of the subjects' label maps end, such as ``desc-aseg_dseg``; they lie in any
-        derivative.
+        `TEMPLATE`, `NONE`, or how the names of the subjects' label maps end, such as
+        ``desc-aseg_dseg``; they may be in any derivative.
     names
         As for `count_mask`.
     skipped
-        Is told the subjects that have neither.
+        Called with each subject that has neither.
     failed
-        Is told those whose files cannot be used, and why; the others are counted all the same.
+        Called with each subject whose files cannot be used, and why; the others are still counted.
 
     Raises
     ------
     InputError
-        No study, or ``regions`` is a path.
+        It is not a study, or ``regions`` is a path.
     """
-    if regions is not None and ("/" in regions or "\\" in regions):
+    if "/" in regions or "\\" in regions:
         raise InputError(
-            f"{regions} is the path of one file; of a study, give how the names of the subjects' "
-            "label maps end."
+            f"{regions} is the path of one file; for a study, give the end of the names of the "
+            "subjects' label maps."
         )
     seen = survey(study)
     for text in seen.notes:
@@ -114,28 +160,61 @@ def count_study(
     for name, why in seen.refused:
         failed(name, why)
     for subject in seen.found:
-        path, state = subject.label, str(subject.state)
         try:
-            if path is None:
-                store = LabelStore(study, subject.name)
-                made = store.predicted()
-                if made is None:
-                    skipped(subject.name)
-                    continue
-                # also where a rater has begun: what is drawn so far is no label yet
-                path, state = store.path(made), "segmented"
-            counted = count_mask(
-                path,
-                regions=None if regions is None else _map_of(study, subject, regions),
-                names=names,
-                brain=subject.brain,
-                subject=subject.name,
-                state=state,
-            )
+            found = countable(study, subject)
+            if found is None:
+                skipped(subject.name)
+                continue
+            yield _counted(study, subject, *found, regions, names)
         except (InputError, OSError) as error:
             failed(subject.name, sentence(error))
-            continue
-        yield counted
+
+
+def countable(study: Path, subject: StudySubject) -> tuple[Path, str] | None:
+    """Return the mask of a subject that counts, and its state; None where there is none.
+
+    It is the label or, where there is none yet, the newest prediction.
+    """
+    if subject.label is not None:
+        return subject.label, str(subject.state)
+    store = LabelStore(study, subject.name)
+    made = store.predicted()
+    # also where a rater has begun: what is drawn so far is no label yet
+    return None if made is None else (store.path(made), "segmented")
+
+
+def _counted(
+    study: Path, subject: StudySubject, mask: Path, state: str, regions: str, names: Numbering
+) -> Counted:
+    if regions == TEMPLATE:
+        scan = scan_of(subject)
+        try:
+            laid = fit_regions(scan)
+        except InputError as error:  # it has PVS all the same
+            warnings.warn(
+                f"{subject.name} is counted without regions: {error}", InputWarning, stacklevel=2
+            )
+        else:
+            for text in laid.doubts:
+                warnings.warn(f"{subject.name}: {text}", InputWarning, stacklevel=2)
+            return count_on_scan(mask, scan, regions=laid, subject=subject.name, state=state)
+    of_map = None if regions in (TEMPLATE, NONE) else _map_of(study, subject, regions)
+    return count_mask(
+        mask, regions=of_map, names=names, brain=subject.brain, subject=subject.name, state=state
+    )
+
+
+def regions_of_map(
+    study: Path, subject: StudySubject, ending: str, grid: Grid, names: Numbering
+) -> Regions:
+    """Read the regions of a subject's label map, found as `count_study` does.
+
+    Raises
+    ------
+    InputError
+        There is none, or two, or as `read_regions`.
+    """
+    return read_regions(_map_of(study, subject, ending), grid, names)
 
 
 def _map_of(study: Path, subject: StudySubject, ending: str) -> Path:
@@ -148,7 +227,7 @@ def _map_of(study: Path, subject: StudySubject, ending: str) -> Path:
         raise InputError(f"{found[0]} and {found[1]} could both be meant; keep one of them.")
     if not found:
         raise InputError(
-            f"{study} holds no derivatives/*/{inside}/{stem}.nii.gz of {subject.name}; add it, or "
+            f"{study} has no derivatives/*/{inside}/{stem}.nii.gz for {subject.name}; add it, or "
             "leave --regions out."
         )
     return found[0]

@@ -4,24 +4,29 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_pvs.burden.count import Burden, Counted, CountedPvs
 from napari_pvs.burden.regions import ALL
+from napari_pvs.burden.standards import VisualGrade
 from napari_pvs.errors import plain
 from napari_pvs.evaluation.tables import tsv
 from napari_pvs.files import atomic_set, write_text
+from napari_pvs.scans.regions import SIDES
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-FILES = ("burden_pvs.tsv", "burden.tsv", "burden.json")
+FILES = ("burden_pvs.tsv", "burden_visual.tsv", "burden.tsv", "burden.json")
 COLUMNS = {
     "subject": "Name in the study, or in the path of the mask.",
     "state": "Of the label: segmented (a prediction), corrected, or reference (by another tool).",
     "region": f"{ALL}: every PVS; elsewhere: PVS without a voxel in any region.",
-    "region_mm3": "Volume of the region, or of the brain mask for all.",
-    "count": "Number of 26-connected PVS with most of their voxels in the region.",
+    "side": "Of the brain: left, right, or both together.",
+    "region_mm3": "Volume of the region on this side, or of the brain mask for all.",
+    "seen_percent": "Of the region, that lies in the scan; n/a where it is not known.",
+    "count": "Number of 26-connected PVS with most of their voxels in the region and on the side; "
+    "n/a where the region is not in the scan.",
     "volume_mm3": "Volume of these PVS.",
     "volume_percent": "Of the region's volume.",
     "count_per_ml": "Number of PVS per mL of the region.",
@@ -34,13 +39,19 @@ COLUMNS = {
 def write(counted: Sequence[Counted], out: Path) -> None:
     """Write `FILES`, as one set: the tables, n/a where nothing is known, and their sidecar."""
     pvs = [row for one in counted for row in one.pvs]
+    visual = [row for one in counted for row in one.visual]
     burden = [row for one in counted for row in one.burden]
     sidecar = {name: {"Description": text} for name, text in COLUMNS.items()}
     with atomic_set(out, FILES) as folder:
-        for file, kind, rows in ((FILES[0], CountedPvs, pvs), (FILES[1], Burden, burden)):
+        tables: tuple[tuple[str, Any, Sequence[Any]], ...] = (
+            (FILES[0], CountedPvs, pvs),
+            (FILES[1], VisualGrade, visual),
+            (FILES[2], Burden, burden),
+        )
+        for file, kind, rows in tables:
             columns = [field.name for field in fields(kind)]
             write_text(folder / file, tsv(columns, map(asdict, rows)))
-        write_text(folder / FILES[2], json.dumps(sidecar, indent=2) + "\n")
+        write_text(folder / FILES[3], json.dumps(sidecar, indent=2) + "\n")
 
 
 def table(counted: Sequence[Counted]) -> "Table":
@@ -48,16 +59,22 @@ def table(counted: Sequence[Counted]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    titles = ("subject", "region", "PVS", "mm³", "% of it", "per mL", "length mm", "diameter mm")
+    titles = (
+        *("subject", "region", "PVS", "left", "right"),
+        *("mm³", "% of it", "per mL", "length mm", "diameter mm"),
+    )
     shown = Table()
     for at, title in enumerate(titles):
         shown.add_column(title, justify="left" if at < 2 else "right")
-    for row in (row for one in counted for row in one.burden):
+    rows = [row for one in counted for row in one.burden]
+    of_side = {(row.subject, row.region, row.side): row.count for row in rows}
+    for row in (row for row in rows if row.side == "both"):
+        sides = (of_side.get((row.subject, row.region, side)) for side in SIDES)
         numbers = (
+            *((value, "d") for value in (row.count, *sides)),
             (row.volume_mm3, ".0f"), (row.volume_percent, ".3f"), (row.count_per_ml, ".2f"),
             (row.length_mm, ".1f"), (row.diameter_mm, ".2f"),
         )  # fmt: skip
         cells = ("–" if value is None else format(value, style) for value, style in numbers)
-        names = (Text(plain(name)) for name in (row.subject, row.region))
-        shown.add_row(*names, str(row.count), *cells)
+        shown.add_row(*(Text(plain(name)) for name in (row.subject, row.region)), *cells)
     return shown

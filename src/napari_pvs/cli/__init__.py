@@ -6,11 +6,27 @@ import sys
 import warnings
 from typing import Any
 
-from napari_pvs.cli import cohorts, counting, crossvalidation, segmentation, training
+from napari_pvs.cli import (
+    cohorts,
+    counting,
+    crossvalidation,
+    reporting,
+    segmentation,
+    training,
+)
 from napari_pvs.cli.app import app
 from napari_pvs.errors import InputError, InputWarning, plain
 
-__all__ = ["app", "cohorts", "counting", "crossvalidation", "main", "segmentation", "training"]
+__all__ = [
+    "app",
+    "cohorts",
+    "counting",
+    "crossvalidation",
+    "main",
+    "reporting",
+    "segmentation",
+    "training",
+]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _REFUSED = (

@@ -1,13 +1,17 @@
 """The command count: the PVS of a mask or a study, by region."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_pvs.cli.app import Out, Overwrite, app, examples, refuse_some, say, show
+from napari_pvs.cli.app import Out, Overwrite, app, examples, progress, refuse_some, say, show
 from napari_pvs.errors import InputError
 from napari_pvs.files import claimed, require_there
+
+if TYPE_CHECKING:
+    from napari_pvs.burden.count import Counted
+    from napari_pvs.burden.regions import Numbering
 
 
 @app.command(
@@ -22,7 +26,9 @@ def count(
     regions: Annotated[
         str | None,
         typer.Option(
-            help="Label map of the brain; for a study, the end of their names: desc-aseg_dseg."
+            help="Label map of the brain; for a study, the end of its maps' names: desc-aseg_dseg. "
+            "Or template, the default for a study and with --t1 or --t2: the ICBM152 template is "
+            "registered to each scan; or none."
         ),
     ] = None,
     names: Annotated[
@@ -31,6 +37,8 @@ def count(
             help="Table (TSV) of its regions: index, name. By default FreeSurfer's numbers."
         ),
     ] = None,
+    t1: Annotated[Path | None, typer.Option(help="T1 of the mask, for the template.")] = None,
+    t2: Annotated[Path | None, typer.Option(help="T2 of the mask, for the template.")] = None,
     brain_mask: Annotated[
         Path | None, typer.Option(help="Brain mask of the scan, for the share of all PVS.")
     ] = None,
@@ -38,48 +46,80 @@ def count(
 ) -> None:
     """Count the PVS of a mask or a study: number, volume, length and diameter by region."""
     from napari_pvs.burden import tables
+    from napari_pvs.burden.files import NONE, TEMPLATE
     from napari_pvs.inference.outputs import check_folder
 
     require_there(what)
-    if names is not None and regions is None:
+    if names is not None and regions in (None, TEMPLATE, NONE):
         raise InputError(f"{names} names regions, but there is no label map; add --regions.")
+    scan = tuple(path for path in (t1, t2) if path is not None)
+    for path in (*scan, brain_mask):
+        if path is not None and what.is_dir():
+            kind = "brain masks" if path == brain_mask else "scans"
+            raise InputError(f"{what} is a study, which has its own {kind}; leave {path} out.")
+    if scan and regions not in (None, TEMPLATE):
+        raise InputError(f"{scan[0]} is for the template, not for {regions}; leave one out.")
+    if regions == TEMPLATE and not scan and not what.is_dir():
+        raise InputError(f"the template needs the scan of {what}; name it with --t1 or --t2.")
     with claimed(out):
         check_folder(out, overwrite, tables.FILES)
-        _count(what, out, regions, names, brain_mask)
+        if what.is_dir():
+            found, skipped, refused = _count_study(what, regions or TEMPLATE, names)
+        else:
+            found, skipped, refused = [_count_one(what, regions, names, t1, t2, brain_mask)], [], []
+        if found:
+            tables.write(found, out)
+            show(tables.table(found))
+            for name in tables.FILES:
+                say(f"  {out / name}")
+        if skipped:
+            say(f"No label and no prediction yet: {', '.join(skipped)}")
+        refuse_some(refused, len(refused) + len(found), "counted")
 
 
-def _count(
-    what: Path, out: Path, regions: str | None, names: Path | None, brain_mask: Path | None
-) -> None:
-    from napari_pvs.burden import tables
-    from napari_pvs.burden.files import count_mask, count_study
-    from napari_pvs.burden.regions import FREESURFER, read_names
+def _count_study(
+    study: Path, regions: str, names: Path | None
+) -> "tuple[list[Counted], list[str], list[tuple[str, str]]]":
+    from napari_pvs.burden.files import count_study
 
-    known = FREESURFER if names is None else read_names(names)
     skipped: list[str] = []
     refused: list[tuple[str, str]] = []
-    if what.is_dir():
-        if brain_mask is not None:
-            raise InputError(f"{what} is a study, which has its own brain masks; leave it out.")
-        found = list(
-            count_study(
-                what,
-                regions=regions,
-                names=known,
-                skipped=skipped.append,
-                failed=lambda *told: refused.append(told),
-            )
-        )
-        if not found and not refused:
-            raise InputError(f"{what} holds no label and no prediction; segment its subjects.")
-    else:
-        path = None if regions is None else Path(regions)
-        found = [count_mask(what, regions=path, names=known, brain=brain_mask)]
-    if found:
-        tables.write(found, out)
-        show(tables.table(found))
-        for name in tables.FILES:
-            say(f"  {out / name}")
-    if skipped:
-        say(f"No label and no prediction yet: {', '.join(skipped)}")
-    refuse_some(refused, len(refused) + len(found), "counted")
+    told = count_study(
+        study,
+        regions=regions,
+        names=_numbering(names),
+        skipped=skipped.append,
+        failed=lambda *told: refused.append(told),
+    )
+    found = []
+    with progress("Counting") as said:
+        for one in told:
+            found.append(one)
+            if said is not None:
+                said(len(found), None)
+    if not found and not refused:
+        raise InputError(f"{study} holds no label and no prediction; segment its subjects.")
+    return found, skipped, refused
+
+
+def _count_one(
+    mask: Path,
+    regions: str | None,
+    names: Path | None,
+    t1: Path | None,
+    t2: Path | None,
+    brain_mask: Path | None,
+) -> "Counted":
+    from napari_pvs.burden.files import NONE, count_mask, count_on_scan
+    from napari_pvs.scans.scan import load_scan
+
+    if t1 is not None or t2 is not None:
+        return count_on_scan(mask, load_scan(t1, t2, brain_mask))
+    path = None if regions in (None, NONE) else Path(regions)
+    return count_mask(mask, regions=path, names=_numbering(names), brain=brain_mask)
+
+
+def _numbering(names: Path | None) -> "Numbering":
+    from napari_pvs.burden.regions import FREESURFER, read_names
+
+    return FREESURFER if names is None else read_names(names)

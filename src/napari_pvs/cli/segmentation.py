@@ -49,6 +49,12 @@ def segment(
             raise InputError(
                 f"{scans[0]} does not go with the study {study}; leave one of them out."
             )
+        if config.report or config.regions:
+            option, verb = ("report", "report") if config.report else ("regions", "count")
+            raise InputError(
+                f"--{option} is for one scan; segment {study} without it, then run napari-pvs "
+                f"{verb}."
+            )
         _segment_study(study, config, overwrite)
         return
     if out is None:
@@ -86,13 +92,22 @@ def segment_and_say(config: SegmentConfig, out: Path, overwrite: bool) -> None:
     """Segment, write, and print what was found and where it is."""
     from napari_pvs.inference import outputs
     from napari_pvs.inference.segment import segment as run
+    from napari_pvs.inference.segment import with_regions
 
-    outputs.check_folder(out, overwrite)
+    names = outputs.names(config)
+    outputs.check_folder(out, overwrite, names)
     with progress("Segmenting") as said:
         result = run(config, said)
-    found = outputs.write(result, out, config)
+    if config.regions or config.report:
+        result = with_regions(result)
+    page = None
+    if config.report:
+        from napari_pvs.report.files import of_segmentation
+
+        page = of_segmentation(result, config).html
+    found = outputs.write(result, out, config, page)
     say(f"{found['count']} PVS, {found['volume_mm3']:.0f} mm³, threshold {result.threshold:.2f}")
-    for name in outputs.FILES:
+    for name in names:
         say(f"  {out / name}")
 
 

@@ -39,6 +39,15 @@ class SegmentConfig(BaseModel):
         description="Remove components that are wider than this (mm) and rather round; by default "
         "nothing is removed for its shape.",
     )
+    regions: bool = Field(
+        False,
+        description="Register the ICBM152 template, so that each PVS in pvs.tsv has a region and a "
+        "side; about 20 s on one core.",
+    )
+    report: bool = Field(
+        False,
+        description="Write report.html too: pictures, burden by region, what limits the result.",
+    )
     device: Device = Field("auto", description="auto, cpu, cuda or mps.")
     backend: BackendName = Field(
         "auto", description="auto: OpenVINO on a CPU if it is installed, otherwise PyTorch."

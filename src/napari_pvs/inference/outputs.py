@@ -3,6 +3,7 @@
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, fields
@@ -13,12 +14,14 @@ import numpy as np
 
 import napari_pvs
 from napari_pvs.errors import InputError
+from napari_pvs.evaluation.tables import tsv
 from napari_pvs.files import atomic_set, require_replaceable, write_text
 from napari_pvs.inference.components import Pvs
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.overlay import overlay
 from napari_pvs.inference.segment import Segmentation
 from napari_pvs.scans.nifti import write_like
+from napari_pvs.scans.regions import Place, places
 
 MASK = "pvs_mask.nii.gz"
 PROBABILITY = "pvs_probability.nii.gz"
@@ -26,7 +29,13 @@ LABELS = "pvs_labels.nii.gz"
 TABLE = "pvs.tsv"
 OVERLAY = "overlay.png"
 SUMMARY = "summary.json"
+REPORT = "report.html"
 FILES = (MASK, PROBABILITY, LABELS, TABLE, OVERLAY, SUMMARY)
+
+
+def names(config: SegmentConfig) -> tuple[str, ...]:
+    """Return the files that a segmentation writes."""
+    return (*FILES, REPORT) if config.report else FILES
 
 
 def check_folder(out: Path, overwrite: bool, names: tuple[str, ...] = FILES) -> None:
@@ -55,8 +64,12 @@ def check_folder(out: Path, overwrite: bool, names: tuple[str, ...] = FILES) -> 
         ) from error
 
 
-def write(result: Segmentation, out: Path, config: SegmentConfig) -> dict[str, Any]:
+def write(
+    result: Segmentation, out: Path, config: SegmentConfig, report: str | None = None
+) -> dict[str, Any]:
     """Write mask, probability map, label image, table, overlay and summary: `FILES`.
+
+    And the ``report``, a page, if there is one; that of an older result is removed.
 
     Images have the shape, affine and header geometry of the input scan (of the T1, if there are
     both). The files are written as one set, the summary last: if it is there, so are all others.
@@ -67,7 +80,8 @@ def write(result: Segmentation, out: Path, config: SegmentConfig) -> dict[str, A
     """
     scan, found = result.scan, _summary(result, config)
     probability, labels = scan.to_source(result.probability), scan.to_source(result.labels)
-    with atomic_set(Path(out), FILES) as folder:
+    there, gone = (FILES, (REPORT,)) if report is None else ((REPORT, *FILES), ())
+    with atomic_set(Path(out), there, gone) as folder:
         with ThreadPoolExecutor() as pool:  # compression releases the GIL
             jobs = [
                 pool.submit(
@@ -79,7 +93,9 @@ def write(result: Segmentation, out: Path, config: SegmentConfig) -> dict[str, A
             ]
         for job in jobs:
             job.result()
-        write_text(folder / TABLE, _tsv(result.table))
+        if report is not None:
+            write_text(folder / REPORT, report)
+        write_text(folder / TABLE, _tsv(result))
         write_text(folder / SUMMARY, json.dumps(found, indent=2) + "\n")
     return found
 
@@ -96,6 +112,7 @@ def _summary(result: Segmentation, config: SegmentConfig) -> dict[str, Any]:
         "modalities": list(result.scan.modalities),
         "threshold": result.threshold,
         **result.origin,
+        "regions": _regions(result),
         "warnings": list(result.scan.warnings),
         "command": sys.argv,
         # not by pydantic's own JSON, which refuses file names that are not UTF-8
@@ -104,10 +121,24 @@ def _summary(result: Segmentation, config: SegmentConfig) -> dict[str, Any]:
     }
 
 
-def _tsv(rows: list[Pvs]) -> str:
-    lines = ["\t".join(field.name for field in fields(Pvs))]
-    lines += ["\t".join(str(value) for value in asdict(row).values()) for row in rows]
-    return "\n".join(lines) + "\n"
+def _regions(result: Segmentation) -> dict[str, Any] | None:
+    """Say how well the template lies on the scan, and what of it the scan shows."""
+    regions = result.regions
+    if regions is None:
+        return None
+    quality = asdict(regions.quality) if regions.quality else {}
+    seen = zip(regions.names, regions.seen, strict=True)
+    return quality | {"seen": {name: round(share, 3) for name, share in seen}}
+
+
+def _tsv(result: Segmentation) -> str:
+    rows = result.table
+    where: Sequence[Place | None] = [None] * len(rows)
+    if result.regions is not None:
+        where = places(result.labels, len(rows), result.regions)
+    columns = [*(field.name for field in fields(Pvs)), "region", "side"]
+    told = [asdict(place) if place else {"region": None, "side": None} for place in where]
+    return tsv(columns, (asdict(row) | more for row, more in zip(rows, told, strict=True)))
 
 
 def _versions() -> dict[str, str]:

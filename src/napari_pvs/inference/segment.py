@@ -1,16 +1,18 @@
 """Segment one scan: from files to a mask and a table of its PVS."""
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_pvs.errors import InputError
+from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.inference.components import Pvs, drop_round, label, table
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.predictor import Predictor, Progress
 from napari_pvs.scans.grid import Grid
+from napari_pvs.scans.regions import Regions, fit_regions
 from napari_pvs.scans.scan import Scan, load_scan
 
 
@@ -32,6 +34,8 @@ class Segmentation:
         The threshold that was used.
     origin
         Method and, for the network, name and id of the weights, backend, precision and device.
+    regions
+        Of the brain, if the template was registered to it.
     """
 
     scan: Scan
@@ -40,6 +44,7 @@ class Segmentation:
     table: list[Pvs]
     threshold: float
     origin: dict[str, Any]
+    regions: Regions | None = None
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -61,6 +66,22 @@ def segment(config: SegmentConfig, progress: Progress | None = None) -> Segmenta
     predictor = predictor_of(config) if config.method == "network" else None
     scan = load_scan(config.t1, config.t2, config.brain_mask, config.device)
     return segment_scan(scan, config, predictor, progress)
+
+
+def with_regions(found: Segmentation) -> Segmentation:
+    """Lay the template over a segmented scan, as `fit_regions`; doubts are warnings of the scan.
+
+    A scan that shows too little of a brain stays without regions.
+    """
+    try:
+        regions = fit_regions(found.scan)
+        notes = regions.doubts
+    except InputError as error:
+        regions, notes = None, (f"PVS have no regions: {error}",)
+    for text in notes:
+        warnings.warn(text, InputWarning, stacklevel=2)
+    scan = replace(found.scan, warnings=(*found.scan.warnings, *notes))
+    return replace(found, scan=scan, regions=regions)
 
 
 def segment_scan(

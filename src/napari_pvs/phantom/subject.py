@@ -37,6 +37,8 @@ class Subject:
         Voxel to world, mm.
     brain
         Brain mask.
+    ventricles
+        CSF inside the brain, which the benchmark of regions compares with.
     habitat
         White matter and basal ganglia of the cerebrum, where PVS can be.
     fraction
@@ -53,6 +55,7 @@ class Subject:
     t2: Image
     affine: NDArray[np.float64]
     brain: NDArray[np.bool_]
+    ventricles: NDArray[np.bool_]
     habitat: NDArray[np.bool_]
     fraction: Image
     instances: NDArray[np.int32]
@@ -126,6 +129,7 @@ def make_subject(
         t2=scans["T2"],
         affine=affine,
         brain=brain,
+        ventricles=placed["ventricles"] > 0.5,
         habitat=white | ganglia,
         fraction=pvs.fraction,
         instances=instances,

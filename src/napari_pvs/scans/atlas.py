@@ -113,7 +113,7 @@ def register(image: Volume, brain: Mask, voxel_size: VoxelSize) -> Affine:
     target = np.array([axis.mean() for axis in np.nonzero(inside)]) + template.affine[:3, 3]
     scale = np.cbrt(inside.sum() / (brain.sum() * np.prod(voxel_size)))
 
-    with _one_thread():
+    with one_thread():
         box = bounding_box(brain, np.divide(FINE_MM, voxel_size))
         corner = to_mm.copy()
         corner[:3, 3] = [edge.start * size for edge, size in zip(box, voxel_size, strict=True)]
@@ -213,7 +213,7 @@ def _carry(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Keep SimpleITK to one thread, since sums over several differ in their last bits."""
     import SimpleITK as sitk
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import as_file, files
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,24 @@ _TENTORIUM_Z = (
     (-80.0, -80.0, -80.0, -80.0, -80.0, -80.0, -80.0, -80.0),
 )
 
+REGIONS = (
+    "basal ganglia",
+    "thalamus",
+    "hippocampus",
+    "centrum semiovale",
+    "other white matter",
+    "midbrain",
+    "pons",
+    "medulla",
+    "cerebellum",
+)
+"""Numbers 1 to 9 of `load_regions`; docs/concepts/regions.md says where each begins and ends."""
+WHITE_MATTER = (4, 5)
+"""Of these: regions of white matter, whose cortex is not theirs."""
+VENTRICLES = 10
+"""The number that the file has for the ventricles."""
+_FILE = "icbm152_regions.nii.gz"
+
 
 @dataclass(frozen=True, eq=False)
 class Template:
@@ -87,6 +106,63 @@ def load_template() -> Template:
     infratentorial = _infratentorial(x, y, z) & (t1 > 0)
     deep_grey = _deep_grey(x, y, z, gm) & ~infratentorial
     return Template(t1, wm, gm, deep_grey, infratentorial, affine)
+
+
+@dataclass(frozen=True, eq=False)
+class RegionMap:
+    """`REGIONS` in the template's space; symmetric, so that sides are told by the sign of x.
+
+    Attributes
+    ----------
+    index
+        uint8 (X, Y, Z), 1 mm: the number of a region everywhere, in the ventricles that of the
+        nearest one.
+    ventricles
+        bool (X, Y, Z).
+    corner
+        MNI millimetres of the first voxel.
+    """
+
+    index: NDArray[np.uint8]
+    ventricles: Mask
+    corner: NDArray[np.float64]
+
+    def at(self, points: NDArray[Any]) -> tuple[NDArray[np.uint8], Mask]:
+        """Return the region at (n, 3) MNI millimetres, and whether it is in a ventricle."""
+        last = np.array(self.index.shape) - 1
+        where = tuple(np.clip(np.rint(points - self.corner), 0, last).astype(np.intp).T)
+        return self.index[where], self.ventricles[where]
+
+    def points(self, every: int) -> list[NDArray[np.float64]]:
+        """Return MNI millimetres of each region's voxels: of tissue, every so many of them."""
+        template = load_template()
+        start = np.rint(self.corner - template.affine[:3, 3]).astype(int)
+        box = tuple(slice(a, a + n) for a, n in zip(start, self.index.shape, strict=True))
+        white, grey = template.wm[box] > 0.5, template.gm[box] > 0.3
+        out = []
+        for number in range(1, len(REGIONS) + 1):
+            here = (self.index == number) & ~self.ventricles
+            here &= white if number in WHITE_MATTER else white | grey
+            out.append(np.argwhere(here)[::every] + self.corner)
+        return out
+
+
+@cache
+def load_regions() -> RegionMap:
+    """Load the regions of the template; kept for the life of the process.
+
+    ``benchmarks/regions.py --make`` made the file, from label maps of heads registered to the
+    template.
+    """
+    import nibabel as nib
+    from scipy.ndimage import distance_transform_edt
+
+    with as_file(files("napari_pvs.scans") / _FILE) as path:
+        image: Any = nib.load(path)
+        index = np.asarray(image.dataobj, dtype=np.uint8)
+    ventricles = index == VENTRICLES
+    nearest = distance_transform_edt(ventricles, return_distances=False, return_indices=True)
+    return RegionMap(index[tuple(nearest)], ventricles, np.array(image.affine[:3, 3], np.float64))
 
 
 def _deep_grey(x: Volume, y: Volume, z: Volume, gm: Volume) -> Mask:

@@ -24,6 +24,7 @@ def subject(monkeypatch):
         t2=rng.random(shape, np.float32),
         affine=affine,
         brain=np.ones(shape, bool),
+        ventricles=np.zeros(shape, bool),
         habitat=np.ones(shape, bool),
         fraction=(instances > 0).astype(np.float32),
         instances=instances,

@@ -1,0 +1,68 @@
+"""The verb that reports: a page of each subject of a study, and one of all."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_pvs.cli.app import Out, Overwrite, app, progress, refuse_some, say
+from napari_pvs.errors import InputError
+from napari_pvs.files import claimed
+
+
+@app.command()
+def report(
+    study: Annotated[Path, typer.Argument(help="A BIDS folder with labels or predictions.")],
+    out: Out,
+    regions: Annotated[
+        str,
+        typer.Option(
+            help="template: the ICBM152 template is laid over each scan; none; or how the names "
+            "of the subjects' label maps end, as desc-aseg_dseg."
+        ),
+    ] = "template",
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table (TSV) of the maps' regions: index, name. FreeSurfer's numbers where none."
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make pages to look at: of each subject with a label or a prediction, and of the cohort."""
+    from napari_pvs.inference.outputs import check_folder
+    from napari_pvs.report.files import INDEX
+
+    if not study.is_dir():
+        raise InputError(f"{study} is not a folder; give a BIDS dataset.")
+    if names is not None and regions in ("template", "none"):
+        raise InputError(f"{names} names regions, but there is no label map; add --regions.")
+    with claimed(out):
+        check_folder(out, overwrite, (INDEX,))
+        _report(study, out, regions, names)
+
+
+def _report(study: Path, out: Path, regions: str, names: Path | None) -> None:
+    from napari_pvs.burden.regions import FREESURFER, read_names
+    from napari_pvs.report.files import write_study
+
+    skipped: list[str] = []
+    refused: list[tuple[str, str]] = []
+    with progress("Reporting") as said:
+        written = write_study(
+            study,
+            out,
+            regions=regions,
+            names=FREESURFER if names is None else read_names(names),
+            skipped=skipped.append,
+            failed=lambda *told: refused.append(told),
+            progress=said,
+        )
+    if not written and not refused:
+        raise InputError(f"{study} holds no label and no prediction; segment its subjects.")
+    for path in written:
+        say(f"  {path}")
+    if skipped:
+        say(f"No label and no prediction yet: {', '.join(skipped)}")
+    # the cohort's page is the last
+    refuse_some(refused, len(refused) + max(0, len(written) - 1), "reported")

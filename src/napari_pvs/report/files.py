@@ -1,0 +1,195 @@
+"""Reports of what is on disk: of one segmentation, or of a study."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_pvs.burden.count import Counted
+from napari_pvs.burden.files import NONE, TEMPLATE, countable, regions_of_map
+from napari_pvs.burden.regions import FREESURFER, Numbering
+from napari_pvs.errors import InputError, InputWarning
+from napari_pvs.evaluation.compare import SubjectScore, score
+from napari_pvs.evaluation.matching import subject_of
+from napari_pvs.files import write_text
+from napari_pvs.inference.components import label
+from napari_pvs.inference.config import SegmentConfig
+from napari_pvs.inference.segment import Segmentation
+from napari_pvs.network.weights import read
+from napari_pvs.report import cohort
+from napari_pvs.report.cohort import Row
+from napari_pvs.report.subject import Findings, SubjectReport, report
+from napari_pvs.report.trust import TRAINING
+from napari_pvs.scans.pvs import read_on
+from napari_pvs.scans.regions import Regions, fit_regions
+from napari_pvs.study.bids import StudySubject, scan_of, survey
+from napari_pvs.study.labels import LabelStore
+
+INDEX = "index.html"
+"""The page of a cohort, beside those of its subjects."""
+
+
+def of_segmentation(result: Segmentation, config: SegmentConfig) -> SubjectReport:
+    """Make the page of a scan that was just segmented."""
+    path = result.scan.source.path
+    name = "a scan"
+    if path is not None:
+        name = subject_of(Path(path).absolute()) or Path(path).name.partition(".")[0]
+    origin = {key.replace("_", " "): str(value) for key, value in result.origin.items()}
+    origin |= {"threshold": f"{result.threshold:.3f}"}
+    origin |= {
+        f"{kind} file": str(given)
+        for kind, given in (("T1", config.t1), ("T2", config.t2))
+        if given is not None
+    }
+    return report(
+        Findings(
+            name,
+            result.scan,
+            result.labels,
+            result.probability,
+            result.regions,
+            "see the warnings.",
+            origin,
+            _training(config),
+        )
+    )
+
+
+def _training(config: SegmentConfig) -> Mapping[str, Any] | None:
+    """Return what is known of the intensities that the weights were trained on."""
+    if config.method != "network" or config.weights is None:
+        return TRAINING
+    found = read(config.weights)[1].training.get("intensities")
+    return found if isinstance(found, Mapping) else None
+
+
+def report_study(
+    study: Path,
+    *,
+    regions: str = TEMPLATE,
+    names: Numbering = FREESURFER,
+    skipped: Callable[[str], None],
+    failed: Callable[[str, str], None],
+) -> Iterator[tuple[Row, str]]:
+    """Make the page of each subject that has a label or a prediction.
+
+    Parameters
+    ----------
+    study, regions, names, skipped, failed
+        As for `burden.files.count_study`.
+
+    Yields
+    ------
+    What the cohort's page needs, and the subject's page.
+
+    Raises
+    ------
+    InputError
+        No study.
+    """
+    seen = survey(study)
+    for text in seen.notes:
+        warnings.warn(text, InputWarning, stacklevel=2)
+    for name, why in seen.refused:
+        failed(name, why)
+    for subject in seen.found:
+        try:
+            found = countable(study, subject)
+            if found is None:
+                skipped(subject.name)
+                continue
+            yield _of_subject(study, subject, *found, regions, names)
+        except InputError as error:
+            failed(subject.name, str(error))
+
+
+def _of_subject(
+    study: Path, subject: StudySubject, mask: Path, state: str, regions: str, names: Numbering
+) -> tuple[Row, str]:
+    scan = scan_of(subject)
+    marked = np.ascontiguousarray(read_on(mask, scan.grid, subject.t1 or subject.t2) > 0)
+    labels = label(marked, 1, 0.0, scan.grid.voxel_volume)
+    laid: Regions | None = None
+    why = "none were asked for."
+    if regions == TEMPLATE:
+        try:
+            laid = fit_regions(scan)
+        except InputError as error:
+            why = str(error)
+    elif regions != NONE:
+        laid = regions_of_map(study, subject, regions, scan.grid, names)
+    origin = {"mask": str(mask), "state": state}
+    made = report(Findings(subject.name, scan, labels, None, laid, why, origin, TRAINING))
+    counted: Counted = made.counted
+    compared = _compared(study, subject, mask, marked, scan.grid)
+    return Row(subject.name, state, made.light, made.checks, counted.burden, compared), made.html
+
+
+def _compared(
+    study: Path, subject: StudySubject, mask: Path, marked: Any, grid: Any
+) -> SubjectScore | None:
+    """Compare the newest prediction with the label that came after it, or that was there."""
+    store = LabelStore(study, subject.name)
+    predicted = store.predicted()
+    if predicted is None or store.path(predicted) == mask:
+        return None
+    found = read_on(store.path(predicted), grid, subject.t1 or subject.t2) > 0
+    return score(
+        found, marked, grid.voxel_size, subject=subject.name, voxel_volume=grid.voxel_volume
+    )
+
+
+def write_study(
+    study: Path,
+    out: Path,
+    *,
+    regions: str = TEMPLATE,
+    names: Numbering = FREESURFER,
+    skipped: Callable[[str], None],
+    failed: Callable[[str, str], None],
+    progress: Callable[[int, int | None], None] | None = None,
+) -> list[Path]:
+    """Write a page for each subject into a folder as it is made, and that of the cohort last.
+
+    Parameters
+    ----------
+    study, regions, names, skipped, failed
+        As for `report_study`.
+    out
+        The folder; pages of the same names are replaced.
+    progress
+        Called with the number of pages, and None.
+
+    Returns
+    -------
+    The pages; the last is `INDEX`. None where there was no subject.
+    """
+    rows: list[Row] = []
+    written: list[Path] = []
+    left_out: list[tuple[str, str]] = []
+
+    def fail(name: str, why: str) -> None:
+        left_out.append((name, why))
+        failed(name, why)
+
+    def skip(name: str) -> None:
+        left_out.append((name, "no label and no prediction yet"))
+        skipped(name)
+
+    pages = report_study(study, regions=regions, names=names, skipped=skip, failed=fail)
+    for row, html in pages:
+        path = out / f"{row.name}.html"
+        write_text(path, html)
+        written.append(path)
+        rows.append(row)
+        if progress is not None:
+            progress(len(rows), None)
+    if rows:
+        title = Path(study).resolve().name or str(study)
+        links = {row.name: f"{row.name}.html" for row in rows}
+        write_text(out / INDEX, cohort.report(title, rows, links, left_out))
+        written.append(out / INDEX)
+    return written
