@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from napari_pvs.correction.neighbourhood import Point
 from napari_pvs.inference.components import least_voxels
-from napari_pvs.scans.masks import bounding_box, voxels_of
+from napari_pvs.scans.masks import Box, Voxels, bounding_box, box_of, voxels_of
 
 Kind = Literal["found", "missed"]
 Verdict = Literal["accept", "reject", "skip"]
@@ -97,6 +97,52 @@ class Item:
             )
         sure = "The network is unsure" if self.uncertainty > 0.5 else "The network is fairly sure"
         return f"{sure} (mean probability {self.mean_probability:.2f}); {size}."
+
+
+@dataclass(frozen=True, eq=False)
+class Focus:
+    """The voxels that the rater is asked about: what is outlined, and what a decision touches.
+
+    Attributes
+    ----------
+    kind
+        ``item`` is in the labels; ``missed`` perhaps should be.
+    box
+        Where ``mask`` lies, on the scan's grid (X, Y, Z).
+    mask
+        bool, the box's shape; read-only.
+    """
+
+    kind: Literal["item", "missed"]
+    box: Box
+    mask: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, kind: Literal["item", "missed"], voxels: Voxels) -> "Focus":
+        """Return the focus on some voxels, at least one, of the scan's grid."""
+        low = [int(axis.min()) for axis in voxels]
+        box = box_of(low, [int(axis.max()) + 1 for axis in voxels])
+        mask = np.zeros([side.stop - side.start for side in box], bool)
+        mask[tuple(axis - start for axis, start in zip(voxels, low, strict=True))] = True
+        mask.flags.writeable = False
+        return cls(kind, box, mask)
+
+    @property
+    def centre(self) -> tuple[float, float, float]:
+        """The middle of its voxels, in voxels of the scan's grid."""
+        x, y, z = (
+            float(axis.mean()) + side.start
+            for axis, side in zip(np.nonzero(self.mask), self.box, strict=True)
+        )
+        return x, y, z
+
+    @property
+    def voxels(self) -> Voxels:
+        """Its voxels, as indexes of an array on the scan's grid."""
+        x, y, z = (
+            axis + side.start for axis, side in zip(np.nonzero(self.mask), self.box, strict=True)
+        )
+        return x, y, z
 
 
 class Queue:

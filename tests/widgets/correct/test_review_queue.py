@@ -310,3 +310,22 @@ def test_when_most_came_later_all_are_ordered_anew(
     qtbot.waitUntil(lambda: shares() == pytest.approx(1), timeout=5000)
     order = [item.priority for item in panel.queue.items]
     assert order == sorted(order, reverse=True)
+
+
+def test_what_is_under_review_is_the_focus_of_the_session(reviewing, tubes):
+    session, panel = reviewing
+    panel.move_on()
+    kinds = {}
+    while len(kinds) < 4:
+        x, y, z = session.focus.voxels
+        name = name_of(panel.item, session, tubes)
+        kinds[name] = session.focus.kind
+        expected = np.zeros(session.scan.grid.shape, bool)
+        expected[tubes[name]] = True
+        assert expected[x, y, z].all()
+        assert len(x) == expected.sum()
+        panel.move_on()
+    assert kinds.pop("missed") == "missed"
+    assert set(kinds.values()) == {"item"}
+    panel.stop()
+    assert session.focus is None

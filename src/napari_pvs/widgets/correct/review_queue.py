@@ -10,9 +10,18 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_pvs.correction.neighbourhood import Point
-from napari_pvs.correction.review import Item, Queue, Review, Verdict, arrived, candidates
-from napari_pvs.scans.display import display_index, grid_index, to_display
+from napari_pvs.correction.neighbourhood import Point, component_at
+from napari_pvs.correction.review import (
+    MISSED_SHARE,
+    Focus,
+    Item,
+    Queue,
+    Review,
+    Verdict,
+    arrived,
+    candidates,
+)
+from napari_pvs.scans.display import display_index, from_display, grid_index, to_display
 from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.background.thread import Background
@@ -175,7 +184,7 @@ class QueuePanel(QWidget):
     def stop(self) -> None:
         """Take the mark out of the viewer, for good."""
         self._stopped = True
-        self._marker.clear()
+        self._mark()
 
     def _decide(self, verdict: Verdict) -> None:
         item, queue = self.item, self.queue
@@ -216,8 +225,26 @@ class QueuePanel(QWidget):
         layer = self._session.labels
         if self.item is None or layer is None or self._stopped:
             self._marker.clear()
+            self._session.set_focus(None)
         else:
             self._marker.show(layer, self.item.point)
+            self._session.set_focus(self._focus(self.item))
+
+    def _focus(self, item: Item) -> Focus:
+        """Return the voxels of an item, on the scan's grid."""
+        scan = self._session.require_scan()
+        mask, prediction = from_display(self._session.require_labels().data) > 0, None
+        if item.kind == "missed":
+            prediction = self._session.prediction
+        if prediction is not None:
+            mask = prediction.probability >= MISSED_SHARE * prediction.threshold
+        point = grid_index(item.point, scan)
+        if not mask[point]:  # an edit took it; the queue follows in a moment
+            x, y, z = (np.array([i]) for i in point)
+            return Focus.of("missed", (x, y, z))
+        part, box = component_at(point, mask)
+        x, y, z = (axis + side.start for axis, side in zip(np.nonzero(part), box, strict=True))
+        return Focus.of("item" if item.kind == "found" else "missed", (x, y, z))
 
     def _tell(self) -> None:
         items = self.queue.items if self.queue else []

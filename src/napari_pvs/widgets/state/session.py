@@ -16,6 +16,7 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
+from napari_pvs.correction.review import Focus
 from napari_pvs.errors import InputError
 from napari_pvs.scans.display import from_display
 from napari_pvs.scans.scan import Scan
@@ -127,6 +128,8 @@ class Session(QObject):
         uint8 masks.
     reference
         The Labels layer that metrics compare with.
+    focus
+        What the rater is asked about, or None; `set_focus` changes it.
     study, subject
         The BIDS folder and the subject of it that is shown; None outside a study.
     opened
@@ -149,6 +152,8 @@ class Session(QObject):
     """The labels were edited, or a file holds them now; see `save_state`."""
     reference_changed = Signal()
     """Another reference layer, or none."""
+    focus_changed = Signal()
+    """The rater is asked about other voxels, or about none; `focus` says which."""
     study_changed = Signal()
     """Another study or subject."""
     study_opened = Signal()
@@ -167,6 +172,7 @@ class Session(QObject):
         self.predictions: dict[str, Prediction] = {}
         self.labels: LabelsLayer | None = None
         self.reference: LabelsLayer | None = None
+        self.focus: Focus | None = None
         self.study: Path | None = None
         self.subject: StudySubject | None = None
         self.opened: Path | None = None
@@ -240,11 +246,18 @@ class Session(QObject):
         self.scan, self.t1, self.t2 = scan, None, None
         had = bool(self.predictions)
         self.predictions.clear()
+        self.set_focus(None)
         self.set_labels(None)
         self.set_reference(None)
         if had:
             self.prediction_changed.emit()
         self.scan_changed.emit()
+
+    def set_focus(self, focus: Focus | None) -> None:
+        """Ask the rater about other voxels, or about none."""
+        if focus is not self.focus:
+            self.focus = focus
+            self.focus_changed.emit()
 
     def set_study(self, study: Path | None, subject: StudySubject | None) -> None:
         """Set the open study and which of its subjects is shown."""
@@ -292,6 +305,7 @@ class Session(QObject):
         if layer is not None and self._aside(layer):
             self.set_save_state(layer, EDITED)
         self.labels, self._edits = layer, None
+        self.set_focus(None)
         if layer is not None:
             known = self._set_by_user.get(layer)
             self._edits = Edits(layer, self, by_user=made_by(layer) is None, known=known)
