@@ -436,9 +436,9 @@ def test_a_file_whose_name_tells_nothing_goes_where_there_is_room(dock, tmp_path
     assert dock.rows["t1"].given.name == "sub-01_T1w.nii.gz"
     assert dock.rows["t2"].given.name == "flair.nii.gz"
     assert dock.notice.kind == "warning"
-    assert dock.notice.text() == "flair.nii.gz was taken for the T2; its name does not say."
+    assert dock.notice.text() == "Using flair.nii.gz as the T2; its name does not say."
     drop(dock, tmp_path / "other.nii")
-    assert "other.nii was not taken: T1 and T2 are chosen already." in dock.notice.text()
+    assert "other.nii was ignored: T1 and T2 are already chosen." in dock.notice.text()
     assert dock.rows["t1"].given.name == "sub-01_T1w.nii.gz"
 
 
