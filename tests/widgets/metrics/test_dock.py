@@ -232,7 +232,7 @@ def test_a_study_is_scored(dock, make_study, tmp_path, monkeypatch, click, wait)
     click(dock.study.score)
     assert "scoring is running" in dock.study.score.toolTip()
     wait(dock)
-    assert "No subject has a prediction" in dock.notice.text()
+    assert "No subject has both a prediction" in dock.notice.text()
     scan = load_scan(subjects(root)[0].t1, None, subjects(root)[0].brain)
     LabelStore(root, "sub-01").save(
         scan.to_source(scan.brain), scan.source, author="a", origin="predicted", state="draft"
@@ -245,6 +245,15 @@ def test_a_study_is_scored(dock, make_study, tmp_path, monkeypatch, click, wait)
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *a, **k: (str(out), ""))
     click(dock.study.export)
     assert out.read_text().splitlines()[1].startswith("sub-01\t")
+    # a prediction that was saved as it was is no reference for itself
+    store, mask = LabelStore(root, "sub-02"), scan.to_source(scan.brain)
+    for origin, state in (("predicted", "draft"), ("corrected", "final")):
+        store.save(mask, scan.source, author="a", origin=origin, state=state)
+    click(dock.study.score)
+    wait(dock)
+    assert [row.subject for row in dock.study.table.rows] == ["sub-01"]
+    words = "sub-02: not scored; its label is the prediction, unedited."
+    assert words in dock.notice.text()
 
 
 def test_it_works_on_layers_alone(qtbot):
