@@ -47,6 +47,8 @@ class SubjectScore:
     lenient_by_size: tuple[Rates, ...]
     """In the order of ``detection.SIZE_NAMES``."""
     strict_by_size: tuple[Rates, ...]
+    identical: bool = False
+    """The masks are the same, and not empty: one was most likely made from the other."""
     ceiling_dsc: float | None = None
     """Oracle ceiling, where the true fluid fraction is known (phantoms)."""
 
@@ -107,6 +109,7 @@ def score(
         volume_reference_mm3=voxels.volume_reference_mm3,
         lenient_by_size=pvs.lenient_by_size,
         strict_by_size=pvs.strict_by_size,
+        identical=not voxels.both_empty and np.array_equal(prediction > 0, reference > 0),
     )
 
 
@@ -118,7 +121,9 @@ class Comparison:
     only_predicted: tuple[str, ...] = ()
     only_reference: tuple[str, ...] = ()
     refused: tuple[tuple[str, str], ...] = ()
-    """Subjects that could not be compared, each with a sentence saying why."""
+    """Subjects that could not be compared, each with the sentence that says why."""
+    identical: tuple[str, ...] = ()
+    """Subjects that were left out, because a mask that is scored against itself proves nothing."""
 
 
 def compare_files(
@@ -189,7 +194,8 @@ def compare_folders(
     Raises
     ------
     InputError
-        No subject matches, or no pair can be compared.
+        No subject matches, a subject has two masks, no file can be compared, or all masks are the
+        same on both sides.
     """
     ours = matching.find(prediction, matching.MASKS)
     theirs = matching.find(reference, matching.MASKS)
@@ -200,9 +206,9 @@ def compare_folders(
             f"{prediction} and {reference} have no subject in common; "
             "name the files of both sub-XX_..._mask.nii.gz."
         )
-    regions = _companions(region, matching.REGIONS, matched, refused)
-    probabilities = _companions(probability, matching.PROBABILITIES, matched, refused)
-    scores = []
+    regions = _companions(region, matching.REGIONS, matched)
+    probabilities = _companions(probability, matching.PROBABILITIES, matched)
+    scores, refused, identical = [], [], []
     for subject, (predicted, true) in matched.pairs.items():
         if subject in refused:
             continue
@@ -211,25 +217,19 @@ def compare_folders(
         except (InputError, OSError) as error:
             refused[subject] = sentence(error)
             continue
-        scores.append(replace(one, subject=subject))
+        if one.identical:
+            identical.append(subject)
+        else:
+            scores.append(replace(one, subject=subject))
+    if not scores and not refused:
+        raise InputError(
+            f"{prediction} and {reference} hold the same masks, so every score would be perfect; "
+            "give references that were not copied from the predictions."
+        )
     if not scores:
-        raise InputError(" ".join(f"{name}: {why}" for name, why in sorted(refused.items())))
-    return Comparison(
-        tuple(scores),
-        _without(matched.only_first, refused),
-        _without(matched.only_second, refused),
-        tuple(sorted(refused.items())),
-    )
-
-
-def _without(names: Sequence[str], refused: Iterable[str]) -> tuple[str, ...]:
-    """Leave out refused subjects, with or without their session."""
-    sides = [f"{name}_" for name in refused]
-    return tuple(
-        name
-        for name in names
-        if not any(f"{name}_".startswith(one) or one.startswith(f"{name}_") for one in sides)
-    )
+        raise InputError(refused[0][1])
+    sides = matched.only_first, matched.only_second
+    return Comparison(tuple(scores), *sides, tuple(refused), tuple(identical))
 
 
 def _onto(volume: Volume, reference: Volume) -> NDArray[Any]:
