@@ -1,6 +1,7 @@
 """The base of the docks: a column that scrolls, the viewer's session, one job at a time."""
 
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 from qtpy.QtCore import QEvent, QObject, Qt
@@ -19,7 +20,10 @@ from napari_pvs.widgets.background.idle import Steps
 from napari_pvs.widgets.background.process import Job
 from napari_pvs.widgets.parts.controls import Notice, as_it_is
 from napari_pvs.widgets.parts.job_bar import JobBar
+from napari_pvs.widgets.planes.canvas import draw_over
+from napari_pvs.widgets.planes.planes import FILL_KEY, HIDE_KEY, planes_of
 from napari_pvs.widgets.state.autosave import Autosave, autosave_of
+from napari_pvs.widgets.state.recent import recents_of
 from napari_pvs.widgets.state.session import Session, session_of
 from napari_pvs.widgets.viewer.typed import Layer, Viewer
 
@@ -48,12 +52,10 @@ class Dock(QWidget):
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self.session: Session = session_of(viewer)
-        self.autosave = autosave_of(self.session)  # whichever dock is open, edits are kept
+        self.autosave = attend(self.session)
         self.notice = Notice()
         self.notice.setParent(self)  # until it is placed
         self.autosave.told.connect(self._on_told)
-        guard(self.session, self.autosave)
-        bind_keys(self.session)
         column = QWidget()
         self.body = QVBoxLayout(column)
         self.body.setContentsMargins(4, 4, 4, 4)
@@ -140,6 +142,17 @@ class JobDock(Dock):
             self._job.cancel()
 
 
+def attend(session: Session) -> Autosave:
+    """Do what every dock does for its viewer: keep edits, keep planes upright, bind keys."""
+    autosave = autosave_of(session)
+    guard(session, autosave)
+    planes = planes_of(session)
+    draw_over(planes)
+    recents_of(session)
+    bind_keys(session)
+    return autosave
+
+
 def blink_scans(session: Session) -> None:
     """Show T1 in place of T2, or T2 in place of T1."""
     _blink(session.t2, session.t1)
@@ -159,6 +172,18 @@ def bind_keys(session: Session) -> None:
     viewer.bind_key(
         PREDICTIONS_KEY, lambda viewer: blink_predictions(session_of(viewer)), overwrite=True
     )
+    viewer.bind_key(HIDE_KEY, hide_labels, overwrite=True)
+    viewer.bind_key(
+        FILL_KEY, lambda viewer: planes_of(session_of(viewer)).toggle_fill(), overwrite=True
+    )
+
+
+def hide_labels(viewer: Viewer) -> Iterator[None]:
+    """Hide all labels until the key is released."""
+    planes = planes_of(session_of(viewer))
+    planes.hide(True)
+    yield
+    planes.hide(False)
 
 
 def _blink(first: Layer | None, second: Layer | None) -> None:
