@@ -1,7 +1,8 @@
+import cc3d
 import numpy as np
 import pytest
 
-from napari_pvs.evaluation.detection import Rates, detection
+from napari_pvs.evaluation.detection import FALSE, MISSED, TRUE, Rates, detection, told_apart
 
 
 def empty(n=2, shape=(20, 20, 20)):
@@ -152,3 +153,21 @@ def test_ten_thousand_pvs_are_all_matched():
     got = detection(prediction, reference, 0.5)
     assert got.lenient.n_reference == 28 * 30 * 12
     assert got.strict.f1 == 1
+
+
+def test_pvs_are_told_apart_as_their_counts_are():
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        predicted, true = (rng.random((6, 7, 8)) > 0.93 for _ in range(2))
+        marks = told_apart(predicted, true)
+        found = detection(predicted, true, 1.0).lenient
+        counts = [
+            cc3d.connected_components(marks == mark, connectivity=26, return_N=True)[1]
+            for mark in (TRUE, FALSE, MISSED)
+        ]
+        assert counts == [
+            found.n_true, found.n_predicted - found.n_true, found.n_reference - found.n_found,
+        ]  # fmt: skip
+        assert ((marks == TRUE) | (marks == FALSE)).sum() == predicted.sum()
+        assert (true[marks == MISSED]).all()
+    assert not told_apart(np.zeros((2, 2, 2)), np.zeros((2, 2, 2))).any()

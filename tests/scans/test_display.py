@@ -2,7 +2,13 @@
 
 import numpy as np
 
-from napari_pvs.scans.display import brain_limits, contrast_limits
+from napari_pvs.scans.display import (
+    brain_limits,
+    contrast_limits,
+    display_index,
+    place_text,
+    scanner_mm,
+)
 
 
 def test_contrast_limits_leave_out_zeros_and_outliers():
@@ -29,3 +35,11 @@ def test_white_matter_is_a_middle_grey_on_both():
     assert brain_limits(image, brain, "T2")[0] >= 0
     low, high = brain_limits(np.r_[np.full(999, 7.0), 8.0], np.ones(1000, bool), "T1")
     assert low <= high
+
+
+def test_a_voxel_of_the_layers_is_said_in_scanner_millimetres(pvs_scan):
+    index = display_index((3, 5, 7), pvs_scan)
+    expected = (pvs_scan.grid.affine @ (3, 5, 7, 1))[:3]
+    np.testing.assert_allclose(scanner_mm(index, pvs_scan), expected)
+    assert place_text(index, pvs_scan) == "RAS 2.4, 4.0, 5.6 mm · voxel 3, 5, 7"
+    assert place_text((-5, 0, 0), pvs_scan).endswith("-4.0 mm")  # outside there is no voxel

@@ -102,12 +102,14 @@ def place_text(index: Sequence[float], scan: Scan) -> str:
     """Say where a voxel of a scan's layers lies: RAS millimetres, and the voxel of its grid.
 
     The millimetres are those of ``pvs.tsv`` (``x_mm``, ``y_mm``, ``z_mm``); the grid's axes run to
-    right, anterior and superior.
+    right, anterior and superior. Outside the grid there is no voxel.
     """
     right, anterior, superior = scanner_mm(index, scan)
+    text = f"RAS {right:.1f}, {anterior:.1f}, {superior:.1f} mm"
     z, y, x = (round(one) for one in index)
-    voxel = ", ".join(map(str, grid_index((z, y, x), scan)))
-    return f"RAS {right:.1f}, {anterior:.1f}, {superior:.1f} mm · voxel {voxel}"
+    voxel = grid_index((z, y, x), scan)
+    inside = all(0 <= i < n for i, n in zip(voxel, scan.grid.shape, strict=True))
+    return f"{text} · voxel {', '.join(map(str, voxel))}" if inside else text
 
 
 def looks_like_labels(data: NDArray[Any]) -> bool:

@@ -11,7 +11,7 @@ if sys.platform == "linux" and not os.environ.get("DISPLAY"):
     pytest.skip("no display; run under xvfb-run", allow_module_level=True)
 
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
-from qtpy.QtGui import QColor, QFocusEvent, QWheelEvent
+from qtpy.QtGui import QColor, QFocusEvent, QMouseEvent, QWheelEvent
 from qtpy.QtWidgets import QApplication
 
 from napari_pvs.correction.review import Focus
@@ -51,6 +51,16 @@ def turn_wheel(canvas, notches, control=False):
     event = QWheelEvent(
         middle, canvas.mapToGlobal(middle), QPoint(), QPoint(0, 120 * notches),
         Qt.MouseButton.NoButton, keys, Qt.ScrollPhase.NoScrollPhase, False,
+    )  # fmt: skip
+    QApplication.sendEvent(canvas, event)
+
+
+def hover(canvas, at):
+    """Move the mouse without a button; the real one may be anywhere."""
+    where, none = QPointF(at), Qt.MouseButton.NoButton
+    event = QMouseEvent(
+        QEvent.Type.MouseMove, where, canvas.mapToGlobal(where), none, none,
+        Qt.KeyboardModifier.NoModifier,
     )  # fmt: skip
     QApplication.sendEvent(canvas, event)
 
@@ -293,7 +303,7 @@ def test_status_and_sliders_speak_of_the_scanners_millimetres(opened, qtbot):
     viewer, dock, session = opened
     canvas = dock.canvases[0]
     look_at(viewer, session, PAINTED)
-    qtbot.mouseMove(canvas, pixel(canvas, session, PAINTED))
+    hover(canvas, pixel(canvas, session, PAINTED))
     x, y, z = (session.scan.grid.affine @ (*PAINTED, 1))[:3]
     said = f"RAS {x:.1f}, {y:.1f}, {z:.1f} mm · voxel 12, 14, 13"
     assert str(viewer.status).startswith(said), viewer.status

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QEvent, QObject, QPointF, QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QKeyEvent, QPainter, QPen
+from qtpy.QtGui import QColor, QKeyEvent, QPaintDevice, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QApplication, QSizePolicy, QWidget
 
 from napari_pvs.widgets.planes import picture
@@ -28,9 +28,9 @@ TOOLS = ("paint", "erase", "fill", "pick")
 
 
 @contextlib.contextmanager
-def painting(widget: QWidget) -> Iterator[QPainter]:
-    """Paint on a widget; where that fails Qt would end the process if the painter were left."""
-    painter = QPainter(widget)
+def painting(device: QPaintDevice) -> Iterator[QPainter]:
+    """Paint on something; where that fails Qt would end the process if the painter were left."""
+    painter = QPainter(device)
     try:
         yield painter
     finally:
@@ -78,6 +78,8 @@ class PlaneCanvas(QWidget):
         self._stroke: Stroke | None = None
         self._hover: QPointF | None = None
         self._turned = 0
+        self._key: tuple[object, ...] = ()  # of what is drawn
+        self._pixmap = QPixmap()
         self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.setMinimumSize(120, 100)
@@ -115,15 +117,28 @@ class PlaneCanvas(QWidget):
     def paintEvent(self, _: Any) -> None:
         """Draw everything."""
         view, planes = self.view, self._planes
+        seen = self._drawn(view)
         with painting(self) as painter:
-            painter.fillRect(self.rect(), Qt.GlobalColor.black)
-            planes.draw_pictures(painter, view)
+            painter.drawPixmap(0, 0, seen)
             if planes.session.scan is None:
                 return
-            planes.draw_outlines(painter, view)
             picture.draw_crosshair(painter, view, planes.point)
             self._draw_brush(painter, view)
             picture.draw_letters(painter, view, planes.title(self.axis, short=view.size[0] < 320))
+
+    def _drawn(self, view: View) -> QPixmap:
+        """Return images and labels; those of before, where a step in another plane was made."""
+        planes, ratio = self._planes, self.devicePixelRatioF()
+        key = view, planes.point[self.axis], planes.generation, ratio
+        if key != self._key:
+            self._pixmap = QPixmap(self.size() * ratio)
+            self._pixmap.setDevicePixelRatio(ratio)
+            self._pixmap.fill(Qt.GlobalColor.black)
+            with painting(self._pixmap) as painter:
+                planes.draw_pictures(painter, view)
+                planes.draw_outlines(painter, view)
+            self._key = key
+        return self._pixmap
 
     def _draw_brush(self, painter: QPainter, view: View) -> None:
         layer = self._tool_layer()
@@ -357,7 +372,7 @@ class Overlay(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setAttribute(Qt.WidgetAttribute.WA_NoSystemBackground)
         canvas.installEventFilter(self)
-        for signal in (planes.changed, planes.moved, planes.zoomed):
+        for signal in (planes.changed, planes.moved, planes.zoomed, planes.panned):
             signal.connect(self.update)
         self.resize(canvas.size())
         self.show()

@@ -25,6 +25,7 @@ from napari_pvs.widgets.planes.picture import Lattice, Line, Point, View, lattic
 from napari_pvs.widgets.preferences import follow, preferences
 from napari_pvs.widgets.state.session import Session
 from napari_pvs.widgets.viewer.canvas import camera_of, follow_jumps
+from napari_pvs.widgets.viewer.edits import version
 from napari_pvs.widgets.viewer.layers import role_of
 from napari_pvs.widgets.viewer.orientation import NAMES, Upright
 from napari_pvs.widgets.viewer.typed import LabelsLayer, Layer, MouseEvent
@@ -39,7 +40,7 @@ STILL = 4
 _OUTLINED = ("prediction", "labels", "reference")
 _DRAWN = (
     "visible", "opacity", "blending", "contrast_limits", "gamma", "colormap", "interpolation2d",
-    "data", "set_data", "paint", "labels_update", "scale", "translate",
+    "data", "paint", "labels_update", "scale", "translate",
 )  # fmt: skip
 """Events of a layer after which it looks otherwise."""
 _WHOLE = 1.06  # below this zoom, relative to all of the scan, planes stay in the middle
@@ -78,13 +79,17 @@ class Planes(QObject):
     against
         The labels that those of the session are compared with; None: no comparison.
     crosshair
-        Whether it is drawn.
+        Whether it is drawn; see `link`.
+    generation
+        Goes up with whatever looks otherwise but for place and zoom.
     counts
         PVS that are true, false and missed in the comparison, None without one.
     """
 
     changed = Signal()
     """Something looks otherwise."""
+    panned = Signal()
+    """napari's own view was moved."""
     moved = Signal()
     """The planes go through another place."""
     jumped = Signal(object)
@@ -100,8 +105,11 @@ class Planes(QObject):
         self.zoom = 1.0
         self.hidden = False
         self.crosshair = False
+        self.generation = 0
         self.against: LabelsLayer | None = None
         self.counts: tuple[int, int, int] | None = None
+        self._versions: weakref.WeakKeyDictionary[Any, tuple[int, ...]]
+        self._versions = weakref.WeakKeyDictionary()
         self._scan: Scan | None = None
         self._brain: Box | None = None
         self._marks: NDArray[np.uint8] | None = None
@@ -114,7 +122,7 @@ class Planes(QObject):
         self._compare_soon = Debouncer(PAUSE_MS, self._compare, self)
         for changed in (session.labels_edited, session.labels_changed, session.prediction_changed):
             changed.connect(self._on_compared)
-        session.focus_changed.connect(self.changed)
+        session.focus_changed.connect(self._redraw)
         session.scan_changed.connect(self._on_scan)
         follow_jumps(viewer, self._on_jump)
         follow("planes", self._on_preference)
@@ -155,7 +163,7 @@ class Planes(QObject):
             preferences().planes.radiological = on
             self._upright.radiological = on
             self.switched.emit()
-            self.changed.emit()
+            self._redraw()
 
     @property
     def fill(self) -> bool:
@@ -263,12 +271,17 @@ class Planes(QObject):
         z, y, x = ((np.array(place) - grid.origin) / grid.step).tolist()
         return z, y, x
 
+    def link(self, on: bool) -> None:
+        """Draw the crosshair in napari's own view, because other planes are beside it, or not."""
+        self.crosshair = on
+        self._redraw()
+
     def compare(self, other: LabelsLayer | None) -> None:
         """Compare the session's labels, or its prediction, with others; None: no more."""
         self.against, self.counts, self._marks = other, None, None
         self._compare()
         self.switched.emit()
-        self.changed.emit()
+        self._redraw()
 
     @property
     def compared(self) -> LabelsLayer | None:
@@ -294,7 +307,7 @@ class Planes(QObject):
                 if layer is not None:
                     layer.opacity = opacity
             self._dimmed.clear()
-        self.changed.emit()
+        self._redraw()
 
     def toggle_fill(self) -> None:
         """Fill labels, or outline them alone."""
@@ -366,6 +379,9 @@ class Planes(QObject):
             event = getattr(layer.events, name, None)
             if event is not None:
                 event.connect(self._on_layer)
+        if isinstance(layer, Labels):  # undo tells nothing else, but so does each slice step
+            layer.events.set_data.connect(self._on_set_data)
+            self._versions[layer] = version(layer)
         _speak(layer, weakref.ref(self))
         self._fill(layer)
 
@@ -377,7 +393,7 @@ class Planes(QObject):
     def _fill_all(self) -> None:
         for layer in self._session.viewer.layers:
             self._fill(layer)
-        self.changed.emit()
+        self._redraw()
 
     def _fit(self) -> float:
         dims = self._session.viewer.dims
@@ -394,6 +410,10 @@ class Planes(QObject):
             self.zoomed.emit()
 
     def _on_camera(self, _: object = None) -> None:
+        self.panned.emit()
+
+    def _redraw(self) -> None:
+        self.generation += 1
         self.changed.emit()
 
     def _on_mouse(self, _: object, event: MouseEvent) -> Iterator[None]:
@@ -429,17 +449,23 @@ class Planes(QObject):
         self.switched.emit()
 
     def _on_layer(self, _: object = None) -> None:
-        self.changed.emit()
+        self._redraw()
+
+    def _on_set_data(self, event: Any) -> None:
+        now = version(event.source)
+        if self._versions.get(event.source) != now:
+            self._versions[event.source] = now
+            self._redraw()
 
     def _on_inserted(self, event: Any) -> None:
         self._attend(event.value)
         self._say_where()
-        self.changed.emit()
+        self._redraw()
 
     def _on_removed(self, event: Any) -> None:
         if event.value is self.against:
             self.compare(None)
-        self.changed.emit()
+        self._redraw()
 
     def _on_scan(self) -> None:
         self._find_brain()
@@ -447,12 +473,12 @@ class Planes(QObject):
             self.compare(None)
         self._say_where()
         self._on_compared()
-        self.changed.emit()
+        self._redraw()
 
     def _on_compared(self) -> None:
         if self.against is not None:
             self._compare_soon.throttle()
-        self.changed.emit()
+        self._redraw()
 
     def _compare(self) -> None:
         self._turn += 1
@@ -470,7 +496,7 @@ class Planes(QObject):
             if turn == self._turn:
                 self._marks, self.counts = found
                 self.switched.emit()
-                self.changed.emit()
+                self._redraw()
 
         self._thread.submit(find, take)
 

@@ -140,13 +140,9 @@ class PlanesDock(QWidget):
     def showEvent(self, event: Any) -> None:
         """Draw the crosshair in napari's view too."""
         super().showEvent(event)
-        self._link(True)
+        self.planes.link(True)
 
     def hideEvent(self, event: Any) -> None:
         """Leave napari's view alone."""
         super().hideEvent(event)
-        self._link(False)
-
-    def _link(self, on: bool) -> None:
-        self.planes.crosshair = on
-        self.planes.changed.emit()
+        self.planes.link(False)
