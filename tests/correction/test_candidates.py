@@ -1,12 +1,10 @@
 """Which PVS are in doubt, and which were perhaps missed."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from napari_pvs.correction import review as module
-from napari_pvs.correction.review import MOST_MISSED, arrived, candidates
+from napari_pvs.correction.component_index import ComponentIndex
+from napari_pvs.correction.review import MOST_MISSED, Scale, candidates, measured
 
 SHAPE = (30, 30, 30)
 T = 0.6
@@ -29,7 +27,7 @@ def scene():
 
 
 def listed(mask, p, **more):
-    return candidates(mask, p, T, 0.5, **more)
+    return candidates(mask, Scale(p, T, 0.5), **more)
 
 
 def by_x(items):
@@ -61,10 +59,26 @@ def test_shares_add_up(scene):
 
 
 def test_every_item_says_why(scene):
-    reasons = {i.point[0]: i.reason for i in listed(*scene) if i.mean_probability < 0.99}
-    assert reasons[10].startswith("The network is unsure (mean probability 0.62); 10.0 mm³, ")
-    assert "changes by 500 % when the threshold moves by 0.1" in reasons[20]
-    assert reasons[2].startswith("Perhaps missed: mean probability 0.45, 8.0 mm³")
+    mask, p = scene
+    left_out = np.zeros(SHAPE, bool)
+    left_out[13:19, 2:8, 15:21] = True
+    reasons = {i.point[0]: i.reason for i in listed(mask, p, excluded=left_out)}
+    assert reasons[10] == "Uncertain (probability 0.62); 10.0 mm³"
+    assert reasons[20] == "Threshold-sensitive (±0.1); 4.0 mm³"
+    assert reasons[13] == "Excluded by shape (probability 0.90); 108.0 mm³"
+    reasons = {i.point[1]: i.reason for i in listed(mask, p) if i.point[0] == 2}
+    assert reasons[20] == "Possibly missed (probability 0.45); 8.0 mm³"
+    assert reasons[2] == "Large (probability 1.00); 20.0 mm³"
+
+
+def test_what_shape_excludes_is_listed_until_it_is_labelled(scene):
+    mask, p = scene
+    left_out = np.zeros(SHAPE, bool)
+    left_out[13:19, 2:8, 15:21] = True
+    (item,) = (i for i in listed(mask, p, excluded=left_out) if i.kind == "excluded")
+    assert item.voxels == 216
+    mask[left_out] = 1
+    assert all(i.kind != "excluded" for i in listed(mask, p, excluded=left_out))
 
 
 def test_the_point_is_the_voxel_that_the_network_is_surest_of(scene):
@@ -75,14 +89,14 @@ def test_the_point_is_the_voxel_that_the_network_is_surest_of(scene):
 
 def test_without_a_prediction_the_largest_come_first(scene):
     mask, _ = scene
-    items = candidates(mask, None, T, 0.5)
+    items = candidates(mask, Scale(None, T, 0.5))
     assert [item.voxels for item in items] == [40, 20, 8]
-    assert items[0].reason.startswith("No prediction to compare with: 20.0 mm³")
+    assert items[0].reason == "Drawn, no prediction; 20.0 mm³"
 
 
 @pytest.mark.parametrize("p", [None, np.full(SHAPE, 0.001, np.float32)])
 def test_an_empty_mask_has_no_items(p):
-    assert candidates(np.zeros(SHAPE, np.uint8), p, T, 0.5) == []
+    assert listed(np.zeros(SHAPE, np.uint8), p) == []
 
 
 def test_two_pvs_share_the_room_that_joins_them():
@@ -96,54 +110,26 @@ def test_two_pvs_share_the_room_that_joins_them():
 def test_no_more_than_two_hundred_are_listed_as_missed():
     p = np.full((64, 64, 64), 0.001, np.float32)
     p[::4, ::4, ::4] = p[1::4, ::4, ::4] = 0.5
-    items = candidates(np.zeros(p.shape, np.uint8), p, T, 0.5)
+    items = listed(np.zeros(p.shape, np.uint8), p)
     assert len(items) == MOST_MISSED
     assert {item.kind for item in items} == {"missed"}
 
 
-def test_points_of_earlier_decisions_are_carried_on(scene):
-    mask, p = scene
-    items = listed(mask, p, known=[(11, 11, 6), (0, 0, 0), (99, 99, 99)])
-    assert (11, 11, 6) in [item.point for item in items]
-    assert len(items) == len(listed(mask, p))
-
-
-def arriving(before, now, p, known=()):
-    return arrived(now > 0, now != before, p, T, 0.5, known)
-
-
-def test_what_an_edit_brings_is_listed_as_if_all_were_looked_at(monkeypatch):
-    monkeypatch.setattr(module, "_AROUND", 4)
+def test_single_pvs_are_measured_as_in_the_list_of_all():
     rng = np.random.default_rng(2)
     p = rng.random((60, 40, 40)).astype(np.float32)
-    before = np.zeros(p.shape, np.uint8)
-    before[5:7, 5:7, 5:12] = before[40:42, 20:22, 20:30] = 1
-    known = [item.point for item in candidates(before, p, T, 0.5) if item.kind == "found"]
-    assert len(known) == 2
-    assert arriving(before, before, p, known) == []
-    now = before.copy()
-    now[40:42, 26:28, 20:26] = 1  # beside the second, which the box around it cuts
-    (item,) = arriving(before, now, p, known)
-    found = [one for one in candidates(now, p, T, 0.5, known=known) if one.kind == "found"]
-    (expected,) = (one for one in found if one.point not in known)
-    assert item == replace(expected, instability=item.instability)
-    # one that goes on outside of the box around the edit
-    longer = now.copy()
-    longer[10:36, 30, 30] = 1
-    most = longer.copy()
-    most[22, 31, 30] = 1
-    (item,) = arriving(longer, most, p, [*known, item.point])
-    assert item.voxels == 27
-    # a PVS that is cut in two: the part without the known point is new
-    cut = before.copy()
-    cut[40:42, 20:22, 25] = 0
-    (item,) = arriving(before, cut, p, known)
-    assert item.voxels in (20, 16)
-    assert arriving(before, np.zeros_like(before), p, known) == []
-    # joined to a known one, it is not
-    joined = before.copy()
-    joined[40:42, 22, 20:30] = 1
-    assert arriving(before, joined, p, known) == []
+    mask = np.zeros(p.shape, np.uint8)
+    mask[5:7, 5:7, 5:12] = mask[40:42, 20:22, 20:30] = 1
+    p[mask > 0] += 0.3
+    p[p < 0.99] *= 0.4  # few voxels beside them at the lower threshold
+    found = ComponentIndex(mask)
+    expected = {i.point: i for i in listed(mask, p) if i.kind == "found"}
+    for item in measured(found.entries, found.entries, mask, Scale(p, T, 0.5)):
+        other = expected.pop(item.point)
+        for name in ("voxels", "mean_probability", "uncertainty", "instability", "priority"):
+            assert getattr(item, name) == pytest.approx(getattr(other, name)), name
+        assert found.at(item.point) == item.number
+    assert not expected
 
 
 @pytest.mark.parametrize("volume", [1.0, 0.99999993])
@@ -151,5 +137,5 @@ def test_a_missed_voxel_of_the_smallest_volume_is_listed_in_an_oblique_scan(volu
     p = np.zeros(SHAPE, np.float32)
     p[5, 5, 5] = 0.5
     p[15, 15, 15] = 0.9  # above the threshold: the user has rejected it
-    found = candidates(np.zeros(SHAPE, np.uint8), p, T, volume)
+    found = candidates(np.zeros(SHAPE, np.uint8), Scale(p, T, volume))
     assert [item.point for item in found] == [(5, 5, 5)]

@@ -184,3 +184,20 @@ def test_a_missing_region_is_told(tmp_path):
     write(regions / "sub-01_mask.nii", np.ones(SHAPE, bool))
     with pytest.raises(InputError, match=r"regions.*sub-02"):
         compare_folders(ours, theirs, region=regions)
+
+
+def test_masks_that_are_the_same_are_left_out_of_a_cohort_and_said(tmp_path, write_image):
+    mask = np.zeros((8, 8, 8), np.uint8)
+    mask[2:4, 2:4, 2:4] = 1
+    other = mask.copy()
+    other[2, 2, 2] = 0
+    for name, true in (("sub-01", mask), ("sub-02", other)):
+        write_image(tmp_path / "a" / f"{name}_mask.nii.gz", mask)
+        write_image(tmp_path / "b" / f"{name}_mask.nii.gz", true)
+    found = compare_folders(tmp_path / "a", tmp_path / "b")
+    assert found.identical == ("sub-01",)
+    assert [one.subject for one in found.scores] == ["sub-02"]
+    assert compare_files(*(tmp_path / side / "sub-01_mask.nii.gz" for side in "ab")).identical
+    (tmp_path / "a" / "sub-02_mask.nii.gz").unlink()
+    with pytest.raises(InputError, match="hold the same masks, so every score would be perfect"):
+        compare_folders(tmp_path / "a", tmp_path / "b")

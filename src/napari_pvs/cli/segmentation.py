@@ -85,6 +85,12 @@ def segment_and_say(config: SegmentConfig, out: Path, overwrite: bool) -> None:
         result = run(config, said)
     found = outputs.write(result, out, config)
     say(f"{found['count']} PVS, {found['volume_mm3']:.0f} mm³, threshold {result.threshold:.2f}")
+    if result.excluded:
+        volume = sum(row.volume_mm3 for row in result.excluded)
+        say(
+            f"Excluded by shape (--max-width): {len(result.excluded)}, {volume:.0f} mm³; listed in "
+            f"{outputs.TABLE}."
+        )
     for name in outputs.FILES:
         say(f"  {out / name}")
 
@@ -136,4 +142,9 @@ def evaluate(
     ):
         if names:
             say(f"{len(names)} subjects have a {side} only: {', '.join(names)}")
+    if comparison.identical:
+        same = ", ".join(comparison.identical)
+        say(f"Left out, because prediction and reference are the same mask: {same}.")
+    elif not prediction.is_dir() and comparison.scores[0].identical:
+        say("Prediction and reference are the same mask: these scores say nothing.")
     refuse_some(comparison.refused, len(comparison.refused) + len(comparison.scores), "compared")

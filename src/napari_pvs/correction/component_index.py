@@ -23,7 +23,8 @@ class Entry:
     Attributes
     ----------
     id
-        Stays while the PVS is edited; of parts of one PVS, the largest keeps it.
+        Stays while the PVS is edited; of parts of one PVS, the largest keeps it. A PVS that comes
+        back where one has gone, as by undo, has that one's.
     index
         Its voxels, as numpy indexes.
     """
@@ -51,6 +52,8 @@ class ComponentIndex:
     ----------
     mask
         (X, Y, Z), above 0 is PVS.
+    before
+        Of the labels that these replace: a PVS that was in them keeps its number.
 
     Examples
     --------
@@ -60,12 +63,15 @@ class ComponentIndex:
     [3, 1]
     """
 
-    def __init__(self, mask: NDArray[Any]) -> None:
+    def __init__(self, mask: NDArray[Any], before: "ComponentIndex | None" = None) -> None:
         self.entries: dict[int, Entry] = {}
         self._boxes: dict[int, tuple[Point, Point]] = {}
         self._next = itertools.count(1)
-        for index, *box in _parts(mask > 0, (0, 0, 0)):
-            self._add(Entry(next(self._next), index), box)
+        self._left: dict[int, Entry] = {}  # by the number that it would have again
+        if before is not None:
+            self._next = before._next
+            self._left = before._left | before.entries
+        self._count_anew(mask)
 
     def update(self, mask: NDArray[Any], changed: Voxels) -> tuple[set[int], set[int]]:
         """Follow an edit.
@@ -84,11 +90,7 @@ class ComponentIndex:
         if not len(changed[0]):
             return set(), set()
         if len(changed[0]) > _MANY:
-            before = set(self.entries)
-            self.entries, self._boxes = {}, {}
-            for index, *box in _parts(mask > 0, (0, 0, 0)):
-                self._add(Entry(next(self._next), index), box)
-            return before, set(self.entries)
+            return self._count_anew(mask)
         touched = self._near(changed)
         voxels = [self.entries[key].index for key in touched]
         low = [min(int(index[axis].min()) for index in (*voxels, changed)) for axis in range(3)]
@@ -108,11 +110,13 @@ class ComponentIndex:
             counts[0] = 0
             key = int(counts.argmax())
             if not counts[key] or key not in old:
-                key = next(self._next)
+                known = self._came_back([index], mask.shape)[0]
+                key = next(self._next) if known is None else known
             before_it = old.pop(key, None)
             self._add(Entry(key, index), box)
             if before_it is None or not _same(before_it.index, index):
                 new.add(key)
+        self._left |= old
         return set(old), new
 
     def at(self, point: Point) -> int | None:
@@ -122,6 +126,46 @@ class ComponentIndex:
             if np.all([axis == i for axis, i in zip(index, point, strict=True)], axis=0).any():
                 return key
         return None
+
+    def _count_anew(self, mask: NDArray[Any]) -> tuple[set[int], set[int]]:
+        """Look at the whole mask; return what `update` does."""
+        old = self.entries
+        self._left |= old
+        self.entries, self._boxes = {}, {}
+        parts = _parts(mask > 0, (0, 0, 0))
+        new = set()
+        keys = self._came_back([index for index, *_ in parts], mask.shape)
+        for (index, *box), known in zip(parts, keys, strict=True):
+            key = next(self._next) if known is None else known
+            self._add(Entry(key, index), box)
+            if key not in old or not _same(old[key].index, index):
+                new.add(key)
+        return set(old) - set(self.entries), new
+
+    def _came_back(self, parts: list[Voxels], shape: tuple[int, ...]) -> list[int | None]:
+        """Numbers that parts had before: of what has gone, each takes what it shares most with."""
+        if not self._left or not parts:
+            return [None] * len(parts)
+        keys = list(self._left)
+        gone = [np.ravel_multi_index(self._left[key].index, shape) for key in keys]
+        owner = np.repeat(np.arange(len(keys)), [len(one) for one in gone])
+        flat = np.concatenate(gone)
+        order = np.argsort(flat, kind="stable")
+        flat, owner = flat[order], owner[order]
+        shares = []
+        for part, index in enumerate(parts):
+            own = np.ravel_multi_index(index, shape)
+            low, high = np.searchsorted(flat, own), np.searchsorted(flat, own, "right")
+            hit = np.concatenate([owner[a:b] for a, b in zip(low, high, strict=True)])
+            numbers, counts = np.unique(hit, return_counts=True)
+            shares += [(int(n), int(key), part) for key, n in zip(numbers, counts, strict=True)]
+        found: list[int | None] = [None] * len(parts)
+        # of two that share as much, the older number: it was there first
+        for _, key, part in sorted(shares, key=lambda one: (-one[0], one[1])):
+            if found[part] is None and keys[key] in self._left:
+                found[part] = keys[key]
+                del self._left[keys[key]]
+        return found
 
     def _add(self, entry: Entry, box: list[Point]) -> None:
         self.entries[entry.id] = entry

@@ -46,6 +46,8 @@ class SubjectScore:
     lenient_by_size: tuple[Rates, ...]
     """In the order of ``detection.SIZE_NAMES``."""
     strict_by_size: tuple[Rates, ...]
+    identical: bool = False
+    """The masks are the same, and not empty: one was most likely made from the other."""
     ceiling_dsc: float | None = None
     """Oracle ceiling, where the true fluid fraction is known (phantoms)."""
 
@@ -106,6 +108,7 @@ def score(
         volume_reference_mm3=voxels.volume_reference_mm3,
         lenient_by_size=pvs.lenient_by_size,
         strict_by_size=pvs.strict_by_size,
+        identical=not voxels.both_empty and np.array_equal(prediction > 0, reference > 0),
     )
 
 
@@ -118,6 +121,8 @@ class Comparison:
     only_reference: tuple[str, ...] = ()
     refused: tuple[tuple[str, str], ...] = ()
     """Subjects that could not be compared, each with the sentence that says why."""
+    identical: tuple[str, ...] = ()
+    """Subjects that were left out, because a mask that is scored against itself proves nothing."""
 
 
 def compare_files(
@@ -188,7 +193,8 @@ def compare_folders(
     Raises
     ------
     InputError
-        No subject matches, a subject has two masks, or no file can be compared.
+        No subject matches, a subject has two masks, no file can be compared, or all masks are the
+        same on both sides.
     """
     matched = matching.match(
         matching.find(prediction, matching.MASKS), matching.find(reference, matching.MASKS)
@@ -200,17 +206,26 @@ def compare_folders(
         )
     regions = _companions(region, matching.REGIONS, matched)
     probabilities = _companions(probability, matching.PROBABILITIES, matched)
-    scores, refused = [], []
+    scores, refused, identical = [], [], []
     for subject, (predicted, true) in matched.pairs.items():
         try:
             one = compare_files(predicted, true, regions.get(subject), probabilities.get(subject))
         except InputError as error:
             refused.append((subject, str(error)))
             continue
-        scores.append(replace(one, subject=subject))
+        if one.identical:
+            identical.append(subject)
+        else:
+            scores.append(replace(one, subject=subject))
+    if not scores and not refused:
+        raise InputError(
+            f"{prediction} and {reference} hold the same masks, so every score would be perfect; "
+            "give references that were not copied from the predictions."
+        )
     if not scores:
         raise InputError(refused[0][1])
-    return Comparison(tuple(scores), matched.only_first, matched.only_second, tuple(refused))
+    sides = matched.only_first, matched.only_second
+    return Comparison(tuple(scores), *sides, tuple(refused), tuple(identical))
 
 
 def _onto(volume: Volume, reference: Volume) -> NDArray[Any]:

@@ -79,7 +79,7 @@ def write(result: Segmentation, out: Path, config: SegmentConfig) -> dict[str, A
             ]
         for job in jobs:
             job.result()
-        write_text(folder / TABLE, _tsv(result.table))
+        write_text(folder / TABLE, _tsv(result.table, result.excluded))
         write_text(folder / SUMMARY, json.dumps(found, indent=2) + "\n")
     return found
 
@@ -89,6 +89,8 @@ def _summary(result: Segmentation, config: SegmentConfig) -> dict[str, Any]:
     return {
         "count": len(result.table),
         "volume_mm3": round(sum(row.volume_mm3 for row in result.table), 3),
+        "excluded_by_shape": len(result.excluded),
+        "excluded_by_shape_mm3": round(sum(row.volume_mm3 for row in result.excluded), 3),
         "brain_volume_mm3": round(
             float(np.count_nonzero(result.scan.brain)) * grid.voxel_volume, 1
         ),
@@ -104,9 +106,12 @@ def _summary(result: Segmentation, config: SegmentConfig) -> dict[str, Any]:
     }
 
 
-def _tsv(rows: list[Pvs]) -> str:
-    lines = ["\t".join(field.name for field in fields(Pvs))]
-    lines += ["\t".join(str(value) for value in asdict(row).values()) for row in rows]
+def _tsv(rows: list[Pvs], excluded: tuple[Pvs, ...] = ()) -> str:
+    """Write a row for each PVS, then those of components that were left out for their shape."""
+    lines = ["\t".join([*(field.name for field in fields(Pvs)), "status"])]
+    for status, some in (("pvs", rows), ("excluded by shape", excluded)):
+        cells = ([*map(str, asdict(row).values()), status] for row in some)
+        lines += map("\t".join, cells)
     return "\n".join(lines) + "\n"
 
 

@@ -218,6 +218,9 @@ def score_study(request: ScoreStudy, folder: Path, say: Say) -> Table:
         except InputError as error:
             refused.append(f"{subject.name}: {error}")
             continue
+        if score.identical:
+            refused.append(f"{subject.name}: not scored; its label is the prediction, unedited.")
+            continue
         made.append(replace(score, subject=subject.name))
         say(Row(made[-1]))
     if refused and not made:

@@ -25,6 +25,10 @@ _STEP_EVENTS = 0.2  # seconds between step events: five a second at most
 _HEARTBEAT = 5.0
 
 
+class _Stopped(Exception):
+    """A validation was told to stop."""
+
+
 class Run:
     """A run from where its state is to its end.
 
@@ -82,6 +86,8 @@ class Run:
             progress.labels = dict(self.cohort.labels)
             # a cohort that is resumed from a checkpoint has the labels of that time
             reload = progress.step > 0 and progress.step % config.steps == 0
+            if progress.due and not self._measured(progress.due):
+                return self._stopped()
             while progress.step < config.epochs * config.steps:
                 epoch, within = divmod(progress.step, config.steps)
                 if reload and config.follow_labels:
@@ -91,14 +97,18 @@ class Run:
                 ended = self._steps(epoch)
                 reload = ended == "reload"
                 if progress.step % config.steps == 0:
-                    self._end_epoch(epoch + 1)
+                    if not self._end_epoch(epoch + 1):
+                        return self._stopped()
                     reload = True
                 elif ended == "stop":
                     self._checkpoint()
                 if ended == "stop":
-                    self.events.write("stopped", step=progress.step)
-                    return self.out / BEST
+                    return self._stopped()
             self.events.write("done", weights=BEST, dsc=progress.best)
+        return self.out / BEST
+
+    def _stopped(self) -> Path:
+        self.events.write("stopped", step=self.state.progress.step)
         return self.out / BEST
 
     def _look_for_labels(self) -> None:
@@ -127,13 +137,13 @@ class Run:
                 return "reload"
         return "epoch"
 
-    def _wait(self) -> Command:
+    def _wait(self, phase: str = "train") -> Command:
         self.events.write("paused", step=self.state.progress.step)
         while (command := self.control.take()) is None:
             time.sleep(0.05)
             self._alive()
         if command not in ("stop", "pause"):
-            self.events.write("phase", name="train")
+            self.events.write("phase", name=phase)
         return command
 
     def _draw(self, step: int) -> tuple[Patches, Patches | None]:
@@ -191,16 +201,29 @@ class Run:
         )
         self.world.lead(lambda: _refuse(words))
 
-    def _end_epoch(self, epoch: int) -> None:
-        """Report the epoch, validate if it is time, and save."""
+    def _end_epoch(self, epoch: int) -> bool:
+        """Report the epoch, validate if it is time, and save; return False if that was stopped."""
         config = self.config
         loss = float(np.mean(self.losses))
         self.losses = []
         self.events.write("epoch", epoch=epoch, of=config.epochs, loss=loss)
         log.info("epoch %d of %d: loss %.4f", epoch, config.epochs, loss)
         if epoch % config.validate_every == 0 or epoch in (config.warmup, config.epochs):
-            self._validate(epoch)
+            return self._measured(epoch)
         self._checkpoint()
+        return True
+
+    def _measured(self, epoch: int) -> bool:
+        """Validate and save; where that is stopped, it is due when the run is resumed."""
+        progress = self.state.progress
+        progress.due = epoch
+        try:
+            self._validate(epoch)
+            progress.due = 0
+        except _Stopped:
+            pass
+        self._checkpoint()
+        return not progress.due
 
     def _validate(self, epoch: int) -> None:
         """Measure the running mean of the weights; publish it if it is the best so far."""
@@ -208,10 +231,10 @@ class Run:
         progress, subjects = state.progress, cohort.validation
         self.events.write("phase", name="validation", epoch=epoch)
         more = cohort.train[: max(0, state.config.threshold_scans - len(subjects))]
-        allowed = self.teacher.allowed(THRESHOLDS, epoch, cohort, self._alive)
+        allowed = self.teacher.allowed(THRESHOLDS, epoch, cohort, self._obey)
         precision = state.config.precision
         result = validate(
-            state.ema, subjects, state.device, self._alive, self.world, precision, more, allowed
+            state.ema, subjects, state.device, self._obey, self.world, precision, more, allowed
         )
         progress.threshold = result.threshold
         self.events.write(
@@ -242,6 +265,20 @@ class Run:
     def _checkpoint(self) -> None:
         self.world.lead(lambda: self.state.save(self.out / CHECKPOINT))
         self.events.write("checkpoint", step=self.state.progress.step)
+
+    def _obey(self) -> None:
+        """Pause or stop between the windows of a validation, which takes minutes.
+
+        Several processes have windows of different subjects, and obey after it, together.
+        """
+        self._alive()
+        if self.world.size > 1:
+            return
+        command = self.control.take()
+        while command == "pause":
+            command = self._wait("validation")
+        if command == "stop":
+            raise _Stopped
 
     def _alive(self) -> None:
         if time.monotonic() - self.spoke > _HEARTBEAT:

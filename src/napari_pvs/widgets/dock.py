@@ -30,13 +30,19 @@ from napari_pvs.widgets.viewer.typed import Layer, Viewer
 WIDTH = 320
 """Narrowest dock that still shows everything, pixels."""
 SCANS_KEY, PREDICTIONS_KEY = "T", "Shift-T"
+LINES = 3
+"""Room for what a dock has to say; more is scrolled."""
 LONGEST_S = 10.0
 """How long closing waits for a last draft."""
 _SAVING = "saving"
+JOB = "job"
+"""Topic of what is said of a job that another scan has ended or outlived."""
 
 
 class Dock(QWidget):
     """Base of the docks.
+
+    What a dock says goes when another scan is loaded, unless ``about_scan`` is false.
 
     Parameters
     ----------
@@ -46,15 +52,16 @@ class Dock(QWidget):
     Attributes
     ----------
     notice
-        What the dock has to say; a dock puts it where it belongs.
+        What the dock has to say, below everything else: nothing moves when it speaks.
     """
+
+    about_scan = True
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self.session: Session = session_of(viewer)
         self.autosave = attend(self.session)
         self.notice = Notice()
-        self.notice.setParent(self)  # until it is placed
         self.autosave.told.connect(self._on_told)
         column = QWidget()
         self.body = QVBoxLayout(column)
@@ -64,9 +71,14 @@ class Dock(QWidget):
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         area.setWidget(column)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
+        self.outer = QVBoxLayout(self)
+        self.outer.setContentsMargins(0, 0, 0, 0)
+        self.outer.setSpacing(2)
+        self.outer.addWidget(area)
+        self.outer.addWidget(_strip(self.notice))
+        scan = self.session.scan
+        self._scan = None if scan is None else weakref.ref(scan)
+        self.session.scan_changed.connect(self._on_other_scan)
         self.setMinimumWidth(WIDTH)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
@@ -82,6 +94,13 @@ class Dock(QWidget):
 
     def stop(self) -> None:
         """End what the dock has started, because it goes."""
+
+    def _on_other_scan(self) -> None:
+        """What was said of the scan before holds no longer."""
+        scan = None if self.session.scan is None else weakref.ref(self.session.scan)
+        other, self._scan = scan != self._scan, scan
+        if other and self.about_scan and self.notice.topic not in (_SAVING, JOB):
+            self.notice.clear()
 
     def _on_told(self, kind: str, text: str) -> None:
         """Tell why edits could not be saved, until they are."""
@@ -107,13 +126,13 @@ class JobDock(Dock):
     Attributes
     ----------
     bar
-        How the work goes; a dock puts it where it belongs.
+        How the work goes, above what the dock has to say.
     """
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__(viewer)
         self.bar = JobBar(self.notice)
-        self.bar.setParent(self)
+        self.outer.insertWidget(1, self.bar)
         self._job: Job | None = None
 
     @property
@@ -153,16 +172,29 @@ def attend(session: Session) -> Autosave:
     return autosave
 
 
+def _strip(notice: Notice) -> QScrollArea:
+    """Return room for a few lines, which scrolls where they are more and never grows."""
+    strip = QScrollArea()
+    strip.setWidgetResizable(True)
+    strip.setFrameShape(QFrame.Shape.NoFrame)
+    strip.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    notice.setAlignment(Qt.AlignmentFlag.AlignTop)
+    strip.setWidget(notice)
+    strip.setFixedHeight(LINES * notice.fontMetrics().lineSpacing() + 12)
+    strip.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    return strip
+
+
 def blink_scans(session: Session) -> None:
     """Show T1 in place of T2, or T2 in place of T1."""
     _blink(session.t2, session.t1)
 
 
 def blink_predictions(session: Session) -> None:
-    """Show the previous prediction in place of the newest, or the other way round."""
-    newest = list(session.predictions.values())[-2:]
-    if len(newest) == 2:
-        _blink(newest[1].layer, newest[0].layer)
+    """Show the previous prediction in place of the current one, and work with it."""
+    last = list(session.predictions.values())[-2:]
+    if len(last) == 2:
+        session.show_prediction(last[0])
 
 
 def bind_keys(session: Session) -> None:
@@ -204,9 +236,9 @@ def lose(window: QWidget, names: list[str]) -> bool:
     told = as_it_is(" and ".join(repr(name) for name in names))
     answer = QMessageBox.warning(
         window,
-        "Edits that are not saved",
-        f"The last edits of {told} are in no file: they could not be saved. The Correct dock tells "
-        "why. Close all the same, and lose them?",
+        "Unsaved edits",
+        f"The last edits of {told} could not be saved; the Correct dock says why. Close anyway and "
+        "lose them?",
         QMessageBox.StandardButton.Discard | QMessageBox.StandardButton.Cancel,
         QMessageBox.StandardButton.Cancel,
     )

@@ -46,6 +46,26 @@ def shown(dock, name):
     return dock.measures.values[name].text().removeprefix("<b>").removesuffix("</b>")
 
 
+def test_a_prediction_is_not_scored_against_itself(dock, qtbot, head):
+    session = dock.session
+    layer = dock.viewer.add_layer(
+        make_layer(session.scan, "prediction", head.label.astype(np.uint8))
+    )
+    found = head.label.astype(np.float32)
+    session.add_prediction(Prediction("aaaa", "w", found, session.scan.grid, layer, 0.5, 0, None))
+    session.copy_prediction()
+    saved = session.labels
+    session.set_labels(None)
+    session.set_reference(saved)
+    settle(qtbot, dock)
+    assert dock.agreement is None
+    assert dock.hint.kind == "warning"
+    assert dock.hint.text().startswith("Not scored: these labels are the prediction itself")
+    saved.data_setitem(tuple(axis[:3] for axis in np.nonzero(saved.data)), 0)  # now it is edited
+    settle(qtbot, dock)
+    assert 0.9 < float(shown(dock, "DSC")) < 1
+
+
 def test_every_stroke_is_measured(dock, qtbot, head):
     assert "choose a reference" in dock.hint.text()
     assert "choose a layer and a reference" in dock.tsv.toolTip()

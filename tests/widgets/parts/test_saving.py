@@ -88,7 +88,7 @@ def test_it_says_where_the_labels_are_kept(head_files, open_scan, panel_of, qtbo
     session.new_labels()
     assert panel.state.text() == "Not edited."
     session.labels.paint((9, 9, 9), 1)
-    assert panel.state.text() == "Edited; a draft follows in a moment."
+    assert panel.state.text() == "Autosaving…"
     autosave_of(session).flush()
     qtbot.waitUntil(lambda: panel.state.text().startswith("Draft saved "), timeout=LONG)
     autosave_of(session).export(tmp_path / "mine.nii.gz")

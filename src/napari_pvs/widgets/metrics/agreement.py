@@ -8,19 +8,19 @@ from napari_pvs.widgets.parts.table import Column, Table
 
 _MEASURES = (
     ("DSC", "Dice: 1 is full agreement.", lambda a: a.voxels.dsc, "{:.3f}"),
-    ("AVD", "Difference of the volumes, in % of the reference's.",
+    ("AVD", "Volume difference, in % of the reference volume.",
      lambda a: a.voxels.avd_percent, "{:.1f} %"),
-    ("Recall", "Share of the reference's voxels that are found.",
+    ("Recall", "Share of the reference voxels that are found.",
      lambda a: a.voxels.recall, "{:.3f}"),
-    ("Precision", "Share of the voxels that are right.",
+    ("Precision", "Share of the measured voxels that are in the reference.",
      lambda a: a.voxels.precision, "{:.3f}"),
-    ("PVS recall", "Share of the reference's PVS of which a voxel is found.",
+    ("PVS recall", "Share of the reference's PVS that are found, by at least one voxel.",
      lambda a: a.pvs.recall, "{:.3f}"),
     ("PVS prec.", "Share of the PVS that touch the reference.",
      lambda a: a.pvs.precision, "{:.3f}"),
-    ("PVS", "Number of connected PVS / of the reference's.",
+    ("PVS", "Number of PVS / in the reference.",
      lambda a: (a.pvs.n_predicted, a.pvs.n_reference), "{0[0]} / {0[1]}"),
-    ("mm³", "Volume of the PVS / of the reference's.",
+    ("mm³", "PVS volume / in the reference.",
      lambda a: (a.voxels.volume_predicted_mm3, a.voxels.volume_reference_mm3),
      "{0[0]:,.0f} / {0[1]:,.0f}"),
 )  # fmt: skip
@@ -58,8 +58,7 @@ class AgreementPanel(QWidget):
         grid.setColumnStretch(1, 1)
         grid.setColumnStretch(3, 1)
         self.missed, self.false = (
-            Table(_SPOTS, "Move to a row, and the viewer jumps there.", lambda spot: spot.index)
-            for _ in range(2)
+            Table(_SPOTS, "Select a row to go there.", lambda spot: spot.index) for _ in range(2)
         )
         self.tabs = QTabWidget()
         for table in (self.missed, self.false):
@@ -77,7 +76,7 @@ class AgreementPanel(QWidget):
             self.values[name].setText("–" if number is None else f"<b>{style.format(number)}</b>")
         missed, false = ((), ()) if found is None else (found.missed, found.false)
         for at, (table, spots, title) in enumerate(
-            ((self.missed, missed, "Missed"), (self.false, false, "False"))
+            ((self.missed, missed, "Missed"), (self.false, false, "False positives"))
         ):
             table.set_rows(spots)
             self.tabs.setTabText(at, f"{title} ({len(spots)})")

@@ -89,7 +89,7 @@ class StudyScores(QWidget):
                 self._dock.notice.warn(" ".join(notes))
             if not rows:
                 self._dock.notice.warn(
-                    "No subject has a prediction and a label made otherwise; segment subjects, "
+                    "No subject has both a prediction and an independent label; segment subjects "
                     "and correct them."
                 )
 
@@ -106,9 +106,9 @@ class StudyScores(QWidget):
 
     def check(self) -> None:
         """Enable what can be done now."""
-        reason = "it is being measured." if self._dock.busy else None
+        reason = "scoring is running." if self._dock.busy else None
         if self._dock.session.opened is None:
-            reason = "open a study first (the Load dock)."
+            reason = "open a study first."
         self.score.allow_if(reason)
         self.export.allow_if(None if self._tsv else "score the study first.")
 
@@ -188,7 +188,7 @@ class RunTable(QWidget):
         """Enable what can be done now."""
         reason = "something is being measured." if self._dock.busy else None
         if self._dock.session.opened is None:
-            reason = "open a study first (the Load dock)."
+            reason = "open a study first."
         self.compare.allow_if(reason)
         some = None if self._header and self.table.rows else "compare runs first."
         self.tsv.allow_if(some)

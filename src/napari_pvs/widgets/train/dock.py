@@ -44,8 +44,6 @@ class Train(JobDock):
         self._stopped = False
         self._refused: str | None = None
         self._build_study()
-        self.body.addWidget(self.notice)
-        self.body.addWidget(self.bar)
         self._build_new_run()
         self._build_run()
         self.body.addStretch()

@@ -78,14 +78,14 @@ class RunView(QWidget):
     def _buttons(self) -> QHBoxLayout:
         self.pause = Button(
             "Pause",
-            "Wait after the step it is at; memory stays taken.",
+            "Pause after the current step; memory stays in use.",
             lambda: self._tell("pause"),
         )
         self.resume = Button(
-            "Resume", "Go on: after a pause, or from the last checkpoint.", self.go_on
+            "Resume", "Continue after a pause, or from the last checkpoint.", self.go_on
         )
         self.stop_run = Button(
-            "Stop", "Save a checkpoint and end; Resume goes on from there.", self._on_stop
+            "Stop", "Save a checkpoint and stop; Resume continues from it.", self._on_stop
         )
         row = QHBoxLayout()
         row.setSpacing(3)
@@ -151,7 +151,7 @@ class RunView(QWidget):
         status = self.watch.status
         state = None if status is None else status.state
         running = self.live and not self.watch.starting
-        asked = f"it was told to {self._asked}, after this step." if self._asked else None
+        asked = f"waiting for the run to {self._asked}." if self._asked else None
         if status is None:
             why = "no run can be read."
         elif self.watch.starting:
@@ -200,6 +200,7 @@ class RunView(QWidget):
         self._asked = command
         self._thread.submit(lambda: tell(run, command), lambda _: None, self._on_not_told)
         self.watch.hurry()
+        self.state.say(self._sentence())
         self.check()
 
     def _on_not_told(self, text: str) -> None:
@@ -244,7 +245,9 @@ class RunView(QWidget):
         if watch.best is not None:
             parts.append(f"best validation DSC {watch.best[0]:.2f} at epoch {watch.best[1]}")
         text = ", ".join(parts)
-        if status.seconds_left is not None:
+        if self._asked in _ASKED and self.live:
+            return f"{text}. {_ASKED[self._asked]}"
+        if status.seconds_left is not None and watch.talks:
             text += f"; about {duration(status.seconds_left)} left"
         return text + "."
 
@@ -256,7 +259,7 @@ class RunView(QWidget):
         names = [] if news is None else [*news["added"], *news["changed"]]
         if names and self.live:
             few = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            self.news.say(f"New labels were folded in: {few}.")
+            self.news.say(f"Now training on {few} too.")
         else:
             self.news.clear()
 
@@ -305,6 +308,10 @@ _STATES = {
 }
 
 
+_ASKED: dict[Command | None, str] = {
+    "pause": "Pausing…", "stop": "Stopping…", "resume": "Resuming…"
+}  # fmt: skip
+"""What is asked of a run and not done yet."""
 _TIP = "How long the run is to be in all. Its learning rate follows the new length."
 
 

@@ -42,10 +42,19 @@ def read(path: str | Sequence[str]) -> list[LayerData]:
     return [_read(Path(name)) for name in _listed(path)]
 
 
-def _read(path: Path) -> LayerData:
+def is_label_name(path: Path) -> bool:
+    """Whether the name of a file says that it holds labels."""
+    return _LABELS_NAME.search(_stem(path).lower()) is not None
+
+
+def _stem(path: Path) -> str:
     ending = max((end for end in SUFFIXES if path.name.lower().endswith(end)), key=len, default="")
-    name = path.name[: len(path.name) - len(ending)]
-    if _LABELS_NAME.search(name.lower()):
+    return path.name[: len(path.name) - len(ending)]
+
+
+def _read(path: Path) -> LayerData:
+    name = _stem(path)
+    if is_label_name(path):
         try:
             return volume_layer(read_labels(path), name, "labels")
         except NotIntegers:  # a probability map that is called a mask

@@ -66,6 +66,12 @@ class LabelsLayer(Layer, Protocol):
     def data_setitem(self, indices: Any, value: Any) -> None:
         """Set voxels, as one step that can be undone."""
 
+    def undo(self) -> None:
+        """Undo the last edit."""
+
+    def redo(self) -> None:
+        """Redo what was undone last."""
+
     def bind_key(
         self, key: str, call: Callable[[Any], Any] | None = None, *, overwrite: bool = False
     ) -> Any:
@@ -112,6 +118,9 @@ class Viewer(Protocol):
 
     def add_layer(self, layer: Any) -> Any:
         """Add a layer, and return it."""
+
+    def open(self, path: str, *, plugin: str) -> Any:
+        """Open a file by a plugin's reader, and return its layers."""
 
     def add_points(self, data: Any, **values: Any) -> Any:
         """Add a layer of points, and return it."""
