@@ -5,6 +5,7 @@ import pytest
 
 from napari_pvs.scans.scan import load_scan
 from napari_pvs.study import recent
+from napari_pvs.study.bids import scan_of, subject
 from napari_pvs.study.drafts import DraftStore, Made, recovery_folder, scan_key
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.study.recent import MOST, Recent
@@ -45,7 +46,7 @@ def test_drafts_of_a_study_wait_and_predictions_do_not(make_study):
     place = Recent(study=study)
     assert recent.unfinished([place]) == []
     for name, origin in (("sub-01", "drawn"), ("sub-02", "predicted")):
-        scan = load_scan(study / name / "anat" / f"{name}_T1w.nii.gz", None)
+        scan = scan_of(subject(study, name))
         LabelStore(study, name).save(
             scan.to_source(np.ones(scan.grid.shape, np.uint8)),
             scan.source, author="A", origin=origin, state="draft",

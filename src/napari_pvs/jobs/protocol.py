@@ -83,6 +83,8 @@ class Segmented:
         First 12 digits of the weights' SHA-256, and their name; a baseline's name twice.
     notes
         What the user should know.
+    config
+        Of results that were opened: how they were made.
     """
 
     threshold: float
@@ -92,6 +94,22 @@ class Segmented:
     weights_id: str
     weights: str
     notes: tuple[str, ...] = ()
+    config: SegmentConfig | None = None
+
+
+@dataclass(frozen=True)
+class SegmentedSubject:
+    """How segmenting one subject of ``total`` went.
+
+    ``count`` and ``volume_mm3`` are None where it was not: ``why`` says why, and is empty where
+    these weights have segmented it before.
+    """
+
+    name: str
+    total: int
+    count: int | None = None
+    volume_mm3: float | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -239,6 +257,25 @@ class Segment(Request):
     config: SegmentConfig
     study: Path | None = None
     subject: str | None = None
+
+
+class OpenResults(Request):
+    """Open what the command line wrote for the scan in a folder: results, or a probability map."""
+
+    verb: Literal["open results"] = "open results"
+    answers: ClassVar[Any] = Segmented
+    scan: Path
+    path: Path
+
+
+class SegmentStudy(Request):
+    """Segment all subjects of a study that these weights have not segmented yet."""
+
+    verb: Literal["segment study"] = "segment study"
+    answers: ClassVar[Any] = Nothing
+    rows: ClassVar[Any] = SegmentedSubject
+    study: Path
+    config: SegmentConfig
 
 
 class Improve(Request):

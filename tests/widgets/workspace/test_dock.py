@@ -123,3 +123,4 @@ def test_closing_the_strip_leaves_the_docks(workspace):
     viewer.window.remove_dock_widget(found)
     names = {one.windowTitle() for one in viewer.window._qt_window.findChildren(QDockWidget)}
     assert {*DOCKS, PLANES} <= names
+    found.deleteLater()
