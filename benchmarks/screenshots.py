@@ -162,7 +162,7 @@ def work(viewer: napari.Viewer, out: Path, scan: list[Path] | None) -> None:
             for theme in ("dark", "light"):
                 viewer.theme = theme
                 window.setGeometry(0, 0, width, height)
-                QTest.qWait(1500)
+                QTest.qWait(2500)
                 save(
                     viewer.screenshot(canvas_only=False, flash=False),
                     out / f"workspace-{name}-{width}x{height}-{theme}.png",
@@ -192,7 +192,7 @@ def work(viewer: napari.Viewer, out: Path, scan: list[Path] | None) -> None:
     if reference is None:
         segment.threshold.setValue(min(segment.threshold.value() + 0.2, 0.95))
     wait(lambda: planes.counts is not None)
-    viewer.reset_view()
+    planes.set_zoom(2.5)
     space.go("Measure")
     picture("compare")
 

@@ -265,11 +265,11 @@ def test_all_subjects_of_a_study_are_segmented_once(ask, make_study, tiny_weight
     config = SegmentConfig(weights=tiny_weights, device="cpu")
     request = SegmentStudy(study=study, config=config)
     assert ask(request) == Nothing()
-    rows = [message.row for message in said if isinstance(message, Row)]
+    rows = [message.value for message in said if isinstance(message, Row)]
     assert [(row.name, row.total) for row in rows] == [("sub-01", 2), ("sub-02", 2)]
     assert all(row.count is not None and not row.why for row in rows)
     assert LabelStore(study, "sub-02").predicted() is not None
     said.clear()
     ask(request)
-    rows = [message.row for message in said if isinstance(message, Row)]
+    rows = [message.value for message in said if isinstance(message, Row)]
     assert [row.count for row in rows] == [None, None]

@@ -23,6 +23,7 @@ from napari_pvs.widgets.planes.picture import lattice
 from napari_pvs.widgets.viewer.canvas import camera_of, show_voxel
 from napari_pvs.widgets.viewer.orientation import POSTERIOR, RIGHT, SUPERIOR
 
+LONG = 120_000
 PAINTED = (12, 14, 13)  # no PVS is near this voxel of the scan's grid
 
 
@@ -340,3 +341,14 @@ def test_outlines_lie_where_napari_draws_the_voxels(opened, qtbot, rolls):
     assert len(rows)
     np.testing.assert_allclose(sorted(x), [columns.min(), columns.max() + 1], atol=1.6)
     np.testing.assert_allclose(sorted(y), [rows.min(), rows.max() + 1], atol=1.6)
+
+
+def test_a_window_of_another_size_still_shows_all_of_the_scan(opened, qtbot):
+    viewer, dock, _ = opened
+    viewer.reset_view()
+    assert dock.planes.whole
+    before = camera_of(viewer).zoom
+    window = viewer.window._qt_window
+    window.resize(window.width() + 300, window.height() + 300)
+    qtbot.waitUntil(lambda: camera_of(viewer).zoom > 1.1 * before, timeout=LONG)
+    assert dock.planes.zoom == pytest.approx(1, abs=0.05)

@@ -12,6 +12,7 @@ from qtpy.QtCore import QEvent, QObject, QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QKeyEvent, QPaintDevice, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QApplication, QSizePolicy, QWidget
 
+from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.planes import picture
 from napari_pvs.widgets.planes.picture import Point, View, lattice
 from napari_pvs.widgets.planes.planes import STILL, Planes
@@ -369,6 +370,7 @@ class Overlay(QWidget):
         super().__init__(canvas)
         self._planes, self._canvas = planes, canvas
         self._turned = 0
+        self._fit_soon = Debouncer(0, self._fit, self)
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setAttribute(Qt.WidgetAttribute.WA_NoSystemBackground)
         canvas.installEventFilter(self)
@@ -410,15 +412,19 @@ class Overlay(QWidget):
         if event is None or watched is not self._canvas:
             return False
         if event.type() == QEvent.Type.Resize:
-            whole = self._planes.whole
             self.resize(self._canvas.size())
-            if whole and self.view is not None:
-                self._planes.session.viewer.reset_view()
+            self._fit_soon.throttle()  # napari takes the new size after this
         elif event.type() == QEvent.Type.FocusOut:
             self._planes.hide(False)  # the release of the key that hides goes elsewhere
         elif event.type() == QEvent.Type.Wheel:
             return self._on_wheel(event)
         return False
+
+    def _fit(self) -> None:
+        """Show all of the scan where all of it was shown before the canvas became another size."""
+        if self.view is not None and self._planes.whole:
+            self._planes.session.viewer.reset_view()
+        self._planes.measure()
 
     def _on_wheel(self, event: Any) -> bool:
         view = self.view

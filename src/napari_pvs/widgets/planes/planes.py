@@ -404,6 +404,10 @@ class Planes(QObject):
             return 1.0
         return _fitted(size, [self._range(columns), self._range(rows)])  # as napari does
 
+    def measure(self) -> None:
+        """Take the zoom from napari's view, whose canvas may be another size now."""
+        self._on_zoom()
+
     def _on_zoom(self, _: object = None) -> None:
         if not self._zooming and self._session.viewer.dims.ndisplay == 2:
             self.zoom = float(camera_of(self._session.viewer).zoom) / self._fit()

@@ -48,7 +48,9 @@ class PlanesDock(QWidget):
         column.setContentsMargins(2, 2, 2, 2)
         column.setSpacing(2)
         column.addLayout(self._build_switches())
-        column.addLayout(self._build_comparison())
+        self._build_comparison()
+        column.addWidget(self.against)
+        column.addWidget(self.counts)
         column.addWidget(halves, 1)
         self.setMinimumWidth(240)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
@@ -85,7 +87,7 @@ class PlanesDock(QWidget):
         row.addWidget(self.keys, 1)
         return row
 
-    def _build_comparison(self) -> QHBoxLayout:
+    def _build_comparison(self) -> None:
         self.against = LayerBox(self.session, Labels, "Compare with …")
         self.against.setToolTip(
             "Draw the labels that are corrected, or the newest prediction, in the colours of a "
@@ -98,10 +100,6 @@ class PlanesDock(QWidget):
             "PVS in both (solid line), only in the labels or prediction (dashed), and only in "
             "what it is compared with (dotted)."
         )
-        row = QHBoxLayout()
-        row.addWidget(self.against, 1)
-        row.addWidget(self.counts)
-        return row
 
     def _on_fill(self, on: bool) -> None:
         if on != self.planes.fill:
