@@ -52,8 +52,9 @@ def test_ventricles_sulci_and_their_clefts_are_found_and_pvs_are_not(head):
         assert not found[parts[name]].any(), name
     # a T1 shows them dark
     t1 = np.where(brain, 200 - t2, 0).astype(np.float32)
-    np.testing.assert_array_equal(filled(space(None, brain, t1)), found)
-    np.testing.assert_array_equal(filled(space(t2, brain, t1)), found)
+    for found in (filled(space(None, brain, t1)), filled(space(t2, brain, t1))):
+        assert all(found[parts[name]].mean() > 0.95 for name in ("ventricle", "cleft", "sulcus"))
+        assert not any(found[parts[name]].any() for name in ("pvs", "giant"))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -125,6 +126,21 @@ def test_table_tells_of_the_label_image(inputs, tmp_path):
         place = [float(row[f"{axis}_mm"]) for axis in "xyz"]
         np.testing.assert_allclose(place, centre, atol=2e-3)
         assert float(row["mean_probability"]) == pytest.approx(soft[where].mean(), abs=2e-4)
+
+
+def test_what_shape_excludes_is_in_table_and_summary(inputs, tmp_path):
+    config = inputs()
+    found = segment(config)
+    one, *others = found.table
+    result = replace(found, table=others, excluded=(one,))
+    out = tmp_path / "out"
+    summary = outputs.write(result, out, config)
+    assert summary["excluded_by_shape"] == 1
+    assert summary["excluded_by_shape_mm3"] == round(one.volume_mm3, 3)
+    with (out / outputs.TABLE).open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [row["status"] for row in rows] == ["pvs"] * len(others) + ["excluded by shape"]
+    assert float(rows[-1]["volume_mm3"]) == one.volume_mm3
 
 
 def test_summary(inputs, tmp_path):

@@ -144,27 +144,28 @@ class ComponentIndex:
 
     def _came_back(self, parts: list[Voxels], shape: tuple[int, ...]) -> list[int | None]:
         """Numbers that parts had before: of what has gone, each takes what it shares most with."""
+        found: list[int | None] = [None] * len(parts)
         if not self._left or not parts:
-            return [None] * len(parts)
+            return found
         keys = list(self._left)
-        gone = [np.ravel_multi_index(self._left[key].index, shape) for key in keys]
-        owner = np.repeat(np.arange(len(keys)), [len(one) for one in gone])
-        flat = np.concatenate(gone)
-        order = np.argsort(flat, kind="stable")
-        flat, owner = flat[order], owner[order]
+        boxes = np.array([_ends(self._left[key].index) for key in keys])
         shares = []
         for part, index in enumerate(parts):
-            own = np.ravel_multi_index(index, shape)
-            low, high = np.searchsorted(flat, own), np.searchsorted(flat, own, "right")
-            hit = np.concatenate([owner[a:b] for a, b in zip(low, high, strict=True)])
-            numbers, counts = np.unique(hit, return_counts=True)
-            shares += [(int(n), int(key), part) for key, n in zip(numbers, counts, strict=True)]
-        found: list[int | None] = [None] * len(parts)
+            low, high = _ends(index)
+            near = ((boxes[:, 0] <= high) & (boxes[:, 1] >= low)).all(1)
+            for n in np.flatnonzero(near).tolist():
+                one, two = (
+                    np.ravel_multi_index(voxels, shape)
+                    for voxels in (index, self._left[keys[n]].index)
+                )
+                share = len(np.intersect1d(one, two, assume_unique=True))
+                if share:
+                    shares.append((share, n, part))
         # of two that share as much, the older number: it was there first
-        for _, key, part in sorted(shares, key=lambda one: (-one[0], one[1])):
-            if found[part] is None and keys[key] in self._left:
-                found[part] = keys[key]
-                del self._left[keys[key]]
+        for _, at, part in sorted(shares, key=lambda one: (-one[0], one[1])):
+            if found[part] is None and keys[at] in self._left:
+                found[part] = keys[at]
+                del self._left[keys[at]]
         return found
 
     def _add(self, entry: Entry, box: list[Point]) -> None:
@@ -209,6 +210,11 @@ def _parts(mask: NDArray[np.bool_], origin: Point) -> list[_Part]:
         high.append(np.maximum.reduceat(shifted, starts).tolist())
     found = zip(*index, strict=True), zip(*low, strict=True), zip(*high, strict=True)
     return sorted(zip(*found, strict=True), key=lambda part: -len(part[0][0]))
+
+
+def _ends(index: Voxels) -> tuple[list[int], list[int]]:
+    """Lowest and highest index of some voxels along each axis."""
+    return [int(axis.min()) for axis in index], [int(axis.max()) for axis in index]
 
 
 def _shift(index: Voxels, low: list[int]) -> Voxels:

@@ -86,8 +86,9 @@ def fluid_space(
     # a voxel counts with its whole edge, as in `click.grow`
     radius = (WIDTH_MM + min(voxel_size)) / 2
     # distances to tissue alone: beyond the box and the brain, fluid may go on
-    wide = edt.edt(fluid | ~inside, anisotropy=voxel_size, black_border=False) > radius
-    parts = np.asarray(cc3d.connected_components(fluid | (wide & ~inside), connectivity=6))
+    no_tissue = fluid | ~inside
+    wide = edt.edt(no_tissue, anisotropy=voxel_size, black_border=False) > radius
+    parts = np.asarray(cc3d.connected_components(no_tissue, connectivity=6))
     named = np.unique(parts[wide])
     return np.asarray(np.isin(parts, named[named > 0]) & fluid, bool)
 

@@ -107,7 +107,7 @@ def make_sample(request: MakeSample, folder: Path, say: Say) -> Features:
     """Make the synthetic subject."""
     from napari_pvs.phantom.sample import FEATURES, make_subject
 
-    say(Phase("Making a synthetic subject …"))
+    say(Phase("Making a synthetic subject…"))
     scan, instances, table = make_subject()
     exchange.save_scan(folder, scan)
     exchange.save_array(folder, "reference", instances)
@@ -213,7 +213,7 @@ def improve(request: Improve, folder: Path, say: Say) -> Improved:
 
 def list_subjects(request: ListSubjects, folder: Path, say: Say) -> Subjects:
     """List the subjects of a study."""
-    say(Phase("Looking for subjects …"))
+    say(Phase("Reading subjects…"))
     seen = bids.survey(request.study)
     told = (f"{name}: {why}" for name, why in seen.refused)
     return Subjects(seen.found, (*told, *seen.notes))

@@ -93,7 +93,7 @@ def test_keys_choose_the_mode_and_a_click_adds_a_pvs(correcting, qtbot, tubes):
     assert dock.modes["add"].isChecked()
     click(qtbot, viewer)
     assert mask(session)[tubes["missed"]].all()
-    assert "following the probability map" in dock.notice.text()
+    assert "using the probability map" in dock.notice.text()
     qtbot.keyClick(canvas(viewer), Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not mask(session)[tubes["missed"]].any()
     press(qtbot, viewer, Qt.Key.Key_A)

@@ -48,7 +48,7 @@ SURE = 0.5
 """Mean probability from which on the network's word is taken beside a ventricle."""
 _FOLLOWED: dict[Source, str] = {
     "probability": "the probability map",
-    "network": "a local pass of the network",
+    "network": "a local network pass",
     "intensity": "intensities alone",
 }
 
@@ -199,7 +199,7 @@ class Clicker(QObject):
         if mode == "split":
             self.said.emit(f"Split in two; removed {volume} in between.")
         elif change.value:
-            self.said.emit(f"Added {volume}, following {followed}.")
+            self.said.emit(f"Added {volume} using {followed}.")
         else:
             self.said.emit(f"Removed {volume}.")
         z, y, x = (int(axis[0]) for axis in change.indices)
@@ -220,7 +220,7 @@ class Clicker(QObject):
             then(_displayed(known, scan.grid.shape))
             return
         if not self._pass.ready:
-            self.said.emit("The network is being loaded; the click is carried out then.")
+            self.said.emit("Loading the network; the click follows when it is ready.")
         self._waiting[self._pass.ask(at)] = point, then
 
     def _intensities(self, point: Point) -> Evidence:
@@ -244,12 +244,12 @@ class Clicker(QObject):
         self.stop()
         if weights is not None:
             self._refused = weights
-            self.failed.emit(f"{text} Clicks follow the starter weights instead.")
+            self.failed.emit(f"{text} Clicks use the starter weights instead.")
             self._again(waiting)
             self.warm()
             return
         self._failed = True
-        self.failed.emit(f"{text} Clicks follow the intensities instead.")
+        self.failed.emit(f"{text} Clicks use the intensities instead.")
         self._again(waiting)
 
     def _again(self, waiting: list[_Waiting]) -> None:
@@ -270,7 +270,7 @@ class Clicker(QObject):
         """Drop waiting clicks: they were meant for other labels."""
         if self._waiting:
             self._waiting.clear()
-            self.failed.emit("A waiting click was dropped: its labels are gone.")
+            self.failed.emit("A pending click was dropped, because its labels are gone.")
 
     def _rest(self) -> None:
         """End a process that is no longer needed: there is a map now, or another scan."""

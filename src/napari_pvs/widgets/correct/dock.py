@@ -107,7 +107,7 @@ class Correct(Dock):
         no_scan = "load a scan first." if scan is None else None
         no_labels = no_scan or (_NO_LABELS if layer is None else None)
         self.choice.choose(layer)
-        allow(self.choice, "The layer that you correct.", no_scan)
+        allow(self.choice, "The labels layer being corrected.", no_scan)
         self.new.allow_if(no_scan)
         empty = None if self.session.prediction else "segment the scan first."
         self.copy.allow_if(no_scan or empty)

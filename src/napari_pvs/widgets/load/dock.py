@@ -67,7 +67,7 @@ class ImageRow(QWidget):
         self.label = QElidingLabel()
         self.label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         what = "labels" if kind is Labels else "image"
-        self.file = Button("File…", f"Choose the file of the {title}. {tip}", self._browse)
+        self.file = Button("File…", f"Choose a {title} file. {tip}", self._browse)
         self.layer = Button(
             "Layer", f"Use the {what} layer selected in the layer list.", self._take_layer
         )
@@ -165,7 +165,7 @@ class Load(JobDock):
         self.offer = OfferPanel(self.autosave)
         self.body.addWidget(self.offer)
         keys = QLabel(f"{SCANS_KEY}: show T1 or T2")
-        keys.setToolTip("A key of the viewer; T1 and T2 lie on one grid, so nothing moves.")
+        keys.setToolTip("Toggle T1 and T2 in place, whichever layer is selected.")
         self.body.addWidget(keys)
         self.subjects.opened.connect(self.load_subject)
         self.subjects.listed.connect(self._on_listed)
@@ -277,11 +277,11 @@ class Load(JobDock):
         """Make and show the synthetic subject."""
         job = Job(MakeSample(), self)
         job.finished.connect(self._on_sample)
-        self._start(job, "Making a synthetic subject …")
+        self._start(job, "Making a synthetic subject…")
 
     def open_study(self, folder: Path) -> None:
         """List the subjects of a BIDS folder."""
-        self.bar.follow(self.subjects.job(folder), "Looking for subjects …").start()
+        self.bar.follow(self.subjects.job(folder), "Reading subjects…").start()
 
     def dragEnterEvent(self, event: Any) -> None:
         """Take local files and folders."""

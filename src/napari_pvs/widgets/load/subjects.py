@@ -32,8 +32,8 @@ COLUMNS = (
         tip="new: no label. segmented: a prediction. corrected: saved as final. "
         "reference: made by another tool.",
     ),
-    Column("mm³", lambda row: row.volume_mm3, "{:.0f}", "Volume of the PVS of its label."),
-    Column("PVS", lambda row: row.count, "{:d}", "Number of connected PVS of its label."),
+    Column("mm³", lambda row: row.volume_mm3, "{:.0f}", "PVS volume in its label."),
+    Column("PVS", lambda row: row.count, "{:d}", "Number of PVS in its label."),
 )
 
 

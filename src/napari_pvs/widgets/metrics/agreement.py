@@ -1,5 +1,7 @@
 """The numbers of an agreement, and the PVS that only one side has."""
 
+from collections.abc import Callable
+
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QGridLayout, QLabel, QTabWidget, QVBoxLayout, QWidget
 
@@ -25,18 +27,21 @@ _MEASURES = (
      "{0[0]:,.0f} / {0[1]:,.0f}"),
 )  # fmt: skip
 _NARROW = 6  # of the measures stand side by side; the others have two numbers
-_SPOTS = (
-    Column(
-        "At (slice, row, column)",
-        lambda spot: "{}, {}, {}".format(*spot.index),
-        tip="Its middle voxel.",
-    ),
-    Column("mm³", lambda spot: spot.volume_mm3, "{:.1f}", "Its volume."),
-)
+Place = Callable[[tuple[int, int, int]], str]
+"""Says where a voxel of the layers lies."""
+
+
+_PLACE = "Centre in scanner coordinates: mm to the right, to the front and up."
 
 
 class AgreementPanel(QWidget):
-    """A grid of numbers over two tables of PVS, the missed and the false."""
+    """A grid of numbers over two tables of PVS, the missed and the false.
+
+    Attributes
+    ----------
+    place
+        Says where a voxel of the layers lies.
+    """
 
     selected = Signal(object)
     """The `Spot` of the row that was moved to."""
@@ -44,6 +49,11 @@ class AgreementPanel(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.values: dict[str, QLabel] = {}
+        self.place: Place = lambda index: ", ".join(map(str, index))
+        spots = (
+            Column("R, A, S (mm)", lambda spot: self.place(spot.index), tip=_PLACE),
+            Column("mm³", lambda spot: spot.volume_mm3, "{:.1f}", "Volume."),
+        )
         grid = QGridLayout()
         grid.setHorizontalSpacing(6)
         for at, (name, tip, _, _) in enumerate(_MEASURES):
@@ -58,7 +68,7 @@ class AgreementPanel(QWidget):
         grid.setColumnStretch(1, 1)
         grid.setColumnStretch(3, 1)
         self.missed, self.false = (
-            Table(_SPOTS, "Select a row to go there.", lambda spot: spot.index) for _ in range(2)
+            Table(spots, "Select a row to go there.", lambda spot: spot.index) for _ in range(2)
         )
         self.tabs = QTabWidget()
         for table in (self.missed, self.false):

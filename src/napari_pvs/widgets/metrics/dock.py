@@ -18,7 +18,7 @@ from napari_pvs.evaluation.detection import Agreement, Spot, agreement
 from napari_pvs.evaluation.tables import to_tsv
 from napari_pvs.jobs import exchange
 from napari_pvs.jobs.protocol import Loaded, ReadMask
-from napari_pvs.scans.display import to_display
+from napari_pvs.scans.display import grid_index, to_display
 from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.background.process import Job, Result, scan_folder
@@ -95,6 +95,7 @@ class Metrics(JobDock):
     def _build_agreement(self) -> None:
         self.measures = AgreementPanel()
         self.measures.selected.connect(self._jump)
+        self.measures.place = self._place
         agree = self.group("Agreement")
         agree.addRow(self.measures)
         self.tsv = Button("Export TSV…", "All measures of this scan, as a table.", self._save_tsv)
@@ -256,6 +257,14 @@ class Metrics(JobDock):
         except InputError as error:
             self.notice.error(str(error))
             self.reference.choose(self.session.reference)
+
+    def _place(self, index: tuple[int, int, int]) -> str:
+        """Where a voxel of the reference lies, in scanner mm; its index where no scan tells."""
+        scan, reference = self.session.scan, self.session.reference
+        if scan is None or reference is None or self._scan_of(reference) is None:
+            return ", ".join(map(str, index))
+        place = scan.grid.affine @ np.array([*grid_index(index, scan), 1.0])
+        return ", ".join(f"{axis:.0f}" for axis in place[:3])
 
     def _jump(self, spot: Spot) -> None:
         if self.session.reference is not None:

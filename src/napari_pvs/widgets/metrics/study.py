@@ -22,18 +22,18 @@ _SCORES = (
         "AVD %",
         lambda row: row.avd_percent,
         "{:.0f}",
-        "Difference of the volumes, in % of the reference's.",
+        "Volume difference, in % of the reference volume.",
     ),
     Column(
         "Recall",
         lambda row: row.recall,
         "{:.2f}",
-        "Share of the reference's voxels that are found.",
+        "Share of the reference voxels that are found.",
     ),
     Column("PVS", lambda row: row.lenient_recall, "{:.2f}", "Share of the PVS that are found."),
 )
 _RUNS = (
-    Column("Run", lambda row: row.name, tip="Its folder: when it began, and its method."),
+    Column("Run", lambda row: row.name, tip="The run's folder: its start and method."),
     Column("DSC", lambda row: row.best and row.best.dsc, "{:.3f}", "Best on validation."),
     Column("AVD %", lambda row: row.best and row.best.avd_percent, "{:.1f}", "At the best DSC."),
     Column("Recall", lambda row: row.best and row.best.recall, "{:.3f}", "At the best DSC."),
@@ -56,7 +56,7 @@ class StudyScores(QWidget):
         tip = "Compare the newest prediction of each subject with its label."
         self.score = Button("Score the study", tip, self.run)
         self.export = Button("Export TSV…", "All measures of all subjects.", self._save)
-        tip = "The newest prediction of each subject against its label."
+        tip = "Newest prediction of each subject, compared with its label."
         self.table = Table(_SCORES, tip, lambda row: row.subject)
         row = QHBoxLayout()
         row.addWidget(self.score)
@@ -175,7 +175,7 @@ class RunTable(QWidget):
         job.row.connect(rows.append)
         job.finished.connect(on_done)
         job.ended.connect(self.check)
-        self._dock.run(self._dock.bar.follow(job, "Reading the runs …"))
+        self._dock.run(self._dock.bar.follow(job, "Reading runs…"))
         self.check()
 
     def clear(self) -> None:

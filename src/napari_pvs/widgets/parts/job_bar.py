@@ -25,9 +25,9 @@ class JobBar(QWidget):
         self._jobs: dict[Job, str] = {}  # and what each is at
         self.text = Notice()
         self.bar = QProgressBar()
-        self.bar.setToolTip("How much is done.")
+        self.bar.setToolTip("Progress.")
         self.bar.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.cancel = Button("Cancel", "Stop; what was there before stays.", self._on_cancel)
+        self.cancel = Button("Cancel", "Cancel; what is already shown stays.", self._on_cancel)
         row = QHBoxLayout()
         row.addWidget(self.bar, 1)
         row.addWidget(self.cancel)

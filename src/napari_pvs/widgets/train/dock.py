@@ -75,7 +75,7 @@ class Train(JobDock):
         self.use, self.cost = Notice(), Notice()
         self.start = Button(
             "Start",
-            "Train in a process of its own, which goes on when napari is closed.",
+            "Train in a separate process that continues when napari is closed.",
             self.start_run,
         )
         content = QWidget()
@@ -83,7 +83,7 @@ class Train(JobDock):
         column.setContentsMargins(0, 0, 0, 0)
         for part in (self.form, self.use, self.cost, self.start):
             column.addWidget(part)
-        self.new = section("New run", "What a new run is to do.", content)
+        self.new = section("New run", "Settings of a new run.", content)
         self.group("Training").addRow(self.new)
 
     def _build_run(self) -> None:
@@ -155,7 +155,7 @@ class Train(JobDock):
         except InputError as error:
             self._refuse(str(error))
             return
-        self.cost.say("Looking at the study …")
+        self.cost.say("Reading the study…")
         self._planning = job = Job(PlanRun(config=config), self)
         job.finished.connect(self._on_planned)
         job.failed.connect(self._refuse)
@@ -171,7 +171,7 @@ class Train(JobDock):
         self.start.allow_if(reason)
         self.run_box.setVisible(self.view.watch.run is not None)
         if self.study is None:
-            self.use.say("To train, open a study: a BIDS folder with labels of two persons.")
+            self.use.say("Open a study first: a BIDS folder with labels of at least two subjects.")
         self.offer.check()
 
     def stop(self) -> None:
@@ -238,7 +238,7 @@ class Train(JobDock):
             if why:
                 self.notice.error(why)
             else:
-                self.notice.say("Stopped before it had begun.")
+                self.notice.say("Stopped before it began.")
             self._open_form(True)
         elif status is not None and status.state == "done":
             self.notice.say("The run is done.")

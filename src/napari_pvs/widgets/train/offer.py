@@ -96,7 +96,7 @@ class Offer(QWidget):
             self.text.say(f"New weights available (validation DSC {dsc:.2f}).")
         else:
             self.text.say(f"Weights available (validation DSC {dsc:.2f}).")
-        self.again.setText("Segment with them" if was is None else "Segment again")
+        self.again.setText("Segment with these weights" if was is None else "Segment again")
         self.again.allow_if("a segmentation is running." if self._dock.busy else None)
 
     def segment(self) -> None:

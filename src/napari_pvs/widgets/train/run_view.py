@@ -24,9 +24,9 @@ from napari_pvs.widgets.parts.controls import Button, Notice, as_it_is, there
 from napari_pvs.widgets.parts.curves import Curves
 from napari_pvs.widgets.train.run_watch import RunWatch
 
-_CHOICE = "The runs of the study, the newest first."
+_CHOICE = "Runs of this study, newest first."
 _LINES = 6
-_NO_LOG = "This run was started from a command line, which has its log."
+_NO_LOG = "Started from a command line; its output is there."
 
 
 class RunView(QWidget):
@@ -233,7 +233,7 @@ class RunView(QWidget):
         if status is None:
             return "No run yet." if watch.run is None else ""
         if watch.starting:
-            return "Starting: it reads and prepares the scans …"
+            return "Starting: reading and preparing the scans…"
         if self._obeyed(status.state):
             self._asked = None
         words = _STATES[status.state]
@@ -288,7 +288,7 @@ class RunView(QWidget):
 
 def _log() -> QPlainTextEdit:
     log = QPlainTextEdit()
-    log.setToolTip("The last lines of the run's log; its folder holds all.")
+    log.setToolTip("The last lines of the run's log.")
     log.setReadOnly(True)
     log.setTabChangesFocus(True)
     log.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
@@ -312,7 +312,7 @@ _ASKED: dict[Command | None, str] = {
     "pause": "Pausing…", "stop": "Stopping…", "resume": "Resuming…"
 }  # fmt: skip
 """What is asked of a run and not done yet."""
-_TIP = "How long the run is to be in all. Its learning rate follows the new length."
+_TIP = "Total length of the run; the learning rate adapts to it."
 
 
 class Extend(QWidget):
@@ -331,7 +331,7 @@ class Extend(QWidget):
         self.epochs.setToolTip(_TIP)
         self.start = Button(
             "Extend",
-            "Go on with the run from its end, until it has so many epochs.",
+            "Continue the run up to this number of epochs.",
             lambda: self.asked.emit(self.epochs.value()),
         )
         label = QLabel("Epochs in all")
