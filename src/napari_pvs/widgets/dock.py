@@ -264,8 +264,10 @@ class Closing(QObject):
 
     def eventFilter(self, watched: Any, event: Any) -> bool:
         """Stop a close event where edits would be lost."""
+        if event.type() != QEvent.Type.Close or not hasattr(self, "_session"):
+            return False  # PySide asks once more when Python's half is gone
         session, autosave = self._session(), self._autosave()
-        if event.type() != QEvent.Type.Close or session is None or autosave is None:
+        if session is None or autosave is None:
             return False
         if not session.unsaved():
             return False
