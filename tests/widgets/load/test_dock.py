@@ -49,8 +49,6 @@ def drop(dock, *paths):
 def test_files_that_are_dropped_on_the_canvas_become_the_scan(
     make_napari_viewer, head_files, qtbot, wait
 ):
-    from qtpy.QtWidgets import QApplication
-
     viewer = make_napari_viewer()
     dock = Load(viewer)
     qtbot.addWidget(dock, before_close_func=lambda dock: dock.stop())
@@ -60,9 +58,10 @@ def test_files_that_are_dropped_on_the_canvas_become_the_scan(
     data.setUrls([QUrl.fromLocalFile(str(path)) for path in (t1, t2, brain)])
     copy, left = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton
     event = QDropEvent(QPointF(5, 5), copy, data, left, Qt.KeyboardModifier.NoModifier)
-    QApplication.sendEvent(viewer.window._qt_viewer, event)
+    # Qt sends a drop to what a real drag is over, of which there is none here
+    assert dock._drops.eventFilter(viewer.window._qt_viewer, event)
     wait(dock)
-    assert dock.session.scan is not None
+    assert dock.session.scan is not None, dock.notice.text()
     assert list(viewer.layers) == [dock.session.t1, dock.session.t2]
     # what is no scan is napari's
     assert not dock.drop_on_canvas([t1.with_name("notes.txt")])
@@ -218,7 +217,7 @@ def test_a_study_is_listed_and_its_subjects_are_loaded(
     wait(dock)
     assert (session.labels, edited.visible) == (None, False)
     assert edited in dock.viewer.layers
-    assert "'PVS labels' is in no file yet, so it stays, hidden" in dock.notice.text()
+    assert "'PVS labels' is not saved yet; it was hidden" in dock.notice.text()
     np.testing.assert_array_equal(session.array(session.reference), np.asarray(label.dataobj))
     assert len(dock.viewer.layers) == 4
     # the study goes away while it is open
@@ -437,9 +436,9 @@ def test_a_file_whose_name_tells_nothing_goes_where_there_is_room(dock, tmp_path
     assert dock.rows["t1"].given.name == "sub-01_T1w.nii.gz"
     assert dock.rows["t2"].given.name == "flair.nii.gz"
     assert dock.notice.kind == "warning"
-    assert dock.notice.text() == "flair.nii.gz was taken for the T2; its name does not say."
+    assert dock.notice.text() == "Using flair.nii.gz as the T2; its name does not say."
     drop(dock, tmp_path / "other.nii")
-    assert "other.nii was not taken: T1 and T2 are chosen already." in dock.notice.text()
+    assert "other.nii was ignored: T1 and T2 are already chosen." in dock.notice.text()
     assert dock.rows["t1"].given.name == "sub-01_T1w.nii.gz"
 
 

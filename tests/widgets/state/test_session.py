@@ -182,7 +182,9 @@ def test_labels_of_a_file_from_another_place_are_refused(session, scan):
 
 def test_a_prediction_is_not_corrected_itself(session):
     one = add_prediction(session, np.zeros(session.scan.grid.shape))
-    with pytest.raises(InputError, match=r"'aaaa' is a prediction, .* copy it into your labels"):
+    with pytest.raises(
+        InputError, match=r"'aaaa' is a prediction, .* use Copy prediction to labels"
+    ):
         session.set_labels(one.layer)
     assert session.labels is None
 

@@ -81,7 +81,7 @@ class Correct(Dock):
             speaker.connect(lambda text: self.notice.say(text, _EDIT))
         self.clicker.asked.connect(self._ask)
         self.clicker.failed.connect(lambda text: self.notice.error(text, _EDIT))
-        self.clicker.done.connect(lambda _, point: self.table.select(point))
+        self.clicker.done.connect(self._on_clicked)
         for changed in (
             self.session.labels_changed,
             self.session.prediction_changed,
@@ -293,6 +293,11 @@ class Correct(Dock):
                 self.table.select(point)
         else:
             self.clicker.click(self.mode, point)
+
+    def _on_clicked(self, mode: Mode, point: tuple[int, int, int]) -> None:
+        """Select the row of what was clicked, unless it is that of a PVS under review."""
+        if self.queue.item is None:
+            self.table.select(point)
 
     def _along(self, layer: LabelsLayer, line: NDArray[np.int_]) -> int | None:
         """Choose the voxel that a click in 3D means, of those in line with it."""

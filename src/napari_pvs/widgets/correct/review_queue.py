@@ -306,7 +306,7 @@ class QueuePanel(QWidget):
         order = {id(one): n for n, one in enumerate(queue.items)}
         at = next((n for n, one in enumerate(pending) if one is item), None)
         if at is None:  # decided before: go on from its place among all items
-            place = order[id(item)]
+            place = order.get(id(item), 0)
             at = next((n for n, one in enumerate(pending) if order[id(one)] > place), 0) - 1
         following = [*pending[at + 1 :], *pending[: max(at, 0)]]
         before, edited = queue.known(item), False
@@ -354,6 +354,7 @@ class QueuePanel(QWidget):
                 self.said.emit(f"{word}. This PVS is {_DONE[item.verdict].lower()} now.")
                 return
         if len(voxels[0]):
+            layer.visible = True
             self._look_at(voxels)
             self.said.emit(f"{word}: {len(voxels[0])} voxels.")
         elif step is None:
