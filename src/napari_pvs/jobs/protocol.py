@@ -97,7 +97,9 @@ class Segmented:
     weights_id, weights
         Id and name of the weights; for a baseline, both are the method's name.
     notes
-        Sentences for the user.
+        What the user should know.
+    config
+        Of results that were opened: how they were made.
     """
 
     threshold: float
@@ -107,6 +109,22 @@ class Segmented:
     weights_id: str
     weights: str
     notes: tuple[str, ...] = ()
+    config: SegmentConfig | None = None
+
+
+@dataclass(frozen=True)
+class SegmentedSubject:
+    """How segmenting one subject of ``total`` went.
+
+    ``count`` and ``volume_mm3`` are None where it was not: ``why`` says why, and is empty where
+    these weights have segmented it before.
+    """
+
+    name: str
+    total: int
+    count: int | None = None
+    volume_mm3: float | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -245,7 +263,26 @@ class Segment(Request, verb="segment", answers=Segmented):
     subject: str | None = None
 
 
-class Improve(Request, verb="improve", answers=Improved):
+class OpenResults(Request):
+    """Open what the command line wrote for the scan in a folder: results, or a probability map."""
+
+    verb: Literal["open results"] = "open results"
+    answers: ClassVar[Any] = Segmented
+    scan: Path
+    path: Path
+
+
+class SegmentStudy(Request):
+    """Segment all subjects of a study that these weights have not segmented yet."""
+
+    verb: Literal["segment study"] = "segment study"
+    answers: ClassVar[Any] = Nothing
+    rows: ClassVar[Any] = SegmentedSubject
+    study: Path
+    config: SegmentConfig
+
+
+class Improve(Request):
     """Segment again with newer weights, and compare with the mask ``before`` in the folder."""
 
     segment: Segment

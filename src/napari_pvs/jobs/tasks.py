@@ -29,6 +29,7 @@ from napari_pvs.jobs.protocol import (
     LoadSubject,
     MakeSample,
     Nothing,
+    OpenResults,
     Phase,
     PlannedRun,
     PlanRun,
@@ -42,6 +43,8 @@ from napari_pvs.jobs.protocol import (
     ScoreStudy,
     Segment,
     Segmented,
+    SegmentedSubject,
+    SegmentStudy,
     Subjects,
     Table,
 )
@@ -142,6 +145,42 @@ def segment(request: Segment, folder: Path, say: Say) -> Segmented:
         weights=result.origin.get("weights", method),
         notes=tuple(notes),
     )
+
+
+def open_results(request: OpenResults, folder: Path, say: Say) -> Segmented:
+    """Read a segmentation that was written before, as if it had been made now."""
+    from napari_pvs.inference.results import read_results
+
+    say(Phase("Reading …"))
+    scan = exchange.load_scan(request.scan)
+    found = read_results(request.path, scan)
+    mask = found.labels > 0
+    exchange.save_array(folder, "probability", found.probability)
+    exchange.save_array(folder, "mask", mask.astype(np.uint8))
+    x, y, z = box = likely(found.probability, found.threshold)
+    np.save(folder / "part.npy", np.ascontiguousarray(found.probability[box]))
+    return Segmented(
+        threshold=found.threshold,
+        box=((x.start, x.stop), (y.start, y.stop), (z.start, z.stop)),
+        count=int(found.labels.max(initial=0)),
+        volume_mm3=float(np.count_nonzero(mask)) * scan.grid.voxel_volume,
+        weights_id=found.key,
+        weights=found.name,
+        config=found.config,
+    )
+
+
+def segment_study(request: SegmentStudy, folder: Path, say: Say) -> Nothing:
+    """Segment the subjects of a study, one after the other."""
+    from napari_pvs.study import predictions
+
+    say(Phase("Reading the weights …"))
+    made = predictions.segment_study(request.study, request.config)
+    for done, one in enumerate(made, start=1):
+        say(Phase(f"Segmented {one.name}, {done} of {one.total} …"))
+        say(Progress(done, one.total))
+        say(Row(SegmentedSubject(**asdict(one))))
+    return Nothing()
 
 
 def improve(request: Improve, folder: Path, say: Say) -> Improved:
@@ -272,6 +311,8 @@ TASKS: dict[type[Request], Callable[[Any, Path, Say], Any]] = {
     ReadMask: read_mask,
     MakeSample: make_sample,
     Segment: segment,
+    OpenResults: open_results,
+    SegmentStudy: segment_study,
     Improve: improve,
     ListSubjects: list_subjects,
     CountPvs: count_pvs,

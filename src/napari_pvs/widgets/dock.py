@@ -1,6 +1,8 @@
 """The base of the docks: a scrolling column, the viewer's session, one job at a time."""
 
 import weakref
+from collections.abc import Iterator
+from typing import Any
 
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import (
@@ -18,7 +20,10 @@ from napari_pvs.widgets.background.idle import Steps
 from napari_pvs.widgets.background.process import Job
 from napari_pvs.widgets.parts.controls import Notice, as_it_is
 from napari_pvs.widgets.parts.job_bar import JobBar
+from napari_pvs.widgets.planes.canvas import draw_over
+from napari_pvs.widgets.planes.planes import FILL_KEY, HIDE_KEY, planes_of
 from napari_pvs.widgets.state.autosave import Autosave, autosave_of
+from napari_pvs.widgets.state.recent import recents_of
 from napari_pvs.widgets.state.session import Session, session_of
 from napari_pvs.widgets.viewer.typed import Layer, Viewer
 
@@ -55,11 +60,9 @@ class Dock(QWidget):
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self.session: Session = session_of(viewer)
-        self.autosave = autosave_of(self.session)  # so that edits are saved whichever dock is open
+        self.autosave = attend(self.session)
         self.notice = Notice()
         self.autosave.told.connect(self._on_told)
-        guard(self.session, self.autosave)
-        bind_keys(self.session)
         column = QWidget()
         self.body = QVBoxLayout(column)
         self.body.setContentsMargins(4, 4, 4, 4)
@@ -158,6 +161,17 @@ class JobDock(Dock):
             self._job.cancel()
 
 
+def attend(session: Session) -> Autosave:
+    """Do what every dock does for its viewer: keep edits, keep planes upright, bind keys."""
+    autosave = autosave_of(session)
+    guard(session, autosave)
+    planes = planes_of(session)
+    draw_over(planes)
+    recents_of(session)
+    bind_keys(session)
+    return autosave
+
+
 def _strip(notice: Notice) -> QScrollArea:
     """Return room for a few lines, which scrolls where they are more and never grows."""
     strip = QScrollArea()
@@ -190,6 +204,18 @@ def bind_keys(session: Session) -> None:
     viewer.bind_key(
         PREDICTIONS_KEY, lambda viewer: blink_predictions(session_of(viewer)), overwrite=True
     )
+    viewer.bind_key(HIDE_KEY, hide_labels, overwrite=True)
+    viewer.bind_key(
+        FILL_KEY, lambda viewer: planes_of(session_of(viewer)).toggle_fill(), overwrite=True
+    )
+
+
+def hide_labels(viewer: Viewer) -> Iterator[None]:
+    """Hide all labels until the key is released."""
+    planes = planes_of(session_of(viewer))
+    planes.hide(True)
+    yield
+    planes.hide(False)
 
 
 def _blink(first: Layer | None, second: Layer | None) -> None:
@@ -236,11 +262,11 @@ class Closing(QObject):
         self._session, self._autosave = weakref.ref(session), weakref.ref(autosave)
         window.installEventFilter(self)
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Stop a close event if edits would be lost."""
+    def eventFilter(self, watched: Any, event: Any) -> bool:
+        """Stop a close event where edits would be lost."""
+        if event.type() != QEvent.Type.Close or not hasattr(self, "_session"):
+            return False  # PySide asks once more when Python's half is gone
         session, autosave = self._session(), self._autosave()
-        if event is None or event.type() != QEvent.Type.Close:
-            return False
         if session is None or autosave is None:
             return False
         if not session.unsaved():

@@ -215,3 +215,60 @@ def test_in_a_study_the_mask_is_kept(dock, make_study, tiny_weights, click, wait
     assert dock.notice.kind == "warning"
     assert "cannot be" in dock.notice.text()
     assert dock.session.prediction.layer is name
+
+
+def test_results_of_the_command_line_open_by_a_drop(
+    dock, qtbot, head_files, tiny_weights, tmp_path, wait, add_scan
+):
+    from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
+    from qtpy.QtGui import QDropEvent
+
+    from napari_pvs.inference.outputs import write
+
+    def drop(*paths):
+        data = QMimeData()
+        data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+        none = Qt.KeyboardModifier.NoModifier
+        event = QDropEvent(
+            QPointF(5, 5), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, none
+        )
+        dock.dropEvent(event)
+
+    t1, t2, brain = head_files
+    config = SegmentConfig(t1=t1, t2=t2, brain_mask=brain, weights=tiny_weights, device="cpu")
+    made = segment(config)
+    write(made, tmp_path / "results", config)
+    drop(tmp_path / "results")
+    assert dock.notice.text() == "Load the scan first, then open its results."
+    add_scan(dock.viewer, *head_files)
+    drop(tmp_path / "results", tmp_path)
+    assert "Drop one folder" in dock.notice.text()
+    drop(tmp_path / "results")
+    wait(dock)
+    prediction = dock.session.prediction
+    np.testing.assert_array_equal(from_display(prediction.layer.data) > 0, made.labels > 0)
+    assert prediction.weights_id == made.origin["weights_id"]
+    assert dock.threshold.isEnabled()
+    dock.threshold.setValue(0.99)
+    dock.cut()
+    assert prediction.count <= made.labels.max()
+
+
+def test_a_study_is_segmented_while_the_viewer_stays_free(
+    dock, qtbot, make_study, tiny_weights, click
+):
+    assert "open a study in the Load dock first" in dock.study.start.toolTip()
+    study = make_study(subjects=2, labelled=0)
+    dock.session.open_study(study)
+    dock.add_weights(tiny_weights)
+    dock.device.set("cpu")
+    click(dock.study.start)
+    assert "it is running" in dock.study.start.toolTip()
+    with qtbot.waitSignal(dock.study._job.ended, timeout=LONG):
+        pass
+    assert dock.study.text.text() == "2 segmented."
+    assert [one.state for one in subjects(study)] == ["segmented", "segmented"]
+    click(dock.study.start)
+    with qtbot.waitSignal(dock.study._job.ended, timeout=LONG):
+        pass
+    assert dock.study.text.text() == "0 segmented, 2 were before."

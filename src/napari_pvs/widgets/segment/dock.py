@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDoubleSpinBox, QFileDialog, QHBoxLayout, QLabel, QSizePolicy
@@ -9,15 +10,16 @@ from superqt import QLabeledDoubleSlider
 
 from napari_pvs.inference.components import LOWEST
 from napari_pvs.inference.config import SegmentConfig
-from napari_pvs.jobs.protocol import Segmented
+from napari_pvs.jobs.protocol import OpenResults, Segmented
 from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.background.idle import Steps
-from napari_pvs.widgets.background.process import Job, Result
+from napari_pvs.widgets.background.process import Job, Result, scan_folder
 from napari_pvs.widgets.dock import JOB, PREDICTIONS_KEY, JobDock, blink_predictions
 from napari_pvs.widgets.parts.controls import Button, Notice, allow, as_it_is
 from napari_pvs.widgets.parts.fields import field_of
 from napari_pvs.widgets.preferences import follow, preferences
+from napari_pvs.widgets.segment.study import StudyPanel
 from napari_pvs.widgets.segment.weights_list import WeightsList
 from napari_pvs.widgets.state.prediction import Prediction
 from napari_pvs.widgets.state.segmentation import COPY_TIP, copy_to_labels, request_for, showing
@@ -41,6 +43,8 @@ class Segment(JobDock):
         self._of: Scan | None = None
         self._build_options()
         self._build_prediction()
+        self.study = StudyPanel(self.session, self.autosave, self.notice, self.config)
+        self.group("Study").addRow(self.study)
         self.body.addStretch()
         # one update for all moves that arrive while the last mask was being made
         self._cut_soon = Debouncer(0, self.cut, self)
@@ -87,6 +91,12 @@ class Segment(JobDock):
         result.addRow("Max. width", self.max_width)
         self.found = QLabel()
         result.addRow(self.found)
+        self.open = Button(
+            "Open results…",
+            "Open a folder that napari-pvs segment wrote for this scan, or a probability map; "
+            "drop one on this dock for the same.",
+            self._browse_results,
+        )
         self.copy = Button("Copy prediction to labels", COPY_TIP, self.copy_it)
         result.addRow(self.copy)
         self.blink = Button(
@@ -95,6 +105,8 @@ class Segment(JobDock):
             lambda: blink_predictions(self.session),
         )
         result.addRow(self.blink)
+        result.addRow(self.open)
+        self.setAcceptDrops(True)
 
     def config(self) -> SegmentConfig:
         """The configuration in the form; threshold and smallest volume can be changed later."""
@@ -118,6 +130,42 @@ class Segment(JobDock):
         self.run(self.bar.follow(job, "Starting …"))
         self.check()
 
+    def open_results(self, path: Path) -> None:
+        """Show what the command line wrote for this scan, as the newest prediction."""
+        if self.session.scan is None:
+            self.notice.error("Load the scan first, then open its results.")
+            return
+        scan = self.session.require_scan()
+        self._subject, self._of = None, scan
+
+        def request(folder: Path) -> OpenResults:
+            return OpenResults(scan=scan_folder(scan, folder), path=path)
+
+        job = Job(request, self)
+        job.finished.connect(partial(self._on_opened, scan))
+        job.ended.connect(self.check)
+        self.run(self.bar.follow(job, "Reading …"))
+        self.check()
+
+    def dragEnterEvent(self, event: Any) -> None:
+        """Take a folder or a file of this machine."""
+        if any(url.isLocalFile() for url in event.mimeData().urls()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: Any) -> None:
+        """Open what was dropped."""
+        paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+        event.acceptProposedAction()
+        if len(paths) == 1:
+            self.open_results(paths[0])
+        else:
+            self.notice.error("Drop one folder of results, or one probability map.")
+
+    def stop(self) -> None:
+        """End all jobs of the dock."""
+        super().stop()
+        self.study.stop()
+
     def cut(self) -> None:
         """Make the mask of the prediction shown anew, as the sliders stand."""
         prediction = self.session.prediction
@@ -139,6 +187,7 @@ class Segment(JobDock):
             reason = "a segmentation is running."
         self.start.allow_if(reason)
         self.hint.say("Load a scan first.") if self.session.scan is None else self.hint.clear()
+        self.open.allow_if(reason)
         some = None if self.session.prediction else "segment the scan first."
         self.copy.allow_if(some)
         allow(self.threshold, _describe("threshold"), some)
@@ -155,6 +204,16 @@ class Segment(JobDock):
         found = f"{result.answer.count} PVS, {result.answer.volume_mm3:,.0f} mm³"
         self.notice.say(f"{self._subject}: {found}, kept in the study.", JOB)
         self.session.study_written.emit()
+
+    def _on_opened(self, scan: Scan, result: Result[Segmented]) -> None:
+        if scan is self.session.scan:
+            config = result.answer.config or SegmentConfig()
+            self.show_steps(self._show(scan, config, result))
+
+    def _browse_results(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Choose a folder of results", "")
+        if name:
+            self.open_results(Path(name))
 
     def _show(self, scan: Scan, config: SegmentConfig, result: Result[Segmented]) -> Steps:
         if (yield from showing(self.session, scan, config, result)) is None:

@@ -110,7 +110,11 @@ class Viewer(Protocol):
 
     layers: Layers
     dims: Any
+    events: Any
+    mouse_drag_callbacks: list[Any]
     mouse_double_click_callbacks: list[Any]
+    title: str
+    status: Any
 
     def add_layer(self, layer: Any) -> Any:
         """Add a layer, and return it."""
