@@ -182,8 +182,24 @@ def test_a_missing_region_is_told(tmp_path):
     next(ours.rglob("sub-02_desc-brain_mask.nii.gz")).unlink()
     regions = tmp_path / "regions"
     write(regions / "sub-01_mask.nii", np.ones(SHAPE, bool))
-    with pytest.raises(InputError, match=r"regions.*sub-02"):
-        compare_folders(ours, theirs, region=regions)
+    got = compare_folders(ours, theirs, region=regions)
+    assert [one.subject for one in got.scores] == ["sub-01"]
+    ((name, why),) = got.refused
+    assert name == "sub-02"
+    assert why == f"{regions} has no suitable file for sub-02; add one named after the subject."
+
+
+def test_of_two_masks_none_is_taken_and_the_others_are_compared(tmp_path):
+    ours, theirs = cohort(tmp_path)
+    write(ours / "sub-02" / "sub-02_acq-b_desc-pvs_mask.nii.gz", masks()[1])
+    (theirs / "sub-05_mask.nii.gz").symlink_to("nowhere")
+    write(ours / "sub-05_mask.nii.gz", masks()[1])
+    got = compare_folders(ours, theirs)
+    assert [one.subject for one in got.scores] == ["sub-01"]
+    assert [name for name, _ in got.refused] == ["sub-02", "sub-05"]
+    assert "could both be the mask of sub-02" in got.refused[0][1]
+    assert "fetch it (datalad get, git annex get)" in got.refused[1][1]
+    assert got.only_reference == ("sub-04_ses-1",)
 
 
 def test_masks_that_are_the_same_are_left_out_of_a_cohort_and_said(tmp_path, write_image):

@@ -238,6 +238,18 @@ def test_the_synthetic_subject(ask, monkeypatch):
     assert exchange.load_scan(ask.folder).modalities == ("T1", "T2")
 
 
+def test_labels_outside_the_brain_are_told_with_their_number(ask, head, head_files, write_image):
+    t1, t2, brain = head_files
+    half = head.brain.copy()
+    half[: len(half) // 2] = False
+    mask = write_image(brain.with_name("half.nii.gz"), half)
+    label = write_image(brain.with_name("label.nii.gz"), head.label)
+    loaded = ask(LoadScan(t1=t1, t2=t2, brain=mask, labels={"labels": label}))
+    voxels, out = int(head.label.sum()), int((head.label & ~half).sum())
+    (told,) = [note for note in loaded.notes if "lie outside" in note]
+    assert told == f"{label}: {out} of {voxels} voxels lie outside the brain mask; check both."
+
+
 def test_what_the_command_line_wrote_is_opened_as_it_was_made(
     ask, head_files, tiny_weights, tmp_path
 ):

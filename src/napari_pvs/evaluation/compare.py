@@ -194,8 +194,7 @@ def compare_folders(
     Raises
     ------
     InputError
-        No subject matches, a subject has two masks, no file can be compared, or all masks are the
-        same on both sides.
+        No subject matches, no pair can be compared, or all masks are the same on both sides.
     """
     ours = matching.find(prediction, matching.MASKS)
     theirs = matching.find(reference, matching.MASKS)
@@ -206,9 +205,9 @@ def compare_folders(
             f"{prediction} and {reference} have no subject in common; "
             "name the files of both sub-XX_..._mask.nii.gz."
         )
-    regions = _companions(region, matching.REGIONS, matched)
-    probabilities = _companions(probability, matching.PROBABILITIES, matched)
-    scores, refused, identical = [], [], []
+    regions = _companions(region, matching.REGIONS, matched, refused)
+    probabilities = _companions(probability, matching.PROBABILITIES, matched, refused)
+    scores, identical = [], []
     for subject, (predicted, true) in matched.pairs.items():
         if subject in refused:
             continue
@@ -227,9 +226,24 @@ def compare_folders(
             "give references that were not copied from the predictions."
         )
     if not scores:
-        raise InputError(refused[0][1])
-    sides = matched.only_first, matched.only_second
-    return Comparison(tuple(scores), *sides, tuple(refused), tuple(identical))
+        raise InputError(" ".join(f"{name}: {why}" for name, why in sorted(refused.items())))
+    return Comparison(
+        tuple(scores),
+        _without(matched.only_first, refused),
+        _without(matched.only_second, refused),
+        tuple(sorted(refused.items())),
+        tuple(identical),
+    )
+
+
+def _without(names: Sequence[str], refused: Iterable[str]) -> tuple[str, ...]:
+    """Leave out refused subjects, with or without their session."""
+    sides = [f"{name}_" for name in refused]
+    return tuple(
+        name
+        for name in names
+        if not any(f"{name}_".startswith(one) or one.startswith(f"{name}_") for one in sides)
+    )
 
 
 def _onto(volume: Volume, reference: Volume) -> NDArray[Any]:

@@ -263,21 +263,16 @@ class Segment(Request, verb="segment", answers=Segmented):
     subject: str | None = None
 
 
-class OpenResults(Request):
+class OpenResults(Request, verb="open results", answers=Segmented):
     """Open what the command line wrote for the scan in a folder: results, or a probability map."""
 
-    verb: Literal["open results"] = "open results"
-    answers: ClassVar[Any] = Segmented
     scan: Path
     path: Path
 
 
-class SegmentStudy(Request):
+class SegmentStudy(Request, verb="segment study", rows=SegmentedSubject):
     """Segment all subjects of a study that these weights have not segmented yet."""
 
-    verb: Literal["segment study"] = "segment study"
-    answers: ClassVar[Any] = Nothing
-    rows: ClassVar[Any] = SegmentedSubject
     study: Path
     config: SegmentConfig
 

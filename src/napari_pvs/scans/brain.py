@@ -24,6 +24,8 @@ ALIKE_MM, ALIKE = 4.0, 0.1
 """Intensities of a brain 4 mm apart correlate by 0.3 to 0.7 (six scans), those of noise by 0.0,
 also if it was smoothed by 2.4 mm."""
 _SOME = 7  # of the pairs of voxels, one in so many is looked at
+OUTSIDE = 0.04
+"""If more of a given mask is farther than that from a stripped brain, it is of another brain."""
 BACKGROUND = 0.3
 """Minimum share of background in a stripped scan; a brain fills about half of its bounding box."""
 

@@ -142,9 +142,9 @@ class Run:
         while (told := self.control.take()) is None:
             time.sleep(0.05)
             self._alive()
-        if command not in ("stop", "pause"):
+        if told not in ("stop", "pause"):
             self.events.write("phase", name=phase)
-        return command
+        return told
 
     def _draw(self, step: int) -> tuple[Patches, Patches | None]:
         """Draw the labelled and the unlabelled patches of a step."""

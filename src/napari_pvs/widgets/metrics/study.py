@@ -30,12 +30,12 @@ _SCORES = (
         "Recall",
         lambda row: row.recall,
         "{:.2f}",
-        "Share of the reference voxels that are found.",
+        "Share of the reference voxels that were found.",
     ),
     Column("PVS", lambda row: row.lenient_recall, "{:.2f}", "Share of the PVS that were found."),
 )
 _RUNS = (
-    Column("Run", lambda row: row.name, tip="The run's folder: its start and method."),
+    Column("Run", lambda row: row.name, tip="Its folder, named by start time and method."),
     Column("DSC", lambda row: row.best and row.best.dsc, "{:.3f}", "Best on validation."),
     Column("AVD %", lambda row: row.best and row.best.avd_percent, "{:.1f}", "At the best DSC."),
     Column("Recall", lambda row: row.best and row.best.recall, "{:.3f}", "At the best DSC."),
@@ -55,21 +55,10 @@ class StudyPanel(QWidget):
 
     def __init__(self, dock: JobDock, table: Table) -> None:
         super().__init__()
-        self._dock = dock
-        self._tsv = ""
-        tip = "Compare the newest prediction of each subject with its label."
-        self.score = Button("Score the study", tip, self.run)
-        self.export = Button("Export TSV…", "All measures of all subjects.", self._save)
-        tip = "Newest prediction of each subject, compared with its label."
-        self.table = Table(_SCORES, tip, lambda row: row.subject)
-        row = QHBoxLayout()
-        row.addWidget(self.score)
-        row.addWidget(self.export)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addLayout(row)
-        column.addWidget(self.table)
-        self.table.show_rows([])
+        self._dock, self.table = dock, table
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        table.show_rows([])
 
     def check(self) -> None:
         """Enable what can be done now."""
@@ -96,20 +85,8 @@ class StudyPanel(QWidget):
         def still(show: Callable[[Any], None]) -> Callable[[Any], None]:
             return lambda found: show(found) if study == self._dock.session.opened else None
 
-        def on_done(result: Result[protocol.Table]) -> None:
-            if study != self._dock.session.opened:
-                return
-            self._tsv = result.answer.tsv
-            if notes := result.answer.notes:
-                self._dock.notice.warn(" ".join(notes))
-            if not rows:
-                self._dock.notice.warn(
-                    "No subject has both a prediction and an independent label; segment subjects "
-                    "and correct them."
-                )
-
-        job.row.connect(on_row)
-        job.finished.connect(on_done)
+        job.row.connect(still(on_row))
+        job.finished.connect(still(on_done))
         job.ended.connect(self.check)
         self._dock.run(self._dock.bar.follow(job, text))
         self.check()
@@ -117,7 +94,7 @@ class StudyPanel(QWidget):
     def _why_not(self, busy: str) -> str | None:
         """Why no job can be started now, if so."""
         if self._dock.session.opened is None:
-            return "open a study first (the Load dock)."
+            return "open a study first."
         return busy if self._dock.busy else None
 
 
@@ -147,10 +124,7 @@ class StudyScores(StudyPanel):
 
     def check(self) -> None:
         """Enable what can be done now."""
-        reason = "scoring is running." if self._dock.busy else None
-        if self._dock.session.opened is None:
-            reason = "open a study first."
-        self.score.allow_if(reason)
+        self.score.allow_if(self._why_not("it is being scored."))
         self.export.allow_if(None if self._tsv else "score the study first.")
 
     def _on_row(self, row: SubjectScore) -> None:
@@ -163,8 +137,8 @@ class StudyScores(StudyPanel):
             self._dock.notice.warn(" ".join(notes))
         if not self._rows:
             self._dock.notice.warn(
-                "No subject has both a prediction and a label made in another way; segment some "
-                "subjects, and correct them."
+                "No subject has both a prediction and an independent label; segment subjects "
+                "and correct them."
             )
 
     def _save(self) -> None:
@@ -198,29 +172,8 @@ class RunTable(StudyPanel):
 
     def run(self) -> None:
         """Read all runs of the study."""
-        rows: list[RunRow] = []
-        self._header = ()
-        study = self._dock.session.opened
-        if study is None:
-            return
-        job = Job(ReadRuns(study=study), self._dock)
-
-        def on_done(result: Result[Header]) -> None:
-            if study != self._dock.session.opened:
-                return
-            self._header = result.answer.header
-            self.table.show_rows(rows)
-            if rows:
-                self.table.selectAll()
-            else:
-                self._dock.notice.warn("The study has no runs yet; start one in the Train dock.")
-            self._draw()
-
-        job.row.connect(rows.append)
-        job.finished.connect(on_done)
-        job.ended.connect(self.check)
-        self._dock.run(self._dock.bar.follow(job, "Reading runs…"))
-        self.check()
+        self._header, self._rows = (), []
+        self._ask(ReadRuns, "Reading the runs …", self._rows.append, self._on_done)
 
     def clear(self) -> None:
         """Remove the runs, because they are of another study."""
@@ -230,10 +183,7 @@ class RunTable(StudyPanel):
 
     def check(self) -> None:
         """Enable what can be done now."""
-        reason = "something is being measured." if self._dock.busy else None
-        if self._dock.session.opened is None:
-            reason = "open a study first."
-        self.compare.allow_if(reason)
+        self.compare.allow_if(self._why_not("another job is running."))
         some = None if self._header and self.table.rows else "compare runs first."
         self.tsv.allow_if(some)
         self.png.allow_if(some)

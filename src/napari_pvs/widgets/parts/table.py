@@ -216,8 +216,9 @@ class Table(QTableView):
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Choose a row by Enter."""
+        event = there(event)
         enter = (Qt.Key.Key_Return, Qt.Key.Key_Enter)
-        if event is not None and event.key() in enter and self.current() is not None:
+        if event.key() in enter and self.current() is not None:
             self.chosen.emit(self.current())
         elif event.text().strip() or event.modifiers() & Qt.KeyboardModifier.ControlModifier:
             event.ignore()  # letters are the viewer's keys, not a search in the table
