@@ -66,6 +66,9 @@ def main() -> None:
     arguments.add_argument("--subjects", type=int, default=100)
     arguments.add_argument("--epochs", type=int, default=44)
     arguments.add_argument("--start", default="starter", help="weights to start from; 'none'")
+    arguments.add_argument(
+        "--blend", type=float, default=1, help="share of the new weights in the mean with the start"
+    )
     arguments.add_argument("--diagram", type=Path, help="PNG of the reliability diagram")
     arguments.add_argument("--real", type=Path, help="JSON of benchmarks/real.py, for the card")
     arguments.add_argument("--jobs", type=int, default=2)
@@ -106,6 +109,13 @@ def main() -> None:
     model, card = load(weights)
     weights = given.work / "calibrated.safetensors"
     save(weights, model, with_calibration(model, card, found))
+    if given.blend < 1:
+        start = starter_path() if given.start == "starter" else Path(given.start)
+        blended(start, weights, given.blend, weights)
+        raw = Predictor(weights)
+        found = {name: calibrate(answers[name], raw) for name in MODALITIES}
+        model, card = load(weights)
+        save(weights, model, with_calibration(model, card, found))
     predictor = Predictor(weights)
     print(json.dumps(found))
     compared = ("network",) if given.no_baselines else ("network", "frangi", "threshold")
@@ -124,6 +134,11 @@ def main() -> None:
         "command": "python benchmarks/starter.py --anatomy DIR --work WORK",
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, "
         f"torch {torch.__version__}, no GPU",
+        **(
+            {"blend": f"{given.blend:g} of these weights, the rest the start's"}
+            if given.blend < 1
+            else {}
+        ),
         **notes(run),
         **card.training,
     }
@@ -259,6 +274,21 @@ def draw_reliability(accuracy: dict[str, dict[str, Any]], out: Path) -> None:
     axis.set(xlabel="probability", ylabel="share of voxels that are PVS")
     axis.legend()
     figure.savefig(out, dpi=80)
+
+
+def blended(first: Path, second: Path, share: float, out: Path) -> None:
+    """Write the mean of two weights, ``share`` of the second (Wortsman et al., CVPR 2022).
+
+    What was learnt from new phantoms is kept, and less is lost of what the start knew.
+    """
+    model, card = load(second)
+    others, known = load(first)[0].state_dict(), model.state_dict()
+    mean = {
+        name: share * value + (1 - share) * others[name] if value.is_floating_point() else value
+        for name, value in known.items()
+    }
+    model.load_state_dict(mean)
+    save(out, model, card.model_copy(update={"calibration": {}}))
 
 
 def with_calibration(

@@ -378,6 +378,22 @@ def test_a_lock_without_flock_is_a_file_that_a_dead_process_does_not_hold(tmp_pa
     assert names(tmp_path) == ["a.lock"]
 
 
+@posix
+def test_a_disk_that_fails_is_no_file_system_without_locks(tmp_path, monkeypatch):
+    import fcntl
+
+    def broken(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", broken)
+    with (
+        pytest.raises(OSError, match="Input/output error"),
+        files.held(tmp_path / "a.lock"),
+    ):
+        pass
+    assert not (tmp_path / "a.lock.held").exists()
+
+
 def test_two_commands_do_not_write_into_one_folder(tmp_path):
     out = tmp_path / "a" / "results"
     with (

@@ -36,6 +36,7 @@ def test_a_text_that_is_no_utf8_is_damaged():
         ("[1]", dict[str, int], "it"),
         ('{"names": 3}', Pair, "names"),
         ('{"names": ["a"], "count": "many"}', Pair, "count must be a whole number"),
+        ('{"names": 3, "count": "many"}', Pair, "^names"),  # the first of several
         ('{"values": {"a": null}}', Model, "values.a must be a number"),
         ("null", Model, "it"),
     ],

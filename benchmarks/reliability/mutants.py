@@ -1,6 +1,5 @@
 """Change the code in one place at a time; print the changes that the mirrored tests do not notice.
 
-    pip install cosmic-ray
     python benchmarks/reliability/mutants.py --seed 1 --per-room 40 --out mutants.json
 
 The changes are cosmic-ray's. A seeded sample of places is drawn from each room, and one change for
@@ -10,7 +9,7 @@ it that import the module. A run that was ended goes on where it was; ``--again`
 once more, after tests were written. A ``reason`` beside a survivor in the file is kept.
 
 Each change is tried in a fork of a process that has loaded the heavy libraries, on a copy of the
-repository; Linux only.
+repository; Linux only. Needs ``pip install cosmic-ray``.
 """
 
 import argparse
@@ -92,7 +91,8 @@ START_S = 20.0  # beyond which, and beyond ten times what the unchanged code tak
 class Mutant:
     """A change of one place, and how its tests ended.
 
-    ``outcome`` is "killed" (a test failed), "hung" (killed by the clock) or "survived".
+    ``outcome`` is "killed" (a test failed), "hung" (killed by the clock) or "survived"; ``first``
+    is that of the first try, before tests were written for the survivors.
     """
 
     room: str
@@ -103,6 +103,7 @@ class Mutant:
     digest: str
     change: list[str]
     outcome: str = ""
+    first: str = ""
     by: str = ""
     reason: str = ""
 
@@ -293,9 +294,7 @@ class Copy:
             phases = [Phase.explicit, Phase.generate]
             settings.register_profile("mutants", derandomize=True, database=None, phases=phases)
             settings.load_profile("mutants")
-            plugins = ["-p", "no:cacheprovider"]
-            for name in ("napari", "xdist", "xvfb"):
-                plugins += ["-p", f"no:{name}"]
+            plugins = ["--no-xvfb", "-p", "no:cacheprovider", "-p", "no:napari", "-p", "no:xdist"]
             plugins += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # loaded before
             code = int(pytest.main(["-x", "-q", "--tb=line", *plugins, *tests]))
         except BaseException:
@@ -317,6 +316,7 @@ class Copy:
             mutant.by = failed[1] if failed else f"exit code {code}" if code else ""
             if mutant.outcome != "survived":
                 break
+        mutant.first = mutant.first or mutant.outcome
 
 
 def rates(mutants: list[Mutant], places: dict[str, int]) -> dict[str, dict[str, float]]:
@@ -326,9 +326,9 @@ def rates(mutants: list[Mutant], places: dict[str, int]) -> dict[str, dict[str, 
         tried = [mutant for mutant in mutants if mutant.room == room and mutant.outcome]
         if tried:
             killed = sum(mutant.outcome != "survived" for mutant in tried)
-            share = round(killed / len(tried), 3)
+            first = sum(mutant.first != "survived" for mutant in tried)
             out[room] = {"places": places[room], "tried": len(tried), "killed": killed}
-            out[room]["share"] = share
+            out[room] |= {"share": round(killed / len(tried), 3), "killed_at_first": first}
     return out
 
 
@@ -348,33 +348,33 @@ def main() -> None:
         (one["file"], one["digest"], one["operator"], one["occurrence"]): Mutant(**one)
         for one in before["mutants"]
     }
-    reasons = {(m.file, *m.change): m.reason for m in known.values() if m.reason}
-    places: dict[str, int] = {}
+    told = {(m.file, *m.change): (m.first, m.reason) for m in known.values()}
+    places = {room: told["places"] for room, told in before.get("rooms", {}).items()}
     mutants: list[Mutant] = []
     for room in ROOMS:
-        chosen = not given.room or room in given.room
-        old = before.get("rooms", {}).get(room, {}).get("tried", 0)
-        if not chosen and not old:
+        if given.room and room not in given.room:
+            mutants += [mutant for mutant in known.values() if mutant.room == room]
             continue
-        places[room], sample = drawn(room, given.seed, given.per_room if chosen else old)
+        places[room], sample = drawn(room, given.seed, given.per_room)
         for mutant in sample:
             same = known.get((mutant.file, mutant.digest, mutant.operator, mutant.occurrence))
-            mutant.reason = reasons.get((mutant.file, *mutant.change), "")
-            if same and not (chosen and given.again and same.outcome == "survived"):
+            mutant.first, mutant.reason = told.get((mutant.file, *mutant.change), ("", ""))
+            if same and not (given.again and same.outcome == "survived"):
                 mutant.outcome, mutant.by = same.outcome, same.by
         mutants += sample
 
     def keep() -> dict[str, dict[str, float]]:
-        told = {
+        rooms = rates(mutants, places)
+        content = {
             "tool": f"cosmic-ray {importlib.metadata.version('cosmic-ray')}",
             "seed": given.seed,
-            "rooms": rates(mutants, places),
+            "rooms": rooms,
             "mutants": [asdict(mutant) for mutant in mutants if mutant.outcome],
         }
         beside = given.out.with_suffix(".new")
-        beside.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+        beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         beside.replace(given.out)
-        return told["rooms"]
+        return rooms
 
     for name in HEAVY:
         with contextlib.suppress(ImportError):
@@ -390,8 +390,11 @@ def main() -> None:
                 else:
                     print(f"{mutant.file}:{mutant.line} {mutant.outcome} by {mutant.by}")
                 sys.stdout.flush()
-    for room, told in keep().items():
-        print(f"{room}: {told['killed']} of {told['tried']} killed ({told['share']:.0%})")
+    for room, found in keep().items():
+        print(
+            f"{room}: {found['killed']} of {found['tried']} killed ({found['share']:.0%}), "
+            f"{found['killed_at_first']} at the first try"
+        )
 
 
 if __name__ == "__main__":

@@ -113,6 +113,10 @@ def test_each_size_has_its_row():
     summary = summarise(comparison().scores)
     lines = [line.split() for line in shown(size_table(summary)).splitlines()]
     rows = {line[0]: line[1:] for line in lines if line}
+    kinds = ["recall", "precision", "F1"]
+    assert [word for line in lines for word in line if word in kinds] == 2 * kinds
+    rules = [word for line in lines for word in line if word in ("lenient", "strict")]
+    assert rules == ["lenient"] * 3 + ["strict"] * 3
     for name, lenient, strict in zip(
         ("<5", "5-10", "10-15", ">15"),
         summary.lenient_by_size,

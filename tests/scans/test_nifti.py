@@ -599,3 +599,21 @@ def test_any_bytes_are_read_or_refused_in_one_sentence(tmp_path_factory, name, c
                 read(path)
             except InputError as error:
                 assert "\n" not in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.mgz"])
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch, name):
+    path, like = tmp_path / name, Geometry.from_affine((4, 5, 6), np.eye(4))
+    write_like(path, np.zeros(like.shape, np.uint8), like)
+    before = path.read_bytes()
+
+    def full(self, stream, **_):
+        stream.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    for kind in (nib.Nifti1Image, nib.MGHImage):
+        monkeypatch.setattr(kind, "to_stream", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_like(path, np.ones(like.shape, np.uint8), like)
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == [name]

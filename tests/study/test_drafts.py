@@ -451,3 +451,24 @@ def test_labels_of_32_bits_are_the_largest(pvs_scan, labels, own_folders):
     np.testing.assert_array_equal(place.pending().labels, most)
     with pytest.raises(InputError, match="above 2147483647"):
         place.draft(most + labels, ME)
+
+
+def test_decisions_that_do_not_fit_on_the_disk_leave_the_old_ones(
+    pvs_scan, own_folders, monkeypatch
+):
+    def decided(verdict):
+        time = datetime(2024, 1, 1, tzinfo=UTC)
+        return Review(
+            decisions=[Decision(point=(1, 2, 3), kind="found", verdict=verdict, time=time)]
+        )
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    place = DraftStore(pvs_scan)
+    place.save_review(decided("accept"))
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        place.save_review(decided("reject"))
+    (kept,) = DraftStore(pvs_scan).review().decisions
+    assert kept.verdict == "accept"
