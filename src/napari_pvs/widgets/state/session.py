@@ -305,12 +305,14 @@ class Session(QObject):
 
     def show_prediction(self, prediction: Prediction) -> None:
         """Show a prediction in place of the others, and work with it."""
-        for other in self.predictions.values():
-            if other.layer.visible != (other is prediction):
-                other.layer.visible = other is prediction
-        if prediction is not self.prediction:
+        changed = prediction is not self.prediction
+        if changed:  # first: layers that are shown and hidden are heard of
             self.predictions[prediction.weights_id] = self.predictions.pop(prediction.weights_id)
             self.weights = prediction.file
+        for other in list(self.predictions.values()):
+            if other.layer.visible != (other is prediction):
+                other.layer.visible = other is prediction
+        if changed:
             self.prediction_changed.emit()
 
     def set_labels(self, layer: LabelsLayer | None) -> None:
