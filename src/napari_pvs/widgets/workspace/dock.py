@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QFlowLayout
 
+from napari_pvs.scans.names import stem_of
 from napari_pvs.study import recent
 from napari_pvs.study.drafts import scan_key
 from napari_pvs.study.recent import Recent, Unfinished
@@ -169,7 +170,7 @@ class Workspace(QWidget):
             return subject.name
         if scan.source.path is None:
             return "unnamed scan"
-        name = scan.source.path.name.split(".")[0]
+        name = stem_of(scan.source.path)
         return _MODALITY.sub("", name) or name
 
     def _tell(self) -> None:
