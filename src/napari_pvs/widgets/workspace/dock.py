@@ -95,7 +95,7 @@ class Workspace(QWidget):
             session.study_opened, session.focus_changed,
         ):  # fmt: skip
             changed.connect(self._tell_soon.throttle)
-        session.viewer.layers.events.inserted.connect(lambda _: self._tell_soon.throttle())
+        session.viewer.layers.events.inserted.connect(self._on_layer)
         session.scan_changed.connect(self._on_scan)
         self._tell()
         self._look()
@@ -268,6 +268,9 @@ class Workspace(QWidget):
         for row in self.load.subjects.table.rows:
             if row.subject.name == wanted:
                 self.load.load_subject(row.subject)
+
+    def _on_layer(self, _: object = None) -> None:
+        self._tell_soon.throttle()
 
     def _on_scan(self) -> None:
         """Remember the files of a scan of no study."""
