@@ -14,6 +14,7 @@ from superqt import QElidingLabel
 from napari_pvs.errors import InputError
 from napari_pvs.jobs import exchange
 from napari_pvs.jobs.protocol import Features, ImageName, Loaded, LoadScan, LoadSubject, MakeSample
+from napari_pvs.scans.names import SUFFIXES, is_label_name
 from napari_pvs.scans.nifti import Volume
 from napari_pvs.study.bids import StudySubject
 from napari_pvs.widgets.background.idle import Steps
@@ -23,7 +24,6 @@ from napari_pvs.widgets.load.show import show, show_sample
 from napari_pvs.widgets.load.subjects import Subjects
 from napari_pvs.widgets.parts.controls import FILES, Button, Notice, as_it_is, sentence
 from napari_pvs.widgets.parts.saving import OfferPanel
-from napari_pvs.widgets.viewer.files import SUFFIXES, is_label_name
 from napari_pvs.widgets.viewer.layers import layer_volume, role_of, source_of
 from napari_pvs.widgets.viewer.typed import Layer, Layers, Viewer
 

@@ -2,8 +2,10 @@
 
 import contextlib
 import inspect
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -378,7 +380,7 @@ class Overlay(QWidget):
             signal.connect(self.update)
         self.resize(canvas.size())
         self.show()
-        planes.beside(lambda: (max(canvas.width(), 1), max(canvas.height(), 1)))
+        planes.beside(partial(_size_of, weakref.ref(canvas)))
 
     @property
     def view(self) -> View | None:
@@ -451,6 +453,12 @@ class Overlay(QWidget):
             after = now.place(at.x(), at.y(), depth)
             row, column = (before[one] - after[one] for one in (view.rows, view.columns))
             camera.center = (0.0, now.centre[0] + row, now.centre[1] + column)
+
+
+def _size_of(known: "weakref.ref[QWidget]") -> tuple[int, int]:
+    """Return the size of a canvas, which must not be kept by what the viewer keeps."""
+    canvas = known()
+    return (800, 600) if canvas is None else (max(canvas.width(), 1), max(canvas.height(), 1))
 
 
 def _in_a_grid(viewer: Viewer) -> bool:

@@ -128,8 +128,8 @@ class Planes(QObject):
         follow("planes", self._on_preference)
         dims, camera = viewer.dims.events, camera_of(viewer).events
         dims.current_step.connect(self._on_step)
-        for event in (dims.order, dims.ndisplay):
-            event.connect(self._on_view)
+        dims.order.connect(self._on_layer)
+        dims.ndisplay.connect(self._on_view)
         camera.zoom.connect(self._on_zoom)
         camera.center.connect(self._on_camera)
         viewer.mouse_drag_callbacks.append(self._on_mouse)
@@ -445,7 +445,7 @@ class Planes(QObject):
         self.moved.emit()
 
     def _on_view(self, _: object = None) -> None:
-        self._fill_all()
+        self._fill_all()  # in 3D there are no outlines
 
     def _on_preference(self) -> None:
         self._upright.radiological = preferences().planes.radiological

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.widgets.planes.picture import Lattice, Point, lattice
+from napari_pvs.widgets.viewer.typed import LabelsLayer
 
 
 class Stroke:
@@ -24,7 +25,7 @@ class Stroke:
         The plane lies across it.
     """
 
-    def __init__(self, layer: Any, axis: int) -> None:
+    def __init__(self, layer: LabelsLayer, axis: int) -> None:
         self._layer, self._axis = layer, axis
         self._grid: Lattice | None = lattice(layer)
         self._last: NDArray[np.int_] | None = None
@@ -92,7 +93,7 @@ class Stroke:
             layer.data_setitem(tuple(axis[change] for axis in where), value)
 
 
-def brush(layer: Any, axis: int) -> NDArray[np.int_]:
+def brush(layer: LabelsLayer, axis: int) -> NDArray[np.int_]:
     """Return the voxels of the brush around its middle, (N, 3): a disc across an axis, or a ball.
 
     As in napari its width counts in voxels, of the narrowest side where they are not cubes.
@@ -109,7 +110,7 @@ def brush(layer: Any, axis: int) -> NDArray[np.int_]:
     return found
 
 
-def brush_outline(layer: Any, axis: int) -> tuple[NDArray[np.bool_], NDArray[np.int_]]:
+def brush_outline(layer: LabelsLayer, axis: int) -> tuple[NDArray[np.bool_], NDArray[np.int_]]:
     """Return the brush in a plane as a mask, and its first voxel relative to the middle."""
     offsets = brush(layer, axis)
     offsets = np.delete(offsets[offsets[:, axis] == 0], axis, axis=1)

@@ -5,6 +5,7 @@ Everything else of the package names these. What napari makes at run time (event
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,11 +58,15 @@ class LabelsLayer(Layer, Protocol):
     selected_label: int
     brush_size: float
     n_edit_dimensions: int
+    preserve_labels: bool
     colormap: Any
     mouse_drag_callbacks: list[Any]
     mouse_double_click_callbacks: list[Any]
     _undo_history: Any
     _redo_history: Any
+
+    def block_history(self) -> AbstractContextManager[None]:
+        """Make all that is set meanwhile one step that can be undone."""
 
     def data_setitem(self, indices: Any, value: Any) -> None:
         """Set voxels, as one step that can be undone."""

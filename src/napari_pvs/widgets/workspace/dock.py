@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QFlowLayout
 
+from napari_pvs.scans.names import stem_of
 from napari_pvs.study import recent
 from napari_pvs.study.drafts import scan_key
 from napari_pvs.study.recent import Recent, Unfinished
@@ -94,7 +95,7 @@ class Workspace(QWidget):
             session.study_opened, session.focus_changed,
         ):  # fmt: skip
             changed.connect(self._tell_soon.throttle)
-        session.viewer.layers.events.inserted.connect(lambda _: self._tell_soon.throttle())
+        session.viewer.layers.events.inserted.connect(self._on_layer)
         session.scan_changed.connect(self._on_scan)
         self._tell()
         self._look()
@@ -169,7 +170,7 @@ class Workspace(QWidget):
             return subject.name
         if scan.source.path is None:
             return "unnamed scan"
-        name = scan.source.path.name.split(".")[0]
+        name = stem_of(scan.source.path)
         return _MODALITY.sub("", name) or name
 
     def _tell(self) -> None:
@@ -267,6 +268,9 @@ class Workspace(QWidget):
         for row in self.load.subjects.table.rows:
             if row.subject.name == wanted:
                 self.load.load_subject(row.subject)
+
+    def _on_layer(self, _: object = None) -> None:
+        self._tell_soon.throttle()
 
     def _on_scan(self) -> None:
         """Remember the files of a scan of no study."""
