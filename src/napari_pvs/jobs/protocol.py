@@ -277,7 +277,7 @@ class SegmentStudy(Request, verb="segment study", rows=SegmentedSubject):
     config: SegmentConfig
 
 
-class Improve(Request):
+class Improve(Request, verb="improve", answers=Improved):
     """Segment again with newer weights, and compare with the mask ``before`` in the folder."""
 
     segment: Segment
