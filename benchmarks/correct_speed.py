@@ -32,11 +32,13 @@ from qtpy.QtWidgets import QApplication
 from scenes import SHAPE, scene
 from skimage import measure, morphology
 
-from napari_pvs.correction.review import candidates
+from napari_pvs.correction.review import Scale, candidates
 from napari_pvs.evaluation.compare import score
 from napari_pvs.scans.display import to_display
 from napari_pvs.widgets.correct.clicks import Clicker
+from napari_pvs.widgets.correct.components import Components
 from napari_pvs.widgets.correct.pvs_table import PvsTable
+from napari_pvs.widgets.correct.review_queue import QueuePanel
 from napari_pvs.widgets.metrics.dock import Metrics
 from napari_pvs.widgets.state.autosave import autosave_of
 from napari_pvs.widgets.state.prediction import Prediction, make_layer
@@ -108,19 +110,22 @@ def measure_all(count: int, repeats: int) -> list[dict[str, Any]]:
     row = timed("threshold", lambda: prediction.cut(float(next(thresholds)), 1.0), repeats)
     rows.append(row | {"plain": timed("", lambda: plain_cut(probability), 3)})
 
-    table = PvsTable(session)
+    components = Components(session, owner)
+    queue = QueuePanel(session, components, clicker, autosave_of(session))
+    table = PvsTable(session, components, queue)
     mask = session.labels.data > 0
-    row = timed("table, 2,000 PVS", table._start, repeats)
+    row = timed("table, 2,000 PVS", components.start, repeats)
     rows.append(row | {"plain": timed("", lambda: plain_table(mask, to_display(probability)), 1)})
     spot = iter(there * 9)
 
     def edit() -> None:
         session.labels.data_setitem(tuple(np.array([i]) for i in next(spot)), 0)
-        table.follow()
+        components.follow()
 
     rows.append(timed("table after an edit", edit, repeats))
     shown, volume = to_display(probability), grid.voxel_volume
-    rows.append(timed("review queue (thread)", lambda: candidates(mask, shown, 0.5, volume), 3))
+    scale = Scale(shown, 0.5, volume)
+    rows.append(timed("review queue (thread)", lambda: candidates(mask, scale), 3))
     moved, sizes = np.roll(mask, 1, 0), grid.voxel_size  # as prediction and reference differ
     measures = partial(score, mask, moved, sizes, subject="", probability=shown)
     rows.append(timed("all metrics", measures, repeats))

@@ -102,7 +102,7 @@ def jobs(count: int) -> dict[str, Callable[[], Any]]:
     from scipy import ndimage
 
     from napari_pvs.correction.component_index import ComponentIndex
-    from napari_pvs.correction.review import Queue, Review, candidates
+    from napari_pvs.correction.review import Queue, Review, Scale, candidates
     from napari_pvs.evaluation.compare import score
     from napari_pvs.inference.components import drop_round, label, table
     from napari_pvs.inference.outputs import _tsv
@@ -120,7 +120,8 @@ def jobs(count: int) -> dict[str, Callable[[], Any]]:
         return drop_round(label(probability, 0.4, 1.0, room), grid.voxel_size, 2.4) > 0
 
     def queue() -> Any:
-        return Queue(candidates(mask, probability, 0.5, room), Review(), mask).pending
+        entries, scale = ComponentIndex(mask).entries, Scale(probability, 0.5, room)
+        return Queue(candidates(mask, scale), Review(), mask, entries, scale).pending
 
     def measures() -> Any:
         return score(mask, reference, grid.voxel_size, subject="", probability=probability)

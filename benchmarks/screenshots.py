@@ -6,6 +6,12 @@ Makes three synthetic subjects, loads one from the study, segments it with the s
 reviews and measures the labels, by the docks' own buttons, trains a while on three small subjects
 more, and writes ``plugin-*.png``. Look at each. ``--docks FOLDER`` writes each dock alone too, all
 of it, in a column as narrow as it may be.
+
+    xvfb-run -a -s "-screen 0 1920x1080x24" python benchmarks/screenshots.py --workspace
+
+writes ``workspace-*.png`` alone: the workspace at 1366x768 and 1920x1080, dark and light, with a
+PVS under review, and with a comparison; ``--scan T1 T2`` shows your own scan, not a synthetic
+subject. QT_SCALE_FACTOR=1.5 draws them for a finer screen.
 """
 
 import argparse
@@ -31,6 +37,7 @@ from napari_pvs.scans.nifti import read_labels
 from napari_pvs.widgets.background.process import Job
 from napari_pvs.widgets.dock import WIDTH
 
+WINDOWS = ((1366, 768), (1920, 1080))
 TRAINING = {
     "epochs": 40,
     "steps": 10,
@@ -51,8 +58,18 @@ def main() -> None:
     arguments.add_argument("--size", type=float, nargs=3, default=(140.8, 192.0, 80.0),
                            metavar="MM", help="Field of view of the subjects.")  # fmt: skip
     arguments.add_argument("--docks", type=Path, help="Where each dock goes alone.")
+    arguments.add_argument("--workspace", action="store_true", help="The workspace alone.")
+    arguments.add_argument("--scan", type=Path, nargs=2, metavar=("T1", "T2"),
+                           help="What the workspace shows.")  # fmt: skip
     given = arguments.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
+    if given.workspace:
+        viewer = napari.Viewer(show=True)
+        try:
+            work(viewer, given.out, given.scan)
+        finally:
+            viewer.close()
+        return
     with tempfile.TemporaryDirectory() as folder:
         study = Path(folder) / "study"
         write_cohort(
@@ -130,6 +147,54 @@ def drive(viewer: napari.Viewer, study: Path, out: Path, alone: Path | None) -> 
     finally:
         train.view.stop_run.click()
         wait(lambda: not train.view.live)
+
+
+def work(viewer: napari.Viewer, out: Path, scan: list[Path] | None) -> None:
+    """Go from step to step in the workspace, with pictures in each window and theme."""
+    window = viewer.window._qt_window
+    window.setGeometry(0, 0, *WINDOWS[0])
+    _, space = viewer.window.add_plugin_dock_widget("napari-pvs", "Workspace")
+    wait(lambda: bool(space.docks))
+    load, segment, correct = (space.docks[name][1] for name in ("Load", "Segment", "Correct"))
+
+    def picture(name: str) -> None:
+        for width, height in WINDOWS:
+            for theme in ("dark", "light"):
+                viewer.theme = theme
+                window.setGeometry(0, 0, width, height)
+                QTest.qWait(2500)
+                save(
+                    viewer.screenshot(canvas_only=False, flash=False),
+                    out / f"workspace-{name}-{width}x{height}-{theme}.png",
+                )
+
+    if scan is None:
+        load.load_sample()
+    else:
+        load.take(scan)
+        load.load_rows()
+    wait(lambda: not load.busy and space.session.scan is not None)
+    QTest.qWait(1000)
+    picture("load")
+    space.go("Segment")
+    segment.run_it()
+    wait(lambda: not segment.busy)
+    segment.copy_it()
+    space.go("Review")
+    wait(lambda: correct.queue.queue is not None)
+    correct.queue.move_on()
+    wait(lambda: space.session.focus is not None)
+    picture("review")
+    planes = space.docks["Planes"][1].planes
+    reference = space.session.reference
+    # without a known truth, stricter labels stand for another rater's
+    planes.compare(space.session.prediction.layer if reference is None else reference)
+    if reference is None:
+        segment.threshold.setValue(min(segment.threshold.value() + 0.2, 0.95))
+    wait(lambda: planes.counts is not None)
+    planes.set_zoom(2.5)
+    space.go("Measure")
+    picture("compare")
 
 
 def settle(dock: QWidget) -> None:

@@ -130,7 +130,8 @@ def test_one_damaged_run_hides_no_other(tmp_path, capsys):
 def test_one_damaged_mask_keeps_no_other_from_being_compared(head, tmp_path, write_image, capsys):
     for side in ("p", "r"):
         for n in (1, 2):
-            write_image(tmp_path / side / f"sub-0{n}_mask.nii.gz", head.label)
+            label = np.roll(head.label, side == "r", 0)
+            write_image(tmp_path / side / f"sub-0{n}_mask.nii.gz", label)
     (tmp_path / "p" / "sub-02_mask.nii.gz").write_bytes(b"x")
     with pytest.raises(SystemExit) as ended:
         cli.main(

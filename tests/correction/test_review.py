@@ -1,17 +1,65 @@
 """Decisions about single PVS, and what is left."""
 
-from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
-from napari_pvs.correction import review as module
-from napari_pvs.correction.review import MOST_MISSED, Queue, Review, arrived, candidates
+from napari_pvs.correction.component_index import ComponentIndex
+from napari_pvs.correction.review import (
+    MOST_MISSED,
+    Focus,
+    Queue,
+    Review,
+    Scale,
+    candidates,
+    measured,
+)
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 SHAPE = (30, 30, 30)
 T = 0.6
+
+
+class Desk:
+    """A mask, its queue, and edits that the queue follows."""
+
+    def __init__(self, mask, p, review=None, excluded=None):
+        self.mask, self.scale = mask, Scale(p, T, 0.5)
+        self.index = ComponentIndex(mask)
+        items = candidates(mask, self.scale, excluded=excluded)
+        self.queue = Queue(items, review or Review(), mask, self.index.entries, self.scale)
+        self.minutes = 0
+
+    def edit(self, index, value):
+        """Set voxels; return what undoes it."""
+        before = self.mask.copy()
+        self.mask[index] = value
+        self.follow(before)
+        return before
+
+    def undo(self, before):
+        now = self.mask.copy()
+        self.mask[...] = before
+        self.follow(now)
+
+    def follow(self, before):
+        changed = np.nonzero((before > 0) != (self.mask > 0))
+        self.queue.follow(self.mask, self.index.entries, *self.index.update(self.mask, changed))
+
+    def decide(self, item, verdict):
+        self.minutes += 1
+        self.queue.decide(item, verdict, "AB", NOW + timedelta(minutes=self.minutes))
+
+    def at(self, x, kind="found"):
+        return next(i for i in self.queue.items if i.kind == kind and x in i.index[0])
+
+    def state(self):
+        """What a rater sees of it, whichever the objects."""
+        return sorted(
+            (i.kind, *(tuple(axis.tolist()) for axis in i.index), i.verdict or "", i.number or 0)
+            for i in self.queue.items
+        )
 
 
 @pytest.fixture
@@ -25,81 +73,153 @@ def scene():
     return (p >= T).astype(np.uint8), p
 
 
-def listed(mask, p, **more):
-    return candidates(mask, p, T, 0.5, **more)
-
-
-def by_x(items):
-    return {item.point[0]: item for item in items}
-
-
-def queue_of(mask, p, review=None):
-    review = review or Review()
-    known = [decision.point for decision in review.decisions]
-    return Queue(listed(mask, p, known=known), review, mask)
-
-
 def test_decided_items_leave_and_skipped_ones_come_back_last(scene):
-    queue = queue_of(*scene)
-    missed = next(item for item in queue.pending if item.kind == "missed")
-    first, second, third = (item for item in queue.pending if item.kind == "found")
-    queue.decide(first, "skip", "AB", NOW)
-    queue.decide(second, "accept", "AB", NOW)
-    queue.decide(missed, "reject", "AB", NOW)
-    assert queue.pending == [third, first]
-    queue.decide(third, "skip", "AB", NOW)
-    assert queue.pending == [first, third]
-    queue.decide(first, "skip", "AB", NOW)
-    assert queue.pending == [third, first]
+    desk = Desk(*scene)
+    missed = desk.at(2, "missed")
+    first, second, third = (item for item in desk.queue.pending if item.kind == "found")
+    desk.decide(first, "skip")
+    desk.decide(second, "accept")
+    desk.decide(missed, "reject")
+    assert desk.queue.pending == [third, first]
+    assert desk.queue.reviewed == 2
+    desk.decide(third, "skip")
+    assert desk.queue.pending == [first, third]
+    desk.decide(first, "skip")
+    assert desk.queue.pending == [third, first]
 
 
 def test_the_mask_has_the_last_word(scene):
+    desk = Desk(*scene)
+    unsure, faint = desk.at(10), desk.at(2, "missed")
+    erased = desk.edit(unsure.index, 0)
+    drawn = desk.edit(faint.index, 1)
+    assert unsure.verdict == "reject"
+    assert faint not in desk.queue.items
+    # the drawn one is a PVS of the mask, to be looked at
+    assert desk.at(2, "found") in desk.queue.pending
+    desk.decide(unsure, "reject")
+    desk.undo(drawn)
+    desk.undo(erased)
+    assert {unsure, faint} <= set(desk.queue.pending)
+    assert len(desk.queue.items) == 4
+    desk.decide(faint, "reject")
+    assert faint not in desk.queue.pending
+
+
+def test_after_a_split_that_is_undone_there_is_one_item_and_it_is_decided(scene):
+    desk = Desk(*scene)
+    large = desk.at(3)
+    before, voxels = desk.state(), large.voxels
+    desk.decide(large, "accept")
+    accepted = desk.state()
+    cut = desk.edit((slice(2, 4), slice(2, 4), slice(6, 7)), 0)
+    parts = [i for i in desk.queue.items if i.kind == "found" and 2 in i.index[0]]
+    assert sorted(part.voxels for part in parts) == [16, 20]
+    assert {part.verdict for part in parts} == {None, "accept"}
+    desk.undo(cut)
+    assert desk.state() == accepted
+    assert desk.at(3).voxels == voxels
+    desk.queue.replace(desk.queue.known(desk.at(3)), ())
+    assert desk.state() == before
+
+
+def test_any_edits_undone_in_turn_leave_no_trace(scene):
     mask, p = scene
-    queue = queue_of(mask, p)
-    unsure = by_x(queue.items)[10]
-    faint = next(item for item in queue.items if item.kind == "missed")
-    erased = mask.copy()
-    erased[10:12, 10:12, 2:7] = 0
-    erased[2:4, 20:22, 20:24] = 1
-    queue.look(erased)
-    assert queue.verdict(unsure) == "reject"
-    assert queue.verdict(faint) == "accept"
-    queue.decide(unsure, "reject", "AB", NOW)
-    queue.decide(faint, "accept", "AB", NOW)
-    assert not {unsure, faint} & set(queue.pending)
-    queue.look(mask)  # undone
-    assert {unsure, faint} <= set(queue.pending)
-    queue.decide(faint, "reject", "AB", NOW)
-    assert faint not in queue.pending
+    desk = Desk(mask, p)
+    rng = np.random.default_rng(3)
+    steps = []
+    for _ in range(40):
+        steps.append((desk.state(), None, desk.mask.copy()))
+        corner = rng.integers(0, 22, 3)
+        box = tuple(slice(c, c + int(rng.integers(1, 9))) for c in corner)
+        desk.edit(box, int(rng.integers(0, 2)))
+        parts = desk.index.entries
+        shown = [i for i in desk.queue.items if i.present]
+        assert {i.number for i in shown} == set(parts)
+        for item in shown:
+            assert all(map(np.array_equal, item.index, parts[item.number].index))
+    for state, _, before in reversed(steps):
+        desk.undo(before)
+        assert desk.state() == state
 
 
 def test_decisions_survive_json_and_a_new_prediction(scene):
     mask, p = scene
-    queue = queue_of(mask, p)
-    unsure = by_x(queue.items)[10]
-    queue.decide(unsure, "accept", "AB", NOW)
-    kept = Review.model_validate_json(queue.review.model_dump_json())
-    assert kept == queue.review
+    desk = Desk(mask, p)
+    unsure = desk.at(10)
+    desk.decide(unsure, "accept")
+    desk.queue.write_note(unsure, "beside a lacune", "AB", NOW + timedelta(hours=1))
+    kept = Review.model_validate_json(desk.queue.review.model_dump_json())
+    assert kept == desk.queue.review
     (decision,) = kept.decisions
-    assert (decision.rater, decision.time, decision.kind) == ("AB", NOW, "found")
+    assert (decision.rater, decision.kind, decision.note) == ("AB", "found", "beside a lacune")
     p[10, 10, 4] = 0.75  # another network is surest of another voxel
-    again = queue_of(mask, p, kept)
-    assert unsure.point not in [item.point for item in again.pending]
-    assert len(again.pending) == len(queue.pending)
+    again = Desk(mask, p, kept)
+    assert again.at(10).verdict == "accept"
+    assert again.at(10).note == "beside a lacune"
+    assert len(again.queue.pending) == len(desk.queue.pending)
+
+
+def test_a_note_decides_nothing_and_a_decision_keeps_it(scene):
+    desk = Desk(*scene)
+    item = desk.at(10)
+    desk.queue.write_note(item, "which one?", "AB", NOW)
+    assert item.verdict is None
+    assert item in desk.queue.pending
+    desk.decide(item, "accept")
+    assert (item.verdict, item.note) == ("accept", "which one?")
 
 
 def test_what_was_rejected_is_not_offered_as_missed(scene):
     mask, p = scene
     p[10:12, 10:12, 2:7] = 0.59  # by another network it is below the threshold
-    unsure_point = (10, 10, 2)
     mask[10:12, 10:12, 2:7] = 0
-    offered = [item.point for item in queue_of(mask, p).pending]
-    assert unsure_point in offered
-    queue = queue_of(mask, p)
-    item = next(i for i in queue.items if i.point == unsure_point)
-    queue.decide(item, "reject", "AB", NOW)
-    after = queue_of(mask, p, queue.review)
-    assert unsure_point not in [item.point for item in after.pending]
+    desk = Desk(mask, p)
+    item = desk.at(10, "missed")
+    assert item in desk.queue.pending
+    desk.decide(item, "reject")
+    after = Desk(mask, p, desk.queue.review)
+    assert after.at(10, "missed") not in after.queue.pending
+
+
+def test_what_was_rejected_stays_listed_when_the_queue_is_made_anew(scene):
+    desk = Desk(*scene)
+    unsure = desk.at(10)
+    desk.decide(unsure, "reject")
+    before = desk.edit(unsure.index, 0)
+    args = desk.queue.review, desk.mask, desk.index.entries, desk.scale
+    again = Queue(candidates(desk.mask, desk.scale), *args, before=desk.queue)
+    assert again.reviewed == 1
+    assert len(again.items) == 4
+    desk.queue = again
+    desk.undo(before)
+    assert len(desk.queue.items) == 4
+    assert desk.at(10).verdict is None
+
+
+def test_what_shape_excludes_is_open_and_kept_by_a_decision(scene):
+    mask, p = scene
+    left_out = np.zeros(SHAPE, bool)
+    left_out[20:22, 20:22, 2:4] = True
+    mask[left_out] = 0
+    desk = Desk(mask, p, excluded=left_out)
+    item = desk.at(20, "excluded")
+    assert item in desk.queue.pending
+    before = desk.edit(item.index, 1)
+    desk.decide(desk.at(20), "accept")
+    assert desk.at(20).verdict == "accept"
+    assert item not in desk.queue.items
+    desk.queue.replace(desk.queue.known(desk.at(20)), ())
+    desk.undo(before)
+    assert item in desk.queue.pending
+
+
+def test_a_focus_holds_just_its_voxels():
+    voxels = np.array([4, 5]), np.array([6, 6]), np.array([7, 9])
+    focus = Focus.of("item", voxels)
+    assert focus.centre == (4.5, 6, 8)
+    assert focus.mask.shape == (2, 1, 3)
+    assert all(map(np.array_equal, focus.voxels, voxels))
 
 
 @pytest.fixture
@@ -116,6 +236,14 @@ def doubtful():
     mask = (p >= T).astype(np.uint8)
     mask[13:19, 2:8, 15:21] = 0
     return mask, p
+
+
+def listed(mask, p, **more):
+    return candidates(mask, Scale(p, T, 0.5), **more)
+
+
+def by_x(items):
+    return {item.point[0]: item for item in items}
 
 
 def test_doubt_and_influence_decide_the_order(doubtful):
@@ -143,10 +271,26 @@ def test_shares_add_up(doubtful):
 
 
 def test_every_item_says_why(doubtful):
-    reasons = {i.point[0]: i.reason for i in listed(*doubtful) if i.mean_probability < 0.99}
-    assert reasons[10].startswith("The network is unsure (mean probability 0.62); 10.0 mm³, ")
-    assert "changes by 500 % when the threshold moves by 0.1" in reasons[20]
-    assert reasons[2].startswith("Perhaps missed: mean probability 0.45, 8.0 mm³")
+    mask, p = doubtful
+    left_out = np.zeros(SHAPE, bool)
+    left_out[13:19, 2:8, 15:21] = True
+    reasons = {i.point[0]: i.reason for i in listed(mask, p, excluded=left_out)}
+    assert reasons[10] == "Uncertain (probability 0.62); 10.0 mm³"
+    assert reasons[20] == "Threshold-sensitive (±0.1); 4.0 mm³"
+    assert reasons[13] == "Excluded by shape (probability 0.90); 108.0 mm³"
+    reasons = {i.point[1]: i.reason for i in listed(mask, p) if i.point[0] == 2}
+    assert reasons[20] == "Possibly missed (probability 0.45); 8.0 mm³"
+    assert reasons[2] == "Large (probability 1.00); 20.0 mm³"
+
+
+def test_what_shape_excludes_is_listed_until_it_is_labelled(doubtful):
+    mask, p = doubtful
+    left_out = np.zeros(SHAPE, bool)
+    left_out[13:19, 2:8, 15:21] = True
+    (item,) = (i for i in listed(mask, p, excluded=left_out) if i.kind == "excluded")
+    assert item.voxels == 216
+    mask[left_out] = 1
+    assert all(i.kind != "excluded" for i in listed(mask, p, excluded=left_out))
 
 
 def test_the_point_is_the_voxel_that_the_network_is_surest_of(doubtful):
@@ -157,14 +301,14 @@ def test_the_point_is_the_voxel_that_the_network_is_surest_of(doubtful):
 
 def test_without_a_prediction_the_largest_come_first(doubtful):
     mask, _ = doubtful
-    items = candidates(mask, None, T, 0.5)
+    items = candidates(mask, Scale(None, T, 0.5))
     assert [item.voxels for item in items] == [40, 20, 8]
-    assert items[0].reason.startswith("No prediction to compare with: 20.0 mm³")
+    assert items[0].reason == "Drawn, no prediction; 20.0 mm³"
 
 
 @pytest.mark.parametrize("p", [None, np.full(SHAPE, 0.001, np.float32)])
 def test_an_empty_mask_has_no_items(p):
-    assert candidates(np.zeros(SHAPE, np.uint8), p, T, 0.5) == []
+    assert listed(np.zeros(SHAPE, np.uint8), p) == []
 
 
 def test_two_pvs_share_the_room_that_joins_them():
@@ -178,54 +322,26 @@ def test_two_pvs_share_the_room_that_joins_them():
 def test_no_more_than_two_hundred_are_listed_as_missed():
     p = np.full((64, 64, 64), 0.001, np.float32)
     p[::4, ::4, ::4] = p[1::4, ::4, ::4] = 0.5
-    items = candidates(np.zeros(p.shape, np.uint8), p, T, 0.5)
+    items = listed(np.zeros(p.shape, np.uint8), p)
     assert len(items) == MOST_MISSED
     assert {item.kind for item in items} == {"missed"}
 
 
-def test_points_of_earlier_decisions_are_carried_on(doubtful):
-    mask, p = doubtful
-    items = listed(mask, p, known=[(11, 11, 6), (0, 0, 0), (99, 99, 99)])
-    assert (11, 11, 6) in [item.point for item in items]
-    assert len(items) == len(listed(mask, p))
-
-
-def arriving(before, now, p, known=()):
-    return arrived(now > 0, now != before, p, T, 0.5, known)
-
-
-def test_what_an_edit_brings_is_listed_as_if_all_were_looked_at(monkeypatch):
-    monkeypatch.setattr(module, "_AROUND", 4)
+def test_single_pvs_are_measured_as_in_the_list_of_all():
     rng = np.random.default_rng(2)
     p = rng.random((60, 40, 40)).astype(np.float32)
-    before = np.zeros(p.shape, np.uint8)
-    before[5:7, 5:7, 5:12] = before[40:42, 20:22, 20:30] = 1
-    known = [item.point for item in candidates(before, p, T, 0.5) if item.kind == "found"]
-    assert len(known) == 2
-    assert arriving(before, before, p, known) == []
-    now = before.copy()
-    now[40:42, 26:28, 20:26] = 1  # beside the second, which the box around it cuts
-    (item,) = arriving(before, now, p, known)
-    found = [one for one in candidates(now, p, T, 0.5, known=known) if one.kind == "found"]
-    (expected,) = (one for one in found if one.point not in known)
-    assert item == replace(expected, instability=item.instability)
-    # one that goes on outside of the box around the edit
-    longer = now.copy()
-    longer[10:36, 30, 30] = 1
-    most = longer.copy()
-    most[22, 31, 30] = 1
-    (item,) = arriving(longer, most, p, [*known, item.point])
-    assert item.voxels == 27
-    # a PVS that is cut in two: the part without the known point is new
-    cut = before.copy()
-    cut[40:42, 20:22, 25] = 0
-    (item,) = arriving(before, cut, p, known)
-    assert item.voxels in (20, 16)
-    assert arriving(before, np.zeros_like(before), p, known) == []
-    # joined to a known one, it is not
-    joined = before.copy()
-    joined[40:42, 22, 20:30] = 1
-    assert arriving(before, joined, p, known) == []
+    mask = np.zeros(p.shape, np.uint8)
+    mask[5:7, 5:7, 5:12] = mask[40:42, 20:22, 20:30] = 1
+    p[mask > 0] += 0.3
+    p[p < 0.99] *= 0.4  # few voxels beside them at the lower threshold
+    found = ComponentIndex(mask)
+    expected = {i.point: i for i in listed(mask, p) if i.kind == "found"}
+    for item in measured(found.entries, found.entries, mask, Scale(p, T, 0.5)):
+        other = expected.pop(item.point)
+        for name in ("voxels", "mean_probability", "uncertainty", "instability", "priority"):
+            assert getattr(item, name) == pytest.approx(getattr(other, name)), name
+        assert found.at(item.point) == item.number
+    assert not expected
 
 
 @pytest.mark.parametrize("volume", [1.0, 0.99999993])
@@ -233,5 +349,5 @@ def test_a_missed_voxel_of_the_smallest_volume_is_listed_in_an_oblique_scan(volu
     p = np.zeros(SHAPE, np.float32)
     p[5, 5, 5] = 0.5
     p[15, 15, 15] = 0.9  # above the threshold: the user has rejected it
-    found = candidates(np.zeros(SHAPE, np.uint8), p, T, volume)
+    found = candidates(np.zeros(SHAPE, np.uint8), Scale(p, T, volume))
     assert [item.point for item in found] == [(5, 5, 5)]

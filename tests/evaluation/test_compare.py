@@ -163,10 +163,10 @@ def cohort(root):
 def test_folders_are_matched_by_subject(tmp_path):
     ours, theirs = cohort(tmp_path)
     got = compare_folders(ours, theirs, region=ours, probability=ours)
-    assert [one.subject for one in got.scores] == ["sub-01", "sub-02"]
+    assert [one.subject for one in got.scores] == ["sub-01"]
+    assert got.identical == ("sub-02",)
     assert got.only_predicted == ("sub-03",)
     assert got.only_reference == ("sub-04_ses-1",)
-    assert got.scores[1].dsc == got.scores[1].auprc == 1
     assert got.scores[0].dsc == pytest.approx(0.64)
 
 
@@ -200,3 +200,20 @@ def test_of_two_masks_none_is_taken_and_the_others_are_compared(tmp_path):
     assert "could both be the mask of sub-02" in got.refused[0][1]
     assert "fetch it (datalad get, git annex get)" in got.refused[1][1]
     assert got.only_reference == ("sub-04_ses-1",)
+
+
+def test_masks_that_are_the_same_are_left_out_of_a_cohort_and_said(tmp_path, write_image):
+    mask = np.zeros((8, 8, 8), np.uint8)
+    mask[2:4, 2:4, 2:4] = 1
+    other = mask.copy()
+    other[2, 2, 2] = 0
+    for name, true in (("sub-01", mask), ("sub-02", other)):
+        write_image(tmp_path / "a" / f"{name}_mask.nii.gz", mask)
+        write_image(tmp_path / "b" / f"{name}_mask.nii.gz", true)
+    found = compare_folders(tmp_path / "a", tmp_path / "b")
+    assert found.identical == ("sub-01",)
+    assert [one.subject for one in found.scores] == ["sub-02"]
+    assert compare_files(*(tmp_path / side / "sub-01_mask.nii.gz" for side in "ab")).identical
+    (tmp_path / "a" / "sub-02_mask.nii.gz").unlink()
+    with pytest.raises(InputError, match="hold the same masks, so every score would be perfect"):
+        compare_folders(tmp_path / "a", tmp_path / "b")

@@ -1,10 +1,19 @@
+import cc3d
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_pvs.evaluation.detection import Rates, agreement, detection
+from napari_pvs.evaluation.detection import (
+    FALSE,
+    MISSED,
+    TRUE,
+    Rates,
+    agreement,
+    detection,
+    told_apart,
+)
 from napari_pvs.evaluation.overlap import overlap
 
 
@@ -225,3 +234,21 @@ def test_what_holds_for_any_two_masks(one, other):
         (there.strict, there.strict_by_size),
     ):
         assert sum(sizes, Rates(0, 0, 0, 0)) == pooled
+
+
+def test_pvs_are_told_apart_as_their_counts_are():
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        predicted, true = (rng.random((6, 7, 8)) > 0.93 for _ in range(2))
+        marks = told_apart(predicted, true)
+        found = detection(predicted, true, 1.0).lenient
+        counts = [
+            cc3d.connected_components(marks == mark, connectivity=26, return_N=True)[1]
+            for mark in (TRUE, FALSE, MISSED)
+        ]
+        assert counts == [
+            found.n_true, found.n_predicted - found.n_true, found.n_reference - found.n_found,
+        ]  # fmt: skip
+        assert ((marks == TRUE) | (marks == FALSE)).sum() == predicted.sum()
+        assert (true[marks == MISSED]).all()
+    assert not told_apart(np.zeros((2, 2, 2)), np.zeros((2, 2, 2))).any()

@@ -2,10 +2,12 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from skimage.measure import regionprops
 
-from napari_pvs.inference.components import drop_round, label, table
+from napari_pvs.inference.components import drop_round, label, round_ones, table
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.segment import components
 from napari_pvs.scans.grid import Grid
@@ -146,3 +148,23 @@ def test_a_lower_threshold_never_loses_a_voxel(seed):
     for strict, loose in itertools.pairwise(masks):
         assert strict.any()
         assert loose[strict].all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    thresholds=st.tuples(st.floats(0.02, 0.99), st.floats(0.02, 0.99)).map(sorted),
+    smallest=st.floats(0, 20),
+)
+def test_a_lower_threshold_loses_no_voxel_and_what_shape_excludes_is_told(
+    seed, thresholds, smallest
+):
+    score = gaussian_filter(np.random.default_rng(seed).random((24, 20, 22)), 1.2)
+    score = ((score - score.min()) / np.ptp(score)).astype(np.float32)
+    low, high = (label(score, t, smallest, 0.5) for t in thresholds)
+    assert not ((high > 0) & (low == 0)).any()
+    for labels in (low, high):
+        told = np.isin(labels, round_ones(labels, (0.8, 0.8, 0.8), 1.5))
+        kept = drop_round(labels, (0.8, 0.8, 0.8), 1.5) > 0
+        np.testing.assert_array_equal(kept | told, labels > 0)
+        assert not (kept & told).any()

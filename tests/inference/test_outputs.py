@@ -150,6 +150,21 @@ def test_each_pvs_has_a_region_and_a_side(inputs, tmp_path):
     assert {path.name for path in out.iterdir()} == set(outputs.FILES)
 
 
+def test_what_shape_excludes_is_in_table_and_summary(inputs, tmp_path):
+    config = inputs()
+    found = segment(config)
+    one, *others = found.table
+    result = replace(found, table=others, excluded=(one,))
+    out = tmp_path / "out"
+    summary = outputs.write(result, out, config)
+    assert summary["excluded_by_shape"] == 1
+    assert summary["excluded_by_shape_mm3"] == round(one.volume_mm3, 3)
+    with (out / outputs.TABLE).open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [row["status"] for row in rows] == ["pvs"] * len(others) + ["excluded by shape"]
+    assert float(rows[-1]["volume_mm3"]) == one.volume_mm3
+
+
 def test_summary(inputs, tmp_path):
     config = inputs()
     result = segment(config)

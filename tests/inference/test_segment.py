@@ -83,7 +83,11 @@ def test_a_baseline_needs_no_weights(config, monkeypatch, tmp_path):
     assert result.threshold == 0.4
     assert result.origin == {"method": "frangi"}
     assert len(result.table) == 1
-    assert segment(config.model_copy(update=absent | {"max_width": 2.8})).table == []
+    # what shape excludes is no PVS, and is listed all the same
+    left_out = segment(config.model_copy(update=absent | {"max_width": 2.8}))
+    assert left_out.table == []
+    assert not left_out.labels.any()
+    assert left_out.excluded == tuple(result.table)
 
 
 def test_no_scan():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_pvs.inference.shape import moments, rod
+from napari_pvs.inference.shape import moments, rod, rod_of
 
 
 def drawn(length, diameter, direction, size):
@@ -56,3 +56,11 @@ def test_nothing_has_no_components():
     voxels, spread = found.sizes, found.variances
     assert voxels.tolist() == [0]
     assert spread.shape == (1, 3)
+
+
+def test_one_pvs_is_measured_as_all_are():
+    mask = drawn(10, 3, (1, 2, 3), (0.5, 0.4, 0.8))
+    edges = np.diag((0.5, 0.4, 0.8))
+    found = moments(mask.astype(np.int32), edges)
+    volume = np.count_nonzero(mask) * 0.5 * 0.4 * 0.8
+    assert rod_of(np.argwhere(mask), edges) == pytest.approx(rod(found.variances[1, 2], volume))

@@ -18,11 +18,13 @@ from napari_pvs.jobs.protocol import (
     LoadScan,
     MakeSample,
     Nothing,
+    OpenResults,
     Progress,
     ReadMask,
     Row,
     ScoreStudy,
     Segment,
+    SegmentStudy,
     decode,
     encode,
     read_request,
@@ -246,3 +248,40 @@ def test_labels_outside_the_brain_are_told_with_their_number(ask, head, head_fil
     voxels, out = int(head.label.sum()), int((head.label & ~half).sum())
     (told,) = [note for note in loaded.notes if "lie outside" in note]
     assert told == f"{label}: {out} of {voxels} voxels lie outside the brain mask; check both."
+
+
+def test_what_the_command_line_wrote_is_opened_as_it_was_made(
+    ask, head_files, tiny_weights, tmp_path
+):
+    from napari_pvs.inference.outputs import write
+    from napari_pvs.inference.segment import segment
+
+    t1, t2, brain = head_files
+    config = SegmentConfig(
+        t1=t1, t2=t2, brain_mask=brain, weights=tiny_weights, device="cpu", min_volume=2.0
+    )
+    made = segment(config)
+    write(made, tmp_path / "results", config)
+    exchange.save_scan(tmp_path, made.scan)
+    answer = ask(OpenResults(scan=tmp_path, path=tmp_path / "results"))
+    assert answer.count == made.labels.max() > 0
+    assert answer.weights_id == made.origin["weights_id"]
+    assert (answer.config.min_volume, answer.config.weights) == (2.0, tiny_weights)
+    np.testing.assert_array_equal(exchange.load_array(ask.folder, "mask"), made.labels > 0)
+    found = exchange.load_array(ask.folder, "probability")
+    np.testing.assert_allclose(found, made.probability, atol=2e-5)
+
+
+def test_all_subjects_of_a_study_are_segmented_once(ask, make_study, tiny_weights, said):
+    study = make_study(subjects=2, labelled=0)
+    config = SegmentConfig(weights=tiny_weights, device="cpu")
+    request = SegmentStudy(study=study, config=config)
+    assert ask(request) == Nothing()
+    rows = [message.value for message in said if isinstance(message, Row)]
+    assert [(row.name, row.total) for row in rows] == [("sub-01", 2), ("sub-02", 2)]
+    assert all(row.count is not None and not row.why for row in rows)
+    assert LabelStore(study, "sub-02").predicted() is not None
+    said.clear()
+    ask(request)
+    rows = [message.value for message in said if isinstance(message, Row)]
+    assert [row.count for row in rows] == [None, None]

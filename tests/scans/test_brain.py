@@ -70,6 +70,22 @@ def test_no_brain(monkeypatch, radius):
         brain_mask(scan(ball(95)), None, GRID, name="a.nii")
 
 
+@pytest.mark.parametrize("smooth", [0, 1])
+def test_noise_without_a_head_is_no_brain(monkeypatch, smooth):
+    from scipy.ndimage import gaussian_filter
+
+    monkeypatch.setattr(brain, "deepbet_mask", lambda image, device: ball(60))
+    grid = Grid((64, 64, 64), np.diag([1.0, 1, 1, 1]) * [3.5, 3.5, 3.5, 1])
+    noise = np.random.default_rng(0).normal(100, 20, grid.shape)
+    if smooth:  # by 1 mm
+        noise = gaussian_filter(noise, 1 / 3.5)
+    with pytest.raises(InputError, match=r"^n\.nii looks like noise, with no head in it; give"):
+        brain_mask(noise.astype(np.float32), None, grid, name="n.nii")
+    # what varies as anatomy does is one, though as bright as its surroundings
+    slow = gaussian_filter(noise, 3).astype(np.float32)
+    np.testing.assert_array_equal(brain_mask(slow, None, grid), ball(60))
+
+
 def test_t2_is_folded_to_the_ranks_of_t1():
     bone, white, grey, fluid = 0.15, 1.0, 1.27, 2.4
     t2 = np.repeat([0.0, bone, white, grey, fluid], [400, 100, 500, 250, 50])

@@ -13,6 +13,8 @@ from napari_pvs.scans.display import (
     from_display,
     grid_index,
     looks_like_labels,
+    place_text,
+    scanner_mm,
     to_display,
 )
 from napari_pvs.scans.scan import Scan
@@ -114,3 +116,11 @@ SEVERAL = LESIONS * RNG.integers(1, 9, LESIONS.shape)
 )
 def test_labels_are_told_from_scans_by_their_neighbours(data, labels):
     assert looks_like_labels(data) is labels
+
+
+def test_a_voxel_of_the_layers_is_said_in_scanner_millimetres(pvs_scan):
+    index = display_index((3, 5, 7), pvs_scan)
+    expected = (pvs_scan.grid.affine @ (3, 5, 7, 1))[:3]
+    np.testing.assert_allclose(scanner_mm(index, pvs_scan), expected)
+    assert place_text(index, pvs_scan) == "RAS 2.4, 4.0, 5.6 mm · voxel 3, 5, 7"
+    assert place_text((-5, 0, 0), pvs_scan).endswith("-4.0 mm")  # outside there is no voxel

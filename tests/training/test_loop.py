@@ -101,6 +101,35 @@ def test_stopped_and_resumed_is_as_never_stopped(make_study, tmp_path, monkeypat
     assert same(run, tmp_path / "whole")
 
 
+@pytest.mark.parametrize("epoch", [2, 4])  # in the middle, and at the very end
+def test_a_validation_obeys_at_once_and_is_due_when_the_run_goes_on(
+    make_study, tmp_path, monkeypatch, epoch
+):
+    given = config(make_study(4, labelled=2))
+    train(given, tmp_path / "whole")
+    run = tmp_path / "run"
+    validate = loop.validate
+    seen = []
+
+    def told(*arguments):
+        seen.append(0)
+        if len(seen) == 1 + epoch // 2:  # the first is that of the warm-up
+            tell(run, "stop")
+        return validate(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "validate", told)
+        train(given, run)
+    assert kinds(run)[-2:] == ["checkpoint", "stopped"]
+    assert kinds(run).count("validation") == epoch // 2
+    assert end_progress(run)["due"] == epoch
+    resume(run)
+    assert kinds(run)[-1] == "done"
+    assert kinds(run).count("validation") == kinds(tmp_path / "whole").count("validation")
+    assert same(run, tmp_path / "whole")
+    assert end_progress(run) == end_progress(tmp_path / "whole")
+
+
 DRIVER = """
 import sys
 from napari_pvs.network.config import NetworkConfig

@@ -3,6 +3,7 @@
 import os
 import sys
 
+import numpy as np
 import pytest
 
 pytest.importorskip("napari")
@@ -59,6 +60,8 @@ def docks(make_napari_viewer, make_study, tiny_weights, qtbot, wait, own_folders
     wait(segment)
     assert segment.notice.isHidden(), segment.notice.text()
     correct.copy.click()
+    # labels that are the prediction would not be measured against it
+    load.session.labels.data_setitem(tuple(np.array([n]) for n in (12, 12, 12)), 1)
     load.session.set_reference(segment.session.prediction.layer)
     qtbot.waitUntil(lambda: docks["Metrics"].agreement is not None, timeout=LONG)
     train._stop_planning()

@@ -107,6 +107,12 @@ def segment_and_say(config: SegmentConfig, out: Path, overwrite: bool) -> None:
         page = of_segmentation(result, config).html
     found = outputs.write(result, out, config, page)
     say(f"{found['count']} PVS, {found['volume_mm3']:.0f} mm³, threshold {result.threshold:.2f}")
+    if result.excluded:
+        volume = sum(row.volume_mm3 for row in result.excluded)
+        say(
+            f"Excluded by shape (--max-width): {len(result.excluded)}, {volume:.0f} mm³; listed in "
+            f"{outputs.TABLE}."
+        )
     for name in names:
         say(f"  {out / name}")
 
@@ -164,5 +170,10 @@ def evaluate(
         ("reference", comparison.only_reference),
     ):
         if names:
-            say(f"{len(names)} subjects have only a {side}: {', '.join(names)}")
+            say(f"{len(names)} subjects have a {side} only: {', '.join(names)}")
+    if comparison.identical:
+        same = ", ".join(comparison.identical)
+        say(f"Left out, because prediction and reference are the same mask: {same}.")
+    elif not prediction.is_dir() and comparison.scores[0].identical:
+        say("Prediction and reference are the same mask: these scores say nothing.")
     refuse_some(comparison.refused, len(comparison.refused) + len(comparison.scores), "compared")

@@ -27,6 +27,8 @@ from napari_pvs.correction.neighbourhood import (
 from napari_pvs.errors import InputError
 from napari_pvs.scans.masks import Box
 
+LARGEST_MM3 = 150.0
+"""No PVS is larger: it would be 3 mm wide along all of its 20 mm."""
 WIDTH_MM = 3.0
 """Widest possible PVS; anything wider is a ventricle, a sulcus or a lesion."""
 _TIGHTER = (1.0, 1.25, 1.5)  # separates neighbours, while a solid blob stays wide
@@ -59,9 +61,9 @@ class Change:
 def grow(point: Point, evidence: Evidence, mask: NDArray[Any], voxel_size: VoxelSize) -> Change:
     """Add the PVS at a point: connected voxels that reach a share of the evidence at the peak.
 
-    The peak is searched within 1.5 mm of the point; for the share see `Evidence.level`. The PVS
-    stays one voxel away from others and excludes anything wider than 3 mm. If it would be longer
-    than 20 mm, it is grown again with a higher share.
+    The peak is looked for within 1.5 mm of the point; for the share see `Evidence.level`. The
+    growth keeps one voxel away from other PVS, leaves out what is wider than 3 mm, and begins anew
+    at a higher share where the result would be longer than 20 mm or larger than 150 mm³.
 
     Parameters
     ----------
@@ -77,7 +79,7 @@ def grow(point: Point, evidence: Evidence, mask: NDArray[Any], voxel_size: Voxel
     Raises
     ------
     NothingFound
-        The evidence has no peak there, or only structures too wide for a PVS.
+        The evidence has no peak there, or only structures too wide or large for a PVS.
     InputError
         The point already belongs to a PVS.
     """
@@ -95,7 +97,7 @@ def grow(point: Point, evidence: Evidence, mask: NDArray[Any], voxel_size: Voxel
         found = _narrow(connected(above, seed), seed, voxel_size)
         if found is not None:
             region = found
-            if _length(region, voxel_size) <= LENGTH_MM:
+            if _fits(region, voxel_size):
                 return _change(region, evidence.box, 1, evidence.source)
     if region is None:
         raise NothingFound(
@@ -103,6 +105,12 @@ def grow(point: Point, evidence: Evidence, mask: NDArray[Any], voxel_size: Voxel
             "you are sure it is one."
         )
     region = connected(region & ball(free.shape, seed, LENGTH_MM / 2, voxel_size), seed)
+    volume = np.count_nonzero(region) * float(np.prod(voxel_size))
+    if volume > LARGEST_MM3:
+        raise NothingFound(
+            f"what lies here is {volume:.0f} mm³ large, and no PVS is; paint it if you are sure "
+            "that it is one."
+        )
     return _change(region, evidence.box, 1, evidence.source)
 
 
@@ -224,6 +232,12 @@ def _narrow(
         return region
     wide = edt.edt(~core, anisotropy=voxel_size, black_border=False) <= radius + edge
     return None if wide[seed] else connected(region & ~wide, seed)
+
+
+def _fits(region: NDArray[np.bool_], voxel_size: VoxelSize) -> bool:
+    """Whether a PVS can be as long and as large."""
+    volume = np.count_nonzero(region) * float(np.prod(voxel_size))
+    return bool(volume <= LARGEST_MM3) and _length(region, voxel_size) <= LENGTH_MM
 
 
 def _length(region: NDArray[np.bool_], voxel_size: VoxelSize) -> float:

@@ -23,7 +23,8 @@ class Entry:
     Attributes
     ----------
     id
-        Stays the same while the PVS is edited; if it is split, the largest part keeps the id.
+        Stays while the PVS is edited; of parts of one PVS, the largest keeps it. A PVS that comes
+        back where one has gone, as by undo, has that one's.
     index
         Its voxels, as a numpy index.
     """
@@ -51,6 +52,8 @@ class ComponentIndex:
     ----------
     mask
         (X, Y, Z), above 0 is PVS.
+    before
+        Of the labels that these replace: a PVS that was in them keeps its number.
 
     Examples
     --------
@@ -60,12 +63,15 @@ class ComponentIndex:
     [3, 1]
     """
 
-    def __init__(self, mask: NDArray[Any]) -> None:
+    def __init__(self, mask: NDArray[Any], before: "ComponentIndex | None" = None) -> None:
         self.entries: dict[int, Entry] = {}
         self._boxes: dict[int, tuple[Point, Point]] = {}
         self._next = itertools.count(1)
-        for index, *box in _parts(mask > 0, (0, 0, 0)):
-            self._add(Entry(next(self._next), index), box)
+        self._left: dict[int, Entry] = {}  # by the number that it would have again
+        if before is not None:
+            self._next = before._next
+            self._left = before._left | before.entries
+        self._count_anew(mask)
 
     def update(self, mask: NDArray[Any], changed: Voxels) -> tuple[set[int], set[int]]:
         """Update the index after an edit.
@@ -84,11 +90,7 @@ class ComponentIndex:
         if not len(changed[0]):
             return set(), set()
         if len(changed[0]) > _MANY:
-            before = set(self.entries)
-            self.entries, self._boxes = {}, {}
-            for index, *box in _parts(mask > 0, (0, 0, 0)):
-                self._add(Entry(next(self._next), index), box)
-            return before, set(self.entries)
+            return self._count_anew(mask)
         touched = self._near(changed)
         voxels = [self.entries[key].index for key in touched]
         low = [min(int(index[axis].min()) for index in (*voxels, changed)) for axis in range(3)]
@@ -108,11 +110,13 @@ class ComponentIndex:
             counts[0] = 0
             key = int(counts.argmax())
             if not counts[key] or key not in old:
-                key = next(self._next)
+                known = self._came_back([index], mask.shape)[0]
+                key = next(self._next) if known is None else known
             before_it = old.pop(key, None)
             self._add(Entry(key, index), box)
             if before_it is None or not _same(before_it.index, index):
                 new.add(key)
+        self._left |= old
         return set(old), new
 
     def at(self, point: Point) -> int | None:
@@ -122,6 +126,47 @@ class ComponentIndex:
             if np.all([axis == i for axis, i in zip(index, point, strict=True)], axis=0).any():
                 return key
         return None
+
+    def _count_anew(self, mask: NDArray[Any]) -> tuple[set[int], set[int]]:
+        """Look at the whole mask; return what `update` does."""
+        old = self.entries
+        self._left |= old
+        self.entries, self._boxes = {}, {}
+        parts = _parts(mask > 0, (0, 0, 0))
+        new = set()
+        keys = self._came_back([index for index, *_ in parts], mask.shape)
+        for (index, *box), known in zip(parts, keys, strict=True):
+            key = next(self._next) if known is None else known
+            self._add(Entry(key, index), box)
+            if key not in old or not _same(old[key].index, index):
+                new.add(key)
+        return set(old) - set(self.entries), new
+
+    def _came_back(self, parts: list[Voxels], shape: tuple[int, ...]) -> list[int | None]:
+        """Numbers that parts had before: of what has gone, each takes what it shares most with."""
+        found: list[int | None] = [None] * len(parts)
+        if not self._left or not parts:
+            return found
+        keys = list(self._left)
+        boxes = np.array([_ends(self._left[key].index) for key in keys])
+        shares = []
+        for part, index in enumerate(parts):
+            low, high = _ends(index)
+            near = ((boxes[:, 0] <= high) & (boxes[:, 1] >= low)).all(1)
+            for n in np.flatnonzero(near).tolist():
+                one, two = (
+                    np.ravel_multi_index(voxels, shape)
+                    for voxels in (index, self._left[keys[n]].index)
+                )
+                share = len(np.intersect1d(one, two, assume_unique=True))
+                if share:
+                    shares.append((share, n, part))
+        # of two that share as much, the older number: it was there first
+        for _, at, part in sorted(shares, key=lambda one: (-one[0], one[1])):
+            if found[part] is None and keys[at] in self._left:
+                found[part] = keys[at]
+                del self._left[keys[at]]
+        return found
 
     def _add(self, entry: Entry, box: list[Point]) -> None:
         self.entries[entry.id] = entry
@@ -165,6 +210,11 @@ def _parts(mask: NDArray[np.bool_], origin: Point) -> list[_Part]:
         high.append(np.maximum.reduceat(shifted, starts).tolist())
     found = zip(*index, strict=True), zip(*low, strict=True), zip(*high, strict=True)
     return sorted(zip(*found, strict=True), key=lambda part: -len(part[0][0]))
+
+
+def _ends(index: Voxels) -> tuple[list[int], list[int]]:
+    """Lowest and highest index of some voxels along each axis."""
+    return [int(axis.min()) for axis in index], [int(axis.max()) for axis in index]
 
 
 def _shift(index: Voxels, low: list[int]) -> Voxels:

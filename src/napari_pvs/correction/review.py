@@ -1,7 +1,7 @@
 """The review queue: which PVS to look at first, why, and what the rater decided."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -9,28 +9,35 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from napari_pvs.correction.component_index import Entry
 from napari_pvs.correction.neighbourhood import Point
 from napari_pvs.inference.components import least_voxels
-from napari_pvs.scans.masks import bounding_box, voxels_of
+from napari_pvs.scans.masks import Box, Voxels, bounding_box, box_of, voxels_of
 
-Kind = Literal["found", "missed"]
+Kind = Literal["found", "missed", "excluded"]
 Verdict = Literal["accept", "reject", "skip"]
+Cue = Literal["uncertain", "threshold-sensitive", "possibly missed", "excluded by shape",
+              "large", "likely", "no prediction"]  # fmt: skip
 
 MARGIN = 0.1
-"""How far the threshold is moved to see how stable a PVS is."""
+"""How far the threshold is moved to see whether a PVS is stable."""
+LARGE_SHARE = 0.05
+"""A PVS is large from this share of the volume of all PVS on."""
 
 
 class Decision(BaseModel):
-    """What a rater decided about one PVS."""
+    """What a rater decided about one PVS, or noted of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     point: Point
     """The voxel of the PVS with the highest probability, on the scan's grid."""
     kind: Kind
-    verdict: Verdict
+    verdict: Verdict | None
+    """None where there is a note alone."""
     rater: str = ""
     time: AwareDatetime
+    note: str = ""
 
 
 class Review(BaseModel):
@@ -42,39 +49,89 @@ class Review(BaseModel):
     decisions: tuple[Decision, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Item:
-    """A PVS to review.
+    """A PVS to look at; it is the same object for as long as it is edited.
 
     Attributes
     ----------
     kind
-        ``found``: it is in the mask; ``missed``: perhaps it should be.
+        ``found`` is in the mask or was; ``missed`` perhaps should be; ``excluded`` is above the
+        threshold, but was left out for its shape.
     point
-        The voxel with the highest probability.
-    voxels, volume_mm3, mean_probability
-        Of the PVS; for a missed one, of the voxels that may belong to it.
+        Its voxel of highest probability.
+    index
+        Its voxels, as indexes of the mask, in the array's order: those in the mask now, or the
+        last that were, or those that may belong to it.
+    mean_probability
+        Of its voxels; NaN without a prediction.
     uncertainty
         0 (sure) to 1: mean entropy of its voxels, bits, with the threshold counted as one half.
     instability
-        Change of its volume between a threshold 0.1 lower and one 0.1 higher, over its volume.
+        Change of its volume between thresholds 0.1 lower and higher, over its volume.
+    voxel_volume
+        In mm³.
     volume_share, count_share
-        Its share of the volume and of the number of all PVS, 0 to 1.
+        Of the volume and of the number of all PVS, 0 to 1.
+    number
+        Of the component in the mask; None where it is in none.
+    grown
+        The voxels of a missed one are those that a click would add.
+    drawn
+        It came into the mask while it was reviewed.
+    decision
+        What was decided about it last, if the mask has not taken it back since.
     """
 
     kind: Kind
     point: Point
-    voxels: int
-    volume_mm3: float
+    index: Voxels
     mean_probability: float
     uncertainty: float
     instability: float
+    voxel_volume: float
     volume_share: float
     count_share: float
+    number: int | None = None
+    grown: bool = False
+    drawn: bool = False
+    decision: Decision | None = None
+
+    @property
+    def present(self) -> bool:
+        """Whether it is in the mask."""
+        return self.number is not None
+
+    @property
+    def voxels(self) -> int:
+        """Their number."""
+        return len(self.index[0])
+
+    @property
+    def volume_mm3(self) -> float:
+        """Of all its voxels."""
+        return self.voxels * self.voxel_volume
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What holds now: the mask has the last word."""
+        given = None if self.decision is None else self.decision.verdict
+        if self.present:
+            return None if given == "reject" else given
+        if self.kind == "found":
+            return "reject"
+        return None if given == "accept" else given
+
+    @property
+    def note(self) -> str:
+        """What the rater wrote about it."""
+        return "" if self.decision is None else self.decision.note
 
     @property
     def doubt(self) -> float:
-        """Uncertainty or instability, whichever is larger, 0 to 1."""
+        """Uncertainty or instability, whichever is larger, 0 to 1; 1 where shape excludes it."""
+        if self.kind == "excluded":
+            return 1.0
         return max(self.uncertainty, min(1.0, self.instability / 2))
 
     @property
@@ -83,27 +140,89 @@ class Item:
         return self.doubt * (self.volume_share + self.count_share) / 2
 
     @property
-    def reason(self) -> str:
-        """Why it is in the queue, in one sentence."""
-        size = f"{self.volume_mm3:.1f} mm³, {100 * self.volume_share:.1f} % of the volume"
+    def cue(self) -> Cue:
+        """Why it is worth a look, in a word or two."""
         if self.kind == "missed":
-            return f"Perhaps missed: mean probability {self.mean_probability:.2f}, {size}."
+            return "possibly missed"
+        if self.kind == "excluded":
+            return "excluded by shape"
         if np.isnan(self.mean_probability):
-            return f"No prediction to compare with: {size}."
+            return "no prediction"
         if self.instability / 2 > self.uncertainty:
-            return (
-                f"Its volume changes by {100 * self.instability:.0f} % when the threshold moves "
-                f"by {MARGIN:g} either way; {size}."
-            )
-        sure = "The network is unsure" if self.uncertainty > 0.5 else "The network is fairly sure"
-        return f"{sure} (mean probability {self.mean_probability:.2f}); {size}."
+            return "threshold-sensitive"
+        if self.uncertainty > 0.5:
+            return "uncertain"
+        return "large" if self.volume_share >= LARGE_SHARE else "likely"
+
+    @property
+    def reason(self) -> str:
+        """The cue with its numbers."""
+        words = {
+            "threshold-sensitive": f"Threshold-sensitive (±{MARGIN:g})",
+            "no prediction": "Drawn, no prediction",
+            "large": "Large",
+            "likely": "Likely a PVS",
+        }
+        said = words.get(self.cue, self.cue.capitalize())
+        if not np.isnan(self.mean_probability) and self.cue != "threshold-sensitive":
+            said += f" (probability {self.mean_probability:.2f})"
+        return f"{said}; {self.volume_mm3:.1f} mm³"
+
+
+@dataclass(frozen=True, eq=False)
+class Focus:
+    """The voxels that the rater is asked about: what is outlined, and what a decision touches.
+
+    Attributes
+    ----------
+    kind
+        ``item`` is in the labels; ``missed`` perhaps should be.
+    box
+        Where ``mask`` lies, on the scan's grid (X, Y, Z).
+    mask
+        bool, the box's shape; read-only.
+    """
+
+    kind: Literal["item", "missed"]
+    box: Box
+    mask: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, kind: Literal["item", "missed"], voxels: Voxels) -> "Focus":
+        """Return the focus on some voxels, at least one, of the scan's grid."""
+        low = [int(axis.min()) for axis in voxels]
+        box = box_of(low, [int(axis.max()) + 1 for axis in voxels])
+        mask = np.zeros([side.stop - side.start for side in box], bool)
+        mask[tuple(axis - start for axis, start in zip(voxels, low, strict=True))] = True
+        mask.flags.writeable = False
+        return cls(kind, box, mask)
+
+    def same_as(self, other: "Focus") -> bool:
+        """Whether the rater is asked the same about the same voxels."""
+        same = (self.kind, self.box) == (other.kind, other.box)
+        return same and np.array_equal(self.mask, other.mask)
+
+    @property
+    def centre(self) -> tuple[float, float, float]:
+        """The middle of its voxels, in voxels of the scan's grid."""
+        x, y, z = (float(axis.mean()) for axis in self.voxels)
+        return x, y, z
+
+    @property
+    def voxels(self) -> Voxels:
+        """Its voxels, as indexes of an array on the scan's grid."""
+        x, y, z = (
+            axis + side.start for axis, side in zip(np.nonzero(self.mask), self.box, strict=True)
+        )
+        return x, y, z
 
 
 class Queue:
     """The items still to be reviewed, in order, and the decisions about the others.
 
-    The mask has the last word: a PVS that is no longer in it counts as rejected, even if it was
-    erased by hand, and undoing a rejection puts the item back in the queue.
+    It follows the mask: each connected PVS is one item, what the mask holds no longer was rejected,
+    also by eraser, and a rejection that is undone is open again. A decision is about the PVS that
+    holds its point now.
 
     Parameters
     ----------
@@ -113,13 +232,43 @@ class Queue:
         Earlier decisions.
     mask
         As for `candidates`.
+    entries
+        Its connected PVS, by number.
+    scale
+        As for `candidates`.
+    before
+        The queue that this one replaces: what was rejected from the mask is still listed.
     """
 
-    def __init__(self, items: Sequence[Item], review: Review, mask: NDArray[Any]) -> None:
-        self.items = list(items)
-        self._first = self._found()
-        self._decisions = {decision.point: decision for decision in review.decisions}
-        self.look(mask)
+    def __init__(
+        self,
+        items: Sequence[Item],
+        review: Review,
+        mask: NDArray[Any],
+        entries: Mapping[int, Entry],
+        scale: "Scale",
+        before: "Queue | None" = None,
+    ) -> None:
+        self._scale = scale
+        self._decisions = {one.point: one for one in review.decisions}
+        self._candidates = [item for item in items if item.kind != "found"]
+        self._found = _matched([item for item in items if item.kind == "found"], entries)
+        self._shape = mask.shape
+        if before is not None:
+            self._found |= {
+                key: item for key, item in before._found.items()
+                if not item.present and key not in entries
+            }  # fmt: skip
+        self._first = len(entries)
+        missing = [key for key in entries if key not in self._found]
+        for item in measured(missing, entries, mask, scale):
+            self._found[_number(item)] = item
+        self._settle(mask)
+
+    @property
+    def items(self) -> list[Item]:
+        """All items, in order; candidates that are labelled are no candidates any more."""
+        return self._items
 
     @property
     def review(self) -> Review:
@@ -128,267 +277,357 @@ class Queue:
 
     @property
     def outgrown(self) -> bool:
-        """Whether the PVS have more than doubled since the shares were computed."""
-        return self._found() > 2 * self._first
+        """Whether there are more than twice the PVS that the items of the start are shares of."""
+        return sum(item.present for item in self._items) > 2 * max(self._first, 1)
 
     @property
     def pending(self) -> list[Item]:
-        """Items without a decision, then those that were skipped."""
-        verdicts = [self.verdict(item) for item in self.items]
-        left = [item for item, one in zip(self.items, verdicts, strict=True) if one is None]
-        skipped = [item for item, one in zip(self.items, verdicts, strict=True) if one == "skip"]
-        turn = {point: n for n, point in enumerate(self._decisions)}
-        return left + sorted(skipped, key=lambda item: turn[item.point])
+        """What is left; what was skipped comes last, in the order it was skipped."""
+        left = [item for item in self._items if item.verdict is None]
+        skipped = [item for item in self._items if item.verdict == "skip"]
+        return left + sorted(skipped, key=_decided_at)
 
-    def _found(self) -> int:
-        return sum(item.kind == "found" for item in self.items)
+    @property
+    def reviewed(self) -> int:
+        """How many were accepted or rejected."""
+        return sum(item.verdict in ("accept", "reject") for item in self._items)
 
-    def add(self, items: Sequence[Item], mask: NDArray[Any]) -> None:
-        """Insert new items by priority; the others keep their order."""
-        self.items = sorted([*self.items, *items], key=lambda item: -item.priority)
-        self.look(mask)
+    def follow(
+        self,
+        mask: NDArray[Any],
+        entries: Mapping[int, Entry],
+        gone: Iterable[int] = (),
+        new: Iterable[int] = (),
+    ) -> None:
+        """Follow an edit.
 
-    def look(self, mask: NDArray[Any]) -> None:
-        """Update which items are in the mask after an edit."""
-        self._present = {item.point for item in self.items if mask[item.point] > 0}
-
-    def verdict(self, item: Item) -> Verdict | None:
-        """The decision about an item, or None."""
-        decision = self._decisions.get(item.point)
-        verdict = None if decision is None else decision.verdict
-        present = item.point in self._present
-        if present != (item.kind == "found"):
-            return "accept" if present else "reject"
-        undone = "reject" if present else "accept"
-        return None if verdict == undone else verdict
+        Parameters
+        ----------
+        mask
+            After the edit.
+        entries
+            Its connected PVS.
+        gone, new
+            What `ComponentIndex.update` has returned: numbers that are gone, and those that are
+            new or have other voxels.
+        """
+        for key in gone:
+            if key in self._found:
+                self._found[key].number = None
+        for fresh in measured(new, entries, mask, self._scale):
+            known = self._found.get(_number(fresh))
+            if known is None:
+                fresh.drawn = True
+                self._found[_number(fresh)] = fresh
+            else:
+                vars(known).update(vars(fresh) | {"drawn": known.drawn})
+        self._settle(mask)
 
     def decide(self, item: Item, verdict: Verdict, rater: str, time: datetime) -> None:
-        """Record a decision; it replaces an earlier one."""
-        self._decisions.pop(item.point, None)  # so that what was skipped last comes last
-        self._decisions[item.point] = Decision(
-            point=item.point, kind=item.kind, verdict=verdict, rater=rater, time=time
+        """Remember a decision; it replaces an earlier one."""
+        self._keep(item, verdict=verdict, rater=rater, time=time)
+
+    def write_note(self, item: Item, note: str, rater: str, time: datetime) -> None:
+        """Remember a note; a decision stays as it is."""
+        known = item.decision
+        if known is None:
+            self._keep(item, verdict=None, rater=rater, time=time, note=note)
+        else:
+            self._decisions[known.point] = known.model_copy(update={"note": note, "time": time})
+            self._assign()
+
+    def known(self, item: Item) -> tuple[Decision, ...]:
+        """All that was decided about a PVS, for `replace`."""
+        return tuple(
+            one for one in self._decisions.values() if one.point in {item.point, *self._at(item)}
         )
 
-    def accept(self, point: Point, rater: str, time: datetime) -> None:
-        """Record that a rater added a PVS here; it need not be an item yet."""
-        self._decisions[point] = Decision(
-            point=point, kind="found", verdict="accept", rater=rater, time=time
+    def replace(self, out: Sequence[Decision], back: Sequence[Decision]) -> None:
+        """Take decisions back, and bring back those that were there before."""
+        for one in out:
+            self._decisions.pop(one.point, None)
+        self._decisions |= {one.point: one for one in back}
+        self._assign()
+
+    def item_of(self, number: int) -> Item | None:
+        """The item of a connected PVS of the mask."""
+        return self._found.get(number)
+
+    def _keep(self, item: Item, **values: Any) -> None:
+        note = values.pop("note", item.note)
+        for point in self._at(item):
+            self._decisions.pop(point, None)
+        self._decisions[item.point] = Decision(
+            point=item.point, kind=item.kind, note=note, **values
         )
+        self._assign()
+
+    def _at(self, item: Item) -> list[Point]:
+        """Points of decisions that lie in an item."""
+        voxels = set(zip(*(axis.tolist() for axis in item.index), strict=True))
+        return [point for point in self._decisions if point in voxels]
+
+    def _settle(self, mask: NDArray[Any]) -> None:
+        """List what there is now, in order."""
+        items = [item for item in self._candidates if not mask[item.index].any()]
+        there = {voxel for item in items for voxel in self._voxels(item)}
+        for item in self._found.values():
+            # what went with an edit undone, into another PVS, or is a candidate again, is none
+            undone = item.drawn and not self._rejected(item)
+            if item.present or not (
+                undone or self._flat(item.point) in there or mask[item.index].any()
+            ):
+                items.append(item)
+        self._items = sorted(items, key=lambda item: -item.priority)
+        self._assign()
+
+    def _rejected(self, item: Item) -> bool:
+        return any(self._decisions[point].verdict == "reject" for point in self._at(item))
+
+    def _voxels(self, item: Item) -> list[int]:
+        flat: list[int] = np.ravel_multi_index(item.index, self._shape).tolist()
+        return flat
+
+    def _assign(self) -> None:
+        """Find the item that holds the point of each decision; of several, the last counts."""
+        for item in self._items:
+            item.decision = None
+        if not self._decisions or not self._items:
+            return
+        owner = np.repeat(np.arange(len(self._items)), [item.voxels for item in self._items])
+        flat = np.concatenate(
+            [np.ravel_multi_index(item.index, self._shape) for item in self._items]
+        )
+        order = np.argsort(flat, kind="stable")
+        flat, owner = flat[order], owner[order]
+        inside = [one for one in self._decisions.values() if self._inside(one.point)]
+        for one in sorted(inside, key=lambda one: one.time):
+            at = int(np.searchsorted(flat, self._flat(one.point)))
+            if at < len(flat) and flat[at] == self._flat(one.point):
+                self._items[owner[at]].decision = one
+
+    def _inside(self, point: Point) -> bool:
+        return all(0 <= i < n for i, n in zip(point, self._shape, strict=True))
+
+    def _flat(self, point: Point) -> int:
+        return int(np.ravel_multi_index(point, self._shape))
+
+
+def _number(item: Item) -> int:
+    if item.number is None:
+        raise ValueError("the item is in no mask")
+    return item.number
+
+
+def _decided_at(item: Item) -> float:
+    return 0.0 if item.decision is None else item.decision.time.timestamp()
+
+
+def _matched(items: Sequence[Item], entries: Mapping[int, Entry]) -> dict[int, Item]:
+    """Give items the numbers of their components; what is none any more is left out."""
+    by_first = {_first(entry.index): entry for entry in entries.values()}
+    found = {}
+    for item in items:
+        entry = by_first.get(_first(item.index))
+        if entry is not None and all(map(np.array_equal, entry.index, item.index)):
+            item.number = entry.id
+            found[entry.id] = item
+    return found
+
+
+def _first(index: Voxels) -> Point:
+    x, y, z = (int(axis[0]) for axis in index)
+    return x, y, z
 
 
 MISSED_SHARE = 0.4
 """A PVS that may have been missed exceeds this share of the threshold."""
 MOST_MISSED = 200
-_AROUND = 24  # voxels around an edit: the length of a PVS
+_AROUND = 12  # voxels around a PVS in which its neighbours at a lower threshold are looked for
 
 
 @dataclass(frozen=True, eq=False)
-class _View:
-    """What is needed to measure items."""
+class Scale:
+    """What items are measured by.
+
+    Attributes
+    ----------
+    probability
+        (X, Y, Z), in the axes of the mask; None where there is no prediction.
+    threshold
+        The one that masks are made with.
+    voxel_volume
+        In mm³.
+    """
 
     probability: NDArray[np.floating[Any]] | None
     threshold: float
     voxel_volume: float
-    sizes: NDArray[np.int64]  # of the PVS in the mask
-    known: Sequence[Point]
-    origin: Point  # of the arrays in the volume
+
+    @property
+    def low(self) -> float:
+        """The lower threshold, at which a PVS is looked at again."""
+        return max(self.threshold - MARGIN, MISSED_SHARE * self.threshold)
+
+
+@dataclass(frozen=True)
+class _Total:
+    """Of all PVS in the mask."""
+
+    voxels: int
+    count: int
 
 
 def candidates(
     mask: NDArray[Any],
-    probability: NDArray[np.floating[Any]] | None,
-    threshold: float,
-    voxel_volume: float,
+    scale: Scale,
     min_volume_mm3: float = 1.0,
-    known: Sequence[Point] = (),
+    excluded: NDArray[np.bool_] | None = None,
 ) -> list[Item]:
     """List the PVS to review, the most doubtful and influential first.
 
     Parameters
     ----------
     mask
-        (X, Y, Z), above 0 is PVS; each 26-connected component is one PVS.
-    probability
-        (X, Y, Z); if None, the largest PVS come first and none counts as missed.
-    threshold
-        The threshold that the mask was made with.
-    voxel_volume
-        In mm³.
+        (X, Y, Z), above 0 is PVS; 26-connected parts are single PVS.
+    scale
+        Without a probability, the largest come first and none counts as missed.
     min_volume_mm3
-        Smaller candidates for missed PVS are left out; at most 200 are listed.
-    known
-        Points of earlier decisions; an item that contains one takes it as its own point.
+        Smaller candidates of missed PVS are left out; at most 200 are listed.
+    excluded
+        (X, Y, Z), above the threshold, but left out of the prediction's mask for their shape.
     """
-    present = mask > 0
+    present, probability = mask > 0, scale.probability
     shown = present
     if probability is not None:
-        shown = present | (probability >= MISSED_SHARE * threshold)
+        shown = present | (probability >= MISSED_SHARE * scale.threshold)
     if not shown.any():
         return []
     box = bounding_box(shown)  # saves half of the volume or more
     present = present[box]
     probability = None if probability is None else probability[box]
+    origin = (box[0].start, box[1].start, box[2].start)
     parts = _connected(present)
     sizes = np.bincount(parts[present], minlength=1)
-    origin = (box[0].start, box[1].start, box[2].start)
-    view = _View(probability, threshold, voxel_volume, sizes, known, origin)
+    total = _Total(int(sizes[1:].sum()), int(np.count_nonzero(sizes[1:])))
     if probability is None:
-        return _items("found", parts, present, sizes, np.zeros(len(sizes)), view)
-    # a part that joins several PVS at the lower threshold is shared among them
-    low = max(threshold - MARGIN, MISSED_SHARE * threshold)
-    wide = _connected((probability >= low) | present)
+        found = _items("found", parts, present, np.zeros(len(sizes)), scale, origin, total)
+        return sorted(found, key=lambda item: -item.priority)
+    # what joins a PVS at the lower threshold is shared among the PVS that it joins
+    wide = _connected((probability >= scale.low) | present)
     room = np.bincount(wide.ravel())
     taken = np.bincount(wide[present], minlength=len(room))
     home = np.zeros(len(sizes), np.int64)
     home[parts[present]] = wide[present]
     at_low = sizes * room[home] / np.maximum(taken[home], 1)
-    sure = probability[present] >= threshold + MARGIN
+    sure = probability[present] >= scale.threshold + MARGIN
     at_high = np.bincount(parts[present], sure, minlength=len(sizes))
     unstable = (at_low - at_high) / np.maximum(sizes, 1)
-    found = _items("found", parts, present, sizes, unstable, view)
-    missed = _missed(present, probability, min_volume_mm3, view)
-    return sorted(found + missed[:MOST_MISSED], key=lambda item: -item.priority)
+    more = scale, origin, total
+    found = _items("found", parts, present, unstable, *more)
+    left_out = None if excluded is None else excluded[box] & ~present
+    parts, missed = _missed(present, probability, min_volume_mm3, scale, left_out)
+    extra = _items("missed", parts, missed, np.zeros(parts.max() + 1), *more)[:MOST_MISSED]
+    if left_out is not None and left_out.any():
+        parts = _connected(left_out)
+        extra += _items("excluded", parts, left_out, np.zeros(parts.max() + 1), *more)
+    return sorted(found + extra, key=lambda item: -item.priority)
 
 
-def arrived(
-    mask: NDArray[np.bool_],
-    changed: NDArray[np.bool_],
-    probability: NDArray[np.floating[Any]] | None,
-    threshold: float,
-    voxel_volume: float,
-    there: Sequence[Point],
-    known: Sequence[Point] = (),
+def measured(
+    keys: Iterable[int], entries: Mapping[int, Entry], mask: NDArray[Any], scale: Scale
 ) -> list[Item]:
-    """List the PVS that an edit added to a mask, looking only near the change.
-
-    Parameters
-    ----------
-    mask
-        (X, Y, Z) bool, after the edit.
-    changed
-        (X, Y, Z), true where the mask has changed.
-    probability, threshold, voxel_volume
-        As for `candidates`.
-    there
-        Points of the items listed already; a PVS that contains one is not new.
-    known
-        As for `candidates`.
-    """
-    from scipy.ndimage import binary_dilation
-
-    if not changed.any() or not mask.any():
-        return []
-    sides = zip(bounding_box(changed), mask.shape, strict=True)
-    box = tuple(slice(max(s.start - _AROUND, 0), min(s.stop + _AROUND, n)) for s, n in sides)
-    parts = _connected(mask[box])
-    cut = {number for i, axis in _faces(box, mask) for number in np.unique(parts.take(i, axis))}
-    whole = mask[box] & ~np.isin(parts, list(cut))
-    near = binary_dilation(changed[box], np.ones((3, 3, 3)))
-    if (near & mask[box] & ~whole).any():  # it continues outside the box
-        box, whole = (slice(None),) * 3, mask
-    origin = (box[0].start or 0, box[1].start or 0, box[2].start or 0)
-    score = None if probability is None else probability[box]
-    listed = {_moved(point, origin, -1) for point in there}
-    carried = [*(_moved(point, origin, -1) for point in known), *listed]
-    found = candidates(whole, score, threshold, voxel_volume, known=carried)
-    new = [item for item in found if item.kind == "found" and item.point not in listed]
-    total, share = np.count_nonzero(mask) * voxel_volume, 1 / (len(there) + len(new) or 1)
-    return [
-        replace(
-            item,
-            point=_moved(item.point, origin),
-            volume_share=item.volume_mm3 / total,
-            count_share=share,
-        )
-        for item in new
-    ]
+    """Measure some of a mask's connected PVS, as `candidates` does; looks around each alone."""
+    total = _Total(sum(entry.voxels for entry in entries.values()), len(entries))
+    items = []
+    for key in keys:
+        index = entries[key].index
+        item = _item("found", index, _instability(index, mask, scale), scale, total)
+        item.number = key
+        items.append(item)
+    return items
 
 
-def _moved(point: Point, origin: Point, sign: int = 1) -> Point:
-    (x, y, z), (a, b, c) = point, origin
-    return x + sign * a, y + sign * b, z + sign * c
-
-
-def _faces(box: Any, mask: NDArray[Any]) -> list[tuple[int, int]]:
-    """Index and axis of each face of a box that lies inside the volume."""
-    faces = []
-    for axis, (side, n) in enumerate(zip(box, mask.shape, strict=True)):
-        faces += [(0, axis)] if side.start > 0 else []
-        faces += [(-1, axis)] if side.stop < n else []
-    return faces
+def _instability(index: Voxels, mask: NDArray[Any], scale: Scale) -> float:
+    if scale.probability is None:
+        return 0.0
+    low = [max(int(axis.min()) - _AROUND, 0) for axis in index]
+    high = [int(axis.max()) + 1 + _AROUND for axis in index]
+    box = box_of(low, high)
+    present = mask[box] > 0
+    wide = _connected((scale.probability[box] >= scale.low) | present)
+    first = _first(index)
+    joined = wide == wide[first[0] - low[0], first[1] - low[1], first[2] - low[2]]
+    share = len(index[0]) / np.count_nonzero(joined & present)
+    at_high = np.count_nonzero(scale.probability[index] >= scale.threshold + MARGIN)
+    return float(np.count_nonzero(joined) * share - at_high) / len(index[0])
 
 
 def _missed(
     present: NDArray[np.bool_],
     probability: NDArray[np.floating[Any]],
     min_volume_mm3: float,
-    view: _View,
-) -> list[Item]:
-    parts = _connected((probability >= MISSED_SHARE * view.threshold) | present)
+    scale: Scale,
+    left_out: NDArray[np.bool_] | None,
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Number the parts that no PVS of the mask is in, and tell which may be PVS."""
+    parts = _connected((probability >= MISSED_SHARE * scale.threshold) | present)
     sizes = np.bincount(parts.ravel())
-    above = np.bincount(parts[probability >= view.threshold], minlength=len(sizes))
+    above = np.bincount(parts[probability >= scale.threshold], minlength=len(sizes))
     sizes[0] = 0
-    sizes[np.unique(parts[present])] = 0  # touches a PVS, so it counts as that PVS's doubt
-    least = least_voxels(min_volume_mm3, view.voxel_volume)
+    sizes[np.unique(parts[present])] = 0  # beside a PVS: that PVS's doubt
+    if left_out is not None:
+        sizes[np.unique(parts[left_out])] = 0  # listed as that
+    least = least_voxels(min_volume_mm3, scale.voxel_volume)
     sizes[sizes < least] = 0
-    sizes[above >= least] = 0  # excluded for its shape, or by the user
-    return _items("missed", parts, (sizes > 0)[parts], sizes, np.zeros(len(sizes)), view)
+    sizes[above >= least] = 0  # was rejected
+    return parts, (sizes > 0)[parts]
 
 
 def _items(
     kind: Kind,
     parts: NDArray[Any],
     where: NDArray[np.bool_],
-    sizes: NDArray[np.int64],
     unstable: NDArray[np.float64],
-    view: _View,
+    scale: Scale,
+    origin: Point,
+    total: _Total,
 ) -> list[Item]:
-    """Measure the numbered components inside ``where``; ``sizes`` are their voxel counts."""
-    index = voxels_of(where)
-    numbers = parts[index]
+    """Measure the numbered parts inside ``where``."""
+    inner = voxels_of(where)
+    numbers = parts[inner]
     if not len(numbers):
         return []
-    if view.probability is None:
-        p, entropy = np.full(len(numbers), np.nan), np.ones(len(numbers))
-    else:
-        p = view.probability[index]
-        entropy = _entropy(p, view.threshold)
-    count = np.maximum(sizes, 1)
-    mean = np.bincount(numbers, p, minlength=len(sizes)) / count
-    doubt = np.bincount(numbers, entropy, minlength=len(sizes)) / count
-    order = np.lexsort((-p, numbers))
-    starts = np.searchsorted(numbers[order], np.arange(len(sizes)))
-    peaks = order[np.minimum(starts, len(order) - 1)]
-    index = (index[0] + view.origin[0], index[1] + view.origin[1], index[2] + view.origin[2])
-    known = {point: tuple(np.subtract(point, view.origin)) for point in view.known}
-    inside = {point: at for point, at in known.items() if _holds(where, at)}
-    earlier = {int(parts[at]): point for point, at in inside.items()}
-    total = max(int(view.sizes[1:].sum()), 1)
-    pvs = max(int(np.count_nonzero(view.sizes[1:])), 1)
-    items = []
-    for n in np.flatnonzero(sizes).tolist():
-        peak = peaks[n]
-        items.append(
-            Item(
-                kind=kind,
-                point=earlier.get(
-                    n, (int(index[0][peak]), int(index[1][peak]), int(index[2][peak]))
-                ),
-                voxels=int(sizes[n]),
-                volume_mm3=float(sizes[n] * view.voxel_volume),
-                mean_probability=float(mean[n]),
-                uncertainty=float(doubt[n]),
-                instability=float(unstable[n]),
-                volume_share=float(sizes[n] / total),
-                count_share=1 / pvs,
-            )
-        )
+    order = np.argsort(numbers, kind="stable")
+    starts = np.flatnonzero(np.diff(numbers[order], prepend=-1))[1:]
+    columns = [
+        np.split(axis[order] + start, starts) for axis, start in zip(inner, origin, strict=True)
+    ]
+    first = numbers[order][np.concatenate([[0], starts])]
+    items = [
+        _item(kind, (x, y, z), float(unstable[number]), scale, total)
+        for x, y, z, number in zip(*columns, first.tolist(), strict=True)
+    ]
     return sorted(items, key=lambda item: -item.priority)
 
 
-def _holds(mask: NDArray[np.bool_], at: tuple[Any, ...]) -> bool:
-    inside = all(0 <= i < n for i, n in zip(at, mask.shape, strict=True))
-    return inside and bool(mask[at])
+def _item(kind: Kind, index: Voxels, unstable: float, scale: Scale, total: _Total) -> Item:
+    if scale.probability is None:
+        p, doubt, peak = np.array([np.nan]), 1.0, 0
+    else:
+        p = scale.probability[index]
+        doubt, peak = float(_entropy(p, scale.threshold).mean()), int(p.argmax())
+    return Item(
+        kind=kind,
+        point=(int(index[0][peak]), int(index[1][peak]), int(index[2][peak])),
+        index=index,
+        mean_probability=float(p.mean()),
+        uncertainty=doubt,
+        instability=unstable,
+        voxel_volume=scale.voxel_volume,
+        volume_share=len(index[0]) / max(total.voxels, 1),
+        count_share=1 / max(total.count, 1),
+    )
 
 
 def _connected(mask: NDArray[np.bool_]) -> NDArray[Any]:

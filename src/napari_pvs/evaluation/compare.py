@@ -47,6 +47,8 @@ class SubjectScore:
     lenient_by_size: tuple[Rates, ...]
     """In the order of ``detection.SIZE_NAMES``."""
     strict_by_size: tuple[Rates, ...]
+    identical: bool = False
+    """The masks are the same, and not empty: one was most likely made from the other."""
     ceiling_dsc: float | None = None
     """Oracle ceiling, where the true fluid fraction is known (phantoms)."""
 
@@ -107,6 +109,7 @@ def score(
         volume_reference_mm3=voxels.volume_reference_mm3,
         lenient_by_size=pvs.lenient_by_size,
         strict_by_size=pvs.strict_by_size,
+        identical=not voxels.both_empty and np.array_equal(prediction > 0, reference > 0),
     )
 
 
@@ -118,7 +121,9 @@ class Comparison:
     only_predicted: tuple[str, ...] = ()
     only_reference: tuple[str, ...] = ()
     refused: tuple[tuple[str, str], ...] = ()
-    """Subjects that could not be compared, each with a sentence saying why."""
+    """Subjects that could not be compared, each with the sentence that says why."""
+    identical: tuple[str, ...] = ()
+    """Subjects that were left out, because a mask that is scored against itself proves nothing."""
 
 
 def compare_files(
@@ -189,7 +194,7 @@ def compare_folders(
     Raises
     ------
     InputError
-        No subject matches, or no pair can be compared.
+        No subject matches, no pair can be compared, or all masks are the same on both sides.
     """
     ours = matching.find(prediction, matching.MASKS)
     theirs = matching.find(reference, matching.MASKS)
@@ -202,7 +207,7 @@ def compare_folders(
         )
     regions = _companions(region, matching.REGIONS, matched, refused)
     probabilities = _companions(probability, matching.PROBABILITIES, matched, refused)
-    scores = []
+    scores, identical = [], []
     for subject, (predicted, true) in matched.pairs.items():
         if subject in refused:
             continue
@@ -211,7 +216,15 @@ def compare_folders(
         except (InputError, OSError) as error:
             refused[subject] = sentence(error)
             continue
-        scores.append(replace(one, subject=subject))
+        if one.identical:
+            identical.append(subject)
+        else:
+            scores.append(replace(one, subject=subject))
+    if not scores and not refused:
+        raise InputError(
+            f"{prediction} and {reference} hold the same masks, so every score would be perfect; "
+            "give references that were not copied from the predictions."
+        )
     if not scores:
         raise InputError(" ".join(f"{name}: {why}" for name, why in sorted(refused.items())))
     return Comparison(
@@ -219,6 +232,7 @@ def compare_folders(
         _without(matched.only_first, refused),
         _without(matched.only_second, refused),
         tuple(sorted(refused.items())),
+        tuple(identical),
     )
 
 

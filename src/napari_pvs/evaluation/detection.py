@@ -217,6 +217,40 @@ def agreement(
     )
 
 
+TRUE, FALSE, MISSED = 1, 2, 3
+"""What `told_apart` calls voxels."""
+
+
+def told_apart(prediction: NDArray[Any], reference: NDArray[Any]) -> NDArray[np.uint8]:
+    """Mark the PVS of two masks as found by both or by one, by `detection`'s lenient rule.
+
+    Parameters
+    ----------
+    prediction, reference
+        Three axes, same shape; above 0 is PVS.
+
+    Returns
+    -------
+    Of the same shape: `TRUE` in predicted PVS that touch the reference, `FALSE` in other predicted
+    PVS, `MISSED` in PVS of the reference that have no predicted voxel, else 0.
+
+    Examples
+    --------
+    >>> row = np.array([1, 1, 0, 1, 0, 0])[None, None]
+    >>> told_apart(row, np.array([0, 1, 0, 0, 0, 1])[None, None])[0, 0].tolist()
+    [1, 1, 0, 2, 0, 3]
+    """
+    where = [_inside(part, None) for part in (prediction, reference)]
+    box = _box_of(where)
+    predicted, true = (_Parts(points, box) for points in where)
+    marks = np.zeros(prediction.shape, np.uint8)
+    part = marks[box]
+    part[predicted.where] = TRUE
+    part[predicted.among(predicted.apart_from(true))] = FALSE
+    part[true.among(true.apart_from(predicted))] = MISSED
+    return marks
+
+
 def _inside(mask: NDArray[Any], region: NDArray[np.bool_] | None) -> Voxels:
     """Return the voxels of a mask inside a region: few, about one in a thousand of a brain."""
     x, y, z = where = voxels_of(mask > 0)
@@ -254,6 +288,13 @@ class _Parts:
         apart[self._label[other.where]] = False
         apart[0] = False
         return np.flatnonzero(apart)
+
+    def among(self, numbers: NDArray[np.int64]) -> Voxels:
+        """Where some of the parts are, in the box."""
+        wanted = np.zeros(self.n + 1, bool)
+        wanted[numbers] = True
+        x, y, z = (axis[wanted[self._ids]] for axis in self.where)
+        return x, y, z
 
     def spots(self, numbers: NDArray[np.int64], voxel_volume: float) -> tuple[Spot, ...]:
         """Size and central voxel of some components, the largest first."""

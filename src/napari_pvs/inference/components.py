@@ -79,17 +79,17 @@ def label(
     return _put(renumber[ids], voxels, above.shape)
 
 
-def drop_round(
+def round_ones(
     labels: NDArray[np.int32],
     voxel_size: tuple[float, float, float],
     max_width_mm: float | None,
 ) -> NDArray[np.int32]:
-    """Remove components that are wider than a PVS and not elongated: lesions.
+    """Tell which components are wider than a PVS and not long, as lesions are.
 
     A PVS is a tube at most 3 mm wide. The axes of a component are four standard deviations of its
-    voxels along their principal directions (for a ball, 0.9 times its diameter); the middle one is
-    its width. Components wider than ``max_width_mm`` and less than twice as long as wide are
-    removed. Components of fewer than 8 voxels have no meaningful shape and are kept.
+    voxels along their principal directions (for a ball, its diameter times 0.9); the middle one
+    is its width. Round is what is wider than ``max_width_mm`` and less than twice as long as wide.
+    Components of fewer than 8 voxels have no shape and never are.
 
     Parameters
     ----------
@@ -98,22 +98,36 @@ def drop_round(
     voxel_size
         In mm.
     max_width_mm
-        None keeps everything.
+        None: no component is.
 
     Returns
     -------
-    Labels, renumbered in the same order.
+    Their numbers, ascending.
     """
     if max_width_mm is None:
-        return labels
+        return np.zeros(0, np.int32)
     found = moments(labels, np.diag(voxel_size))
     sizes, axes = found.sizes, 4 * np.sqrt(found.variances)
     width, length = axes[:, 1], axes[:, 2]
-    drop = (sizes >= 8) & (width > max_width_mm) & (length < 2 * width)
-    keep = (sizes > 0) & ~drop
-    keep[0] = False
+    wide = (sizes >= 8) & (width > max_width_mm) & (length < 2 * width)
+    wide[0] = False
+    return np.flatnonzero(wide).astype(np.int32)
+
+
+def drop_round(
+    labels: NDArray[np.int32],
+    voxel_size: tuple[float, float, float],
+    max_width_mm: float | None,
+) -> NDArray[np.int32]:
+    """Leave out the components that `round_ones` names; number the others anew, in their order."""
+    if max_width_mm is None:
+        return labels
+    voxels = np.flatnonzero(labels)
+    ids = np.take(labels, voxels)
+    keep = np.bincount(ids, minlength=1) > 0
+    keep[[0, *round_ones(labels, voxel_size, max_width_mm)]] = False
     renumber = np.where(keep, np.cumsum(keep), 0).astype(np.int32)
-    return _put(renumber[found.ids], found.voxels, labels.shape)
+    return _put(renumber[ids], voxels, labels.shape)
 
 
 def table(

@@ -3,7 +3,6 @@
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, fields
@@ -105,6 +104,8 @@ def _summary(result: Segmentation, config: SegmentConfig) -> dict[str, Any]:
     return {
         "count": len(result.table),
         "volume_mm3": round(sum(row.volume_mm3 for row in result.table), 3),
+        "excluded_by_shape": len(result.excluded),
+        "excluded_by_shape_mm3": round(sum(row.volume_mm3 for row in result.excluded), 3),
         "brain_volume_mm3": round(
             float(np.count_nonzero(result.scan.brain)) * grid.voxel_volume, 1
         ),
@@ -132,13 +133,18 @@ def _regions(result: Segmentation) -> dict[str, Any] | None:
 
 
 def _tsv(result: Segmentation) -> str:
-    rows = result.table
-    where: Sequence[Place | None] = [None] * len(rows)
+    """Make a row for each PVS, then for each component that was left out for its shape."""
+    rows = [*result.table, *result.excluded]
+    where: list[Place | None] = [None] * len(rows)
     if result.regions is not None:
-        where = places(result.labels, len(rows), result.regions)
-    columns = [*(field.name for field in fields(Pvs)), "region", "side"]
-    told = [asdict(place) if place else {"region": None, "side": None} for place in where]
-    return tsv(columns, (asdict(row) | more for row, more in zip(rows, told, strict=True)))
+        where[: len(result.table)] = places(result.labels, len(result.table), result.regions)
+    columns = [*(field.name for field in fields(Pvs)), "region", "side", "status"]
+    lines = []
+    for at, (row, place) in enumerate(zip(rows, where, strict=True)):
+        told = asdict(place) if place else {"region": None, "side": None}
+        status = "pvs" if at < len(result.table) else "excluded by shape"
+        lines.append(asdict(row) | told | {"status": status})
+    return tsv(columns, lines)
 
 
 def _versions() -> dict[str, str]:

@@ -30,6 +30,9 @@ class Segmentation:
         int32 (X, Y, Z), one number per PVS.
     table
         One row per PVS.
+    excluded
+        One row per component that was left out for its shape; their ids go on after those of the
+        PVS.
     threshold
         The threshold that was used.
     origin
@@ -45,6 +48,7 @@ class Segmentation:
     threshold: float
     origin: dict[str, Any]
     regions: Regions | None = None
+    excluded: tuple[Pvs, ...] = ()
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -122,7 +126,23 @@ def segment_scan(
     if config.threshold is not None:
         threshold = config.threshold
     labels = components(score, threshold, scan.grid, config)
-    return Segmentation(scan, score, labels, table(labels, score, scan.grid), threshold, origin)
+    rows = table(labels, score, scan.grid)
+    left_out = () if config.max_width is None else _left_out(score, threshold, labels, scan, config)
+    excluded = tuple(replace(row, id=len(rows) + row.id) for row in left_out)
+    return Segmentation(scan, score, labels, rows, threshold, origin, excluded=excluded)
+
+
+def _left_out(
+    score: NDArray[np.float32],
+    threshold: float,
+    labels: NDArray[np.int32],
+    scan: Scan,
+    config: SegmentConfig,
+) -> list[Pvs]:
+    """Measure what is above the threshold, large enough, and in no PVS."""
+    every = label(score, threshold, config.min_volume, scan.grid.voxel_volume)
+    rest = label((every > 0) & (labels == 0), 1, 0, scan.grid.voxel_volume)
+    return table(rest, score, scan.grid)
 
 
 def predictor_of(config: SegmentConfig) -> Predictor:

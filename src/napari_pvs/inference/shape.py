@@ -83,3 +83,22 @@ def rod(variance: float, volume: float) -> tuple[float, float]:
     """
     length = math.sqrt(12 * variance)
     return length, math.sqrt(4 * volume / (math.pi * length))
+
+
+def rod_of(points: NDArray[np.integer], edges: NDArray[np.floating]) -> tuple[float, float]:
+    """Length and diameter of one PVS, as `rod`.
+
+    Parameters
+    ----------
+    points
+        (n, 3), its voxels.
+    edges
+        (3, 3): of a voxel, mm, as an affine has them in its columns.
+
+    Returns
+    -------
+    Both in mm.
+    """
+    covariance = np.cov(points, rowvar=False, bias=True) + np.eye(3) / 12
+    variance = float(np.linalg.eigvalsh(edges @ covariance @ edges.T)[-1])
+    return rod(variance, len(points) * abs(float(np.linalg.det(edges))))

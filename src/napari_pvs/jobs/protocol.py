@@ -97,7 +97,9 @@ class Segmented:
     weights_id, weights
         Id and name of the weights; for a baseline, both are the method's name.
     notes
-        Sentences for the user.
+        What the user should know.
+    config
+        Of results that were opened: how they were made.
     """
 
     threshold: float
@@ -107,6 +109,22 @@ class Segmented:
     weights_id: str
     weights: str
     notes: tuple[str, ...] = ()
+    config: SegmentConfig | None = None
+
+
+@dataclass(frozen=True)
+class SegmentedSubject:
+    """How segmenting one subject of ``total`` went.
+
+    ``count`` and ``volume_mm3`` are None where it was not: ``why`` says why, and is empty where
+    these weights have segmented it before.
+    """
+
+    name: str
+    total: int
+    count: int | None = None
+    volume_mm3: float | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -243,6 +261,20 @@ class Segment(Request, verb="segment", answers=Segmented):
     config: SegmentConfig
     study: Path | None = None
     subject: str | None = None
+
+
+class OpenResults(Request, verb="open results", answers=Segmented):
+    """Open what the command line wrote for the scan in a folder: results, or a probability map."""
+
+    scan: Path
+    path: Path
+
+
+class SegmentStudy(Request, verb="segment study", rows=SegmentedSubject):
+    """Segment all subjects of a study that these weights have not segmented yet."""
+
+    study: Path
+    config: SegmentConfig
 
 
 class Improve(Request, verb="improve", answers=Improved):

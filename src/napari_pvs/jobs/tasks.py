@@ -29,6 +29,7 @@ from napari_pvs.jobs.protocol import (
     LoadSubject,
     MakeSample,
     Nothing,
+    OpenResults,
     Phase,
     PlannedRun,
     PlanRun,
@@ -42,6 +43,8 @@ from napari_pvs.jobs.protocol import (
     ScoreStudy,
     Segment,
     Segmented,
+    SegmentedSubject,
+    SegmentStudy,
     Subjects,
     Table,
 )
@@ -104,7 +107,7 @@ def make_sample(request: MakeSample, folder: Path, say: Say) -> Features:
     """Make the synthetic subject."""
     from napari_pvs.phantom.sample import FEATURES, make_subject
 
-    say(Phase("Making a synthetic subject …"))
+    say(Phase("Making a synthetic subject…"))
     scan, instances, table = make_subject()
     exchange.save_scan(folder, scan)
     exchange.save_array(folder, "reference", instances)
@@ -144,6 +147,42 @@ def segment(request: Segment, folder: Path, say: Say) -> Segmented:
     )
 
 
+def open_results(request: OpenResults, folder: Path, say: Say) -> Segmented:
+    """Read a segmentation that was written before, as if it had been made now."""
+    from napari_pvs.inference.results import read_results
+
+    say(Phase("Reading …"))
+    scan = exchange.load_scan(request.scan)
+    found = read_results(request.path, scan)
+    mask = found.labels > 0
+    exchange.save_array(folder, "probability", found.probability)
+    exchange.save_array(folder, "mask", mask.astype(np.uint8))
+    x, y, z = box = likely(found.probability, found.threshold)
+    np.save(folder / "part.npy", np.ascontiguousarray(found.probability[box]))
+    return Segmented(
+        threshold=found.threshold,
+        box=((x.start, x.stop), (y.start, y.stop), (z.start, z.stop)),
+        count=int(found.labels.max(initial=0)),
+        volume_mm3=float(np.count_nonzero(mask)) * scan.grid.voxel_volume,
+        weights_id=found.key,
+        weights=found.name,
+        config=found.config,
+    )
+
+
+def segment_study(request: SegmentStudy, folder: Path, say: Say) -> Nothing:
+    """Segment the subjects of a study, one after the other."""
+    from napari_pvs.study import predictions
+
+    say(Phase("Reading the weights …"))
+    made = predictions.segment_study(request.study, request.config)
+    for done, one in enumerate(made, start=1):
+        say(Phase(f"Segmented {one.name}, {done} of {one.total} …"))
+        say(Progress(done, one.total))
+        say(Row(SegmentedSubject(**asdict(one))))
+    return Nothing()
+
+
 def improve(request: Improve, folder: Path, say: Say) -> Improved:
     """Segment again, and report the differences from the mask ``before`` in the folder."""
     from napari_pvs.evaluation.detection import agreement
@@ -174,7 +213,7 @@ def improve(request: Improve, folder: Path, say: Say) -> Improved:
 
 def list_subjects(request: ListSubjects, folder: Path, say: Say) -> Subjects:
     """List the subjects of a study."""
-    say(Phase("Looking for subjects …"))
+    say(Phase("Reading subjects…"))
     seen = bids.survey(request.study)
     told = (f"{name}: {why}" for name, why in seen.refused)
     return Subjects(seen.found, (*told, *seen.notes))
@@ -217,6 +256,9 @@ def score_study(request: ScoreStudy, folder: Path, say: Say) -> Table:
             score = compare_files(store.path(newest), subject.label, subject.brain)
         except InputError as error:
             refused.append(f"{subject.name}: {error}")
+            continue
+        if score.identical:
+            refused.append(f"{subject.name}: not scored; its label is the prediction, unedited.")
             continue
         made.append(replace(score, subject=subject.name))
         say(Row(made[-1]))
@@ -269,6 +311,8 @@ TASKS: dict[type[Request], Callable[[Any, Path, Say], Any]] = {
     ReadMask: read_mask,
     MakeSample: make_sample,
     Segment: segment,
+    OpenResults: open_results,
+    SegmentStudy: segment_study,
     Improve: improve,
     ListSubjects: list_subjects,
     CountPvs: count_pvs,

@@ -4,6 +4,7 @@ A viewer's slider moves along the first axis, rows run down along the second, an
 right along the third; so the axes point to superior, posterior and right.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -78,6 +79,36 @@ def grid_index(index: tuple[int, int, int], scan: Scan) -> tuple[int, int, int]:
     """Undo `display_index`."""
     z, y, x = index
     return x, scan.grid.shape[1] - 1 - y, z
+
+
+def scanner_mm(index: Sequence[float], scan: Scan) -> tuple[float, float, float]:
+    """Return where a voxel of a scan's layers lies, in the scanner's RAS millimetres.
+
+    Parameters
+    ----------
+    index
+        Of the layers' data (superior, posterior, right); may lie between voxels.
+    scan
+        Whose layers.
+    """
+    z, y, x = index
+    voxel = np.array([x, scan.grid.shape[1] - 1 - y, z, 1.0])
+    right, anterior, superior = (scan.grid.affine @ voxel)[:3].tolist()
+    return right, anterior, superior
+
+
+def place_text(index: Sequence[float], scan: Scan) -> str:
+    """Say where a voxel of a scan's layers lies: RAS millimetres, and the voxel of its grid.
+
+    The millimetres are those of ``pvs.tsv`` (``x_mm``, ``y_mm``, ``z_mm``); the grid's axes run to
+    right, anterior and superior. Outside the grid there is no voxel.
+    """
+    right, anterior, superior = scanner_mm(index, scan)
+    text = f"RAS {right:.1f}, {anterior:.1f}, {superior:.1f} mm"
+    z, y, x = (round(one) for one in index)
+    voxel = grid_index((z, y, x), scan)
+    inside = all(0 <= i < n for i, n in zip(voxel, scan.grid.shape, strict=True))
+    return f"{text} · voxel {', '.join(map(str, voxel))}" if inside else text
 
 
 def looks_like_labels(data: NDArray[Any]) -> bool:

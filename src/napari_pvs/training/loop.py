@@ -55,6 +55,10 @@ _STEP_EVENTS = 0.2  # seconds between step events: five a second at most
 _HEARTBEAT = 5.0
 
 
+class _Stopped(Exception):
+    """A validation was told to stop."""
+
+
 class Run:
     """A run, from its current state to its end.
 
@@ -124,6 +128,8 @@ class Run:
                 self._remember_the_start()
             # a run resumed from a checkpoint begins with the labels of that time
             reload = progress.step > 0 and progress.step % config.steps == 0
+            if progress.due and not self._measured(progress.due):
+                return self._stopped()
             while progress.step < config.epochs * config.steps:
                 epoch, within = divmod(progress.step, config.steps)
                 if reload and config.follow_labels:
@@ -135,18 +141,21 @@ class Run:
                 ended = self._steps(epoch)
                 reload = ended == "reload"
                 if progress.step % config.steps == 0:
-                    self._end_epoch(epoch + 1)
+                    if not self._end_epoch(epoch + 1):
+                        return self._stopped()
                     reload = True
                 elif ended == "stop":
                     self._checkpoint()
                 if ended == "stop":
-                    self.events.write("stopped", step=progress.step)
-                    return self.out / BEST
+                    return self._stopped()
             if not self._finish():
-                self.events.write("stopped", step=progress.step)
-                return self.out / BEST
+                return self._stopped()
             dsc = None if self.cohort.label_free else progress.best
             self.events.write("done", weights=BEST, dsc=dsc)
+        return self.out / BEST
+
+    def _stopped(self) -> Path:
+        self.events.write("stopped", step=self.state.progress.step)
         return self.out / BEST
 
     def _finish(self) -> bool:
@@ -184,13 +193,13 @@ class Run:
                 return "reload"
         return "epoch"
 
-    def _wait(self) -> Command:
+    def _wait(self, phase: str = "train") -> Command:
         self.events.write("paused", step=self.state.progress.step)
         while (told := self.control.take()) is None:
             time.sleep(0.05)
             self._alive()
         if told not in ("stop", "pause"):
-            self.events.write("phase", name="train")
+            self.events.write("phase", name=phase)
         return told
 
     def _draw(self, step: int) -> tuple[Patches | None, Patches | None]:
@@ -251,19 +260,32 @@ class Run:
         )
         self.world.lead(lambda: _refuse(words))
 
-    def _end_epoch(self, epoch: int) -> None:
-        """Report the epoch, validate if it is due, and save."""
+    def _end_epoch(self, epoch: int) -> bool:
+        """Report the epoch, validate if it is time, and save; return False if that was stopped."""
         config = self.config
         loss = float(np.mean(self.losses))
         self.losses = []
         self.events.write("epoch", epoch=epoch, of=config.epochs, loss=loss)
         log.info("epoch %d of %d: loss %.4f", epoch, config.epochs, loss)
         if epoch % config.validate_every == 0 or epoch in (config.warmup, config.epochs):
+            return self._measured(epoch)
+        self._checkpoint()
+        return True
+
+    def _measured(self, epoch: int) -> bool:
+        """Validate and save; where that is stopped, it is due when the run is resumed."""
+        progress = self.state.progress
+        progress.due = epoch
+        try:
             if self.cohort.label_free:
                 self._compare_with_start(epoch)
             else:
                 self._validate(epoch)
+            progress.due = 0
+        except _Stopped:
+            pass
         self._checkpoint()
+        return not progress.due
 
     def _validate(self, epoch: int) -> None:
         """Validate the running mean of the weights; publish it if it is the best so far."""
@@ -271,10 +293,10 @@ class Run:
         progress, subjects = state.progress, cohort.validation
         self.events.write("phase", name="validation", epoch=epoch)
         more = cohort.train[: max(0, state.config.threshold_scans - len(subjects))]
-        allowed = self.teacher.allowed(THRESHOLDS, epoch, cohort, self._alive)
+        allowed = self.teacher.allowed(THRESHOLDS, epoch, cohort, self._obey)
         precision = state.config.precision
         result = validate(
-            state.ema, subjects, state.device, self._alive, self.world, precision, more, allowed
+            state.ema, subjects, state.device, self._obey, self.world, precision, more, allowed
         )
         progress.threshold = result.threshold
         self.events.write(
@@ -455,6 +477,20 @@ class Run:
     def _checkpoint(self) -> None:
         self.world.lead(lambda: self.state.save(self.out / CHECKPOINT))
         self.events.write("checkpoint", step=self.state.progress.step)
+
+    def _obey(self) -> None:
+        """Pause or stop between the windows of a validation, which takes minutes.
+
+        Several processes have windows of different subjects, and obey after it, together.
+        """
+        self._alive()
+        if self.world.size > 1:
+            return
+        command = self.control.take()
+        while command == "pause":
+            command = self._wait("validation")
+        if command == "stop":
+            raise _Stopped
 
     def _alive(self) -> None:
         if time.monotonic() - self.spoke > _HEARTBEAT:

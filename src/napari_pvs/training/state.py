@@ -37,12 +37,15 @@ class Progress:
         The threshold chosen by the last validation.
     labels
         Digest of the label of each training subject.
+    due
+        Epoch whose validation was broken off; 0 where none was.
     """
 
     step: Annotated[int, Field(ge=0, le=2**53)] = 0
     best: FiniteFloat | None = None
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     labels: dict[str, str] = field(default_factory=dict)
+    due: Annotated[int, Field(ge=0)] = 0
 
 
 class State:

@@ -1,6 +1,8 @@
 """The base of the docks: a scrolling column, the viewer's session, one job at a time."""
 
 import weakref
+from collections.abc import Iterator
+from typing import Any
 
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import (
@@ -18,20 +20,29 @@ from napari_pvs.widgets.background.idle import Steps
 from napari_pvs.widgets.background.process import Job
 from napari_pvs.widgets.parts.controls import Notice, as_it_is
 from napari_pvs.widgets.parts.job_bar import JobBar
+from napari_pvs.widgets.planes.canvas import draw_over
+from napari_pvs.widgets.planes.planes import FILL_KEY, HIDE_KEY, planes_of
 from napari_pvs.widgets.state.autosave import Autosave, autosave_of
+from napari_pvs.widgets.state.recent import recents_of
 from napari_pvs.widgets.state.session import Session, session_of
 from napari_pvs.widgets.viewer.typed import Layer, Viewer
 
 WIDTH = 320
 """Minimum width at which a dock still shows everything, pixels."""
 SCANS_KEY, PREDICTIONS_KEY = "T", "Shift-T"
+LINES = 3
+"""Room for what a dock has to say; more is scrolled."""
 LONGEST_S = 10.0
 """How long closing waits for a last draft."""
 _SAVING = "saving"
+JOB = "job"
+"""Topic of what is said of a job that another scan has ended or outlived."""
 
 
 class Dock(QWidget):
     """Base of the docks, which napari makes with its viewer as ``napari_viewer``.
+
+    What a dock says goes when another scan is loaded, unless ``about_scan`` is false.
 
     Parameters
     ----------
@@ -41,18 +52,17 @@ class Dock(QWidget):
     Attributes
     ----------
     notice
-        Messages to the user; each dock places it in its layout.
+        What the dock has to say, below everything else: nothing moves when it speaks.
     """
+
+    about_scan = True
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self.session: Session = session_of(viewer)
-        self.autosave = autosave_of(self.session)  # so that edits are saved whichever dock is open
+        self.autosave = attend(self.session)
         self.notice = Notice()
-        self.notice.setParent(self)  # until it is placed
         self.autosave.told.connect(self._on_told)
-        guard(self.session, self.autosave)
-        bind_keys(self.session)
         column = QWidget()
         self.body = QVBoxLayout(column)
         self.body.setContentsMargins(4, 4, 4, 4)
@@ -61,9 +71,14 @@ class Dock(QWidget):
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         area.setWidget(column)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
+        self.outer = QVBoxLayout(self)
+        self.outer.setContentsMargins(0, 0, 0, 0)
+        self.outer.setSpacing(2)
+        self.outer.addWidget(area)
+        self.outer.addWidget(_strip(self.notice))
+        scan = self.session.scan
+        self._scan = None if scan is None else weakref.ref(scan)
+        self.session.scan_changed.connect(self._on_other_scan)
         self.setMinimumWidth(WIDTH)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
@@ -79,6 +94,13 @@ class Dock(QWidget):
 
     def stop(self) -> None:
         """End what the dock has started, because the dock is going away."""
+
+    def _on_other_scan(self) -> None:
+        """What was said of the scan before holds no longer."""
+        scan = None if self.session.scan is None else weakref.ref(self.session.scan)
+        other, self._scan = scan != self._scan, scan
+        if other and self.about_scan and self.notice.topic not in (_SAVING, JOB):
+            self.notice.clear()
 
     def _on_told(self, kind: str, text: str) -> None:
         """Show why edits could not be saved, until they are."""
@@ -104,13 +126,13 @@ class JobDock(Dock):
     Attributes
     ----------
     bar
-        Progress of the work; each dock places it in its layout.
+        How the work goes, above what the dock has to say.
     """
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__(viewer)
         self.bar = JobBar(self.notice)
-        self.bar.setParent(self)
+        self.outer.insertWidget(1, self.bar)
         self._job: Job | None = None
 
     @property
@@ -139,16 +161,40 @@ class JobDock(Dock):
             self._job.cancel()
 
 
+def attend(session: Session) -> Autosave:
+    """Do what every dock does for its viewer: keep edits, keep planes upright, bind keys."""
+    autosave = autosave_of(session)
+    guard(session, autosave)
+    planes = planes_of(session)
+    draw_over(planes)
+    recents_of(session)
+    bind_keys(session)
+    return autosave
+
+
+def _strip(notice: Notice) -> QScrollArea:
+    """Return room for a few lines, which scrolls where they are more and never grows."""
+    strip = QScrollArea()
+    strip.setWidgetResizable(True)
+    strip.setFrameShape(QFrame.Shape.NoFrame)
+    strip.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    notice.setAlignment(Qt.AlignmentFlag.AlignTop)
+    strip.setWidget(notice)
+    strip.setFixedHeight(LINES * notice.fontMetrics().lineSpacing() + 12)
+    strip.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    return strip
+
+
 def blink_scans(session: Session) -> None:
     """Switch between T1 and T2."""
     _blink(session.t2, session.t1)
 
 
 def blink_predictions(session: Session) -> None:
-    """Switch between the newest prediction and the previous one."""
-    newest = list(session.predictions.values())[-2:]
-    if len(newest) == 2:
-        _blink(newest[1].layer, newest[0].layer)
+    """Show the previous prediction in place of the current one, and work with it."""
+    last = list(session.predictions.values())[-2:]
+    if len(last) == 2:
+        session.show_prediction(last[0])
 
 
 def bind_keys(session: Session) -> None:
@@ -158,6 +204,18 @@ def bind_keys(session: Session) -> None:
     viewer.bind_key(
         PREDICTIONS_KEY, lambda viewer: blink_predictions(session_of(viewer)), overwrite=True
     )
+    viewer.bind_key(HIDE_KEY, hide_labels, overwrite=True)
+    viewer.bind_key(
+        FILL_KEY, lambda viewer: planes_of(session_of(viewer)).toggle_fill(), overwrite=True
+    )
+
+
+def hide_labels(viewer: Viewer) -> Iterator[None]:
+    """Hide all labels until the key is released."""
+    planes = planes_of(session_of(viewer))
+    planes.hide(True)
+    yield
+    planes.hide(False)
 
 
 def _blink(first: Layer | None, second: Layer | None) -> None:
@@ -179,8 +237,8 @@ def lose(window: QWidget, names: list[str]) -> bool:
     answer = QMessageBox.warning(
         window,
         "Unsaved edits",
-        f"The last edits of {told} are in no file, because they could not be saved. The Correct "
-        "dock says why. Close anyway, and lose them?",
+        f"The last edits of {told} could not be saved; the Correct dock says why. Close anyway and "
+        "lose them?",
         QMessageBox.StandardButton.Discard | QMessageBox.StandardButton.Cancel,
         QMessageBox.StandardButton.Cancel,
     )
@@ -204,11 +262,11 @@ class Closing(QObject):
         self._session, self._autosave = weakref.ref(session), weakref.ref(autosave)
         window.installEventFilter(self)
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Stop a close event if edits would be lost."""
+    def eventFilter(self, watched: Any, event: Any) -> bool:
+        """Stop a close event where edits would be lost."""
+        if event.type() != QEvent.Type.Close or not hasattr(self, "_session"):
+            return False  # PySide asks once more when Python's half is gone
         session, autosave = self._session(), self._autosave()
-        if event is None or event.type() != QEvent.Type.Close:
-            return False
         if session is None or autosave is None:
             return False
         if not session.unsaved():

@@ -42,12 +42,21 @@ class SegmentPreferences(Protocol):
     min_volume: float
 
 
+class PlanesPreferences(Protocol):
+    """Preferences of the linked planes."""
+
+    radiological: bool
+    fill: bool
+    wheel_steps: bool
+
+
 class Preferences(Protocol):
     """All sections; setting a value saves it."""
 
     correct: CorrectPreferences
     train: TrainPreferences
     segment: SegmentPreferences
+    planes: PlanesPreferences
 
 
 def preferences() -> Preferences:

@@ -46,11 +46,11 @@ def test_add_remove_and_their_undoing(clicking, tubes):
     expected[tubes["missed"]] = True
     np.testing.assert_array_equal(mask(session), expected)
     kind, text = said[-1]
-    assert (kind, text) == ("said", "Added 24 voxels, 12.3 mm³, from the probability map.")
+    assert (kind, text) == ("said", "Added 24 voxels (12.3 mm³) using the probability map.")
     clicker.click("remove", there(session, (6, 6, 6)))
     expected[tubes["sure"]] = False
     np.testing.assert_array_equal(mask(session), expected)
-    assert said[-1] == ("said", "Took away 28 voxels, 14.3 mm³.")
+    assert said[-1] == ("said", "Removed 28 voxels (14.3 mm³).")
     assert len(session.labels._undo_history) == 2
     session.labels.undo()
     session.labels.undo()
@@ -62,7 +62,7 @@ def test_add_remove_and_their_undoing(clicking, tubes):
 def test_split_grow_and_shrink_are_one_step_each(clicking, tubes):
     session, clicker, said = clicking
     before = mask(session).copy()
-    for mode, words in (("split", "Split; "), ("more", "Added "), ("less", "Took away ")):
+    for mode, words in (("split", "Split in two; "), ("more", "Added "), ("less", "Removed ")):
         clicker.click(mode, there(session, (15, 6, 8)))
         assert said[-1][0] == "said"
         assert said[-1][1].startswith(words)
@@ -107,7 +107,7 @@ def test_where_the_map_is_blind_intensities_are_followed(clicking, probability, 
     session, clicker, said = clicking
     probability[tubes["missed"]] = 0.0
     clicker.click("add", there(session, (16, 18, 10)))
-    assert said[-1][1].endswith(", from intensities alone.")
+    assert said[-1][1].endswith(" using intensities alone.")
     assert mask(session)[tubes["missed"]].mean() > 0.7
 
 
@@ -140,11 +140,11 @@ def test_without_a_prediction_the_network_looks_around_the_click(
     clicker.warm()  # once is enough
     point = there(session, (16, 18, 10))
     clicker.click("add", point)
-    assert "is being loaded" in said[0]
+    assert "Loading the network" in said[0]
     qtbot.waitUntil(lambda: bool(failed) or len(said) > 1, timeout=LONG)
     # the tiny network's answer is noise: what counts is that it was asked, and that it grew
     assert not failed
-    assert "from a local pass of tiny" in said[-1] or "from intensities" in said[-1]
+    assert "a local pass of tiny" in said[-1] or "intensities" in said[-1]
     assert mask(session)[16:18, 18:20, 9:13].any()
     # the answer is kept: growing the PVS asks nobody
     before = int(mask(session).sum())
@@ -187,7 +187,7 @@ def test_a_click_that_waits_is_not_carried_out_on_other_labels(open_scan, parent
     with qtbot.waitSignal(clicker._pass.answered, timeout=LONG):
         session.set_labels(None)
         session.new_labels(name="others")
-    assert failed == ["A waiting click was dropped: its labels are gone."]
+    assert failed == ["A pending click was dropped, because its labels are gone."]
     assert not session.labels.data.any()
 
 
@@ -211,9 +211,9 @@ def test_a_network_that_cannot_be_run_is_explained_and_done_without(
     clicker.click("add", there(session, (16, 18, 10)))
     qtbot.waitUntil(lambda: bool(failed), timeout=LONG)
     assert "none.safetensors do not exist" in failed[0]
-    assert failed[0].endswith("Clicks follow the intensities instead.")
+    assert failed[0].endswith("Clicks use the intensities instead.")
     # the click that waited was carried out, and the next one does not wait
-    assert said[-1].endswith("from intensities alone.")
+    assert said[-1].endswith("using intensities alone.")
     assert mask(session)[tubes["missed"]].mean() > 0.7
     clicker.click("add", there(session, (6, 6, 8)))
     assert mask(session)[tubes["sure"]].mean() > 0.7
@@ -236,7 +236,7 @@ def test_the_pass_has_the_weights_of_the_last_prediction_or_else_the_starters(
     assert clicker._pass.weights == gone
     qtbot.waitUntil(lambda: bool(failed), timeout=LONG)
     assert f"weights {gone} do not exist" in failed[0]
-    assert failed[0].endswith("Clicks follow the starter weights instead.")
+    assert failed[0].endswith("Clicks use the starter weights instead.")
     assert clicker._pass.weights is None
     # the click that waited is carried out by them
     qtbot.waitUntil(lambda: said[-1].startswith("Added"), timeout=LONG)

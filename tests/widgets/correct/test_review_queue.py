@@ -12,10 +12,9 @@ from napari_pvs.scans.display import display_index, from_display, grid_index
 from napari_pvs.study.drafts import DraftStore
 from napari_pvs.widgets.correct import review_queue as module
 from napari_pvs.widgets.correct.clicks import Clicker
-from napari_pvs.widgets.correct.review_queue import Marker, QueuePanel
+from napari_pvs.widgets.correct.components import Components
+from napari_pvs.widgets.correct.review_queue import QueuePanel
 from napari_pvs.widgets.state.autosave import autosave_of
-from napari_pvs.widgets.state.session import session_of
-from napari_pvs.widgets.viewer.layers import role_of, scan_layers
 
 LONG = 60_000
 
@@ -27,7 +26,9 @@ def panel_of(monkeypatch, qtbot):
     def make(session, ready=True):
         holder = QWidget()
         qtbot.addWidget(holder)
-        panel = QueuePanel(session, Clicker(session, holder), autosave_of(session))
+        components = Components(session, holder)
+        clicker = Clicker(session, holder)
+        panel = QueuePanel(session, components, clicker, autosave_of(session))
         panel.holder = holder  # qtbot does not keep it
         qtbot.addWidget(panel)
         if ready:
@@ -52,9 +53,16 @@ def name_of(item, session, tubes):
     raise AssertionError(item)
 
 
+def look_for(panel, session, tubes, name):
+    """Go on until one of them is under review."""
+    panel.move_on()
+    while name_of(panel.item, session, tubes) != name:
+        panel.move_on()
+
+
 def test_it_begins_with_the_doubtful_one_and_says_why(reviewing, tubes):
     session, panel = reviewing
-    assert panel.left.text() == "4 of 4 left"
+    assert panel.left.text() == "0 of 4 reviewed"
     assert panel.next.text() == "Start"
     assert not panel.accept.isEnabled()
     panel.move_on()
@@ -83,14 +91,26 @@ def test_the_four_answers(reviewing, tubes):
     assert not mask[tubes["doubtful"]].any()
     assert mask[tubes["missed"]].all()
     assert mask[tubes["sure"]].all()
-    assert panel.left.text() == "1 of 4 left"
+    assert panel.left.text() == "3 of 4 reviewed"
     assert name_of(panel.item, session, tubes) == "also sure"  # skipped, so it is back
     panel.yes()
-    assert panel.left.text() == "0 of 4 left"
+    assert panel.left.text() == "4 of 4 reviewed"
     assert panel.item is None
+    assert panel.why.text() == "All PVS have been reviewed."
     assert not panel.next.isEnabled()
-    assert "nothing is left" in panel.next.toolTip()
+    assert "all PVS have been reviewed" in panel.next.toolTip()
     assert len(session.labels._undo_history) == 2
+    for step in range(5):  # five decisions, one of them to skip
+        panel.undo()
+        assert panel.item is not None
+        assert name_of(panel.item, session, tubes) == [*steps, "also sure"][4 - step]
+    assert panel.left.text() == "0 of 4 reviewed"
+    assert not session.labels._undo_history
+    for _ in range(5):
+        panel.redo()
+    assert panel.left.text() == "4 of 4 reviewed"
+    assert mask[tubes["missed"]].all()
+    assert not mask[tubes["doubtful"]].any()
 
 
 def test_undoing_a_rejection_brings_the_item_back(reviewing, qtbot, tubes):
@@ -101,40 +121,168 @@ def test_undoing_a_rejection_brings_the_item_back(reviewing, qtbot, tubes):
     item = panel.item
     panel.no()
     assert item not in panel.queue.pending
-    session.labels.undo()
-    qtbot.waitUntil(lambda: panel.left.text() == "4 of 4 left", timeout=LONG)
+    session.labels.undo()  # not by our key
+    qtbot.waitUntil(lambda: panel.left.text() == "0 of 4 reviewed", timeout=LONG)
     assert item in panel.queue.pending
     # and what the eraser takes away is decided
-    session.labels.data_setitem(tuple(np.array([i]) for i in item.point), 0)
-    qtbot.waitUntil(lambda: panel.left.text() == "3 of 4 left", timeout=LONG)
+    session.labels.data_setitem(item.index, 0)
+    qtbot.waitUntil(lambda: panel.left.text() == "1 of 4 reviewed", timeout=LONG)
+    assert item.verdict == "reject"
 
 
 def test_what_comes_into_the_labels_comes_into_the_queue(
-    open_scan, predict, panel_of, qtbot, tubes, monkeypatch
+    open_scan, predict, panel_of, qtbot, tubes
 ):
-    monkeypatch.setattr(module, "EDIT_PAUSE_MS", 10)
     session = open_scan()
     session.new_labels()
     panel = panel_of(session)
     assert panel.left.text() == "Nothing to review."
-    one = predict(session)  # copies the mask into the labels that are there
-    qtbot.waitUntil(lambda: panel.left.text() == "4 of 4 left", timeout=LONG)
+    predict(session)  # copies the mask into the labels that are there
+    qtbot.waitUntil(lambda: panel.left.text() == "0 of 4 reviewed", timeout=LONG)
+    qtbot.waitUntil(lambda: not panel._make_soon.pending, timeout=LONG)
     panel.move_on()
     item, before = panel.item, list(panel.queue.items)
     # a stroke far from all others
     session.labels.paint(display_index((12, 12, 20), session.scan), 1)
     qtbot.waitUntil(lambda: len(panel.queue.items) == 5, timeout=LONG)
-    assert panel.left.text() == "5 of 5 left"
+    assert panel.left.text() == "0 of 5 reviewed"
     assert panel.item is item
     assert [old for old in panel.queue.items if old in before] == before
-    # and what is erased is decided
+    # undone, it is as if it had never been
     session.labels.undo()
-    qtbot.waitUntil(lambda: panel.left.text() == "4 of 5 left", timeout=LONG)
-    assert one is session.prediction
+    qtbot.waitUntil(lambda: panel.left.text() == "0 of 4 reviewed", timeout=LONG)
+
+
+def test_a_decision_touches_what_is_outlined_and_nothing_else(reviewing, qtbot, tubes):
+    session, panel = reviewing
+    layer, mask = session.labels, from_display(session.labels.data)
+    look_for(panel, session, tubes, "doubtful")
+    item = panel.item
+    panel.yes()
+    # split it, take that back, and go on
+    panel._clicker.click("split", display_index((6, 18, 14), session.scan))
+    assert len(panel._components.entries) == 3
+    qtbot.waitUntil(lambda: len(panel._components.entries) == 4, timeout=LONG)
+    panel.undo()
+    assert len(panel._components.entries) == 3
+    assert [one for one in panel.queue.items if one.index[0].size < 20] == []
+    assert item.verdict == "accept"
+    assert panel.left.text() == "1 of 4 reviewed"
+    while panel.queue.pending:
+        before, asked = mask.copy(), session.focus.voxels
+        panel.no()
+        changed = np.zeros(before.shape, bool)
+        changed[asked] = True
+        assert not (mask != before)[~changed].any()
+        assert not mask[asked].any()
+    assert mask[tubes["doubtful"]].all()
+    assert layer.data.any()
+
+
+def test_an_edit_that_was_not_seen_is_not_decided_about(reviewing, tubes):
+    session, panel = reviewing
+    look_for(panel, session, tubes, "doubtful")
+    told = []
+    panel.said.connect(told.append)
+    session.labels.data_setitem(tuple(axis[:8] for axis in panel.item.index), 0)
+    panel.no()  # before the outline has followed
+    assert from_display(session.labels.data)[tubes["doubtful"]].any()
+    assert told == ["This PVS has just changed; check it, then decide."]
+    assert len(session.focus.voxels[0]) == panel.item.voxels == 24
+    panel.no()
+    assert not from_display(session.labels.data)[tubes["doubtful"]].any()
+
+
+def test_previous_goes_back_to_what_was_decided_and_it_can_be_decided_anew(reviewing, tubes):
+    session, panel = reviewing
+    panel.move_on()
+    first = panel.item
+    panel.no() if first.present else panel.yes()
+    second = panel.item
+    panel.move_on()
+    panel.move_back()
+    assert panel.item is second
+    panel.move_back()
+    assert name_of(panel.item, session, tubes) == name_of(first, session, tubes)
+    assert panel.why.text().startswith(("Rejected.", "Accepted."))
+    told = []
+    panel.said.connect(told.append)
+    panel.move_back()
+    assert told == ["No previous PVS."]
+    if not panel.item.present:  # rejected by mistake: bring back just what was there
+        panel.yes()
+        assert from_display(session.labels.data)[tubes["doubtful"]].all()
+
+
+def test_keys_lead_to_the_next_of_a_kind(reviewing, tubes):
+    session, panel = reviewing
+    panel.move_to("missed")
+    assert name_of(panel.item, session, tubes) == "missed"
+    panel.move_to("large")
+    assert name_of(panel.item, session, tubes) == "doubtful"
+    panel.move_to("large")
+    assert name_of(panel.item, session, tubes) in ("sure", "also sure")
+    panel.move_to("uncertain")
+    assert name_of(panel.item, session, tubes) == "doubtful"
+    panel.yes()
+    told = []
+    panel.said.connect(told.append)
+    panel.move_to("uncertain")
+    assert told == ["No uncertain PVS left."]
+
+
+def test_undo_of_a_stroke_elsewhere_shows_where_it_was(reviewing, tubes):
+    session, panel = reviewing
+    at = display_index((12, 12, 20), session.scan)
+    session.labels.data_setitem(tuple(np.array([i]) for i in at), 1)
+    panel.move_to("large")
+    assert session.viewer.dims.current_step[0] != at[0]
+    panel.undo()
+    assert not session.labels.data[at]
+    assert session.viewer.dims.current_step[0] == at[0]
+
+
+def test_a_note_is_kept_with_its_pvs(reviewing, qtbot, tubes):
+    session, panel = reviewing
+    look_for(panel, session, tubes, "sure")
+    panel.note.setText("beside a lacune")
+    panel.keep_note()
+    assert panel.left.text() == "0 of 4 reviewed"
+    panel.move_on()
+    assert panel.note.text() == ""
+    panel.move_back()
+    assert panel.note.text() == "beside a lacune"
+    place = DraftStore(session.scan)
+    qtbot.waitUntil(lambda: len(place.review().decisions) == 1, timeout=LONG)
+    assert place.review().decisions[0].note == "beside a lacune"
+
+
+def test_what_shape_excludes_is_offered_and_kept(
+    open_scan, predict, panel_of, tubes, qtbot, probability
+):
+    session = open_scan()
+    ball = (slice(10, 16), slice(10, 16), slice(17, 23))
+    probability[ball] = 0.9
+    one = predict(session)  # with a largest width of 2.8 mm
+    assert (one.count, one.excluded_count) == (3, 1)
+    assert not from_display(session.labels.data)[ball].any()
+    panel = panel_of(session)
+    qtbot.waitUntil(lambda: bool(panel.queue.items), timeout=LONG)
+    assert [item.kind for item in panel.queue.items].count("excluded") == 1
+    panel.move_to("missed")
+    assert panel.item.kind == "excluded"  # the least certain comes first
+    assert panel.why.text().startswith("Excluded by shape")
+    before = from_display(session.labels.data) > 0
+    panel.yes()
+    mask = from_display(session.labels.data) > 0
+    assert mask[ball].all()
+    assert mask.sum() == before.sum() + 216
+    panel.undo()
+    np.testing.assert_array_equal(from_display(session.labels.data) > 0, before)
+    assert panel.item.kind == "excluded"
 
 
 def test_what_a_click_adds_was_looked_at(open_scan, predict, panel_of, qtbot, tubes, monkeypatch):
-    monkeypatch.setattr(module, "EDIT_PAUSE_MS", 10)
     session = open_scan()
     labels = np.zeros(session.scan.grid.shape, bool)
     labels[tubes["sure"]] = True
@@ -167,7 +315,7 @@ def test_decisions_that_could_not_be_written_are_not_replaced_by_older_ones(
         panel._autosave.look()  # as each dock does when it opens
     assert len(panel._review.decisions) == 2
     qtbot.waitUntil(lambda: not panel._make_soon.pending, timeout=LONG)
-    qtbot.waitUntil(lambda: panel.left.text() == "2 of 4 left", timeout=LONG)
+    qtbot.waitUntil(lambda: panel.left.text() == "2 of 4 reviewed", timeout=LONG)
 
 
 def _refuse(*_):
@@ -202,7 +350,7 @@ def test_decisions_are_there_again_in_the_next_session(
         again.set_labels(None)
         again.new_labels(from_display(session.labels.data))
     later = panel_of(again)
-    qtbot.waitUntil(lambda: later.left.text() == "3 of 4 left", timeout=LONG)
+    qtbot.waitUntil(lambda: later.left.text() == "1 of 4 reviewed", timeout=LONG)
 
 
 def test_a_threshold_that_moves_makes_the_queue_anew(reviewing, qtbot):
@@ -211,7 +359,7 @@ def test_a_threshold_that_moves_makes_the_queue_anew(reviewing, qtbot):
     session.prediction_changed.emit()
     before = panel.queue
     qtbot.waitUntil(lambda: panel.queue is not before, timeout=LONG)
-    assert panel.left.text().endswith("left")
+    assert panel.left.text().endswith("reviewed")
 
 
 def test_without_labels_it_waits_and_without_a_prediction_it_goes_by_size(
@@ -227,80 +375,22 @@ def test_without_labels_it_waits_and_without_a_prediction_it_goes_by_size(
     qtbot.waitUntil(lambda: panel.queue is not None, timeout=LONG)
     panel.move_on()
     assert name_of(panel.item, session, tubes) == "doubtful"
-    assert "No prediction" in panel.why.text()
+    assert "no prediction" in panel.why.text()
     session.viewer.layers.remove(session.labels)
     assert panel.item is None
     assert panel.left.text() == "Nothing to review."
 
 
-def marks(session):
-    return [layer for layer in session.viewer.layers if role_of(layer) == "mark"]
-
-
-def places(mark):
-    """Where a mark is in the world, mm."""
-    return np.array([mark.data_to_world(one) for one in mark.data])
-
-
-def test_what_is_under_review_is_marked_and_the_mark_is_nobodys_data(reviewing, qtbot):
-    session, panel = reviewing
-    viewer = session.viewer
-    assert not marks(session)
-    panel.move_on()
-    (mark,) = marks(session)
-    at = session.labels.data_to_world(panel.item.point)
-    middle = len(mark.data) // 2
-    np.testing.assert_allclose(places(mark)[middle], at)
-    assert set(~np.isclose(places(mark)[:, 0], at[0])) == {False, True}  # the slices beside it too
-    viewer.dims.order = (1, 0, 2)
-    np.testing.assert_allclose(places(mark)[:, 0], at[0])
-    viewer.dims.order = (0, 1, 2)
-    viewer.dims.ndisplay = 3
-    np.testing.assert_allclose(places(mark), [at])
-    viewer.dims.ndisplay = 2
-    assert viewer.layers.selection.active is session.labels
-    panel.move_on()
-    assert marks(session) == [mark]
-    assert not np.allclose(places(mark)[len(mark.data) // 2], at)
-    # deleted, it comes back with the next; moved down, it stays where it is
-    viewer.layers.remove(mark)
-    panel.move_on()
-    (mark,) = marks(session)
-    viewer.layers.move(viewer.layers.index(mark), 0)
-    panel.move_on()
-    assert marks(session) == [mark]
-    # it goes with the labels, and for good with the dock
-    viewer.layers.remove(session.labels)
-    assert not marks(session)
-    session.copy_prediction()
-    qtbot.waitUntil(lambda: panel.queue is not None, timeout=LONG)
-    panel.move_on()
-    assert marks(session)
-    panel.stop()
-    assert not marks(session)
-    panel.move_on()
-    assert not marks(session)
-
-
-def test_the_mark_goes_when_the_last_one_is_decided(reviewing):
-    session, panel = reviewing
-    panel.move_on()
-    while panel.item is not None:
-        panel.yes()
-    assert not marks(session)
-
-
 def test_when_most_came_later_all_are_ordered_anew(
     open_scan, predict, panel_of, qtbot, pvs_scan, tubes, monkeypatch
 ):
-    monkeypatch.setattr(module, "EDIT_PAUSE_MS", 10)
     session = open_scan()
     labels = np.zeros(pvs_scan.grid.shape, np.uint8)
     labels[tubes["sure"]] = 1
     session.new_labels(labels)
     predict(session, labels=False)
     panel = panel_of(session)
-    qtbot.waitUntil(lambda: not panel._making, timeout=LONG)
+    qtbot.waitUntil(lambda: bool(panel.queue.items), timeout=LONG)
 
     def shares():
         return sum(item.volume_share for item in panel.queue.items if item.kind == "found")
@@ -308,33 +398,25 @@ def test_when_most_came_later_all_are_ordered_anew(
     assert shares() == pytest.approx(1)
     session.copy_prediction()
     qtbot.waitUntil(lambda: len(panel.queue.pending) == 4, timeout=LONG)
-    qtbot.waitUntil(lambda: shares() == pytest.approx(1), timeout=5000)
+    qtbot.waitUntil(lambda: shares() == pytest.approx(1), timeout=LONG)
     order = [item.priority for item in panel.queue.items]
     assert order == sorted(order, reverse=True)
 
 
-def test_the_ring_is_drawn_near_its_voxel_and_nothing_elsewhere(
-    display, make_napari_viewer, pvs_scan
-):
-    viewer = make_napari_viewer(show=True)
-    for data, meta, _ in scan_layers(pvs_scan):
-        viewer.add_image(data, **meta)
-    session = session_of(viewer)
-
-    def picture():
-        return viewer.screenshot(flash=False)
-
-    def go(slices):
-        here = np.array(layer.data_to_world((point[0] + slices, *point[1:])))
-        viewer.dims.set_point(range(3), here)
-
-    layer, point = session.t2, tuple(n // 2 for n in session.t2.data.shape)
-    marker = Marker(session)
-    for slices, seen in ((0, True), (2, True), (6, False), (-6, False)):
-        go(slices)
-        without = picture()
-        marker.show(layer, point)
-        ring = picture()
-        assert (ring != without).any() == seen, slices
-        marker.clear()
-        assert (picture() == without).all()
+def test_what_is_under_review_is_the_focus_of_the_session(reviewing, tubes):
+    session, panel = reviewing
+    panel.move_on()
+    kinds = {}
+    while len(kinds) < 4:
+        x, y, z = session.focus.voxels
+        name = name_of(panel.item, session, tubes)
+        kinds[name] = session.focus.kind
+        expected = np.zeros(session.scan.grid.shape, bool)
+        expected[tubes[name]] = True
+        assert expected[x, y, z].all()
+        assert len(x) == expected.sum()
+        panel.move_on()
+    assert kinds.pop("missed") == "missed"
+    assert set(kinds.values()) == {"item"}
+    panel.stop()
+    assert session.focus is None

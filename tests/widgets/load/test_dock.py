@@ -46,13 +46,53 @@ def drop(dock, *paths):
     dock.dropEvent(event)
 
 
+def test_files_that_are_dropped_on_the_canvas_become_the_scan(
+    make_napari_viewer, head_files, qtbot, wait
+):
+    viewer = make_napari_viewer()
+    dock = Load(viewer)
+    qtbot.addWidget(dock, before_close_func=lambda dock: dock.stop())
+    t1, t2, brain = head_files
+    brain = brain.rename(brain.with_name("brain_mask.nii.gz"))
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path)) for path in (t1, t2, brain)])
+    copy, left = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton
+    event = QDropEvent(QPointF(5, 5), copy, data, left, Qt.KeyboardModifier.NoModifier)
+    # Qt sends a drop to what a real drag is over, of which there is none here
+    assert dock._drops.eventFilter(viewer.window._qt_viewer, event)
+    wait(dock)
+    assert dock.session.scan is not None, dock.notice.text()
+    assert list(viewer.layers) == [dock.session.t1, dock.session.t2]
+    # what is no scan is napari's
+    assert not dock.drop_on_canvas([t1.with_name("notes.txt")])
+    dock.stop()
+
+
+def test_an_image_that_napari_has_opened_is_offered_as_the_scan(dock, head_files, click, wait):
+    from napari_pvs.widgets.viewer.files import read
+
+    for data, meta, kind in read([str(head_files[1])]):
+        assert kind == "image"
+        dock.viewer.add_image(data, **meta)
+    assert dock.rows["t2"].given is dock.viewer.layers[0]
+    assert dock.notice.text() == "t2.nii.gz is open as a layer. Press Load to make it the scan."
+    assert dock.load.isEnabled()
+
+
+def test_the_study_of_another_dock_is_listed(dock, make_study, qtbot):
+    root = make_study(subjects=1)
+    dock.session.open_study(root)
+    qtbot.waitUntil(lambda: listed(dock) == ["sub-01"], timeout=LONG)
+    assert dock.study.text() == root.name
+
+
 def listed(dock):
     return [row.subject.name for row in dock.subjects.table.rows]
 
 
 def test_dropped_files_are_shown_with_the_brains_contrast(dock, head_files, head, click, wait):
     assert "choose or drop a T1" in dock.load.toolTip()
-    assert dock.hint.text() == "To load, choose or drop a T1, a T2, or both."
+    assert dock.hint.text() == "Choose or drop a T1, a T2 or both."
     t1, t2, brain = head_files
     brain = brain.rename(brain.with_name("brain_mask.nii.gz"))
     drop(dock, t2, brain, t1)
@@ -177,7 +217,7 @@ def test_a_study_is_listed_and_its_subjects_are_loaded(
     wait(dock)
     assert (session.labels, edited.visible) == (None, False)
     assert edited in dock.viewer.layers
-    assert "'PVS labels' is in no file yet, so it stays, hidden" in dock.notice.text()
+    assert "'PVS labels' is not saved yet; it was hidden" in dock.notice.text()
     np.testing.assert_array_equal(session.array(session.reference), np.asarray(label.dataobj))
     assert len(dock.viewer.layers) == 4
     # the study goes away while it is open
@@ -396,9 +436,9 @@ def test_a_file_whose_name_tells_nothing_goes_where_there_is_room(dock, tmp_path
     assert dock.rows["t1"].given.name == "sub-01_T1w.nii.gz"
     assert dock.rows["t2"].given.name == "flair.nii.gz"
     assert dock.notice.kind == "warning"
-    assert dock.notice.text() == "flair.nii.gz was taken for the T2; its name does not say."
+    assert dock.notice.text() == "Using flair.nii.gz as the T2; its name does not say."
     drop(dock, tmp_path / "other.nii")
-    assert "other.nii was not taken: T1 and T2 are chosen already." in dock.notice.text()
+    assert "other.nii was ignored: T1 and T2 are already chosen." in dock.notice.text()
     assert dock.rows["t1"].given.name == "sub-01_T1w.nii.gz"
 
 

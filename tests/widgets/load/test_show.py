@@ -78,7 +78,7 @@ def test_labels_that_were_put_aside_do_not_lie_on_the_next_subject(shown, wait):
         wait(dock)
         assert aside in dock.viewer.layers
         assert not aside.visible
-        assert (f"{aside.name!r} is of the scan before" in dock.notice.text()) == said
+        assert (f"{aside.name!r} belongs to the previous scan" in dock.notice.text()) == said
     assert dock.session.labels is not aside
 
 
@@ -118,4 +118,4 @@ def test_where_it_gets_none_the_layer_stays_and_that_is_said(shown, qtbot, monke
     assert labels in dock.viewer.layers
     assert labels.data.sum() == 2
     assert not labels.visible
-    assert "is in no file yet, so it stays, hidden" in dock.notice.text()
+    assert "is not saved yet; it was hidden" in dock.notice.text()

@@ -46,8 +46,28 @@ def shown(dock, name):
     return dock.measures.values[name].text().removeprefix("<b>").removesuffix("</b>")
 
 
+def test_a_prediction_is_not_scored_against_itself(dock, qtbot, head):
+    session = dock.session
+    layer = dock.viewer.add_layer(
+        make_layer(session.scan, "prediction", head.label.astype(np.uint8))
+    )
+    found = head.label.astype(np.float32)
+    session.add_prediction(Prediction("aaaa", "w", found, session.scan.grid, layer, 0.5, 0, None))
+    session.copy_prediction()
+    saved = session.labels
+    session.set_labels(None)
+    session.set_reference(saved)
+    settle(qtbot, dock)
+    assert dock.agreement is None
+    assert dock.hint.kind == "warning"
+    assert dock.hint.text().startswith("Not scored: these labels are the prediction itself")
+    saved.data_setitem(tuple(axis[:3] for axis in np.nonzero(saved.data)), 0)  # now it is edited
+    settle(qtbot, dock)
+    assert 0.9 < float(shown(dock, "DSC")) < 1
+
+
 def test_every_stroke_is_measured(dock, qtbot, head):
-    assert "choose a reference" in dock.hint.text()
+    assert "Choose a reference" in dock.hint.text()
     assert "choose a layer and a reference" in dock.tsv.toolTip()
     session = dock.session
     reference = session.new_labels(head.label, "truth")
@@ -136,18 +156,20 @@ def test_volumes_on_a_sheared_grid_are_those_of_its_voxels(
 
 def test_a_prediction_is_measured_until_there_are_labels(dock, qtbot, head):
     session = dock.session
-    session.set_reference(session.new_labels(head.label, "truth"))
+    truth = head.label.copy()
+    truth[tuple(axis[0] for axis in np.nonzero(truth))] = False  # else it would be a copy
+    session.set_reference(session.new_labels(truth, "truth"))
     session.set_labels(None)
     layer = dock.viewer.add_layer(make_layer(session.scan, "p"))
     found = head.label * np.float32(0.6)
     session.add_prediction(Prediction("i", "w", found, session.scan.grid, layer, 0.5, 0, 99))
     settle(qtbot, dock)
-    assert shown(dock, "DSC") == "1.000"
+    assert 0.9 < float(shown(dock, "DSC")) < 1
     session.prediction.cut(0.7, 0)
     session.prediction_changed.emit()
     settle(qtbot, dock)
     assert shown(dock, "DSC") == "0.000"
-    session.new_labels(head.label)
+    session.new_labels(truth)
     settle(qtbot, dock)
     assert shown(dock, "DSC") == "1.000"
     dock.what.setCurrentIndex(2)  # the prediction all the same
@@ -210,9 +232,9 @@ def test_a_study_is_scored(dock, make_study, tmp_path, monkeypatch, click, wait)
     root = make_study(subjects=2, labelled=1)
     dock.session.set_study(root, subjects(root)[0])
     click(dock.study.score)
-    assert "it is being scored" in dock.study.score.toolTip()
+    assert "scoring is running" in dock.study.score.toolTip()
     wait(dock)
-    assert "No subject has a prediction" in dock.notice.text()
+    assert "No subject has both a prediction" in dock.notice.text()
     scan = load_scan(subjects(root)[0].t1, None, subjects(root)[0].brain)
     LabelStore(root, "sub-01").save(
         scan.to_source(scan.brain), scan.source, author="a", origin="predicted", state="draft"
@@ -225,6 +247,15 @@ def test_a_study_is_scored(dock, make_study, tmp_path, monkeypatch, click, wait)
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *a, **k: (str(out), ""))
     click(dock.study.export)
     assert out.read_text().splitlines()[1].startswith("sub-01\t")
+    # a prediction that was saved as it was is no reference for itself
+    store, mask = LabelStore(root, "sub-02"), scan.to_source(scan.brain)
+    for origin, state in (("predicted", "draft"), ("corrected", "final")):
+        store.save(mask, scan.source, author="a", origin=origin, state=state)
+    click(dock.study.score)
+    wait(dock)
+    assert [row.subject for row in dock.study.table.rows] == ["sub-01"]
+    words = "sub-02: not scored; its label is the prediction, unedited."
+    assert words in dock.notice.text()
 
 
 def test_it_works_on_layers_alone(qtbot):

@@ -54,7 +54,7 @@ def test_outside_a_study_it_says_so_and_exports(
     panel = panel_of(session)
     panel.check(None)
     assert not panel.save.isEnabled()
-    assert "does not belong to a study; export a file" in panel.save.toolTip()
+    assert "not in a study; use Export" in panel.save.toolTip()
     asked = []
 
     def answer(parent, title, start, kinds):
@@ -86,9 +86,9 @@ def test_it_says_where_the_labels_are_kept(head_files, open_scan, panel_of, qtbo
     panel = panel_of(session)
     assert panel.state.text() == "none"
     session.new_labels()
-    assert panel.state.text() == "Not edited."
+    assert panel.state.text() == "No unsaved edits."
     session.labels.paint((9, 9, 9), 1)
-    assert panel.state.text() == "Edited; a draft follows in a moment."
+    assert panel.state.text() == "Autosaving…"
     autosave_of(session).flush()
     qtbot.waitUntil(lambda: panel.state.text().startswith("Draft saved "), timeout=LONG)
     autosave_of(session).export(tmp_path / "mine.nii.gz")

@@ -27,7 +27,7 @@ def test_from_the_first_mask_to_a_second_opinion(
     dock, qtbot, head_files, tiny_weights, tmp_path, click, wait, add_scan, monkeypatch
 ):
     assert "load a scan first" in dock.start.toolTip()
-    assert dock.hint.text().startswith("To segment, load a scan first")
+    assert dock.hint.text() == "Load a scan first."
     assert "segment the scan first" in dock.copy.toolTip()
     assert not dock.threshold.isEnabled()
     assert "Not now: segment the scan first." in dock.threshold.toolTip()
@@ -95,9 +95,22 @@ def test_from_the_first_mask_to_a_second_opinion(
     click(dock.blink)
     assert (first.visible, second.visible) == (True, False)
     assert labels.data.sum() == 1
-    dock.threshold.setValue(0.6)  # the newest follows it, so that is what is seen
-    qtbot.waitUntil(lambda: second.visible)
-    assert not first.visible
+    # what is shown, named, measured and copied is one
+    shown = session.prediction
+    assert shown.layer is first
+    assert shown.weights_id in dock.name.toolTip()
+    assert dock.found.text().startswith(f"<b>{shown.count}</b> PVS")
+    dock.threshold.setValue(0.6)
+    qtbot.waitUntil(lambda: shown.threshold == pytest.approx(0.6))
+    assert (first.visible, second.visible) == (True, False)
+    click(dock.copy)
+    np.testing.assert_array_equal(labels.data > 0, (first.data > 0) | _one_at(labels))
+    labels.undo()
+    # and so by napari's own buttons
+    first.visible = False
+    second.visible = True
+    assert session.prediction.layer is second
+    assert session.prediction.weights_id in dock.name.toolTip()
 
     # weights that are gone
     other.unlink()
@@ -122,6 +135,47 @@ def _change(weights, out):
     save(out, model, card.model_copy(update={"name": "other"}))
 
 
+def test_what_shape_excludes_is_counted_and_comes_back(
+    dock, qtbot, head_files, tiny_weights, click, wait, add_scan
+):
+    add_scan(dock.viewer, *head_files)
+    dock.add_weights(tiny_weights)
+    click(dock.start)
+    wait(dock)
+    one = dock.session.prediction
+    count = one.count
+    dock.max_width.setValue(0.5)
+    qtbot.waitUntil(lambda: one.max_width == 0.5)
+    assert one.excluded_count > 0
+    assert one.count + one.excluded_count == count
+    assert dock.found.text().endswith(f"; {one.excluded_count} excluded by shape")
+    dock.max_width.setValue(0)
+    qtbot.waitUntil(lambda: one.max_width is None)
+    assert (one.count, one.excluded) == (count, None)
+
+
+def test_another_subject_does_not_end_a_segmentation_of_a_study(
+    dock, make_study, tiny_weights, click, qtbot, add_scan
+):
+    root = make_study(subjects=2, labelled=0)
+    one, two = subjects(root)
+    add_scan(dock.viewer, one.t1, one.t2, one.brain)
+    dock.session.set_study(root, one)
+    dock.add_weights(tiny_weights)
+    click(dock.start)
+    job = dock._job
+    dock.viewer.layers.clear()
+    dock.session.set_study(root, two)
+    assert dock.busy
+    assert dock.notice.text() == f"Still segmenting {one.name} for the study."
+    with qtbot.waitSignal(job.ended, timeout=300_000):
+        pass
+    assert dock.notice.text().startswith(f"{one.name}: ")
+    assert dock.notice.text().endswith("kept in the study.")
+    assert [found.state for found in subjects(root)] == ["segmented", "new"]
+    assert dock.session.prediction is None
+
+
 def test_closing_the_scan_or_cancelling_ends_the_process(
     dock, head_files, tiny_weights, click, add_scan
 ):
@@ -135,6 +189,7 @@ def test_closing_the_scan_or_cancelling_ends_the_process(
     assert dock._job is not job
     dock.viewer.layers.clear()
     assert not dock.busy
+    assert dock.notice.text() == "The segmentation was cancelled because its scan was closed."
     assert dock.session.scan is None
     assert "load a scan first" in dock.start.toolTip()
 
@@ -160,3 +215,60 @@ def test_in_a_study_the_mask_is_kept(dock, make_study, tiny_weights, click, wait
     assert dock.notice.kind == "warning"
     assert "cannot be" in dock.notice.text()
     assert dock.session.prediction.layer is name
+
+
+def test_results_of_the_command_line_open_by_a_drop(
+    dock, qtbot, head_files, tiny_weights, tmp_path, wait, add_scan
+):
+    from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
+    from qtpy.QtGui import QDropEvent
+
+    from napari_pvs.inference.outputs import write
+
+    def drop(*paths):
+        data = QMimeData()
+        data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+        none = Qt.KeyboardModifier.NoModifier
+        event = QDropEvent(
+            QPointF(5, 5), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, none
+        )
+        dock.dropEvent(event)
+
+    t1, t2, brain = head_files
+    config = SegmentConfig(t1=t1, t2=t2, brain_mask=brain, weights=tiny_weights, device="cpu")
+    made = segment(config)
+    write(made, tmp_path / "results", config)
+    drop(tmp_path / "results")
+    assert dock.notice.text() == "Load the scan first, then open its results."
+    add_scan(dock.viewer, *head_files)
+    drop(tmp_path / "results", tmp_path)
+    assert "Drop one folder" in dock.notice.text()
+    drop(tmp_path / "results")
+    wait(dock)
+    prediction = dock.session.prediction
+    np.testing.assert_array_equal(from_display(prediction.layer.data) > 0, made.labels > 0)
+    assert prediction.weights_id == made.origin["weights_id"]
+    assert dock.threshold.isEnabled()
+    dock.threshold.setValue(0.99)
+    dock.cut()
+    assert prediction.count <= made.labels.max()
+
+
+def test_a_study_is_segmented_while_the_viewer_stays_free(
+    dock, qtbot, make_study, tiny_weights, click
+):
+    assert "open a study in the Load dock first" in dock.study.start.toolTip()
+    study = make_study(subjects=2, labelled=0)
+    dock.session.open_study(study)
+    dock.add_weights(tiny_weights)
+    dock.device.set("cpu")
+    click(dock.study.start)
+    assert "it is running" in dock.study.start.toolTip()
+    with qtbot.waitSignal(dock.study._job.ended, timeout=LONG):
+        pass
+    assert dock.study.text.text() == "2 segmented."
+    assert [one.state for one in subjects(study)] == ["segmented", "segmented"]
+    click(dock.study.start)
+    with qtbot.waitSignal(dock.study._job.ended, timeout=LONG):
+        pass
+    assert dock.study.text.text() == "0 segmented, 2 were before."

@@ -12,6 +12,7 @@ from napari.components import ViewerModel
 from napari.layers import Labels
 from napari.utils._proxies import PublicOnlyProxy
 
+from napari_pvs.correction.review import Focus
 from napari_pvs.errors import InputError
 from napari_pvs.scans.display import display_index
 from napari_pvs.scans.scan import Scan
@@ -181,7 +182,9 @@ def test_labels_of_a_file_from_another_place_are_refused(session, scan):
 
 def test_a_prediction_is_not_corrected_itself(session):
     one = add_prediction(session, np.zeros(session.scan.grid.shape))
-    with pytest.raises(InputError, match=r"'aaaa' is a prediction, .* copy it into your labels"):
+    with pytest.raises(
+        InputError, match=r"'aaaa' is a prediction, .* use Copy prediction to labels"
+    ):
         session.set_labels(one.layer)
     assert session.labels is None
 
@@ -308,3 +311,21 @@ def test_more_edits_than_napari_keeps_steps_are_told_apart(session):
         seen.add(version(layer)[:-1])
     assert len(seen) == 120
     assert version(layer)[-1] == id(layer.data)
+
+
+def test_the_focus_is_told_of_and_goes_with_what_it_is_in(session):
+    heard = []
+    session.focus_changed.connect(lambda: heard.append(session.focus))
+    session.new_labels()
+    focus = Focus.of("item", (np.array([4, 5]), np.array([6, 6]), np.array([7, 9])))
+    session.set_focus(focus)
+    session.set_focus(focus)
+    assert heard == [focus]
+    assert focus.centre == (4.5, 6, 8)
+    assert focus.mask.shape == (2, 1, 3)
+    assert [axis.tolist() for axis in focus.voxels] == [[4, 5], [6, 6], [7, 9]]
+    session.viewer.layers.remove(session.labels)
+    assert heard == [focus, None]
+    session.set_focus(focus)
+    session.set_scan(None)
+    assert heard == [focus, None, focus, None]

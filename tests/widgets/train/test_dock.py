@@ -112,7 +112,7 @@ def test_a_run_from_its_plan_to_its_end(add_dock, make_study, qtbot, monkeypatch
     assert dock.view.state.text().startswith("Running")
 
     click(qtbot, dock.view.pause)
-    assert "it will pause after this step" in dock.view.pause.toolTip()
+    assert "waiting for the run to pause" in dock.view.pause.toolTip()
     wait(qtbot, lambda: state(dock) == "paused")
     assert dock.view.state.text().startswith("Paused: ")
     click(qtbot, dock.view.resume)
@@ -125,10 +125,7 @@ def test_a_run_from_its_plan_to_its_end(add_dock, make_study, qtbot, monkeypatch
     path.parent.mkdir(parents=True)
     shutil.copy(labelled, path.with_name("partly.nii.gz"))
     path.with_name("partly.nii.gz").rename(path)
-    wait(
-        qtbot,
-        lambda: dock.view.news.text() == f"New labels were added to the training: {last.name}.",
-    )
+    wait(qtbot, lambda: dock.view.news.text() == f"Now training on {last.name} too.")
 
     click(qtbot, dock.view.stop_run)
     wait(qtbot, lambda: state(dock) == "stopped" and not dock.view.live)
@@ -161,10 +158,7 @@ def test_a_correction_is_folded_into_the_run_that_goes_on(add_dock, make_study, 
     load.session.labels.data_setitem(tuple(np.stack(voxels)), 1)
     wait(qtbot, lambda: dock.view.watch.course.loss)  # it goes on
     click(qtbot, correct.saving.save)
-    wait(
-        qtbot,
-        lambda: dock.view.news.text() == f"New labels were added to the training: {last.name}.",
-    )
+    wait(qtbot, lambda: dock.view.news.text() == f"Now training on {last.name} too.")
     click(qtbot, dock.view.stop_run)
     wait(qtbot, lambda: not dock.view.live)
     viewer.close()
@@ -303,7 +297,7 @@ def test_better_weights_are_offered_and_compared(add_dock, make_study, qtbot, mo
     session.predictions.clear()
     first.weights_id, first.weights = "0123456789ab", "starter"
     session.add_prediction(first)
-    told = f"The run has weights (validation DSC {dsc:.2f}); the prediction shown is by starter."
+    told = f"New weights available (validation DSC {dsc:.2f})."
     assert dock.offer.text.text() == told
     session.predictions.clear()
     first.weights_id, first.weights = digest(run / BEST)[:12], run.name
@@ -324,7 +318,7 @@ def test_better_weights_are_offered_and_compared(add_dock, make_study, qtbot, mo
     assert len(session.predictions) == 2, dock.notice.text()
     assert (first.layer.visible, session.prediction.layer.visible) == (False, True)
     assert dock.notice.text().startswith("0 PVS added, 0 removed; ")
-    assert "Shift-T shows the previous one" in dock.notice.text()
+    assert "Shift-T toggles the previous one" in dock.notice.text()
     assert dock.offer.isHidden()
 
     # weights that are deleted in the middle of it all

@@ -19,7 +19,8 @@ from napari_pvs.correction.click import (
     split,
 )
 from napari_pvs.correction.evidence import Evidence, Source, from_intensities, from_map
-from napari_pvs.correction.neighbourhood import Point, snap
+from napari_pvs.correction.fluid import Level, fluid_space, question
+from napari_pvs.correction.neighbourhood import SNAP_MM, Point, VoxelSize, snap
 from napari_pvs.errors import InputError
 from napari_pvs.jobs import protocol
 from napari_pvs.jobs.protocol import (
@@ -33,6 +34,7 @@ from napari_pvs.jobs.protocol import (
 from napari_pvs.scans.display import grid_index, to_display
 from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets.background.process import Process, scan_folder
+from napari_pvs.widgets.parts.controls import sentence
 from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.state.session import Session
 from napari_pvs.widgets.viewer.edits import put
@@ -42,9 +44,11 @@ _Waiting = tuple[Point, Callable[[Evidence], None]]
 """A click, and what is done with the evidence when it comes."""
 Mode = Literal["add", "remove", "split", "more", "less"]
 
+SURE = 0.5
+"""Mean probability from which on the network's word is taken beside a ventricle."""
 _FOLLOWED: dict[Source, str] = {
     "probability": "the probability map",
-    "network": "a local pass of the network",
+    "network": "a local network pass",
     "intensity": "intensities alone",
 }
 
@@ -69,8 +73,10 @@ class Clicker(QObject):
     """What was done."""
     failed = Signal(str)
     """Why nothing was done: one sentence with the remedy."""
+    asked = Signal(str, object)
+    """A second click is needed: why, and the voxels that it would add."""
     done = Signal(str, object)
-    """A click was carried out: its mode and the voxel."""
+    """A click was carried out: its mode and a voxel that it has changed."""
 
     def __init__(self, session: Session, parent: QObject) -> None:
         super().__init__(parent)
@@ -80,6 +86,8 @@ class Clicker(QObject):
         self._failed = False  # of this scan; it is not tried again
         self._refused: Path | None = None  # weights that could not be used
         self._waiting: dict[int, _Waiting] = {}
+        self._asked: Change | None = None  # what the next click there confirms
+        self._levels: tuple[Level | None, Level | None] | None = None  # of the scan
         session.prediction_changed.connect(self._rest)
         session.scan_changed.connect(self._rest)
         session.labels_changed.connect(self._drop)
@@ -134,7 +142,7 @@ class Clicker(QObject):
                 at = snap(point, mask, size)
                 self._evidence(at, lambda evidence: self._regrow(mode, at, evidence))
         except InputError as error:
-            self.failed.emit(_sentence(error))
+            self.failed.emit(sentence(str(error)))
 
     def _add(self, point: Point, evidence: Evidence) -> None:
         mask, size = self._session.require_labels().data, self._size()
@@ -143,8 +151,32 @@ class Clicker(QObject):
         except NothingFound:
             if evidence.source == "intensity":
                 raise
-            change = grow(point, self._intensities(point), mask, size)
+            evidence = self._intensities(point)
+            change = grow(point, evidence, mask, size)
+        asked, self._asked = self._asked, None
+        if asked is None or not _reaches(asked, point, size):
+            doubt = self._doubt(change, evidence)
+            if doubt is not None:
+                self._asked = change
+                said = f"{sentence(doubt)}. Click it again to add it anyway."
+                self.asked.emit(said, change.indices)
+                return
         self._apply("add", point, change)
+
+    def _doubt(self, change: Change, evidence: Evidence) -> str | None:
+        """Why a growth may be fluid that is no PVS, if it may."""
+        scan, size = self._session.require_scan(), self._size()
+        t1, t2 = (None if a is None else to_display(a) for a in (scan.t1, scan.t2))
+        brain = to_display(scan.brain)
+        if self._levels is None:
+            one, two = (None if a is None else Level.of(a, brain) for a in (t1, t2))
+            self._levels = one, two
+        space = fluid_space((t1, t2), self._levels, brain, evidence.box, size)
+        if evidence.source != "intensity":  # what a network is sure of may open into a ventricle
+            inner = (axis - s.start for axis, s in zip(change.indices, evidence.box, strict=True))
+            if evidence.values[tuple(inner)].mean() >= SURE:
+                space = np.zeros_like(space)
+        return question(change, space, evidence.box, size)
 
     def _regrow(self, mode: Literal["more", "less"], point: Point, evidence: Evidence) -> None:
         mask, size = self._session.require_labels().data, self._size()
@@ -158,17 +190,20 @@ class Clicker(QObject):
             record_origin(layer, prediction.weights_id)  # only now has it gone into the labels
         put(layer, change.indices, value)
         count = len(change.indices[0])
-        volume = f"{count} voxels, {count * float(np.prod(self._size())):.1f} mm³"
+        if not count:
+            return
+        volume = f"{count} voxels ({count * float(np.prod(self._size())):.1f} mm³)"
         followed = None if change.source is None else _FOLLOWED[change.source]
         if change.source == "network" and self._pass is not None and self._pass.weights:
             followed = f"a local pass of {self._pass.weights.name}"
         if mode == "split":
-            self.said.emit(f"Split; {volume} between the parts taken away.")
+            self.said.emit(f"Split in two; removed {volume} in between.")
         elif change.value:
-            self.said.emit(f"Added {volume}, from {followed}.")
+            self.said.emit(f"Added {volume} using {followed}.")
         else:
-            self.said.emit(f"Took away {volume}.")
-        self.done.emit(mode, point)
+            self.said.emit(f"Removed {volume}.")
+        z, y, x = (int(axis[0]) for axis in change.indices)
+        self.done.emit(mode, point if change.value and layer.data[point] else (z, y, x))
 
     def _evidence(self, point: Point, then: Callable[[Evidence], None]) -> None:
         scan, prediction = self._session.require_scan(), self._session.prediction
@@ -185,7 +220,7 @@ class Clicker(QObject):
             then(_displayed(known, scan.grid.shape))
             return
         if not self._pass.ready:
-            self.said.emit("The network is being loaded; the click is carried out then.")
+            self.said.emit("Loading the network; the click follows when it is ready.")
         self._waiting[self._pass.ask(at)] = point, then
 
     def _intensities(self, point: Point) -> Evidence:
@@ -209,12 +244,12 @@ class Clicker(QObject):
         self.stop()
         if weights is not None:
             self._refused = weights
-            self.failed.emit(f"{text} Clicks follow the starter weights instead.")
+            self.failed.emit(f"{text} Clicks use the starter weights instead.")
             self._again(waiting)
             self.warm()
             return
         self._failed = True
-        self.failed.emit(f"{text} Clicks follow the intensities instead.")
+        self.failed.emit(f"{text} Clicks use the intensities instead.")
         self._again(waiting)
 
     def _again(self, waiting: list[_Waiting]) -> None:
@@ -229,19 +264,20 @@ class Clicker(QObject):
         try:
             call()
         except InputError as error:
-            self.failed.emit(_sentence(error))
+            self.failed.emit(sentence(str(error)))
 
     def _drop(self) -> None:
         """Drop waiting clicks: they were meant for other labels."""
         if self._waiting:
             self._waiting.clear()
-            self.failed.emit("A waiting click was dropped: its labels are gone.")
+            self.failed.emit("A pending click was dropped, because its labels are gone.")
 
     def _rest(self) -> None:
         """End a process that is no longer needed: there is a map now, or another scan."""
         scan = self._session.scan
         if scan is not self._scan:
             self._scan, self._failed, self._refused = scan, False, None
+            self._asked, self._levels = None, None
             self.stop()
         elif self._session.prediction is not None:
             waiting = list(self._waiting.values())
@@ -256,9 +292,10 @@ def _displayed(evidence: Evidence, shape: tuple[int, int, int]) -> Evidence:
     return Evidence(to_display(evidence.values), (z, flipped, x), evidence.source)
 
 
-def _sentence(error: InputError) -> str:
-    text = str(error)
-    return text[0].upper() + text[1:]
+def _reaches(change: Change, point: Point, size: VoxelSize) -> bool:
+    """Whether a click means the voxels that were asked about."""
+    away = [(axis - i) * edge for axis, i, edge in zip(change.indices, point, size, strict=True)]
+    return bool(np.sqrt(sum(np.square(axis) for axis in away)).min() <= SNAP_MM)
 
 
 _KEPT = 8  # answers; a PVS is often clicked again to regrow it

@@ -11,30 +11,34 @@ from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QSizePolicy
 from napari_pvs.correction.evidence import SEEN
 from napari_pvs.errors import InputError
 from napari_pvs.scans.display import to_display
+from napari_pvs.scans.masks import Voxels
 from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.correct.clicks import Clicker, Mode
+from napari_pvs.widgets.correct.components import Components
 from napari_pvs.widgets.correct.keys import Binding, Key, listed, voxel_under
 from napari_pvs.widgets.correct.pvs_table import PvsTable
 from napari_pvs.widgets.correct.review_queue import QueuePanel
 from napari_pvs.widgets.dock import Dock
-from napari_pvs.widgets.parts.controls import Button, LayerBox, Notice, allow, section
+from napari_pvs.widgets.parts.controls import Button, LayerBox, Notice, allow, section, sentence
 from napari_pvs.widgets.parts.saving import OfferPanel, SavingPanel
 from napari_pvs.widgets.preferences import preferences
-from napari_pvs.widgets.state.segmentation import copy_to_labels
+from napari_pvs.widgets.state.segmentation import COPY_TIP, copy_to_labels
 from napari_pvs.widgets.viewer.typed import LabelsLayer, MouseEvent, Viewer
 
 BRUSHES_MM = (1, 2, 3)
 """Widths of PVS."""
 _MODE = "mode"  # topic of what is said of it
-_NO_LABELS = "make labels first: New, or From prediction."
+_EDIT = "edit"  # topic of what is said of the last click; it goes with the next edit
+_PLACE = "place"
+_NO_LABELS = "make labels first: New, or Copy prediction to labels."
 AHEAD_MS = 2000
 """How long labels are there before clicks are prepared for; leafing through subjects is quicker."""
 MODES: dict[Mode, tuple[str, str, str]] = {
     "add": ("Add", "A", "Click a PVS to add it, grown in 3D."),
-    "remove": ("Remove", "R", "Click a PVS to take it away."),
-    "split": ("Split", "S", "Click where one PVS should be two."),
-    "more": ("Grow", "G", "Click a PVS to make it a third larger."),
-    "less": ("Shrink", "H", "Click a PVS to make it a third smaller."),
+    "remove": ("Remove", "R", "Click a PVS to delete it."),
+    "split": ("Split", "S", "Click where one PVS should become two."),
+    "more": ("Grow", "G", "Click a PVS to grow it by a third."),
+    "less": ("Shrink", "H", "Click a PVS to shrink it by a third."),
 }
 
 
@@ -57,20 +61,27 @@ class Correct(Dock):
         self.body.addWidget(self.offer)
         self._build_labels()
         self._build_tools()
-        self.queue = QueuePanel(self.session, self.clicker, self.autosave)
+        self.components = Components(self.session, self)
+        self.queue = QueuePanel(self.session, self.components, self.clicker, self.autosave)
         self.group("Review").addRow(self.queue)
-        self.table = PvsTable(self.session)
+        self.table = PvsTable(self.session, self.components, self.queue)
         self.group("All PVS").addRow(self.table)
         self.saving = SavingPanel(self.session, self.autosave)
         self.group("Save").addRow(self.saving)
         self.keys = QLabel(listed(self._keys()))
         self.keys.setTextFormat(Qt.TextFormat.RichText)
         self.keys.setWordWrap(True)
-        self.body.addWidget(section("Keys, while the labels are selected", "All.", self.keys))
+        self.body.addWidget(section("Keys", "All keys of this dock.", self.keys))
         self.body.addStretch()
-        self.clicker.said.connect(self.notice.say)
-        self.clicker.failed.connect(self.notice.error)
-        self.clicker.done.connect(lambda _, point: self.table.select(point))
+        # what was said of an edit goes with the next one; napari tells of an edit before that
+        self.session.labels_edited.connect(self._on_edit)
+        self.session.labels_changed.connect(self._on_edit)
+        self.session.labels_moved.connect(self._on_moved)
+        for speaker in (self.clicker.said, self.queue.said):
+            speaker.connect(lambda text: self.notice.say(text, _EDIT))
+        self.clicker.asked.connect(self._ask)
+        self.clicker.failed.connect(lambda text: self.notice.error(text, _EDIT))
+        self.clicker.done.connect(self._on_clicked)
         for changed in (
             self.session.labels_changed,
             self.session.prediction_changed,
@@ -93,21 +104,22 @@ class Correct(Dock):
     def check(self) -> None:
         """Enable what can be done now."""
         scan, layer = self.session.scan, self.session.labels
-        no_scan = "load a scan first (the Load dock)." if scan is None else None
+        no_scan = "load a scan first." if scan is None else None
         no_labels = no_scan or (_NO_LABELS if layer is None else None)
         self.choice.choose(layer)
-        allow(self.choice, "The layer that is corrected.", no_scan)
+        allow(self.choice, "The labels layer being corrected.", no_scan)
         self.new.allow_if(no_scan)
         empty = None if self.session.prediction else "segment the scan first."
         self.copy.allow_if(no_scan or empty)
         for button in (*self.brushes, self.eraser, *self.modes.values()):
             button.allow_if(no_labels)
         self.saving.check(no_labels)
-        self.hint.say(f"To correct, {no_labels}") if no_labels else self.hint.clear()
+        self.hint.say(sentence(no_labels)) if no_labels else self.hint.clear()
 
     def set_mode(self, mode: Mode | None) -> None:
-        """Choose what a click on the labels does; None: it selects the row of a PVS."""
+        """Choose what a click on the labels does; None: it puts a PVS under review."""
         self.mode = mode
+        self.queue.outline(None)
         layer = self.session.labels
         if mode is not None and layer is not None:
             layer.mode = "pan_zoom"
@@ -155,12 +167,7 @@ class Correct(Dock):
         self.choice = LayerBox(self.session, Labels, "none")
         self.choice.activated.connect(self._choose)
         self.new = Button("New", "Add empty labels and correct them.", self._new)
-        self.copy = Button(
-            "From prediction",
-            "Bring the newest prediction into the labels, as one step to undo. Voxels that you "
-            "have changed stay as they are.",
-            self._copy,
-        )
+        self.copy = Button("Copy prediction to labels", COPY_TIP, self._copy)
         self.hint = Notice()
         form.addRow(self.choice)
         form.addRow(_in_row(self.new, self.copy))
@@ -171,10 +178,10 @@ class Correct(Dock):
         self.brushes = [
             Button(f"{mm} mm", f"Brush of {mm} mm.", partial(self.paint, mm)) for mm in BRUSHES_MM
         ]
-        self.eraser = Button("Eraser", "As wide as the brush.", self.erase)
+        self.eraser = Button("Eraser", "An eraser as wide as the brush.", self.erase)
         form.addRow(_in_row(*self.brushes, self.eraser))
         self.in_3d = QCheckBox("Brush and eraser in 3D")
-        self.in_3d.setToolTip("A ball instead of a disc in the slice that is shown.")
+        self.in_3d.setToolTip("Use a ball instead of a disc in the current slice.")
         self.in_3d.setChecked(preferences().correct.brush_3d)
         self.in_3d.toggled.connect(self._on_3d)
         form.addRow(self.in_3d)
@@ -186,19 +193,26 @@ class Correct(Dock):
         buttons = list(self.modes.values())
         form.addRow(_in_row(*buttons[:3]))
         form.addRow(_in_row(*buttons[3:]))
-        form.addRow(self.notice)
 
     def _keys(self) -> list[Key]:
         modes = [
             Key(key, tip.rstrip("."), partial(self._toggle, mode))
             for mode, (_, key, tip) in MODES.items()
         ]
+        queue = self.queue
         return [
             *modes,
-            Key("Y", "Accept the PVS under review", self.queue.yes),
-            Key("N", "Reject it", self.queue.no),
-            Key("K", "Skip it", self.queue.later),
-            Key("J", "Next without a decision", self.queue.move_on),
+            Key("J", "Start the review; next PVS without deciding", queue.move_on, True),
+            Key("Y", "Accept the PVS under review", queue.yes, True),
+            Key("N", "Reject it", queue.no, True),
+            Key("K", "Skip it", queue.later, True),
+            Key("B", "Previous PVS", queue.move_back, True),
+            Key("U", "Next uncertain PVS", partial(queue.move_to, "uncertain"), True),
+            Key("M", "Next PVS possibly missed", partial(queue.move_to, "missed"), True),
+            Key("L", "Next largest PVS", partial(queue.move_to, "large"), True),
+            Key("C", "Write a note", queue.write_note, True),
+            Key("Ctrl-Z", "Undo the last decision or edit", queue.undo, True),
+            Key("Ctrl-Shift-Z", "Redo it", queue.redo, True),
         ]
 
     def _bind(self) -> None:
@@ -211,7 +225,12 @@ class Correct(Dock):
             self._set_brush(layer)  # napari's own is as wide as a ventricle
             self._set_dimensions()
             self._binding = Binding(
-                layer, self._keys(), self._on_click, self.session.viewer, lambda: self._in_hand
+                layer,
+                self._keys(),
+                self._on_click,
+                self.session.viewer,
+                lambda: self._in_hand,
+                [one for one in (self.session.t1, self.session.t2) if one is not None],
             )
             layer.events.mode.connect(self._on_layer_mode)
 
@@ -237,6 +256,22 @@ class Correct(Dock):
             if not self._in_hand:
                 self.notice.take_back(_MODE)
 
+    def _on_edit(self) -> None:
+        self.notice.take_back(_EDIT)
+
+    def _on_moved(self) -> None:
+        """Say at once that labels were moved: they cannot be saved so."""
+        why = self.session.misplaced()
+        if why:
+            self.notice.warn(sentence(why), _PLACE)
+        else:
+            self.notice.take_back(_PLACE)
+
+    def _ask(self, text: str, voxels: Voxels) -> None:
+        """Outline what a click would add, and say what speaks against it."""
+        self.queue.outline(voxels)
+        self.notice.warn(text, _EDIT)
+
     def _toggle(self, mode: Mode) -> None:
         self.set_mode(None if self.mode == mode and self._in_hand else mode)
 
@@ -249,12 +284,20 @@ class Correct(Dock):
         point = voxel_under(layer, event, partial(self._along, layer))
         if point is None:
             if self.mode is not None:
-                self.notice.error("Nothing is there; to add a PVS without a prediction, use 2D.")
+                self.notice.error("Nothing here. To add a PVS without a prediction, use 2D.", _EDIT)
         elif self.mode is None:
-            if layer.data[point]:
+            item = self.queue.item_at(point) if layer.data[point] else None
+            if item is not None:
+                self.queue.show_item(item, move=False)  # it is in view already
+            elif layer.data[point]:
                 self.table.select(point)
         else:
             self.clicker.click(self.mode, point)
+
+    def _on_clicked(self, mode: Mode, point: tuple[int, int, int]) -> None:
+        """Select the row of what was clicked, unless it is that of a PVS under review."""
+        if self.queue.item is None:
+            self.table.select(point)
 
     def _along(self, layer: LabelsLayer, line: NDArray[np.int_]) -> int | None:
         """Choose the voxel that a click in 3D means, of those in line with it."""

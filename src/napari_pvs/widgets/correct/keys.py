@@ -1,5 +1,7 @@
 """Keys and mouse of the labels layer while it is corrected."""
 
+import functools
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.widgets.viewer.canvas import camera_of
-from napari_pvs.widgets.viewer.typed import LabelsLayer, MouseEvent, Viewer
+from napari_pvs.widgets.viewer.typed import LabelsLayer, Layer, MouseEvent, Viewer
 
 Point = tuple[int, int, int]
 
@@ -16,25 +18,36 @@ _NAPARI_KEYS = (
     ("P", "brush"),
     ("E", "eraser"),
     ("Z", "move and zoom"),
-    ("Ctrl+Z", "undo"),
-    ("Ctrl+Shift+Z", "redo"),
 )
+_CHORDS = ("Ctrl", "Shift", "Alt", "Meta")
 _STILL = 4  # pixels that the mouse may move between press and release of a click
 
 
 @dataclass(frozen=True)
 class Key:
-    """One key, what it does, and the call that does it."""
+    """One key, what it does, and the call that does it.
+
+    Attributes
+    ----------
+    everywhere
+        Whether it works whichever layer is selected.
+    """
 
     key: str
     title: str
     call: Callable[[], object]
+    everywhere: bool = False
 
 
 class Binding:
     """Keys and clicks bound to one layer, until `release`.
 
-    Keys work while the layer is selected in the layer list and the mouse or focus is on the canvas.
+    Keys work while the layer is selected in the layer list, those that work everywhere whichever
+    is, wherever the focus is but in a field that takes text.
+
+    napari puts a tool back when its key is released after a while, and remembers that for as long
+    as no other function is called by the same key: Ctrl+Z after Z switched the brush on again, when
+    Z was released. While the layer is bound, its tools' keys forget that at their first release.
 
     Parameters
     ----------
@@ -48,6 +61,8 @@ class Binding:
         Of the layer.
     quick
         Tells whether a quick second click is one more; else it is napari's, which zooms.
+    beside
+        Other layers of the scan, for which napari has keys of its own.
     """
 
     def __init__(
@@ -57,22 +72,31 @@ class Binding:
         on_click: Callable[[LabelsLayer, MouseEvent], None],
         viewer: Viewer,
         quick: Callable[[], bool],
+        beside: Iterable[Layer] = (),
     ) -> None:
         self.layer = layer
         self._keys = tuple(keys)
+        self._beside = tuple(beside)
         self._on_click, self._quick = on_click, quick
         self._viewer = viewer
         self._view: tuple[Any, ...] = ()
+        self._tools = _tool_keys(layer)
+        for shortcut, tool in self._tools.items():
+            layer.bind_key(shortcut, _released_once(tool), overwrite=True)
         for key in self._keys:
-            layer.bind_key(key.key, _calling(key), overwrite=True)
+            for holder in self._holders(key):
+                holder.bind_key(_shortcut(key), _calling(key), overwrite=True)
         layer.mouse_drag_callbacks.append(self._on_drag)
         layer.mouse_double_click_callbacks.append(self._on_second)
         viewer.mouse_double_click_callbacks.insert(0, self._before_second)  # then comes napari's
 
     def release(self) -> None:
         """Leave the layer as it was."""
+        for shortcut in self._tools:
+            self.layer.bind_key(shortcut, None)
         for key in self._keys:
-            self.layer.bind_key(key.key, None)
+            for holder in self._holders(key):
+                holder.bind_key(_shortcut(key), None)
         for calls, call in (
             (self.layer.mouse_drag_callbacks, self._on_drag),
             (self.layer.mouse_double_click_callbacks, self._on_second),
@@ -80,6 +104,10 @@ class Binding:
         ):
             if call in calls:
                 calls.remove(call)
+
+    def _holders(self, key: Key) -> tuple[Any, ...]:
+        more = (self._viewer, *self._beside) if key.everywhere else ()
+        return (self.layer, *more)
 
     def _before_second(self, viewer: Viewer, _: MouseEvent) -> None:
         camera = camera_of(viewer)
@@ -107,18 +135,62 @@ class Binding:
             self._on_click(layer, event)
 
 
-def _calling(key: Key) -> Callable[[object], None]:
-    """Return a function that does what a key does; napari asks for its name."""
+def _shortcut(key: Key) -> Any:
+    """Return a key as napari takes it: Ctrl is Command on a Mac, as for napari's own keys."""
+    from napari.utils.key_bindings import KeyCode, KeyMod
 
-    def call(_: object) -> None:
+    *held, letter = key.key.split("-")
+    found: Any = KeyCode.from_string(letter)
+    for one in held:
+        found |= KeyMod.CtrlCmd if one == "Ctrl" else KeyMod.Shift
+    return found
+
+
+def _calling(key: Key) -> Callable[[object], Iterator[None]]:
+    """Return what a key calls; napari asks for its name.
+
+    It waits for the key's release, so that napari forgets what else was to be done then.
+    """
+
+    def call(_: object) -> Iterator[None]:
         key.call()
+        yield
+
+    return call
+
+
+def _tool_keys(layer: LabelsLayer) -> dict[Any, Callable[[Any], Any]]:
+    """Keys of one letter or digit that napari has for a layer of this type, and what they call."""
+    keymap: dict[Any, Callable[[Any], Any]] = getattr(type(layer), "class_keymap", {})
+    plain = {key: call for key, call in keymap.items() if not any(m in str(key) for m in _CHORDS)}
+    return {key: call for key, call in plain.items() if callable(call) and _is_tool(call)}
+
+
+def _is_tool(call: Callable[[Any], Any]) -> bool:
+    """Whether a function of napari's chooses a tool; by its name, which its settings use too."""
+    name = getattr(call, "__name__", "")
+    return name.startswith("activate_") and name.endswith("_mode")
+
+
+def _released_once(tool: Callable[[Any], Any]) -> Callable[[Any], Iterator[None]]:
+    """Return what a key of a tool calls: the tool before comes back if the key was held."""
+
+    @functools.wraps(tool)
+    def call(layer: LabelsLayer) -> Iterator[None]:
+        from napari.settings import get_settings
+
+        back, begun = tool(layer), time.monotonic()
+        yield
+        held = time.monotonic() - begun > get_settings().application.hold_button_delay
+        if held and callable(back):
+            back()
 
     return call
 
 
 def listed(keys: Iterable[Key]) -> str:
     """Return keys, and napari's own that help, as a table of rich text."""
-    rows = [(key.key, key.title) for key in keys]
+    rows = [(key.key.replace("-", "+"), key.title) for key in keys]
     cells = "".join(
         f"<tr><td><b>{key}</b>&nbsp;</td><td>{title}</td></tr>"
         for key, title in (*rows, *_NAPARI_KEYS)

@@ -1,186 +1,350 @@
-"""The table of single PVS, tied to the viewer both ways."""
+"""The table of single PVS, tied to the viewer and to the review both ways."""
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from operator import is_
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QModelIndex, Signal
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
 
-from napari_pvs.correction.component_index import ComponentIndex, Entry
+from napari_pvs.correction.review import Item
+from napari_pvs.inference.shape import rod_of
 from napari_pvs.scans.display import to_display
-from napari_pvs.scans.masks import voxels_of
-from napari_pvs.widgets.background.debounce import Debouncer
+from napari_pvs.scans.masks import Voxels
+from napari_pvs.widgets.correct.components import Components
+from napari_pvs.widgets.correct.review_queue import QueuePanel
+from napari_pvs.widgets.parts.controls import Button, Notice, ask_where, write
 from napari_pvs.widgets.parts.table import Column, Table
 from napari_pvs.widgets.state.session import Session
 from napari_pvs.widgets.viewer.canvas import show_voxel
 
-PAUSE_MS = 80
-"""How long after an edit the table follows; a stroke is one edit."""
 _MANY = 100  # rows that change at once, from which on all are shown anew
+Status = Literal[
+    "unreviewed", "accepted", "rejected", "skipped", "edited", "possibly missed",
+    "excluded by shape",
+]  # fmt: skip
+_DECIDED: dict[str, Status] = {"accept": "accepted", "reject": "rejected", "skip": "skipped"}
+_FILTERS: dict[str, tuple[Status, ...] | None] = {
+    "All": None,
+    "Unreviewed": ("unreviewed", "edited", "skipped", "possibly missed", "excluded by shape"),
+    "Accepted": ("accepted",),
+    "Rejected": ("rejected",),
+    "Edited": ("edited",),
+    "Possibly missed": ("possibly missed",),
+    "Excluded by shape": ("excluded by shape",),
+}
+"""What the box chooses."""
 
 
 @dataclass(eq=False)
 class Row:
-    """One PVS."""
+    """One PVS, or what may be one.
 
-    id: int
-    voxels: int
+    Attributes
+    ----------
+    key
+        Identifies it: its number, or its first voxel where it is not in the labels.
+    number
+        In the labels; None for what is not in them.
+    index
+        Its voxels, in the axes of the layer.
+    place
+        Of its middle, scanner millimetres (RAS).
+    item
+        Of the review; None before there is one.
+    """
+
+    key: int | tuple[int, ...]
+    number: int | None
+    index: Voxels
     volume_mm3: float
+    length_mm: float
+    diameter_mm: float
+    place: tuple[float, float, float]
     probability: float | None
+    status: Status = "unreviewed"
+    note: str = ""
+    item: Item | None = None
+    drawn: tuple[object, ...] = ()  # what the table shows of it
+
+    @property
+    def stamp(self) -> tuple[object, ...]:
+        """What changes when the row looks otherwise."""
+        return self.status, self.note, self.number, id(self.index)
+
+    @property
+    def where(self) -> str:
+        """Its place, for people."""
+        return ", ".join(f"{axis:.0f}" for axis in self.place)
 
 
 COLUMNS = (
-    Column("PVS", lambda row: row.id, "{:d}", "A number that it keeps while it is edited."),
-    Column("mm³", lambda row: row.volume_mm3, "{:.1f}", "Its volume."),
-    Column("Voxels", lambda row: row.voxels, "{:d}", "Number of its voxels."),
-    Column(
-        "Prob.",
-        lambda row: row.probability,
-        "{:.2f}",
-        "Mean probability in the newest prediction.",
-    ),
-)
+    Column("Status", lambda row: row.status, tip="Unreviewed, accepted, rejected, edited …"),
+    Column("PVS", lambda row: row.number, "{:d}", "Its number, which it keeps while it is edited."),
+    Column("mm³", lambda row: row.volume_mm3, "{:.1f}", "Volume."),
+    Column("Length", lambda row: row.length_mm, "{:.1f}", "Length in mm."),
+    Column("Width", lambda row: row.diameter_mm, "{:.1f}", "Mean diameter in mm."),
+    Column("Prob.", lambda row: row.probability, "{:.2f}",
+           "Mean probability in the newest prediction."),
+    Column("R, A, S", lambda row: row.where, tip="Centre in scanner coordinates: mm to the right, "
+           "to the front and up."),
+    Column("Note", lambda row: row.note, tip="Your note (key C)."),
+)  # fmt: skip
 
 
 class PvsTable(QWidget):
-    """All connected PVS of the labels: a row shows its PVS, a click on a PVS selects its row.
+    """All PVS of the labels and those in question: a row shows its PVS, and the other way round.
 
     Parameters
     ----------
     session
         Of the viewer.
+    components
+        The PVS of its labels.
+    review
+        Knows what was decided; a row that is chosen comes under review.
     """
 
     followed = Signal()
     """The table shows what the labels are now."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, components: Components, review: QueuePanel) -> None:
         super().__init__()
-        self._session = session
-        self._index: ComponentIndex | None = None
-        self._mask: NDArray[np.bool_] | None = None  # what the catalogue is of
-        self._rows: dict[int, Row] = {}
+        self._session, self._components, self._review = session, components, review
+        self._known: dict[int | tuple[int, ...], Row] = {}
         self._score: NDArray[np.float32] | None = None
         self._quiet = False
         self.total = QLabel()
-        self.table = Table(COLUMNS, "Move to a row to see its PVS in the viewer.")
-        self.table.setMinimumHeight(170)
+        self.which = QComboBox()
+        self.which.addItems(list(_FILTERS))
+        self.which.setToolTip("Show only PVS of this status.")
+        self.search = QLineEdit()
+        self.search.setPlaceholderText("Filter")
+        self.search.setToolTip("Show only rows that contain this text, such as part of a note.")
+        self.search.setAcceptDrops(False)
+        self.table = Table(COLUMNS, "Select a row to show its PVS.", lambda row: row.key)
+        self.table.setMinimumHeight(190)
         self.table.selected.connect(self._show)
         self.table.chosen.connect(self._show)
+        self.table.set_widths({1: "0000", 2: "000.0", 3: "00.0", 4: "0.0", 5: "0.00"})
+        self.notice = Notice()
+        self.export = Button("Export TSV…", "Write the rows shown to a table.", self._export)
+        row = QHBoxLayout()
+        row.setSpacing(3)
+        row.addWidget(self.which)
+        row.addWidget(self.search, 1)
+        row.addWidget(self.export)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.total)
+        column.addLayout(row)
         column.addWidget(self.table)
-        self._later = Debouncer(PAUSE_MS, self.follow, self)
-        session.labels_edited.connect(self._later.throttle)
-        session.labels_changed.connect(self._start)
-        session.prediction_changed.connect(self._measure)
+        column.addWidget(self.notice)
+        self.which.currentTextChanged.connect(lambda _: self._fill())
+        self.search.textChanged.connect(self.table.filter)
+        components.replaced.connect(self._start)
+        components.followed.connect(self._fill)
+        session.prediction_changed.connect(self._on_prediction)
+        review.changed.connect(self._fill)
+        review.moved.connect(self._on_moved)
         self._start()
 
-    def follow(self) -> None:
-        """Show what the labels are now."""
-        layer = self._session.labels
-        if layer is None or self._mask is None or self._index is None:
-            return
-        now = layer.data > 0
-        if now.shape != self._mask.shape:
-            self._start()
-            return
-        changed = voxels_of(now != self._mask)
-        if len(changed[0]):
-            gone, new = self._index.update(now, changed)
-            self._mask = now
-            self._quiet = True  # where a row goes, its neighbour becomes the current one
-            self._replace(gone, [self._index.entries[key] for key in new])
-            self._quiet = False
-            self._count()
-        self.followed.emit()
+    @property
+    def rows(self) -> list[Row]:
+        """What is shown."""
+        return self.table.rows
 
     def select(self, point: tuple[int, int, int]) -> None:
         """Select the row of the PVS at a voxel of the labels' data, if there is one."""
-        if self._later.pending:
-            self._later.cancel()
-            self.follow()
-        key = None if self._index is None else self._index.at(point)
-        row = None if key is None else self._rows.get(key)
-        if row is not None:
-            self._quiet = True  # it is in view already
-            self.table.select(row)
-            self._quiet = False
+        number = self._components.at(point)
+        self._fill()
+        row = None if number is None else self._known.get(number)
+        self._select(row)
 
     def _start(self) -> None:
-        layer = self._session.labels
-        self._index, self._mask, self._rows = None, None, {}
-        if layer is not None and layer.data.ndim == 3:
-            self._mask = layer.data > 0
-            self._index = ComponentIndex(self._mask)
-        entries = self._index.entries.values() if self._index else ()
-        self._rows = {row.id: row for row in self._made(entries)}
-        self.table.set_rows(list(self._rows.values()))
-        self._count()
+        self._known = {}
+        self._fill()
+
+    def _fill(self) -> None:
+        """Show what there is now; only what has changed is touched."""
+        wanted = self._wanted()
+        self._known = {row.key: row for row in wanted}
+        chosen = _FILTERS[self.which.currentText()]
+        shown = [row for row in wanted if chosen is None or row.status in chosen]
+        self._quiet = True  # where a row goes, its neighbour becomes the current one
+        self._exchange(shown)
+        self._quiet = False
+        self._count(wanted)
         self.followed.emit()
 
-    def _replace(self, gone: set[int], new: list[Entry]) -> None:
-        fresh = {row.id: row for row in self._made(new)}
+    def _wanted(self) -> list[Row]:
+        """All rows, those of PVS that are known as they were made."""
+        review, rows = self._review.queue, []
+        score = self._probability()
+        for key, entry in self._components.entries.items():
+            row = self._row(key, entry.index, key, score)
+            row.item = None if review is None else review.item_of(key)
+            row.status = "edited" if key in self._components.edited else "unreviewed"
+            rows.append(row)
+        for item in () if review is None else review.items:
+            if not item.present:
+                first = tuple(int(axis[0]) for axis in item.index)
+                row = self._row(first, item.index, None, score)
+                row.item, row.status = item, "possibly missed"
+                if item.kind == "excluded":
+                    row.status = "excluded by shape"
+                rows.append(row)
+        for row in rows:
+            if row.item is not None:
+                row.status = _DECIDED.get(row.item.verdict or "", row.status)
+                row.note = row.item.note
+        return rows
+
+    def _row(
+        self,
+        key: int | tuple[int, ...],
+        index: Voxels,
+        number: int | None,
+        score: NDArray[np.float32] | None,
+    ) -> Row:
+        """Return the known row of a PVS, measured anew where its voxels have changed."""
+        known = self._known.get(key)
+        if known is not None and known.index is index:
+            return known
+        scan = self._session.scan
+        z, y, x = index
+        depth = 0 if scan is None else scan.grid.shape[1] - 1
+        points = np.stack([x, depth - y, z], 1)
+        affine = np.eye(4) if scan is None else scan.grid.affine
+        length, diameter = rod_of(points, affine[:3, :3])
+        place = affine[:3, :3] @ points.mean(0) + affine[:3, 3]
+        row = Row(
+            key=key,
+            number=number,
+            index=index,
+            volume_mm3=len(x) * (1.0 if scan is None else scan.grid.voxel_volume),
+            length_mm=length,
+            diameter_mm=diameter,
+            place=(float(place[0]), float(place[1]), float(place[2])),
+            probability=None if score is None else float(score[index].mean()),
+        )
+        if known is None:
+            return row
+        vars(known).update(vars(row))
+        return known
+
+    def _exchange(self, rows: list[Row]) -> None:
+        """Give the table other rows, one by one where they are few."""
         model = self.table.model_
-        if len(gone) + len(new) > _MANY:
-            kept = {key: row for key, row in self._rows.items() if key not in gone}
-            self._rows = kept | fresh
-            self.table.set_rows(list(self._rows.values()))
-            return
-        for key in gone:
-            at = model.rows.index(self._rows.pop(key))
-            model.beginRemoveRows(QModelIndex(), at, at)
-            del model.rows[at]
-            model.endRemoveRows()
-        for key, row in fresh.items():
-            known = self._rows.get(key)
-            if known is not None:
-                vars(known).update(vars(row))
-                self.table.refresh(known)
-                continue
-            self._rows[key] = row
-            at = len(model.rows)
-            model.beginInsertRows(QModelIndex(), at, at)
-            model.rows.append(row)
-            model.endInsertRows()
+        wanted, there = set(map(id, rows)), set(map(id, model.rows))
+        gone = [row for row in model.rows if id(row) not in wanted]
+        new = [row for row in rows if id(row) not in there]
+        stay = [row for row in model.rows if id(row) in wanted]
+        in_order = all(map(is_, stay, (row for row in rows if id(row) in there)))
+        if len(gone) + len(new) > _MANY or not model.rows or not in_order:
+            self.table.set_rows(rows)
+        else:
+            for row in gone:
+                at = model.rows.index(row)
+                model.beginRemoveRows(QModelIndex(), at, at)
+                del model.rows[at]
+                model.endRemoveRows()
+            for at, row in enumerate(rows):
+                if id(row) not in there:
+                    model.beginInsertRows(QModelIndex(), at, at)
+                    model.rows.insert(at, row)
+                    model.endInsertRows()
+            for at, row in enumerate(model.rows):
+                if row.drawn != row.stamp:
+                    model.refresh(at)
+        for row in rows:
+            row.drawn = row.stamp
 
-    def _made(self, entries: Iterable[Entry]) -> list[Row]:
-        volume = self._session.scan.grid.voxel_volume if self._session.scan else 1.0
-        prediction = self._session.prediction
-        self._score = None if prediction is None else prediction.probability
-        score = None if self._score is None else to_display(self._score)
-        return [
-            Row(
-                entry.id,
-                entry.voxels,
-                entry.voxels * volume,
-                None if score is None else float(score[entry.index].mean()),
-            )
-            for entry in entries
-        ]
-
-    def _measure(self) -> None:
-        """Take the probabilities of another prediction."""
+    def _probability(self) -> NDArray[np.float32] | None:
         prediction = self._session.prediction
         score = None if prediction is None else prediction.probability
-        if score is self._score or self._index is None:
-            return
-        for row in self._made(self._index.entries.values()):
-            self._rows[row.id].probability = row.probability
-        model = self.table.model_
-        model.dataChanged.emit(model.index(0, 0), model.index(len(model.rows) - 1, 3))
+        if score is not self._score:
+            self._score, self._known = score, {}
+        return None if score is None else to_display(score)
 
-    def _count(self) -> None:
-        volume = sum(row.volume_mm3 for row in self._rows.values())
-        text = f"{len(self._rows)} PVS, {volume:.0f} mm³"
-        self.total.setText(text if self._mask is not None else "No labels.")
-        self.table.setVisible(bool(self._rows))
+    def _on_prediction(self) -> None:
+        prediction = self._session.prediction
+        if (None if prediction is None else prediction.probability) is not self._score:
+            self._fill()
+
+    def _on_moved(self, item: Item | None) -> None:
+        """Select what is under review."""
+        row = None
+        if item is not None:
+            row = next((one for one in self.rows if one.item is item), None)
+        self._select(row)
+
+    def _select(self, row: Row | None) -> None:
+        self._quiet = True  # it is in view already
+        if row is not None and any(one is row for one in self.rows):
+            self.table.select(row)
+        else:
+            self.table.setCurrentIndex(QModelIndex())
+        self._quiet = False
+
+    def _count(self, rows: list[Row]) -> None:
+        there = [row.volume_mm3 for row in rows if row.number is not None]
+        left_out = [row for row in rows if row.status == "excluded by shape"]
+        text = f"{len(there)} PVS, {sum(there):.0f} mm³"
+        if left_out:
+            volume = sum(row.volume_mm3 for row in left_out)
+            text += f"; {len(left_out)} excluded by shape ({volume:.0f} mm³)"
+        if self._components.mask is None:
+            text = "No labels."
+        self.total.setText(text)
+        self.export.allow_if(None if self.rows else "there are no PVS.")
 
     def _show(self, row: Row) -> None:
         layer = self._session.labels
-        entry = self._index.entries.get(row.id) if self._index else None
-        if layer is not None and entry is not None and not self._quiet:
-            show_voxel(self._session.viewer, layer, entry.point)
+        if layer is None or self._quiet:
+            return
+        if row.item is not None:
+            self._review.show_item(row.item)
+            return
+        points = np.stack(row.index, 1)
+        x, y, z = points[np.square(points - points.mean(0)).sum(1).argmin()]
+        show_voxel(self._session.viewer, layer, (int(x), int(y), int(z)))
+
+    def _export(self) -> None:
+        path = ask_where(self, f"{self._subject()}_pvs.tsv", "Table (*.tsv)")
+        if path is not None:
+            write(path, self.tsv(), self.notice)
+
+    def _subject(self) -> str:
+        shown, scan = self._session.shown_subject, self._session.scan
+        if shown is not None:
+            return shown.name
+        path = None if scan is None else scan.source.path
+        return "scan" if path is None else path.name.split(".")[0]
+
+    def tsv(self) -> str:
+        """The rows that are shown, as a table; its columns are named as those of ``pvs.tsv``."""
+        values: dict[str, Callable[[Row], object]] = {
+            "subject": lambda _: self._subject(),
+            "id": lambda row: row.number,
+            "status": lambda row: row.status,
+            "voxels": lambda row: len(row.index[0]),
+            "volume_mm3": lambda row: round(row.volume_mm3, 4),
+            "length_mm": lambda row: round(row.length_mm, 3),
+            "diameter_mm": lambda row: round(row.diameter_mm, 3),
+            "x_mm": lambda row: round(row.place[0], 3),
+            "y_mm": lambda row: round(row.place[1], 3),
+            "z_mm": lambda row: round(row.place[2], 3),
+            "mean_probability": lambda row: (
+                None if row.probability is None else round(row.probability, 4)
+            ),
+            "note": lambda row: " ".join(row.note.split()),
+        }
+        lines = ["\t".join(values)]
+        for row in self.table.shown():
+            cells = (value(row) for value in values.values())
+            lines.append("\t".join("n/a" if cell is None else str(cell) for cell in cells))
+        return "\n".join(lines) + "\n"

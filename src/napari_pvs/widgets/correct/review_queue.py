@@ -1,38 +1,74 @@
 """The review queue: single PVS in the order in which looking at them pays most."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from itertools import takewhile
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QProgressBar,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
+from napari_pvs.correction.click import grow
+from napari_pvs.correction.evidence import from_map
 from napari_pvs.correction.neighbourhood import Point
-from napari_pvs.correction.review import Item, Queue, Review, Verdict, arrived, candidates
+from napari_pvs.correction.review import (
+    Decision,
+    Focus,
+    Item,
+    Queue,
+    Review,
+    Scale,
+    Verdict,
+    candidates,
+)
+from napari_pvs.errors import InputError
 from napari_pvs.scans.display import display_index, grid_index, to_display
+from napari_pvs.scans.masks import Voxels
 from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.background.thread import Background
-from napari_pvs.widgets.correct.clicks import Clicker
+from napari_pvs.widgets.correct.clicks import Clicker, Mode
+from napari_pvs.widgets.correct.components import Components
+from napari_pvs.widgets.correct.history import History
 from napari_pvs.widgets.parts.controls import Button, Notice
 from napari_pvs.widgets.state.autosave import Autosave
 from napari_pvs.widgets.state.session import Session
 from napari_pvs.widgets.viewer.canvas import show_voxel
-from napari_pvs.widgets.viewer.layers import KEY
-from napari_pvs.widgets.viewer.typed import LabelsLayer
+from napari_pvs.widgets.viewer.edits import put
+from napari_pvs.widgets.viewer.layers import record_origin
 
 ZOOM = 12.0
 """Pixels of the canvas per mm when the viewer jumps to a PVS."""
 PAUSE_MS = 600
 """How long after a change of prediction or labels the queue is made anew."""
-EDIT_PAUSE_MS = 1200
-"""How long after an edit PVS that came with it are looked for."""
-Mask = NDArray[np.bool_]
-Score = NDArray[np.float32] | None
 _THRESHOLD, _MIN_VOLUME_MM3 = 0.5, 1.0  # where no prediction says otherwise
+_MANY_NEW = 50  # PVS that change at once, from which on all are measured in the thread
+_MANY_BACK = 1000  # items that *Previous* goes back through
+Group = Literal["uncertain", "missed", "large"]
+_DONE = {"accept": "Accepted", "reject": "Rejected", "skip": "Skipped", None: "Undecided"}
+
+
+class NoteLine(QLineEdit):
+    """A line that gives its text up at Escape."""
+
+    dropped = Signal()
+    """Escape was pressed."""
+
+    def keyPressEvent(self, event: Any) -> None:
+        """Drop what was typed at Escape."""
+        if event.key() == Qt.Key.Key_Escape:
+            self.clearFocus()
+            self.dropped.emit()
+        else:
+            super().keyPressEvent(event)
 
 
 class QueuePanel(QWidget):
@@ -42,37 +78,43 @@ class QueuePanel(QWidget):
     ----------
     session
         Of the viewer.
+    components
+        The PVS of its labels.
     clicker
-        Adds and removes what was decided.
+        Its clicks are decisions too.
     autosave
         Keeps the decisions.
     """
 
     moved = Signal(object)
     """The `Item` that is shown, or None."""
+    changed = Signal()
+    """Items came or went, or something was decided about them."""
+    said = Signal(str)
+    """What a key has done, where nothing shows it."""
 
-    def __init__(self, session: Session, clicker: Clicker, autosave: Autosave) -> None:
+    def __init__(
+        self, session: Session, components: Components, clicker: Clicker, autosave: Autosave
+    ) -> None:
         super().__init__()
-        self._session, self._clicker, self._autosave = session, clicker, autosave
+        self._session, self._components = session, components
+        self._clicker, self._autosave = clicker, autosave
         self.queue: Queue | None = None
         self.item: Item | None = None
         self._review = Review()  # points are voxels of the layers
         self._scan: Scan | None = None
         self._turn = 0
-        self._making = False  # a new order is on its way
-        self._mask: Mask | None = None  # what the queue is of
-        self._marker = Marker(session)
+        self._history: History | None = None
+        self._back: list[Item] = []
+        self._deciding = False
         self._stopped = False
         self._thread = Background(self)
         self._build()
         self._make_soon = Debouncer(PAUSE_MS, self.make, self)
-        for changed in (session.labels_changed, session.prediction_changed, session.scan_changed):
+        for changed in (session.prediction_changed, session.scan_changed):
             changed.connect(self._on_change)
-        # napari tells of an edit before it is in the data
-        self._look_soon = Debouncer(0, self._look, self)
-        session.labels_edited.connect(self._look_soon.throttle)
-        self._extend_soon = Debouncer(EDIT_PAUSE_MS, self.extend, self)
-        session.labels_edited.connect(self._extend_soon.throttle)
+        components.replaced.connect(self._on_change)
+        components.changed.connect(self._on_edit)
         clicker.done.connect(self._on_click)
         autosave.reviewed.connect(self._on_review)
         self._on_change()
@@ -80,75 +122,82 @@ class QueuePanel(QWidget):
     def _build(self) -> None:
         self.left = QLabel()
         self.done = QProgressBar()
-        self.done.setToolTip("How much of the review is decided.")
+        self.done.setToolTip("Share of the PVS that have been reviewed.")
         self.done.setTextVisible(False)
         self.done.setMaximumHeight(6)
-        self.why = Notice()
-        self.accept = Button("Accept", "It is a PVS; a missed one is added. Key Y.", self.yes)
-        self.reject = Button("Reject", "It is no PVS; it is taken away. Key N.", self.no)
-        self.skip = Button("Skip", "Decide later: it comes back last. Key K.", self.later)
-        self.next = Button("Next", "Look at the next one without a decision. Key J.", self.move_on)
-        buttons = QHBoxLayout()
-        buttons.setSpacing(3)
-        for button in (self.accept, self.reject, self.skip, self.next):
-            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # the canvas keeps its keys
-            buttons.addWidget(button)
+        self.why = Notice(lines=2)
+        self.why.setToolTip(
+            "Why this one comes now. Most doubtful first, weighted by its share of the total "
+            "count and volume."
+        )
+        self.accept = Button("Accept", "This is a PVS; a missed one is added. Key Y.", self.yes)
+        self.reject = Button("Reject", "Not a PVS: delete it. Key N.", self.no)
+        self.skip = Button("Skip", "Decide later; it comes back last. Key K.", self.later)
+        self.next = Button("Next", "Go on without deciding. Key J.", self.move_on)
+        self.previous = Button("Previous", "Go back to the PVS before. Key B.", self.move_back)
+        self.take_back = Button(
+            "Undo", "Undo the last decision or edit and go back to it. Ctrl+Z.", self.undo
+        )
+        self.groups: dict[Group, Button] = {
+            "uncertain": Button(
+                "Uncertain",
+                "Go to the next PVS that is uncertain or threshold-sensitive. Key U.",
+                lambda: self.move_to("uncertain"),
+            ),
+            "missed": Button(
+                "Missed",
+                "Go to the next PVS that was possibly missed or excluded by shape. Key M.",
+                lambda: self.move_to("missed"),
+            ),
+            "large": Button(
+                "Large", "Go to the next PVS, the largest first. Key L.",
+                lambda: self.move_to("large"),
+            ),
+        }  # fmt: skip
+        self.note = NoteLine()
+        self.note.setPlaceholderText("Note (C)")
+        self.note.setToolTip("A note on this PVS; Enter keeps it, Escape drops it. Key C.")
+        self.note.returnPressed.connect(self.keep_note)
+        self.note.dropped.connect(self._tell)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         for widget in (self.left, self.done, self.why):
             column.addWidget(widget)
-        column.addLayout(buttons)
+        for buttons in (
+            (self.accept, self.reject, self.skip),
+            (self.previous, self.next, self.take_back),
+            tuple(self.groups.values()),
+        ):
+            row = QHBoxLayout()
+            row.setSpacing(3)
+            for button in buttons:
+                button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+                button.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # the canvas keeps its keys
+                row.addWidget(button)
+            column.addLayout(row)
+        column.addWidget(self.note)
 
     def make(self) -> None:
-        """Put the PVS in order, in a thread."""
+        """List the PVS, in a thread."""
         self._make_soon.cancel()
-        known, prediction = self._decided(), self._session.prediction
-        smallest = prediction.min_volume if prediction else _MIN_VOLUME_MM3
-
-        def order(mask: Mask, score: Score, threshold: float, voxel: float) -> list[Item]:
-            return candidates(mask, score, threshold, voxel, smallest, known)
-
-        self._making = self._list(order, self._on_made)
-
-    def extend(self) -> None:
-        """Add the PVS that came into the labels since, however they came; what is there stays."""
-        self._extend_soon.cancel()
-        if self._making or self._make_soon.pending:
-            self._extend_soon.throttle()  # what is being made may be of before
+        layer, scan, mask = self._session.labels, self._session.scan, self._components.mask
+        if layer is None or scan is None or mask is None:
             return
-        if self.queue is None:
-            return
-        known, before = self._decided(), self._mask
-        there = [item.point for item in self.queue.items]
-
-        def look(mask: Mask, score: Score, threshold: float, voxel: float) -> list[Item]:
-            changed = np.ones_like(mask) if before is None else mask != before
-            return arrived(mask, changed, score, threshold, voxel, there, known)
-
-        self._list(look, self._on_extended)
-
-    def _decided(self) -> list[Point]:
-        return [decision.point for decision in self._review.decisions]
-
-    def _list(self, look: Callable[..., list[Item]], then: Callable[[list[Item]], None]) -> bool:
-        """List PVS in a thread; return whether there are labels to look at."""
-        layer, scan = self._session.labels, self._session.scan
-        if layer is None or scan is None:
-            return False
         prediction = self._session.prediction
         score = None if prediction is None else to_display(prediction.probability)
-        threshold = prediction.threshold if prediction else _THRESHOLD
-        mask = layer.data > 0
+        scale = Scale(
+            score, prediction.threshold if prediction else _THRESHOLD, scan.grid.voxel_volume
+        )
+        smallest = prediction.min_volume if prediction else _MIN_VOLUME_MM3
+        left_out = None if prediction is None else prediction.excluded
+        excluded = None if left_out is None else to_display(left_out)
         turn = self._turn = self._turn + 1
 
         def take(items: list[Item]) -> None:
             if turn == self._turn and self._session.labels is layer:
-                self._mask = mask
-                then(items)
+                self._on_made(items, scale)
 
-        self._thread.submit(lambda: look(mask, score, threshold, scan.grid.voxel_volume), take)
-        return True
+        self._thread.submit(lambda: candidates(mask, scale, smallest, excluded), take)
 
     def yes(self) -> None:
         """Accept what is shown."""
@@ -164,60 +213,219 @@ class QueuePanel(QWidget):
 
     def move_on(self) -> None:
         """Show the next item, the first where none is shown."""
+        self._components.follow()
+        self._go_through(self.queue.pending if self.queue else [])
+
+    def move_to(self, group: Group) -> None:
+        """Show the next item of a kind."""
+        self._components.follow()
         pending = self.queue.pending if self.queue else []
-        places = [item.point for item in pending]
-        if self.item is not None and self.item.point in places:
-            at = places.index(self.item.point) + 1
-            self._show(pending[at % len(pending)])
+        if group == "large":
+            chosen = sorted((i for i in pending if i.present), key=lambda item: -item.voxels)
+        elif group == "missed":
+            chosen = [item for item in pending if item.kind != "found"]
         else:
-            self._show(pending[0] if pending else None)
+            cues = ("uncertain", "threshold-sensitive")
+            chosen = [item for item in pending if item.cue in cues]
+        if chosen:
+            self._go_through(chosen)
+        else:
+            kind = {"uncertain": "uncertain", "missed": "possibly missed", "large": "unreviewed"}
+            self.said.emit(f"No {kind[group]} PVS left.")
+
+    def move_back(self) -> None:
+        """Show the item before, whether it is decided or not."""
+        there = [] if self.queue is None else self.queue.items
+        while self._back:
+            item = self._back.pop()
+            if item is not self.item and item in there:
+                self._show(item, again=True)
+                return
+        self.said.emit("No previous PVS.")
+
+    def show_item(self, item: Item, move: bool = True) -> None:
+        """Show an item that was chosen elsewhere, such as in the table; the view may stay."""
+        self._components.follow()
+        if self.queue is not None and item in self.queue.items:
+            self._show(item, move=move)
+
+    def undo(self) -> None:
+        """Undo the last decision or edit, and show where it was."""
+        self._step(lambda history: history.undo(), "Undone")
+
+    def redo(self) -> None:
+        """Redo what was undone last, and show where it is."""
+        self._step(lambda history: history.redo(), "Redone")
+
+    def write_note(self) -> None:
+        """Let the user type a note."""
+        if self.item is not None:
+            self.note.setFocus()
+
+    def keep_note(self) -> None:
+        """Keep what was typed."""
+        if self.queue is not None and self.item is not None:
+            text = self.note.text().strip()
+            if text != self.item.note:
+                self.queue.write_note(self.item, text, self._autosave.rater, datetime.now(UTC))
+                self._keep()
+        self.note.clearFocus()
+        self._tell()
+
+    def item_at(self, point: Point) -> Item | None:
+        """The item at a voxel of the labels' data."""
+        number = self._components.at(point)
+        if self.queue is None:
+            return None
+        if number is not None:
+            return self.queue.item_of(number)
+        return next((item for item in self.queue.items if _holds(item.index, point)), None)
 
     def stop(self) -> None:
-        """Take the mark out of the viewer, for good."""
+        """Outline nothing any more."""
         self._stopped = True
-        self._marker.clear()
+        self._mark()
+
+    def _go_through(self, items: Sequence[Item]) -> None:
+        """Show the item after the one that is shown, the first after the last."""
+        at = next((n for n, item in enumerate(items) if item is self.item), -1)
+        self._show(items[(at + 1) % len(items)] if items else None)
 
     def _decide(self, verdict: Verdict) -> None:
-        item, queue = self.item, self.queue
-        if item is None or queue is None:
+        item, queue, layer = self.item, self.queue, self._session.labels
+        if item is None or queue is None or layer is None:
             self.move_on()
             return
-        before = queue.pending
-        at = next((n for n, one in enumerate(before) if one is item), None)
-        if at is None:  # a click has decided it: from its place among all items
-            passed = {id(one) for one in takewhile(lambda one: one is not item, queue.items)}
-            at = next((n for n, one in enumerate(before) if id(one) not in passed), 0) - 1
-        layer = self._session.require_labels()
+        asked = self._session.focus
+        self._components.follow()
+        self._mark()
+        if self._session.focus is not asked or self.item is not item:
+            self.said.emit("This PVS has just changed; check it, then decide.")
+            return
+        pending = queue.pending
+        order = {id(one): n for n, one in enumerate(queue.items)}
+        at = next((n for n, one in enumerate(pending) if one is item), None)
+        if at is None:  # decided before: go on from its place among all items
+            place = order.get(id(item), 0)
+            at = next((n for n, one in enumerate(pending) if order[id(one)] > place), 0) - 1
+        following = [*pending[at + 1 :], *pending[: max(at, 0)]]
+        before, edited = queue.known(item), False
         wanted = {"accept": True, "reject": False}.get(verdict)
-        if wanted is not None and bool(layer.data[item.point]) != wanted:
-            self._clicker.click("add" if wanted else "remove", item.point)
-            if bool(layer.data[item.point]) != wanted:
-                return  # the dock says why
-        queue.look(layer.data)
-        queue.decide(item, verdict, self._autosave.rater, datetime.now(UTC))
-        self._review = queue.review
+        if wanted is not None and wanted != item.present:
+            if wanted and self._session.prediction is not None and item.kind != "found":
+                record_origin(layer, self._session.prediction.weights_id)
+            self._deciding = True  # what comes next is shown, not what was
+            try:
+                put(layer, item.index, (layer.selected_label or 1) if wanted else 0)
+                self._components.follow()
+            finally:
+                self._deciding = False
+            edited = True
+        decided = self.item_at(item.point) or item
+        queue.decide(decided, verdict, self._autosave.rater, datetime.now(UTC))
+        self._record(decided, before, edited)
         self._keep()
-        left = queue.pending
-        places = {one.point for one in left}
-        after = (one for one in before[at + 1 :] if one.point in places)
-        self._show(next(after, left[0] if left else None))
+        there = set(map(id, queue.pending))
+        after = next((one for one in following if id(one) in there), None)
+        if after is None and decided.verdict == "skip":
+            after = decided  # it is the last
+        self._show(after)
 
-    def _show(self, item: Item | None) -> None:
+    def _record(self, item: Item, before: tuple[Decision, ...], edited: bool) -> None:
+        if self._history is not None and self.queue is not None:
+            self._history.record(item.point, before, self.queue.known(item), edited)
+
+    def _step(self, take: Callable[[History], Any], word: str) -> None:
+        history, queue, layer = self._history, self.queue, self._session.labels
+        if history is None or layer is None:
+            return
+        self._components.follow()
+        step = take(history)
+        voxels = self._components.follow()
+        if step is not None and queue is not None:
+            out, back = step.after, step.before
+            if word == "Redone":
+                out, back = back, out
+            queue.replace(out, back)
+            self._keep()
+            item = self.item_at(step.point)
+            if item is not None:
+                self._show(item)
+                self.said.emit(f"{word}. This PVS is {_DONE[item.verdict].lower()} now.")
+                return
+        if len(voxels[0]):
+            layer.visible = True
+            self._look_at(voxels)
+            self.said.emit(f"{word}: {len(voxels[0])} voxels.")
+        elif step is None:
+            self.said.emit(f"Nothing to {word[:4].lower()}.")
+
+    def _look_at(self, voxels: Voxels) -> None:
+        """Show voxels that have just changed, if none is in the slice that is shown."""
+        layer, dims = self._session.require_labels(), self._session.viewer.dims
+        first = dims.ndim - layer.data.ndim
+        hidden = [axis - first for axis in dims.not_displayed if axis >= first]
+        seen = np.ones(len(voxels[0]), bool)
+        for axis in hidden:
+            at = layer.world_to_data(dims.point[first:])[axis]
+            seen &= np.abs(voxels[axis] - at) <= 0.5
+        if not seen.any():
+            middle = len(voxels[0]) // 2
+            x, y, z = (int(axis[middle]) for axis in voxels)
+            show_voxel(self._session.viewer, layer, (x, y, z))
+
+    def _show(self, item: Item | None, again: bool = False, move: bool = True) -> None:
+        if self.item is not None and self.item is not item and not again:
+            self._back = [*self._back[1 - _MANY_BACK :], self.item]
         self.item = item
         layer = self._session.labels
-        self._mark()
         if item is not None and layer is not None:
-            show_voxel(self._session.viewer, layer, item.point, ZOOM)
+            self._grow(item)
+            if move:
+                show_voxel(self._session.viewer, layer, item.point, ZOOM)
             self._session.viewer.layers.selection.active = layer  # its keys work there only
+        self._mark()
         self._tell()
         self.moved.emit(item)
+
+    def _grow(self, item: Item) -> None:
+        """Outline a missed PVS as a click would grow it, which agrees best with the truth."""
+        prediction = self._session.prediction
+        if item.kind != "missed" or item.present or item.grown or prediction is None:
+            return
+        item.grown = True
+        x, y, z = self._session.require_scan().grid.voxel_size
+        mask = self._session.require_labels().data
+        evidence = from_map(to_display(prediction.probability), item.point, (z, y, x))
+        try:
+            index = grow(item.point, evidence, mask, (z, y, x)).indices
+        except InputError:
+            return  # too wide for a PVS: its likeliest voxels are asked about
+        if _holds(index, item.point):
+            item.index = index
 
     def _mark(self) -> None:
         layer = self._session.labels
         if self.item is None or layer is None or self._stopped:
-            self._marker.clear()
+            self._session.set_focus(None)
+            return
+        kind: Literal["item", "missed"] = "item" if self.item.present else "missed"
+        self._outline(kind, self.item.index)
+
+    def outline(self, voxels: Voxels | None) -> None:
+        """Outline voxels that a click would add, or again what is under review."""
+        if voxels is None:
+            self._mark()
         else:
-            self._marker.show(layer, self.item.point)
+            self._outline("missed", voxels)
+
+    def _outline(self, kind: Literal["item", "missed"], index: Voxels) -> None:
+        scan = self._session.require_scan()
+        z, flipped, x = index
+        focus = Focus.of(kind, (x, scan.grid.shape[1] - 1 - flipped, z))
+        known = self._session.focus
+        if known is None or not focus.same_as(known):
+            self._session.set_focus(focus)
 
     def _tell(self) -> None:
         items = self.queue.items if self.queue else []
@@ -225,67 +433,97 @@ class QueuePanel(QWidget):
         reason = None
         if self._session.labels is None:
             reason = "make labels first (above)."
-        elif not pending:
-            reason = "nothing is left." if items else "there is nothing to review."
+        elif not items:
+            reason = "there is nothing to review."
         start = None if self.item is not None else "start the review first."
         for button in (self.accept, self.reject, self.skip):
             button.allow_if(reason or start)
-        self.next.allow_if(reason)
+        over = None if pending else "all PVS have been reviewed."
+        for button in (self.next, *self.groups.values()):
+            button.allow_if(reason or over)
+        self.previous.allow_if(reason or (None if self._back else "this is the first."))
+        self.take_back.allow_if("make labels first (above)." if self._history is None else None)
         self.next.setText("Next" if self.item is not None else "Start")
+        reviewed = self.queue.reviewed if self.queue else 0
         self.done.setRange(0, max(len(items), 1))
-        self.done.setValue(len(items) - len(pending))
-        self.left.setText(f"{len(pending)} of {len(items)} left" if items else "Nothing to review.")
+        self.done.setValue(reviewed)
+        self.left.setText(f"{reviewed} of {len(items)} reviewed" if items else "Nothing to review.")
+        self.note.setEnabled(self.item is not None)
+        if not self.note.hasFocus():
+            self.note.setText("" if self.item is None else self.item.note)
         if self.item is None:
             self.why.clear()
+            if items and not pending:
+                self.why.say("All PVS have been reviewed.")
         else:
-            self.why.say(self.item.reason)
+            verdict = self.item.verdict
+            decided = "" if verdict is None else f"{_DONE[verdict]}. "
+            self.why.say(f"{decided}{self.item.reason}")
+        self.changed.emit()
 
-    def _look(self) -> None:
-        """See what an edit or its undoing has decided."""
-        layer = self._session.labels
-        if self.queue is not None and layer is not None:
-            self.queue.look(layer.data)
-            self._tell()
+    def _on_edit(self, gone: set[int], new: set[int]) -> None:
+        """Follow an edit, its undoing, or what a decision has changed."""
+        queue, layer = self.queue, self._session.labels
+        if queue is None or layer is None or self._components.mask is None:
+            self._mark()
+            return
+        if len(new) > _MANY_NEW:
+            self._make_soon.throttle()  # measuring each would take longer
+        queue.follow(self._components.mask, self._components.entries, gone, new)
+        if self._deciding:
+            return
+        if self.item is not None and self.item not in queue.items:  # it is part of another now
+            self.item = self.item_at(self.item.point)
+            self.moved.emit(self.item)
+        self._mark()
+        self._tell()
+        if queue.outgrown:
+            self._make_soon.throttle()
 
     def _on_change(self) -> None:
-        if self._session.scan is not self._scan:
-            self._scan, self._review = self._session.scan, Review()
-        if self._session.labels is None or self._session.scan is None:
+        session = self._session
+        if session.scan is not self._scan:
+            self._scan, self._review = session.scan, Review()
+        layer = session.labels
+        if self._history is None or self._history.layer is not layer:
+            self._history = None if layer is None else History(layer)
+            self.queue, self._back = None, []
+            self._show(None)
+        if layer is None or session.scan is None:
             self._turn += 1
-            self._making = False
-            self.queue, self.item = None, None
-            self._mark()
-            self._tell()
+            self._make_soon.cancel()
         else:
             self._make_soon.throttle()
 
-    def _on_made(self, items: list[Item]) -> None:
-        self._making = False
-        self.queue = Queue(items, self._review, self._session.require_labels().data)
-        shown = None if self.item is None else self.item.point
-        self.item = next((item for item in items if item.point == shown), None)
-        if self.item is None:
-            self._mark()
-        self._tell()
-
-    def _on_extended(self, items: list[Item]) -> None:
-        queue = self.queue
-        if queue is None:
+    def _on_made(self, items: list[Item], scale: Scale) -> None:
+        self._components.follow()
+        mask = self._components.mask
+        if mask is None:
             return
-        there = {item.point for item in queue.items}
-        new = [item for item in items if item.kind == "found" and item.point not in there]
-        if new:
-            queue.add(new, self._session.require_labels().data)
-            self._tell()
-            if queue.outgrown:
-                self.make()
+        shown, before = self.item, self.queue
+        self.queue = Queue(items, self._review, mask, self._components.entries, scale, before)
+        self._back = [found for one in self._back if (found := self.item_at(one.point)) is not None]
+        self.item = None if shown is None else self.item_at(shown.point)
+        if self.item is not None:
+            self._grow(self.item)
+        self._mark()
+        self._tell()
+        if self.item is not shown:
+            self.moved.emit(self.item)
 
-    def _on_click(self, mode: str, point: Point) -> None:
-        """Take what a click adds for accepted: it was looked at."""
-        if mode == "add" and self.queue is not None:
-            self.queue.accept(point, self._autosave.rater, datetime.now(UTC))
-            self._review = self.queue.review
-            self._keep()
+    def _on_click(self, mode: Mode, point: Point) -> None:
+        """Take what a click adds for accepted, and what it removes for rejected."""
+        if self.queue is None or mode not in ("add", "remove"):
+            return
+        item = self.item_at(point)
+        if item is None:
+            return
+        before = self.queue.known(item)
+        verdict: Verdict = "accept" if mode == "add" else "reject"
+        self.queue.decide(item, verdict, self._autosave.rater, datetime.now(UTC))
+        self._record(item, before, edited=True)
+        self._keep()
+        self._tell()
 
     def _on_review(self, review: Review) -> None:
         # what could not be written is in memory alone
@@ -296,7 +534,9 @@ class QueuePanel(QWidget):
             self._make_soon.throttle()
 
     def _keep(self) -> None:
-        self._autosave.save_review(self._turned(self._review, grid_index))
+        if self.queue is not None:
+            self._review = self.queue.review
+            self._autosave.save_review(self._turned(self._review, grid_index))
 
     def _turned(self, review: Review, turn: Callable[[Point, Scan], Point]) -> Review:
         scan = self._session.scan
@@ -309,82 +549,6 @@ class QueuePanel(QWidget):
         )
 
 
-COLOUR = "#ff5fd2"  # none of the label layers'
-WIDTH_MM = 9.0
-"""Of the ring: it must not hide the PVS."""
-_SLICES = 3  # to each side that show it too
-
-
-class Marker:
-    """A ring around one voxel, in a layer of its own that comes and goes with what it marks.
-
-    It lies in the list of layers as *under review*, cannot be edited, and is in no file that the
-    plugin writes. Whoever deletes it gets it back with the next mark.
-
-    Parameters
-    ----------
-    session
-        Whose viewer.
-    """
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._layer: Any = None  # of points
-        self._marked: tuple[LabelsLayer, Point] | None = None
-        events = session.viewer.dims.events
-        for event in (events.order, events.ndisplay):
-            event.connect(self._turn)
-
-    def show(self, layer: LabelsLayer, point: Point) -> None:
-        """Mark a voxel of a layer's data."""
-        viewer = self._session.viewer
-        self._marked = layer, point
-        if self._layer in viewer.layers:
-            self._layer.scale, self._layer.translate = layer.scale, layer.translate
-            self._layer.size = WIDTH_MM / min(layer.scale)
-            self._layer.data = self._places()
-            return
-        active = viewer.layers.selection.active
-        self._layer = viewer.add_points(
-            self._places(),
-            name="under review",
-            scale=layer.scale,  # another would change the slider's steps
-            translate=layer.translate,
-            size=WIDTH_MM / min(layer.scale),
-            face_color="transparent",
-            border_color=COLOUR,
-            border_width=0.05,
-            canvas_size_limits=(0, 10_000),  # else other slices get a black dot at their origin
-            units=layer.units,
-            axis_labels=layer.axis_labels,
-            metadata={KEY: {"role": "mark"}},
-        )
-        self._layer.editable = False
-        viewer.layers.selection.active = active  # keys work on the labels alone
-
-    def clear(self) -> None:
-        """Take the mark away."""
-        layer, self._layer, self._marked = self._layer, None, None
-        if layer is not None and layer in self._session.viewer.layers:
-            self._session.viewer.layers.remove(layer)
-
-    def _places(self) -> NDArray[Any]:
-        """The voxel, and in 2D the same place in the slices beside it."""
-        if self._marked is None:
-            return np.zeros((0, 3))
-        layer, point = self._marked
-        dims = self._session.viewer.dims
-        places: list[Any] = [point]
-        if dims.ndisplay == 2:
-            first = dims.ndim - len(point)
-            axis = next(axis for axis in dims.not_displayed[::-1] if axis >= first) - first
-            steps = range(-_SLICES, _SLICES + 1)
-            places = [np.add(point, k * np.eye(3)[axis]) for k in steps]
-        inside = np.array(layer.data.shape) - 1
-        return np.array([place for place in places if (np.clip(place, 0, inside) == place).all()])
-
-    def _turn(self, _: object = None) -> None:
-        """Follow another view: other slices are beside the voxel."""
-        if self._layer in self._session.viewer.layers:
-            self._layer.data = self._places()
-            self._layer.editable = False
+def _holds(index: Voxels, point: Point) -> bool:
+    x, y, z = (axis == i for axis, i in zip(index, point, strict=True))
+    return bool((x & y & z).any())

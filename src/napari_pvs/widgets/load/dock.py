@@ -1,18 +1,20 @@
 """The Load dock: a subject's T1 and T2 from files, layers or a study, or a synthetic one."""
 
 import re
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from napari.layers import Image, Labels
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QEvent, QObject, Signal
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QSizePolicy, QWidget
 from superqt import QElidingLabel
 
 from napari_pvs.errors import InputError
 from napari_pvs.jobs import exchange
 from napari_pvs.jobs.protocol import Features, ImageName, Loaded, LoadScan, LoadSubject, MakeSample
+from napari_pvs.scans.names import SUFFIXES, is_label_name
 from napari_pvs.scans.nifti import Volume
 from napari_pvs.study.bids import StudySubject
 from napari_pvs.widgets.background.idle import Steps
@@ -20,9 +22,9 @@ from napari_pvs.widgets.background.process import Job, Result
 from napari_pvs.widgets.dock import SCANS_KEY, JobDock
 from napari_pvs.widgets.load.show import show, show_sample
 from napari_pvs.widgets.load.subjects import Subjects
-from napari_pvs.widgets.parts.controls import FILES, Button, Notice, as_it_is
+from napari_pvs.widgets.parts.controls import FILES, Button, Notice, as_it_is, sentence
 from napari_pvs.widgets.parts.saving import OfferPanel
-from napari_pvs.widgets.viewer.layers import layer_volume
+from napari_pvs.widgets.viewer.layers import layer_volume, role_of, source_of
 from napari_pvs.widgets.viewer.typed import Layer, Layers, Viewer
 
 _LOADED = "loaded"  # topic of what is said of it
@@ -65,11 +67,11 @@ class ImageRow(QWidget):
         self.label = QElidingLabel()
         self.label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         what = "labels" if kind is Labels else "image"
-        self.file = Button("File…", f"Choose the file of the {title}. {tip}", self._browse)
+        self.file = Button("File…", f"Choose a {title} file. {tip}", self._browse)
         self.layer = Button(
-            "Layer", f"Take the {what} layer that is selected in the layer list.", self._take_layer
+            "Layer", f"Use the {what} layer selected in the layer list.", self._take_layer
         )
-        self.none = Button("✕", f"Go without {title}.", lambda: self.give(None))
+        self.none = Button("✕", f"Clear the {title}.", lambda: self.give(None))
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(3)
@@ -86,7 +88,7 @@ class ImageRow(QWidget):
         self.label.setText("none" if given is None else given.name)
         tip = str(given) if isinstance(given, Path) else getattr(given, "name", "")
         self.label.setToolTip(tip)
-        self.none.allow_if("there is none." if given is None else None)
+        self.none.allow_if("nothing is chosen." if given is None else None)
         self.changed.emit()
 
     def refresh(self) -> None:
@@ -105,6 +107,45 @@ class ImageRow(QWidget):
         self.give(self._layers.selection.active)
 
 
+class CanvasDrops(QObject):
+    """Offers files that are dropped on a viewer's canvas to somebody before napari.
+
+    Parameters
+    ----------
+    viewer
+        Of napari; without a window, nothing is dropped.
+    take
+        Gets the files and folders; returns whether it has taken them.
+    parent
+        Owner.
+    """
+
+    def __init__(self, viewer: Viewer, take: Callable[[list[Path]], bool], parent: QObject) -> None:
+        super().__init__(parent)
+        self._take = take
+        self._canvas: Any = getattr(getattr(viewer, "window", None), "_qt_viewer", None)
+        if self._canvas is not None:
+            self._canvas.installEventFilter(self)
+
+    def stop(self) -> None:
+        """Leave drops to napari."""
+        if self._canvas is not None:
+            self._canvas.removeEventFilter(self)
+            self._canvas = None
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:
+        """Take a drop of local files."""
+        if event.type() != QEvent.Type.Drop:
+            return False
+        urls = event.mimeData().urls()
+        if not urls or not all(url.isLocalFile() for url in urls):
+            return False
+        taken = self._take([Path(url.toLocalFile()) for url in urls])
+        if taken:
+            event.acceptProposedAction()
+        return taken
+
+
 class Load(JobDock):
     """Load a scan into the viewer.
 
@@ -121,42 +162,46 @@ class Load(JobDock):
         self.hint = Notice()
         self.rows = self._build_scan()
         self._build_study()
-        self.body.addWidget(self.bar)
-        self.body.addWidget(self.notice)
         self.offer = OfferPanel(self.autosave)
         self.body.addWidget(self.offer)
         keys = QLabel(f"{SCANS_KEY}: show T1 or T2")
-        keys.setToolTip("A key of the viewer; T1 and T2 lie on one grid, so nothing moves.")
+        keys.setToolTip("Toggle T1 and T2 in place, whichever layer is selected.")
         self.body.addWidget(keys)
         self.subjects.opened.connect(self.load_subject)
         self.subjects.listed.connect(self._on_listed)
         self.session.study_written.connect(self.subjects.refresh_soon)
+        self.session.study_opened.connect(self._on_study)
+        self.session.viewer.layers.events.inserted.connect(self._on_inserted)
         self.session.scan_changed.connect(self._on_scan)
         selection = self.session.viewer.layers.selection.events
         selection.active.connect(self._on_selection)
         for row in self.rows.values():
             row.changed.connect(partial(self._on_row, row))
         self.setAcceptDrops(True)
+        self._drops = CanvasDrops(self.session.viewer, self.drop_on_canvas, self)
         self.autosave.look()
+        for layer in self.session.viewer.layers:
+            self._take_layer(layer)
+        self._on_study()
         self.check()
 
     def _build_scan(self) -> dict[ImageName, ImageRow]:
         form = self.group("Scan")
         rows: dict[ImageName, ImageRow] = {}
         images: tuple[tuple[ImageName, str, str, type], ...] = (
-            ("t1", "T1", "T1-weighted; the grid of the results is its grid.", Image),
-            ("t2", "T2", "T2-weighted, aligned with the T1 by its header.", Image),
-            ("brain", "Brain mask", "Computed where there is none.", Labels),
+            ("t1", "T1", "T1-weighted; results have its voxels.", Image),
+            ("t2", "T2", "T2-weighted; aligned with the T1 by its header.", Image),
+            ("brain", "Brain mask", "Computed if none is given.", Labels),
         )
         for name, title, tip, kind in images:
             rows[name] = ImageRow(self.session.viewer.layers, title, tip, kind)
             form.addRow(title, rows[name])
-        self.load = Button("Load", "Show the scan and find its brain.", self.load_rows)
+        self.load = Button("Load", "Load these images as the scan.", self.load_rows)
         form.addRow(self.load)
         form.addRow(self.hint)
         self.sample = Button(
             "Synthetic subject",
-            "Make a synthetic T1 and T2 with known PVS, to try things out; takes a few seconds.",
+            "Make a synthetic T1 and T2 with known PVS to try things out; takes a few seconds.",
             self.load_sample,
         )
         form.addRow(self.sample)
@@ -165,7 +210,7 @@ class Load(JobDock):
     def _build_study(self) -> None:
         study = self.group("Study")
         self.open = Button("Open folder…", "Choose a BIDS folder (sub-*/anat/…).", self._browse)
-        self.refresh = Button("Refresh", "Look into the folder again.", self._list)
+        self.refresh = Button("Refresh", "Read the folder again.", self._list)
         self.study = QElidingLabel("none")
         self.study.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         row = QHBoxLayout()
@@ -180,9 +225,9 @@ class Load(JobDock):
         """Enable what can be done now."""
         reason = None
         if self.rows["t1"].given is None and self.rows["t2"].given is None:
-            reason = "choose or drop a T1, a T2, or both."
+            reason = "choose or drop a T1, a T2 or both."
         self.load.allow_if(reason)
-        self.hint.say(f"To load, {reason}") if reason else self.hint.clear()
+        self.hint.say(sentence(reason)) if reason else self.hint.clear()
         study = self.subjects.study
         self.refresh.allow_if(None if study else "open a study first.")
         self.study.setText(study.name if study else "none")
@@ -232,11 +277,11 @@ class Load(JobDock):
         """Make and show the synthetic subject."""
         job = Job(MakeSample(), self)
         job.finished.connect(self._on_sample)
-        self._start(job, "Making a synthetic subject …")
+        self._start(job, "Making a synthetic subject…")
 
     def open_study(self, folder: Path) -> None:
         """List the subjects of a BIDS folder."""
-        self.bar.follow(self.subjects.job(folder), "Looking for subjects …").start()
+        self.bar.follow(self.subjects.job(folder), "Reading subjects…").start()
 
     def dragEnterEvent(self, event: Any) -> None:
         """Take local files and folders."""
@@ -268,16 +313,42 @@ class Load(JobDock):
             images: tuple[ImageName, ...] = ("t1", "t2")
             free = [row for row in images if self.rows[row].given is None]
             if not free:
-                notes.append(f"{path.name} was not taken: T1 and T2 are chosen already.")
+                notes.append(f"{path.name} was ignored: T1 and T2 are already chosen.")
                 continue
             self.rows[free[0]].give(path)
-            notes.append(f"{path.name} was taken for the {free[0].upper()}; its name does not say.")
+            notes.append(f"Using {path.name} as the {free[0].upper()}; its name does not say.")
         if notes:
             self.notice.warn("\n".join(notes))
+
+    def drop_on_canvas(self, paths: list[Path]) -> bool:
+        """Load scans that were dropped on the canvas; return whether they are any.
+
+        napari would ask for a reader, and show them as layers that are no scan.
+        """
+        scans = [one for one in paths if one.name.lower().endswith(SUFFIXES)]
+        if any(one.is_dir() for one in paths):
+            self.take([one for one in paths if one.is_dir()])
+        elif len(scans) < len(paths) or not scans:
+            return False
+        masks = [
+            one for one in scans if is_label_name(one) and not _NAMES["brain"].search(one.name)
+        ]
+        for path in masks:
+            self.session.viewer.open(str(path), plugin="napari-pvs")
+        images = [one for one in scans if one not in masks]
+        if images:
+            for row in self.rows.values():  # what is of another subject goes
+                if not isinstance(row.given, Path) or row.given.parent != images[0].parent:
+                    row.give(None)
+            self.take(images)
+            if self.load.isEnabled():
+                self.load_rows()
+        return True
 
     def stop(self) -> None:
         """End every job of the dock."""
         super().stop()
+        self._drops.stop()
         self.subjects.stop()
 
     def _start(self, job: Job, text: str) -> None:
@@ -306,6 +377,31 @@ class Load(JobDock):
     def _on_scan(self) -> None:
         if self.session.scan is None:
             self.notice.take_back(_LOADED)  # its layers were deleted
+
+    def _on_study(self) -> None:
+        """List the study that another dock has opened."""
+        study = self.session.opened
+        if study is not None and study != self.subjects.study:
+            self.open_study(study)
+
+    def _on_inserted(self, event: Any) -> None:
+        self._take_layer(event.value)
+
+    def _take_layer(self, layer: Layer) -> None:
+        """Offer an image that was opened by napari as the scan, where there is none yet."""
+        source = source_of(layer)
+        if self.session.scan is not None or role_of(layer) is not None or source is None:
+            return
+        name = layer.name if source.path is None else source.path.name
+        images = isinstance(layer, Image)
+        told = next((row for row, known in _NAMES.items() if known.search(name)), None)
+        if told is None and images:
+            choices: tuple[ImageName, ...] = ("t1", "t2")
+            told = next((row for row in choices if self.rows[row].given is None), None)
+        if told is None or images == (told == "brain") or self.rows[told].given is not None:
+            return
+        self.rows[told].give(layer)
+        self.notice.say(f"{name} is open as a layer. Press Load to make it the scan.")
 
     def _browse(self) -> None:
         name = QFileDialog.getExistingDirectory(self, "Choose a BIDS folder", self.folder)

@@ -150,17 +150,15 @@ def _own(session: Session) -> tuple[list[Layer], list[str]]:
             continue  # the user's own layer is the user's to remove
         if layer is session.labels and session.save_state.state == "edited":
             layer.visible = False
-            notes.append(
-                f"The layer {layer.name!r} is in no file yet, so it stays, hidden; save or delete "
-                "it."
-            )
+            notes.append(f"{layer.name!r} is not saved yet; it was hidden. Save or delete it.")
         else:
             own.append(layer)
     there = session.viewer.layers
-    for layer in there:  # labels that were put aside, or copied
-        if role_of(layer) in _NAMES and layer.visible and layer not in own:
+    for layer in there:  # labels that were put aside, copied, or opened from a file
+        of_scan = role_of(layer) in _NAMES or session.fits(layer)
+        if of_scan and layer.visible and layer not in own:
             layer.visible = False
-            notes.append(f"The layer {layer.name!r} is of the scan before; it stays, hidden.")
+            notes.append(f"{layer.name!r} belongs to the previous scan; it was hidden.")
     return [layer for layer in own if layer is not None and layer in there], notes
 
 

@@ -29,11 +29,11 @@ COLUMNS = (
     Column(
         "State",
         lambda row: row.subject.state,
-        tip="new: no label. segmented: a prediction. corrected: drawn or corrected to the end. "
+        tip="new: no label. segmented: a prediction. corrected: saved as final. "
         "reference: made by another tool.",
     ),
-    Column("mm³", lambda row: row.volume_mm3, "{:.0f}", "Volume of the PVS of its label."),
-    Column("PVS", lambda row: row.count, "{:d}", "Number of connected PVS of its label."),
+    Column("mm³", lambda row: row.volume_mm3, "{:.0f}", "PVS volume in its label."),
+    Column("PVS", lambda row: row.count, "{:d}", "Number of PVS in its label."),
 )
 
 
@@ -58,9 +58,9 @@ class Subjects(QWidget):
         self._jobs: list[Job] = []
         self.search = QLineEdit()
         self.search.setPlaceholderText("Filter: name or state")
-        self.search.setToolTip("Show only subjects whose name or state holds this text.")
+        self.search.setToolTip("Show only subjects whose name or state contains this text.")
         self.search.setAcceptDrops(False)  # files go to the dock
-        tip = "Enter or a double click loads a subject."
+        tip = "Press Enter or double-click to load a subject."
         self.table = Table(COLUMNS, tip, lambda row: row.subject.name)
         self.table.setMinimumHeight(170)
         self.search.textChanged.connect(self.table.filter)

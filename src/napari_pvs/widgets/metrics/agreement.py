@@ -1,5 +1,7 @@
 """The measures of an agreement, and the PVS that only one side has."""
 
+from collections.abc import Callable
+
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QGridLayout, QLabel, QTabWidget, QVBoxLayout, QWidget
 
@@ -10,33 +12,36 @@ _MEASURES = (
     ("DSC", "Dice: 1 is full agreement.", lambda a: a.voxels.dsc, "{:.3f}"),
     ("AVD", "Volume difference, in % of the reference volume.",
      lambda a: a.voxels.avd_percent, "{:.1f} %"),
-    ("Recall", "Share of the reference voxels that were found.",
+    ("Recall", "Share of the reference voxels that are found.",
      lambda a: a.voxels.recall, "{:.3f}"),
-    ("Precision", "Share of the voxels that are correct.",
+    ("Precision", "Share of the measured voxels that are in the reference.",
      lambda a: a.voxels.precision, "{:.3f}"),
-    ("PVS recall", "Share of the reference PVS of which at least one voxel was found.",
+    ("PVS recall", "Share of the reference's PVS that are found, by at least one voxel.",
      lambda a: a.pvs.recall, "{:.3f}"),
     ("PVS prec.", "Share of the PVS that overlap the reference.",
      lambda a: a.pvs.precision, "{:.3f}"),
     ("PVS", "Number of PVS / in the reference.",
      lambda a: (a.pvs.n_predicted, a.pvs.n_reference), "{0[0]} / {0[1]}"),
-    ("mm³", "Volume of the PVS / in the reference.",
+    ("mm³", "PVS volume / in the reference.",
      lambda a: (a.voxels.volume_predicted_mm3, a.voxels.volume_reference_mm3),
      "{0[0]:,.0f} / {0[1]:,.0f}"),
 )  # fmt: skip
-_NARROW = 6  # this many measures are shown two in a row; the others have two numbers
-_SPOTS = (
-    Column(
-        "At (slice, row, column)",
-        lambda spot: "{}, {}, {}".format(*spot.index),
-        tip="Its central voxel.",
-    ),
-    Column("mm³", lambda spot: spot.volume_mm3, "{:.1f}", "Its volume."),
-)
+_NARROW = 6  # of the measures stand side by side; the others have two numbers
+Place = Callable[[tuple[int, int, int]], str]
+"""Says where a voxel of the layers lies."""
+
+
+_PLACE = "Centre in scanner coordinates: mm to the right, to the front and up."
 
 
 class AgreementPanel(QWidget):
-    """A grid of numbers above two tables of PVS, missed and false."""
+    """A grid of numbers over two tables of PVS, the missed and the false.
+
+    Attributes
+    ----------
+    place
+        Says where a voxel of the layers lies.
+    """
 
     selected = Signal(object)
     """The `Spot` of the selected row."""
@@ -44,6 +49,11 @@ class AgreementPanel(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.values: dict[str, QLabel] = {}
+        self.place: Place = lambda index: ", ".join(map(str, index))
+        spots = (
+            Column("R, A, S (mm)", lambda spot: self.place(spot.index), tip=_PLACE),
+            Column("mm³", lambda spot: spot.volume_mm3, "{:.1f}", "Volume."),
+        )
         grid = QGridLayout()
         grid.setHorizontalSpacing(6)
         for at, (name, tip, _, _) in enumerate(_MEASURES):
@@ -58,8 +68,7 @@ class AgreementPanel(QWidget):
         grid.setColumnStretch(1, 1)
         grid.setColumnStretch(3, 1)
         self.missed, self.false = (
-            Table(_SPOTS, "Select a row to jump there in the viewer.", lambda spot: spot.index)
-            for _ in range(2)
+            Table(spots, "Select a row to go there.", lambda spot: spot.index) for _ in range(2)
         )
         self.tabs = QTabWidget()
         for table in (self.missed, self.false):
@@ -77,7 +86,7 @@ class AgreementPanel(QWidget):
             self.values[name].setText("–" if number is None else f"<b>{style.format(number)}</b>")
         missed, false = ((), ()) if found is None else (found.missed, found.false)
         for at, (table, spots, title) in enumerate(
-            ((self.missed, missed, "Missed"), (self.false, false, "False"))
+            ((self.missed, missed, "Missed"), (self.false, false, "False positives"))
         ):
             table.set_rows(spots)
             self.tabs.setTabText(at, f"{title} ({len(spots)})")

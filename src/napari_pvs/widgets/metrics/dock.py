@@ -18,7 +18,7 @@ from napari_pvs.evaluation.detection import Agreement, Spot, agreement
 from napari_pvs.evaluation.tables import to_tsv
 from napari_pvs.jobs import exchange
 from napari_pvs.jobs.protocol import Loaded, ReadMask
-from napari_pvs.scans.display import to_display
+from napari_pvs.scans.display import grid_index, to_display
 from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.background.process import Job, Result, scan_folder
@@ -28,7 +28,7 @@ from napari_pvs.widgets.metrics.study import RunTable, StudyScores
 from napari_pvs.widgets.parts.controls import FILES, Button, LayerBox, Notice, ask_where, write
 from napari_pvs.widgets.viewer.canvas import add, show_voxel
 from napari_pvs.widgets.viewer.edits import version
-from napari_pvs.widgets.viewer.layers import mask_layer
+from napari_pvs.widgets.viewer.layers import made_by, mask_layer, origin_of
 from napari_pvs.widgets.viewer.typed import LabelsLayer, Viewer
 
 ZOOM = 12.0
@@ -44,6 +44,7 @@ class Metrics(JobDock):
         self.hint = Notice()
         self.agreement: Agreement | None = None
         self._seen: tuple[object, ...] | None = None
+        self._circular = False
         self._watched: list[LabelsLayer] = []
         self._build_choice()
         self._build_agreement()
@@ -51,8 +52,6 @@ class Metrics(JobDock):
         self.group("Study").addRow(self.study)
         self.runs = RunTable(self)
         self.group("Training runs").addRow(self.runs)
-        self.body.addWidget(self.bar)
-        self.body.addWidget(self.notice)
 
         self._soon = Debouncer(_AFTER_MS, self.update_numbers, self)
         self.what.currentIndexChanged.connect(lambda _: self._soon.throttle())
@@ -70,8 +69,8 @@ class Metrics(JobDock):
 
     def _build_choice(self) -> None:
         form = self.group("Compare")
-        self.what = LayerBox(self.session, Labels, "labels, else prediction")
-        self.what.setToolTip("The layer to score.")
+        self.what = LayerBox(self.session, Labels, "Labels (prediction if none)")
+        self.what.setToolTip("The layer to measure.")
         self.reference = LayerBox(self.session, Labels, "none")
         self.reference.setToolTip("The layer to compare it with.")
         self.file = Button("File…", "Open a mask of this scan as the reference.", self._browse)
@@ -81,8 +80,8 @@ class Metrics(JobDock):
         row.addWidget(self.file)
         form.addRow("Measure", self.what)
         form.addRow("Reference", row)
-        self.inside = QCheckBox("only inside the brain")
-        self.inside.setToolTip("Ignore voxels outside the brain mask (loaded or computed).")
+        self.inside = QCheckBox("Inside the brain only")
+        self.inside.setToolTip("Ignore voxels outside the brain mask.")
         self.inside.setChecked(True)
         form.addRow(self.inside)
         form.addRow(self.hint)
@@ -90,10 +89,11 @@ class Metrics(JobDock):
     def _build_agreement(self) -> None:
         self.measures = AgreementPanel()
         self.measures.selected.connect(self._jump)
+        self.measures.place = self._place
         agree = self.group("Agreement")
         agree.addRow(self.measures)
-        self.tsv = Button("Export TSV…", "All measures for this scan, as a table.", self._save_tsv)
-        self.png = Button("Export PNG…", "A picture of this panel.", self._save_png)
+        self.tsv = Button("Export TSV…", "All measures of this scan, as a table.", self._save_tsv)
+        self.png = Button("Export PNG…", "A picture of these numbers.", self._save_png)
         row = QHBoxLayout()
         row.addWidget(self.tsv)
         row.addWidget(self.png)
@@ -112,7 +112,7 @@ class Metrics(JobDock):
         layer, reference = self.measured(), self.session.reference
         self._watch([one for one in (layer, reference) if one is not None])
         if layer is None or reference is None or layer is reference:
-            self._seen = None
+            self._seen, self._circular = None, False
             self._show(None)
             return
         seen = (layer, version(layer), reference, version(reference))
@@ -131,7 +131,23 @@ class Metrics(JobDock):
             )
             return
         volume, region = self._voxel_volume(layer), self._region(layer)
+        self._circular = self._same(layer, reference)
+        if self._circular:
+            self._show(None)
+            return
         self._show(agreement(layer.data, reference.data, volume, region))
+
+    def _same(self, layer: LabelsLayer, reference: LabelsLayer) -> bool:
+        """Whether one is a copy of the other: what nobody has edited agrees with itself."""
+        if not np.array_equal(layer.data > 0, reference.data > 0) or not layer.data.any():
+            return False
+        predictions = [one.layer for one in self.session.predictions.values()]
+
+        def predicted(one: LabelsLayer) -> bool:
+            origin, _ = origin_of(one)
+            return one in predictions or made_by(one) is not None or origin == "corrected"
+
+        return predicted(layer) or predicted(reference)
 
     def open_reference(self, path: Path) -> None:
         """Show a label file of this scan, and compare with it."""
@@ -160,7 +176,7 @@ class Metrics(JobDock):
     def check(self) -> None:
         """Enable what can be done now, and say what is missing."""
         scan = self.session.scan
-        self.file.allow_if(None if scan is not None else "load a scan first (the Load dock).")
+        self.file.allow_if(None if scan is not None else "load a scan first.")
         reason = None if self.agreement else "choose a layer and a reference."
         self.tsv.allow_if(reason)
         self.png.allow_if(reason)
@@ -189,11 +205,16 @@ class Metrics(JobDock):
         if found is not None:
             self.hint.clear()
         elif self.session.reference is None:
-            self.hint.say("To compare, choose a reference: a layer or a file.")
+            self.hint.say("Choose a reference: a layer or a file.")
         elif self.measured() is self.session.reference:
-            self.hint.say("To compare, choose another layer than the reference.")
+            self.hint.say("Choose a layer other than the reference.")
+        elif self._circular:
+            self.hint.warn(
+                "Not scored: these labels are the prediction itself, unedited; it would agree "
+                "with itself perfectly."
+            )
         else:
-            self.hint.say("To compare, segment the scan or draw labels.")
+            self.hint.say("Segment the scan or draw labels first.")
         self.check()
 
     def _again(self) -> None:
@@ -230,6 +251,14 @@ class Metrics(JobDock):
         except InputError as error:
             self.notice.error(str(error))
             self.reference.choose(self.session.reference)
+
+    def _place(self, index: tuple[int, int, int]) -> str:
+        """Where a voxel of the reference lies, in scanner mm; its index where no scan tells."""
+        scan, reference = self.session.scan, self.session.reference
+        if scan is None or reference is None or self._scan_of(reference) is None:
+            return ", ".join(map(str, index))
+        place = scan.grid.affine @ np.array([*grid_index(index, scan), 1.0])
+        return ", ".join(f"{axis:.0f}" for axis in place[:3])
 
     def _jump(self, spot: Spot) -> None:
         if self.session.reference is not None:

@@ -94,7 +94,7 @@ class StudyPanel(QWidget):
     def _why_not(self, busy: str) -> str | None:
         """Why no job can be started now, if so."""
         if self._dock.session.opened is None:
-            return "open a study first (the Load dock)."
+            return "open a study first."
         return busy if self._dock.busy else None
 
 
@@ -137,8 +137,8 @@ class StudyScores(StudyPanel):
             self._dock.notice.warn(" ".join(notes))
         if not self._rows:
             self._dock.notice.warn(
-                "No subject has both a prediction and a label made in another way; segment some "
-                "subjects, and correct them."
+                "No subject has both a prediction and an independent label; segment subjects "
+                "and correct them."
             )
 
     def _save(self) -> None:

@@ -41,8 +41,18 @@ def as_it_is(text: str) -> str:
     return text
 
 
+def sentence(text: str) -> str:
+    """Return a reason as a sentence of its own."""
+    return text[:1].upper() + text[1:]
+
+
 class Notice(QLabel):
-    """A message that stays until the next one; without one it takes no space.
+    """A line of text that stays until the next one; empty, it takes no room unless that is kept.
+
+    Parameters
+    ----------
+    lines
+        How many lines of room it keeps, so that nothing below it moves when it speaks.
 
     Attributes
     ----------
@@ -52,13 +62,17 @@ class Notice(QLabel):
         What the message is about, so that it can be withdrawn.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lines: int = 0) -> None:
         super().__init__()
+        self._lines = lines
         self.setWordWrap(True)
         self.setTextFormat(Qt.TextFormat.PlainText)  # messages contain file names
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         # a path without spaces must not widen the dock
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        if lines:
+            self.setMinimumHeight(lines * self.fontMetrics().lineSpacing() + 2)
+            self.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.kind = self.topic = ""
         self.clear()
 
@@ -90,7 +104,8 @@ class Notice(QLabel):
             f"background-color: {tint}; border-radius: 3px; padding: 4px;" if tint else ""
         )
         self.setText(text)
-        self.setVisible(bool(text))
+        if not self._lines:
+            self.setVisible(bool(text))
 
 
 class Button(QPushButton):

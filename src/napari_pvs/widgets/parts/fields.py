@@ -105,7 +105,7 @@ class WeightsFile(Field):
             },
         )
         self.box = _narrow(self._made.native)
-        self.file = Button("File…", "Choose a weights file made by training.", self._browse)
+        self.file = Button("File…", "Choose a weights file.", self._browse)
         self.file.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.widget = QWidget()
         self.widget.setToolTip(tip)

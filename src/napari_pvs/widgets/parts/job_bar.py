@@ -27,7 +27,7 @@ class JobBar(QWidget):
         self.bar = QProgressBar()
         self.bar.setToolTip("Progress.")
         self.bar.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.cancel = Button("Cancel", "Stop, and keep everything as it was.", self._on_cancel)
+        self.cancel = Button("Cancel", "Cancel; what is already shown stays.", self._on_cancel)
         row = QHBoxLayout()
         row.addWidget(self.bar, 1)
         row.addWidget(self.cancel)

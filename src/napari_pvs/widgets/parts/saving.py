@@ -23,12 +23,8 @@ class OfferPanel(QWidget):
     def __init__(self, autosave: Autosave) -> None:
         super().__init__()
         self.text = Notice()
-        self.restore = Button(
-            "Restore", "Bring these edits back, as one undoable step.", autosave.restore
-        )
-        self.decline = Button(
-            "Not now", "Leave them on disk; your next edits replace them.", autosave.decline
-        )
+        self.restore = Button("Restore", "Bring them back; Ctrl+Z undoes it.", autosave.restore)
+        self.decline = Button("Not now", "Leave them where they are.", autosave.decline)
         row = QHBoxLayout()
         row.addWidget(self.restore)
         row.addWidget(self.decline)
@@ -62,18 +58,16 @@ class SavingPanel(QWidget):
         self._session, self._autosave = session, autosave
         self.notice = Notice()
         self.state = Notice()
-        self.state.setToolTip("Where the labels are saved. After a crash, the draft is offered.")
+        self.state.setToolTip("Where the labels are saved. A draft is offered again after a crash.")
         self.rater = QLineEdit(autosave.rater)
-        self.rater.setToolTip("Your name or initials, recorded in every revision.")
+        self.rater.setToolTip("Your name or initials, stored with every revision.")
         self.rater.editingFinished.connect(self._on_rater)
         self.save = Button(
             "Save as final",
-            "Make the labels the subject's final revision in the study, which training uses.",
+            "Save the labels as the subject's final revision in the study, for training.",
             autosave.save_final,
         )
-        self.export = Button(
-            "Export…", "Write the labels to a file on the scan's grid.", self._export
-        )
+        self.export = Button("Export…", "Write the labels to a file.", self._export)
         row = QHBoxLayout()
         row.addWidget(self.save)
         row.addWidget(self.export)
@@ -94,8 +88,7 @@ class SavingPanel(QWidget):
         """Enable the buttons, or say why nothing can be saved."""
         in_study = self._autosave.in_study
         self.save.allow_if(
-            reason
-            or (None if in_study else "the scan does not belong to a study; export a file instead.")
+            reason or (None if in_study else "this scan is not in a study; use Export.")
         )
         self.export.allow_if(reason)
 

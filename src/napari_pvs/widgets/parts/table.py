@@ -181,6 +181,13 @@ class Table(QTableView):
         self.set_rows(rows)
         self.setVisible(bool(rows))
 
+    def set_widths(self, widths: dict[int, str]) -> None:
+        """Make columns as wide as these texts, and their titles, need."""
+        for at, text in widths.items():
+            wide = max(self.fontMetrics().horizontalAdvance(one) for one in
+                       (text, self.model_.columns[at].title))  # fmt: skip
+            self.setColumnWidth(at, wide + 12)
+
     def refresh(self, row: Any) -> None:
         """Update a row whose values changed."""
         self.model_.refresh(next(i for i, one in enumerate(self.rows) if one is row))
@@ -209,9 +216,12 @@ class Table(QTableView):
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Choose a row by Enter."""
+        event = there(event)
         enter = (Qt.Key.Key_Return, Qt.Key.Key_Enter)
-        if event is not None and event.key() in enter and self.current() is not None:
+        if event.key() in enter and self.current() is not None:
             self.chosen.emit(self.current())
+        elif event.text().strip() or event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+            event.ignore()  # letters are the viewer's keys, not a search in the table
         else:
             super().keyPressEvent(event)
 

@@ -2,28 +2,35 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QSizePolicy
+from qtpy.QtWidgets import QDoubleSpinBox, QFileDialog, QHBoxLayout, QLabel, QSizePolicy
 from superqt import QLabeledDoubleSlider
 
 from napari_pvs.inference.components import LOWEST
 from napari_pvs.inference.config import SegmentConfig
-from napari_pvs.jobs.protocol import Segmented
+from napari_pvs.jobs.protocol import OpenResults, Segmented
 from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.background.idle import Steps
-from napari_pvs.widgets.background.process import Job, Result
-from napari_pvs.widgets.dock import PREDICTIONS_KEY, JobDock, blink_predictions
+from napari_pvs.widgets.background.process import Job, Result, scan_folder
+from napari_pvs.widgets.dock import JOB, PREDICTIONS_KEY, JobDock, blink_predictions
 from napari_pvs.widgets.parts.controls import Button, Notice, allow, as_it_is
 from napari_pvs.widgets.parts.fields import field_of
 from napari_pvs.widgets.preferences import follow, preferences
+from napari_pvs.widgets.segment.study import StudyPanel
 from napari_pvs.widgets.segment.weights_list import WeightsList
 from napari_pvs.widgets.state.prediction import Prediction
-from napari_pvs.widgets.state.segmentation import copy_to_labels, request_for, showing
+from napari_pvs.widgets.state.segmentation import COPY_TIP, copy_to_labels, request_for, showing
 from napari_pvs.widgets.viewer.typed import Viewer
 
 _LARGEST_MM3 = 20.0
+_COPIED = "copied"  # topic of what is said of it
+_WIDTH_TIP = (
+    "Exclude components that are wider than this and rather round, as lesions are. They are listed "
+    "as excluded by shape in the Correct dock."
+)
 
 
 class Segment(JobDock):
@@ -32,14 +39,16 @@ class Segment(JobDock):
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
         self.hint = Notice()
+        self._subject: str | None = None  # of the study, whose scan is being segmented
+        self._of: Scan | None = None
         self._build_options()
         self._build_prediction()
-        self.body.addWidget(self.bar)
-        self.body.addWidget(self.notice)
+        self.study = StudyPanel(self.session, self.autosave, self.notice, self.config)
+        self.group("Study").addRow(self.study)
         self.body.addStretch()
         # one update for all moves that arrive while the last mask was being made
         self._cut_soon = Debouncer(0, self.cut, self)
-        for slider in (self.threshold, self.min_volume):
+        for slider in (self.threshold, self.min_volume, self.max_width):
             slider.valueChanged.connect(lambda _: self._cut_soon.throttle())
         self._show_preferences()
         self.device.on_change(self._prefer)
@@ -47,12 +56,13 @@ class Segment(JobDock):
         follow("segment", self._show_preferences)
         self.session.scan_changed.connect(self._on_scan)
         self.session.prediction_changed.connect(self._on_prediction)
+        self.session.labels_edited.connect(self._on_edit)
         self._on_prediction()
 
     def _build_options(self) -> None:
         form = self.group("Segment")
         self.weights = WeightsList(self.session)
-        self.file = Button("File…", "Choose a weights file made by training.", self._browse)
+        self.file = Button("File…", "Choose a weights file made by napari-pvs train.", self._browse)
         self.file.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         row = QHBoxLayout()
         row.addWidget(self.weights, 1)
@@ -63,7 +73,7 @@ class Segment(JobDock):
         self.windows = field_of(SegmentConfig, "windows")
         form.addRow("Windows", self.windows.widget)
         self.start = Button(
-            "Segment", "Find the PVS in the scan; the result is a new layer.", self.run_it
+            "Segment", "Find the PVS of this scan; the result is a new layer.", self.run_it
         )
         form.addRow(self.start)
         form.addRow(self.hint)
@@ -77,21 +87,26 @@ class Segment(JobDock):
         self.min_volume = _slider(0, _LARGEST_MM3, smallest, 1, _describe("min_volume"))
         result.addRow("Threshold", self.threshold)
         result.addRow("Min. mm³", self.min_volume)
+        self.max_width = _width_box()
+        result.addRow("Max. width", self.max_width)
         self.found = QLabel()
         result.addRow(self.found)
-        self.copy = Button(
-            "Copy into my labels",
-            "Copy this mask into the labels you are correcting, as one undoable step. Voxels that "
-            "you have changed are kept.",
-            self.copy_it,
+        self.open = Button(
+            "Open results…",
+            "Open a folder that napari-pvs segment wrote for this scan, or a probability map; "
+            "drop one on this dock for the same.",
+            self._browse_results,
         )
+        self.copy = Button("Copy prediction to labels", COPY_TIP, self.copy_it)
         result.addRow(self.copy)
         self.blink = Button(
-            f"Blink with the previous ({PREDICTIONS_KEY})",
-            "Switch between the newest prediction and the previous one.",
+            f"Toggle previous prediction ({PREDICTIONS_KEY})",
+            "Switch between the last two predictions. Sliders, count and Copy follow.",
             lambda: blink_predictions(self.session),
         )
         result.addRow(self.blink)
+        result.addRow(self.open)
+        self.setAcceptDrops(True)
 
     def config(self) -> SegmentConfig:
         """The configuration in the form; threshold and smallest volume can be changed later."""
@@ -106,43 +121,99 @@ class Segment(JobDock):
     def run_it(self) -> None:
         """Segment the scan with the chosen weights."""
         scan, config = self.session.require_scan(), self.config()
+        subject = self.session.shown_subject
+        self._subject = None if subject is None else subject.name
+        self._of = scan
         job = Job(request_for(self.session, scan, config), self)
         job.finished.connect(partial(self._on_done, scan, config))
         job.ended.connect(self.check)
         self.run(self.bar.follow(job, "Starting …"))
         self.check()
 
+    def open_results(self, path: Path) -> None:
+        """Show what the command line wrote for this scan, as the newest prediction."""
+        if self.session.scan is None:
+            self.notice.error("Load the scan first, then open its results.")
+            return
+        scan = self.session.require_scan()
+        self._subject, self._of = None, scan
+
+        def request(folder: Path) -> OpenResults:
+            return OpenResults(scan=scan_folder(scan, folder), path=path)
+
+        job = Job(request, self)
+        job.finished.connect(partial(self._on_opened, scan))
+        job.ended.connect(self.check)
+        self.run(self.bar.follow(job, "Reading …"))
+        self.check()
+
+    def dragEnterEvent(self, event: Any) -> None:
+        """Take a folder or a file of this machine."""
+        if any(url.isLocalFile() for url in event.mimeData().urls()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: Any) -> None:
+        """Open what was dropped."""
+        paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+        event.acceptProposedAction()
+        if len(paths) == 1:
+            self.open_results(paths[0])
+        else:
+            self.notice.error("Drop one folder of results, or one probability map.")
+
+    def stop(self) -> None:
+        """End all jobs of the dock."""
+        super().stop()
+        self.study.stop()
+
     def cut(self) -> None:
-        """Update the newest prediction's mask from the sliders."""
+        """Make the mask of the prediction shown anew, as the sliders stand."""
         prediction = self.session.prediction
         if prediction is not None:
+            prediction.max_width = self.max_width.value() or None
             prediction.cut(self.threshold.value(), self.min_volume.value())
-            for other in self.session.predictions.values():
-                other.layer.visible = other is prediction
+            self.session.show_prediction(prediction)
             self._show_numbers(prediction)
             self.session.prediction_changed.emit()
 
     def copy_it(self) -> None:
-        """Copy the prediction into the labels being corrected."""
-        self.notice.say(copy_to_labels(self.session))
+        """Bring the prediction into the labels that are corrected."""
+        self.notice.say(copy_to_labels(self.session), _COPIED)
 
     def check(self) -> None:
         """Enable what can be done now."""
-        reason = "load a scan first (the Load dock)." if self.session.scan is None else None
+        reason = "load a scan first." if self.session.scan is None else None
         if self.busy:
             reason = "a segmentation is running."
         self.start.allow_if(reason)
-        self.hint.say(f"To segment, {reason}") if self.session.scan is None else self.hint.clear()
+        self.hint.say("Load a scan first.") if self.session.scan is None else self.hint.clear()
+        self.open.allow_if(reason)
         some = None if self.session.prediction else "segment the scan first."
         self.copy.allow_if(some)
         allow(self.threshold, _describe("threshold"), some)
         allow(self.min_volume, _describe("min_volume"), some)
+        allow(self.max_width, _WIDTH_TIP, some)
         several = len(self.session.predictions) > 1
-        self.blink.allow_if(None if several else "segment with other weights, to compare.")
+        self.blink.allow_if(None if several else "segment with other weights to compare.")
 
     def _on_done(self, scan: Scan, config: SegmentConfig, result: Result[Segmented]) -> None:
-        if scan is self.session.scan:  # unless another one was loaded meanwhile
+        if scan is self.session.scan:
             self.show_steps(self._show(scan, config, result))
+            return
+        # another one was loaded meanwhile; in a study the mask is kept all the same
+        found = f"{result.answer.count} PVS, {result.answer.volume_mm3:,.0f} mm³"
+        self.notice.say(f"{self._subject}: {found}, kept in the study.", JOB)
+        self.session.study_written.emit()
+
+    def _on_opened(self, scan: Scan, result: Result[Segmented]) -> None:
+        if scan is self.session.scan:
+            config = result.answer.config or SegmentConfig()
+            self.show_steps(self._show(scan, config, result))
+
+    def _browse_results(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Choose a folder of results", "")
+        if name:
+            self.open_results(Path(name))
 
     def _show(self, scan: Scan, config: SegmentConfig, result: Result[Segmented]) -> Steps:
         if (yield from showing(self.session, scan, config, result)) is None:
@@ -168,9 +239,15 @@ class Segment(JobDock):
                 setattr(chosen, name, field.raw())
 
     def _on_scan(self) -> None:
-        if self.session.scan is None:
+        if self.busy and self._subject is None and self._of is not self.session.scan:
             self.stop()
+            self.notice.warn("The segmentation was cancelled because its scan was closed.", JOB)
+        elif self.busy and self._of is not self.session.scan:
+            self.notice.say(f"Still segmenting {self._subject} for the study.", JOB)
         self.check()
+
+    def _on_edit(self) -> None:
+        self.notice.take_back(_COPIED)
 
     def _on_prediction(self) -> None:
         prediction = self.session.prediction
@@ -178,10 +255,13 @@ class Segment(JobDock):
             self.name.say("None yet.")
             self.found.clear()
         else:
-            self.name.say(f"By {prediction.weights} ({prediction.weights_id}).")
+            name = "starter weights" if prediction.file is None else prediction.weights
+            self.name.say(f"Model: {name}")
+            self.name.setToolTip(f"Weights {prediction.weights_id}")
             for slider, value in (
                 (self.threshold, prediction.threshold),
                 (self.min_volume, prediction.min_volume),
+                (self.max_width, prediction.max_width or 0.0),
             ):
                 blocked = slider.blockSignals(True)
                 slider.setValue(value)
@@ -190,7 +270,15 @@ class Segment(JobDock):
         self.check()
 
     def _show_numbers(self, prediction: Prediction) -> None:
-        self.found.setText(f"<b>{prediction.count}</b> PVS, {prediction.volume_mm3:,.0f} mm³")
+        text = f"<b>{prediction.count}</b> PVS, {prediction.volume_mm3:,.0f} mm³"
+        if prediction.excluded_count:
+            text += f"; {prediction.excluded_count} excluded by shape"
+        self.found.setText(text)
+        self.found.setToolTip(
+            "What is excluded by shape is listed in the Correct dock; Accept there keeps it."
+            if prediction.excluded_count
+            else ""
+        )
 
     def _browse(self) -> None:
         name, _ = QFileDialog.getOpenFileName(
@@ -206,6 +294,17 @@ class Segment(JobDock):
             self.weights.count() - 1, as_it_is(str(path)), Qt.ItemDataRole.ToolTipRole
         )
         self.weights.setCurrentIndex(self.weights.count() - 1)
+
+
+def _width_box() -> QDoubleSpinBox:
+    box = QDoubleSpinBox()
+    box.setRange(0, 10)
+    box.setSingleStep(0.1)
+    box.setDecimals(1)
+    box.setSuffix(" mm")
+    box.setSpecialValueText("off")
+    box.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    return box
 
 
 def _slider(low: float, high: float, value: float, decimals: int, tip: str) -> QLabeledDoubleSlider:

@@ -33,7 +33,7 @@ class WeightsList(QComboBox):
         self._asked = False
         self._thread = Background(self)
         self.addItem("Starter weights", None)
-        self.setItemData(0, "They come with the plugin.", Qt.ItemDataRole.ToolTipRole)
+        self.setItemData(0, "The weights that come with the plugin.", Qt.ItemDataRole.ToolTipRole)
         self.setToolTip(
             "The network's weights: the starter weights, the best of each training run of the "
             "study (with validation DSC), or a file."

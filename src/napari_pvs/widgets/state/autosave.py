@@ -36,6 +36,18 @@ RETRY_MS = 20_000
 """Wait before saving is tried again after a failure."""
 
 
+@dataclass(frozen=True, eq=False)
+class Deleted:
+    """Labels that the user has deleted from the viewer; they are kept until the scan goes."""
+
+    layer: LabelsLayer
+
+    @property
+    def text(self) -> str:
+        """What is offered."""
+        return f"{self.layer.name!r} was deleted from the layer list. Restore it?"
+
+
 @dataclass(eq=False)
 class Work:
     """Labels that are edited, and where they belong."""
@@ -80,7 +92,8 @@ class Autosave(QObject):
     drafted = Signal()
     """All edits are in a draft; sent after what was told of it."""
     offered = Signal(object)
-    """An `Offer` of edits of an earlier session, or None: there is none any more."""
+    """An `Offer` of edits of an earlier session, labels that were `Deleted`, or None: there is
+    nothing to restore any more."""
     reviewed = Signal(object)
     """The `Review` of an earlier session, in voxels of the scan's grid."""
 
@@ -90,12 +103,15 @@ class Autosave(QObject):
         self._known: tuple[Any, ...] = ()
         self._place: DraftStore | None = None
         self._work: Work | None = None
-        self._offer: Offer | None = None
+        self._offer: Offer | Deleted | None = None
+        self._misplaced = False  # and it was told
         self._thread = Background(self)
         self._moment = Debouncer(0, self.flush, self)
         self._retry = Debouncer(RETRY_MS, self.flush, self)
         self._soon = Debouncer(0, self._look, self)
         session.labels_edited.connect(self._on_edit)
+        session.labels_deleted.connect(self._on_deleted)
+        session.labels_moved.connect(self._on_moved)
         for changed in (session.scan_changed, session.study_changed, session.labels_changed):
             changed.connect(self._on_context)
         application().aboutToQuit.connect(self.flush)
@@ -137,7 +153,8 @@ class Autosave(QObject):
         if work is None or not work.dirty:
             return
         work.dirty = False
-        data, labels, edits = work.layer.data, work.layer.data.copy(), work.edits
+        data, edits = work.layer.data, work.edits
+        labels, _ = self._labels_of(work.layer)
         first = work.saved is None
 
         def tell(saved: Saved | None) -> None:
@@ -148,7 +165,7 @@ class Autosave(QObject):
 
         def fail(text: str) -> None:
             self._try_again(work)
-            self.told.emit("error", f"{text} Your edits are still in the viewer; autosave goes on.")
+            self.told.emit("error", f"{text} Your edits stay in the viewer; saving is tried again.")
 
         self._thread.submit(partial(_write_draft, work, labels), tell, fail)
 
@@ -165,9 +182,10 @@ class Autosave(QObject):
     def save_final(self) -> None:
         """Save the labels as a final revision of the study's subject."""
         work = self._work
-        if work is None:
+        if work is None or self._refused():
             return
-        labels, origin = work.layer.data.copy(), self._made()
+        (labels, doubts), origin = self._labels_of(work.layer), self._made()
+        doubts = [*doubts, *self._outside(labels)]
 
         def write() -> Saved:
             saved = work.place.final(from_display(labels), origin)
@@ -176,9 +194,9 @@ class Autosave(QObject):
             return saved
 
         def tell(saved: Saved) -> None:
-            kind = "warning" if saved.notes else "info"
+            kind = "warning" if saved.notes or doubts else "info"
             said = f"Saved as revision {saved.number}."
-            self.told.emit(kind, " ".join([said, *saved.notes]))
+            self.told.emit(kind, " ".join([said, *doubts, *saved.notes]))
 
         def announce() -> None:
             self._session.study_written.emit()
@@ -189,10 +207,11 @@ class Autosave(QObject):
     def export(self, path: Path) -> None:
         """Write the labels to a file in the geometry of the scan's file."""
         work = self._work
-        if work is None:
+        if work is None or self._refused():
             return
-        data, meta, _ = work.layer.as_layer_data_tuple()
-        labels, origin = data.copy(), self._made()
+        _, meta, _ = work.layer.as_layer_data_tuple()
+        (labels, doubts), origin = self._labels_of(work.layer), self._made()
+        doubts = [*doubts, *self._outside(labels)]
         # the labels may come from a file with other axes
         adopted = meta["metadata"].get(KEY, {}).get("adopted", False)
         meta["metadata"] = {KEY: {"source": work.place.scan.source, "adopted": adopted}}
@@ -215,15 +234,19 @@ class Autosave(QObject):
             done = f"Saved {path}."
             if copy and self._session.save_state.state in ("edited", "draft"):
                 done += " In the study the labels are still a draft."
-            self.told.emit("info", done)
+            self.told.emit("warning" if doubts else "info", " ".join([done, *doubts]))
 
         self._finish(work, write, tell)
 
     def restore(self) -> None:
-        """Restore the offered edits, as one undo step."""
-        if self._offer is not None:
-            _restore(self._session, self._offer)
-            self.decline()
+        """Restore what is offered; edits of an earlier session are one undo step."""
+        offer = self._offer
+        if isinstance(offer, Deleted):
+            self._session.viewer.add_layer(offer.layer)
+            self._session.set_labels(offer.layer)
+        elif offer is not None:
+            _restore(self._session, offer)
+        self.decline()
 
     def decline(self) -> None:
         """Withdraw the offer; its edits stay on disk, and newer ones will be offered instead."""
@@ -283,6 +306,48 @@ class Autosave(QObject):
             self.told.emit("error", f"{text} Nothing is lost: the labels are still in the viewer.")
 
         self._thread.submit(write, good, bad)
+
+    def _refused(self) -> bool:
+        """Refuse labels that were moved off their scan, and say so."""
+        why = self._session.misplaced()
+        self._misplaced = bool(why)
+        if why:
+            self.told.emit("error", why[0].upper() + why[1:])
+        return bool(why)
+
+    def _on_moved(self) -> None:
+        """Say no more that labels were moved, once they are back."""
+        if self._misplaced and not self._session.misplaced():
+            self._misplaced = False
+            self.told.emit("info", self._session.save_state.text)
+
+    def _labels_of(self, layer: LabelsLayer) -> tuple[NDArray[Any], list[str]]:
+        """Return a copy of the labels as they are saved, and what was set right in it.
+
+        napari's *new label* gives a mask a second value; it is a mask all the same.
+        """
+        labels = layer.data.copy()
+        if not self._session.is_mask(layer) or labels.max(initial=0) <= 1:
+            return labels, []
+        labels[labels > 1] = 1
+        return labels, ["Labels above 1 were saved as 1, because the labels are a mask."]
+
+    def _outside(self, labels: NDArray[Any]) -> list[str]:
+        """Say how many voxels lie outside the brain."""
+        scan = self._session.scan
+        if scan is None or labels.shape != to_display(scan.brain).shape:
+            return []
+        outside = int(np.count_nonzero((labels > 0) & ~to_display(scan.brain)))
+        if not outside:
+            return []
+        voxels = "1 voxel lies" if outside == 1 else f"{outside:,} voxels lie"
+        return [f"{voxels} outside the brain mask and will not be measured; erase strays."]
+
+    def _on_deleted(self, layer: LabelsLayer) -> None:
+        """Offer labels back that were deleted, perhaps by mistake."""
+        if self._session.scan is not None and layer.data.any():
+            self._offer = Deleted(layer)
+            self.offered.emit(self._offer)
 
     def _made(self) -> Made:
         """Return who edits the shown labels, and what they were made from."""
@@ -354,6 +419,7 @@ class Autosave(QObject):
 
         def offer(found: Offer | None) -> None:
             fresh = self._work is None or self._work.saved is None  # else this session's own
+            fresh = fresh and not isinstance(self._offer, Deleted)
             if place is self._place and fresh and not self.dirty:
                 self._offer = found
                 self.offered.emit(found)
@@ -387,3 +453,4 @@ def _restore(session: Session, offer: Offer) -> None:
     set_parent(layer, offer.root, offer.revision.number)
     if len(where[0]):
         put(layer, where, labels[where].astype(layer.data.dtype))
+    session.labels_filled.emit()

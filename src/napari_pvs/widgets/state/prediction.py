@@ -7,7 +7,7 @@ import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
 
-from napari_pvs.inference.components import drop_round, label, likely
+from napari_pvs.inference.components import drop_round, label, likely, round_ones
 from napari_pvs.jobs.scratch import Folder
 from napari_pvs.scans.display import from_display
 from napari_pvs.scans.grid import Grid
@@ -34,7 +34,7 @@ class Prediction:
     layer
         Its mask, uint8, read-only for the user: correct a copy of it.
     threshold, min_volume, max_width
-        How the mask was made; change it by `cut`.
+        How the mask was made; `cut` makes it anew.
     file
         The weights' file; None for the starter's.
     folder
@@ -43,6 +43,11 @@ class Prediction:
         `likely` voxels, and the probability there; computed where not given, with the mask.
     count, volume_mm3
         PVS of the mask.
+    excluded
+        (X, Y, Z) on the scan's grid, what is left out of the mask for its shape; None where
+        nothing is.
+    excluded_count
+        How many components that are.
     """
 
     weights_id: str
@@ -59,12 +64,16 @@ class Prediction:
     part: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))
     count: int = 0
     volume_mm3: float = 0.0
+    excluded: NDArray[np.bool_] | None = None
+    excluded_count: int = 0
 
     def __post_init__(self) -> None:
         if self.box is None:
             self.box = likely(self.probability, self.threshold)
             self.part = np.ascontiguousarray(self.probability[self.box])
             self.cut(self.threshold, self.min_volume)
+        elif self.max_width is not None:
+            self._exclude(self._labels())
 
     def cut(self, threshold: float, min_volume: float) -> None:
         """Make the mask anew: what `inference.segment.components` finds in the map.
@@ -77,13 +86,25 @@ class Prediction:
             Smallest PVS, mm³.
         """
         self.threshold, self.min_volume = threshold, min_volume
-        labels = label(self.part, threshold, min_volume, self.grid.voxel_volume)
+        labels = self._labels()
+        self._exclude(labels)
         labels = drop_round(labels, self.grid.voxel_size, self.max_width)
         self.count = int(labels.max(initial=0))
         mask = labels > 0
         self.volume_mm3 = float(np.count_nonzero(mask)) * self.grid.voxel_volume
         from_display(self.layer.data)[self.box or ...] = mask
         self.layer.refresh(extent=False)
+
+    def _labels(self) -> NDArray[np.int32]:
+        """All components inside the box, whatever their shape."""
+        return label(self.part, self.threshold, self.min_volume, self.grid.voxel_volume)
+
+    def _exclude(self, labels: NDArray[np.int32]) -> None:
+        numbers = round_ones(labels, self.grid.voxel_size, self.max_width)
+        self.excluded, self.excluded_count = None, len(numbers)
+        if len(numbers):
+            self.excluded = np.zeros(self.grid.shape, bool)
+            self.excluded[self.box or ...] = np.isin(labels, numbers)
 
 
 def make_layer(scan: Scan, name: str, mask: NDArray[np.uint8] | None = None) -> LabelsLayer:

@@ -17,6 +17,10 @@ from napari_pvs.widgets.state.session import Session
 from napari_pvs.widgets.viewer.canvas import adding
 from napari_pvs.widgets.viewer.typed import LabelsLayer
 
+COPY_TIP = (
+    "Copy the mask shown into your labels, as one undo step. Voxels that you have edited are kept."
+)
+
 
 def copy_to_labels(session: Session) -> str:
     """Bring the newest prediction into the labels, and go on with these; return what was done."""
@@ -26,8 +30,8 @@ def copy_to_labels(session: Session) -> str:
         session.prediction.layer.visible = False  # it would lie under its copy
     session.viewer.layers.selection.active = labels  # which keys, and Ctrl+Z, work on
     if not changed:
-        return "Your labels hold all of it already, apart from what you have changed."
-    return f"{changed} voxels of {labels.name!r} changed; Ctrl+Z takes it back."
+        return "Your labels match the prediction already, apart from your edits."
+    return f"Copied to {labels.name!r}: {changed:,} voxels changed. Ctrl+Z undoes it."
 
 
 def request_for(session: Session, scan: Scan, config: SegmentConfig) -> Callable[[Path], Segment]:

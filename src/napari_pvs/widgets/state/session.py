@@ -16,6 +16,7 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
+from napari_pvs.correction.review import Focus
 from napari_pvs.errors import InputError
 from napari_pvs.scans.display import from_display
 from napari_pvs.scans.scan import Scan
@@ -32,6 +33,7 @@ from napari_pvs.widgets.viewer.layers import (
     record_origin,
     record_source,
     require_grid,
+    require_place,
     role_of,
 )
 from napari_pvs.widgets.viewer.typed import ImageLayer, LabelsLayer, Layer, Viewer
@@ -43,6 +45,8 @@ LINKED = (
 """What T1 and T2 have in common: their place, and how voxels are drawn. Each has its own contrast,
 opacity and visibility."""
 
+_PLACE = ("scale", "translate", "rotate", "shear", "affine")
+"""Events of a layer that moves."""
 _sessions: "weakref.WeakKeyDictionary[Any, Session]" = weakref.WeakKeyDictionary()
 
 
@@ -79,8 +83,8 @@ class SaveState:
         return cls("saved", f"Saved as {name}.")
 
 
-UNCHANGED = SaveState("unchanged", "Not edited.")
-EDITED = SaveState("edited", "Edited; a draft follows in a moment.")
+UNCHANGED = SaveState("unchanged", "No unsaved edits.")
+EDITED = SaveState("edited", "Autosaving…")
 
 
 def session_of(viewer: Viewer) -> "Session":
@@ -121,12 +125,14 @@ class Session(QObject):
     t1, t2
         Its image layers; None where not given or deleted.
     predictions
-        By weights id, the newest last; one goes when its layer is deleted.
+        By weights id, the one that is shown last; one goes when its layer is deleted.
     labels
         The Labels layer being corrected, on the scan's grid; above 0 is PVS. The plugin's own are
         uint8 masks.
     reference
         The Labels layer that metrics compare with.
+    focus
+        What the rater is asked about, or None; `set_focus` changes it.
     study, subject
         The BIDS folder and the subject of it that is shown; None outside a study.
     opened
@@ -145,10 +151,18 @@ class Session(QObject):
     labels_edited = Signal()
     """Voxels of `labels` changed, by paint, fill, undo, redo, `data_setitem` or new data; or they
     are about to, so look at them a moment later."""
+    labels_filled = Signal()
+    """A prediction's mask or an earlier draft was brought into `labels`; who did it sends it."""
     save_state_changed = Signal()
     """The labels were edited, or a file holds them now; see `save_state`."""
+    labels_moved = Signal()
+    """Scale, place or rotation of `labels` changed; see `misplaced`."""
+    labels_deleted = Signal(object)
+    """The user has deleted `labels` from the viewer: the layer."""
     reference_changed = Signal()
     """Another reference layer, or none."""
+    focus_changed = Signal()
+    """The rater is asked about other voxels, or about none; `focus` says which."""
     study_changed = Signal()
     """Another study or subject."""
     study_opened = Signal()
@@ -167,6 +181,7 @@ class Session(QObject):
         self.predictions: dict[str, Prediction] = {}
         self.labels: LabelsLayer | None = None
         self.reference: LabelsLayer | None = None
+        self.focus: Focus | None = None
         self.study: Path | None = None
         self.subject: StudySubject | None = None
         self.opened: Path | None = None
@@ -175,6 +190,7 @@ class Session(QObject):
         self._save_states: weakref.WeakKeyDictionary[Layer, SaveState]
         self._save_states = weakref.WeakKeyDictionary()
         self._edits: Edits | None = None
+        self._masks: weakref.WeakKeyDictionary[LabelsLayer, bool] = weakref.WeakKeyDictionary()
         self._set_by_user: weakref.WeakKeyDictionary[LabelsLayer, Known]
         self._set_by_user = weakref.WeakKeyDictionary()
         viewer.layers.events.inserted.connect(self._on_inserted)
@@ -193,7 +209,7 @@ class Session(QObject):
 
     @property
     def prediction(self) -> Prediction | None:
-        """The newest prediction."""
+        """The one that is shown: what sliders, counts, clicks and copies are of."""
         return next(reversed(self.predictions.values()), None)
 
     @property
@@ -230,6 +246,7 @@ class Session(QObject):
     def forget(self, layer: LabelsLayer) -> None:
         """Forget what was recorded for a layer that now shows another subject."""
         self._save_states.pop(layer, None)
+        self._masks.pop(layer, None)
         self._set_by_user.pop(layer, None)
         forget(layer)
 
@@ -239,12 +256,21 @@ class Session(QObject):
             self._left[id(self.scan)] = self.scan
         self.scan, self.t1, self.t2 = scan, None, None
         had = bool(self.predictions)
+        for one in self.predictions.values():
+            one.layer.events.visible.disconnect(self._on_visible)
         self.predictions.clear()
+        self.set_focus(None)
         self.set_labels(None)
         self.set_reference(None)
         if had:
             self.prediction_changed.emit()
         self.scan_changed.emit()
+
+    def set_focus(self, focus: Focus | None) -> None:
+        """Ask the rater about other voxels, or about none."""
+        if focus is not self.focus:
+            self.focus = focus
+            self.focus_changed.emit()
 
     def set_study(self, study: Path | None, subject: StudySubject | None) -> None:
         """Set the open study and which of its subjects is shown."""
@@ -269,10 +295,25 @@ class Session(QObject):
 
     def add_prediction(self, prediction: Prediction) -> None:
         """Keep a prediction as the newest; its layer must be in the viewer."""
-        self.predictions.pop(prediction.weights_id, None)
+        before = self.predictions.pop(prediction.weights_id, None)
+        if before is not None:
+            before.layer.events.visible.disconnect(self._on_visible)
         self.predictions[prediction.weights_id] = prediction
+        prediction.layer.events.visible.connect(self._on_visible)
         self.weights = prediction.file
         self.prediction_changed.emit()
+
+    def show_prediction(self, prediction: Prediction) -> None:
+        """Show a prediction in place of the others, and work with it."""
+        changed = prediction is not self.prediction
+        if changed:  # first: layers that are shown and hidden are heard of
+            self.predictions[prediction.weights_id] = self.predictions.pop(prediction.weights_id)
+            self.weights = prediction.file
+        for other in list(self.predictions.values()):
+            if other.layer.visible != (other is prediction):
+                other.layer.visible = other is prediction
+        if changed:
+            self.prediction_changed.emit()
 
     def set_labels(self, layer: LabelsLayer | None) -> None:
         """Correct another layer, or none.
@@ -289,13 +330,20 @@ class Session(QObject):
             self._require_own(layer)
         if self._edits is not None and self.labels is not None:
             self._set_by_user[self.labels] = self._edits.close()
+            for name in _PLACE:
+                getattr(self.labels.events, name).disconnect(self._on_moved)
         if layer is not None and self._aside(layer):
             self.set_save_state(layer, EDITED)
         self.labels, self._edits = layer, None
+        self.set_focus(None)
         if layer is not None:
             known = self._set_by_user.get(layer)
             self._edits = Edits(layer, self, by_user=made_by(layer) is None, known=known)
             self._edits.edited.connect(self._on_edit)
+            for name in _PLACE:
+                getattr(layer.events, name).connect(self._on_moved)
+            if layer not in self._masks:
+                self._masks[layer] = bool(layer.data.max(initial=0) <= 1)
         self.labels_changed.emit()
 
     def set_reference(self, layer: LabelsLayer | None) -> None:
@@ -352,7 +400,9 @@ class Session(QObject):
         record_origin(layer, prediction.weights_id)
         if self._edits is None:
             raise RuntimeError("the labels are not followed")
-        return self._edits.write(prediction.layer.data > 0)
+        changed = self._edits.write(prediction.layer.data > 0)
+        self.labels_filled.emit()
+        return changed
 
     def array(self, layer: LabelsLayer) -> NDArray[Any]:
         """Return a view of a layer's voxels on the scan's grid (X, Y, Z)."""
@@ -365,9 +415,9 @@ class Session(QObject):
             self._adopt_image(layer, layer.metadata[KEY].get("scan"))
         elif not isinstance(layer, Labels):  # a copy that was made an image
             return
-        elif role == "reference" and self.reference is None and self._fits(layer):
+        elif role == "reference" and self.reference is None and self.fits(layer):
             self.set_reference(layer)
-        elif role == "labels" and self.labels is None and self._fits(layer):
+        elif role == "labels" and self.labels is None and self.fits(layer):
             self.set_labels(layer)
 
     def _adopt_image(self, layer: ImageLayer, scan: Scan | None) -> None:
@@ -392,11 +442,12 @@ class Session(QObject):
         """Clear the place of a deleted layer."""
         if layer is self.labels:
             self.set_labels(None)
+            self.labels_deleted.emit(layer)
         if layer is self.reference:
             self.set_reference(None)
         gone = [key for key, one in self.predictions.items() if one.layer is layer]
         for key in gone:
-            del self.predictions[key]
+            self.predictions.pop(key).layer.events.visible.disconnect(self._on_visible)
         if gone:
             self.prediction_changed.emit()
         if layer is self.t1 or layer is self.t2:
@@ -407,8 +458,9 @@ class Session(QObject):
             else:
                 self.scan_changed.emit()
 
-    def _fits(self, layer: LabelsLayer) -> bool:
-        if self.scan is None:
+    def fits(self, layer: Layer) -> bool:
+        """Whether a layer is one of labels on the scan's voxels."""
+        if self.scan is None or not isinstance(layer, Labels):
             return False
         try:
             require_grid(layer, self.scan)
@@ -420,23 +472,47 @@ class Session(QObject):
         """Refuse the layer of a prediction, and one on another grid."""
         if any(one.layer is layer for one in self.predictions.values()):
             raise InputError(
-                f"the layer {layer.name!r} is a prediction, made anew by each move of a slider; "
-                "copy it into your labels by From prediction."
+                f"the layer {layer.name!r} is a prediction, which the sliders change; use Copy "
+                "prediction to labels and correct the copy."
             )
         if self.scan is not None:
             require_grid(layer, self.scan)
+            require_place(layer, self.scan)
             record_source(layer, self.scan.source)
+
+    def misplaced(self) -> str:
+        """Say why the labels do not lie on their scan; empty where they do."""
+        if self.labels is None or self.scan is None:
+            return ""
+        try:
+            require_place(self.labels, self.scan)
+        except InputError as error:
+            return str(error)
+        return ""
+
+    def is_mask(self, layer: LabelsLayer) -> bool:
+        """Whether labels were a mask when they came: a value above 1 is a slip."""
+        return self._masks.get(layer, False)
 
     def _aside(self, layer: LabelsLayer) -> bool:
         """Whether a layer was edited while another was being corrected."""
         known = None if layer is self.labels else self._set_by_user.get(layer)
         return known is not None and bool(since(known, layer).any())
 
+    def _on_visible(self, _: object = None) -> None:
+        """Work with the prediction that the user shows by napari's own buttons."""
+        shown = [one for one in self.predictions.values() if one.layer.visible]
+        if len(shown) == 1 and shown[0] is not self.prediction:
+            self.show_prediction(shown[0])
+
     def _on_inserted(self, event: Any) -> None:
         self.adopt(event.value)
 
     def _on_removed(self, event: Any) -> None:
         self._release(event.value)
+
+    def _on_moved(self, _: object = None) -> None:
+        self.labels_moved.emit()
 
     def _on_edit(self) -> None:
         self.set_save_state(self.require_labels(), EDITED)

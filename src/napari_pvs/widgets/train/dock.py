@@ -38,8 +38,6 @@ class Train(JobDock):
         self._stopped = False
         self._refused: str | None = None
         self._build_study()
-        self.body.addWidget(self.notice)
-        self.body.addWidget(self.bar)
         self._build_new_run()
         self._build_run()
         self.body.addStretch()
@@ -71,7 +69,7 @@ class Train(JobDock):
         self.use, self.cost = Notice(), Notice()
         self.start = Button(
             "Start",
-            "Train in a separate process, which continues when napari is closed.",
+            "Train in a separate process that continues when napari is closed.",
             self.start_run,
         )
         content = QWidget()
@@ -151,7 +149,7 @@ class Train(JobDock):
         except InputError as error:
             self._refuse(str(error))
             return
-        self.cost.say("Examining the study …")
+        self.cost.say("Reading the study…")
         self._planning = job = Job(PlanRun(config=config), self)
         job.finished.connect(self._on_planned)
         job.failed.connect(self._refuse)
@@ -167,7 +165,7 @@ class Train(JobDock):
         self.start.allow_if(reason)
         self.run_box.setVisible(self.view.watch.run is not None)
         if self.study is None:
-            self.use.say("To train, open a study: a BIDS folder with labels of two people.")
+            self.use.say("Open a study first: a BIDS folder with labels of at least two subjects.")
         self.offer.check()
 
     def stop(self) -> None:
@@ -234,7 +232,7 @@ class Train(JobDock):
             if why:
                 self.notice.error(why)
             else:
-                self.notice.say("Stopped before it had started.")
+                self.notice.say("Stopped before it began.")
             self._open_form(True)
         elif status is not None and status.state == "done":
             self.notice.say("The run has finished.")

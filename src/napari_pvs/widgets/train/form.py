@@ -42,9 +42,7 @@ class ConfigForm(QWidget):
             self._add(shown, name)
         shown.addRow(self.summary)
         self._folded = QWidget()
-        self.more = section(
-            "More", "All other settings, which have sensible defaults.", self._folded
-        )
+        self.more = section("More", "All other settings; the defaults are good.", self._folded)
         self.more.toggled.connect(lambda _: self.unfold())
         shown.addRow(self.more)
         self._recipe: str = self.fields["recipe"].raw()

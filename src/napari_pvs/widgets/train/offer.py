@@ -97,14 +97,11 @@ class Offer(QWidget):
         elif was is not None:
             self.text.say(f"Better weights (validation DSC {dsc:.2f}, was {was:.2f}).")
         elif prediction is not None:
-            # the DSC of the other weights on these subjects is unknown
-            self.text.say(
-                f"The run has weights (validation DSC {dsc:.2f}); the prediction shown is by "
-                f"{prediction.weights}."
-            )
+            # what the other weights reach on these subjects is not known
+            self.text.say(f"New weights available (validation DSC {dsc:.2f}).")
         else:
-            self.text.say(f"The run has weights (validation DSC {dsc:.2f}).")
-        self.again.setText("Segment with them" if was is None else "Segment again")
+            self.text.say(f"Weights available (validation DSC {dsc:.2f}).")
+        self.again.setText("Segment with these weights" if was is None else "Segment again")
         self.again.allow_if("a segmentation is running." if self._dock.busy else None)
 
     def segment(self) -> None:
@@ -165,11 +162,11 @@ def told(changes: Changes) -> str:
     Examples
     --------
     >>> told(Changes(added=14, removed=1, before_mm3=1000.0, now_mm3=1230.0))
-    '14 PVS added, 1 removed; 1,230 mm³, was 1,000 (+23 %). Shift-T shows the previous one.'
+    '14 PVS added, 1 removed; 1,230 mm³, was 1,000 (+23 %). Shift-T toggles the previous one.'
     """
     before, now = changes.before_mm3, changes.now_mm3
     share = f" ({100 * (now - before) / before:+.0f} %)" if before else ""
     return (
         f"{changes.added} PVS added, {changes.removed} removed; {now:,.0f} mm³, was "
-        f"{before:,.0f}{share}. {PREDICTIONS_KEY} shows the previous one."
+        f"{before:,.0f}{share}. {PREDICTIONS_KEY} toggles the previous one."
     )

@@ -24,9 +24,9 @@ from napari_pvs.widgets.parts.controls import Button, Notice, as_it_is, there
 from napari_pvs.widgets.parts.curves import Curves
 from napari_pvs.widgets.train.run_watch import RunWatch
 
-_CHOICE = "The runs of the study, newest first."
+_CHOICE = "Runs of this study, newest first."
 _LINES = 6
-_NO_LOG = "This run was started from a command line, which shows its log."
+_NO_LOG = "Started from a command line; its output is there."
 
 
 class RunView(QWidget):
@@ -78,14 +78,14 @@ class RunView(QWidget):
     def _buttons(self) -> QHBoxLayout:
         self.pause = Button(
             "Pause",
-            "Wait after the current step; memory stays allocated.",
+            "Pause after the current step; memory stays in use.",
             lambda: self._tell("pause"),
         )
         self.resume = Button(
             "Resume", "Continue after a pause, or from the last checkpoint.", self.go_on
         )
         self.stop_run = Button(
-            "Stop", "Save a checkpoint and end; Resume continues from there.", self._on_stop
+            "Stop", "Save a checkpoint and stop; Resume continues from it.", self._on_stop
         )
         row = QHBoxLayout()
         row.setSpacing(3)
@@ -151,7 +151,7 @@ class RunView(QWidget):
         status = self.watch.status
         state = None if status is None else status.state
         running = self.live and not self.watch.starting
-        asked = f"it will {self._asked} after this step." if self._asked else None
+        asked = f"waiting for the run to {self._asked}." if self._asked else None
         if status is None:
             why = "there is no run, or it cannot be read."
         elif self.watch.starting:
@@ -200,6 +200,7 @@ class RunView(QWidget):
         self._asked = command
         self._thread.submit(lambda: tell(run, command), lambda _: None, self._on_not_told)
         self.watch.hurry()
+        self.state.say(self._sentence())
         self.check()
 
     def _on_not_told(self, text: str) -> None:
@@ -232,7 +233,7 @@ class RunView(QWidget):
         if status is None:
             return "No run yet." if watch.run is None else ""
         if watch.starting:
-            return "Starting: reading and preparing the scans …"
+            return "Starting: reading and preparing the scans…"
         if self._obeyed(status.state):
             self._asked = None
         words = _STATES[status.state]
@@ -246,7 +247,9 @@ class RunView(QWidget):
             known = "weights kept" if dsc is None else f"best validation DSC {dsc:.2f}"
             parts.append(f"{known} at epoch {epoch}")
         text = ", ".join(parts)
-        if status.seconds_left is not None:
+        if self._asked in _ASKED and self.live:
+            return f"{text}. {_ASKED[self._asked]}"
+        if status.seconds_left is not None and watch.talks:
             text += f"; about {duration(status.seconds_left)} left"
         told = [words if words.endswith(".") else f"{words}." for words in watch.told]
         return " ".join([f"{text}.", *(f"{one[0].upper()}{one[1:]}" for one in told)])
@@ -259,7 +262,7 @@ class RunView(QWidget):
         names = [] if news is None else [*news["added"], *news["changed"]]
         if names and self.live:
             few = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            self.news.say(f"New labels were added to the training: {few}.")
+            self.news.say(f"Now training on {few} too.")
         else:
             self.news.clear()
 
@@ -288,7 +291,7 @@ class RunView(QWidget):
 
 def _log() -> QPlainTextEdit:
     log = QPlainTextEdit()
-    log.setToolTip("The last lines of the run's log; the whole log is in its folder.")
+    log.setToolTip("The last lines of the run's log.")
     log.setReadOnly(True)
     log.setTabChangesFocus(True)
     log.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
@@ -308,7 +311,11 @@ _STATES = {
 }
 
 
-_TIP = "Total length of the run. The learning rate is adapted to it."
+_ASKED: dict[Command | None, str] = {
+    "pause": "Pausing…", "stop": "Stopping…", "resume": "Resuming…"
+}  # fmt: skip
+"""What is asked of a run and not done yet."""
+_TIP = "Total length of the run; the learning rate adapts to it."
 
 
 class Extend(QWidget):
@@ -327,7 +334,7 @@ class Extend(QWidget):
         self.epochs.setToolTip(_TIP)
         self.start = Button(
             "Extend",
-            "Continue the finished run up to this number of epochs.",
+            "Continue the run up to this number of epochs.",
             lambda: self.asked.emit(self.epochs.value()),
         )
         label = QLabel("Total epochs")

@@ -1,5 +1,6 @@
 """Follows one training run: its new events, and whether it is alive."""
 
+import time
 from pathlib import Path
 
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -11,7 +12,8 @@ from napari_pvs.training.runs.folder import BEST, CONFIG
 from napari_pvs.training.runs.status import History, RunStatus, Watch, log_end
 
 _LIVE_MS, _STILL_MS, _BEHIND_MS = 300, 2000, 5
-_AT_A_TIME = 1 << 17  # bytes of events read at a time, in a few ms
+_SILENT_S = 20.0  # without a step, after which its pace says nothing any more
+_AT_A_TIME = 1 << 17  # bytes of events a look: read in a few ms
 
 
 class RunWatch(QObject):
@@ -116,6 +118,14 @@ class RunWatch(QObject):
     def phase(self) -> str:
         """What it is doing, such as ``validation``."""
         return "" if self._watch is None else self._watch.phase
+
+    @property
+    def talks(self) -> bool:
+        """Whether it takes steps now, so that its pace says how long it will take."""
+        watch = self._watch
+        if watch is None or watch.phase or watch.last is None or watch.last["type"] != "step":
+            return False
+        return time.time() - float(watch.last["time"]) < _SILENT_S
 
     @property
     def best(self) -> tuple[float | None, int] | None:

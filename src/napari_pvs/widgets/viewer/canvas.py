@@ -8,7 +8,7 @@ draw. When a layer is removed, napari runs a full garbage collection.
 import contextlib
 import gc
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from qtpy.QtCore import QObject
@@ -36,10 +36,22 @@ def make_current(viewer: "weakref.ref[Any]", _: object = None) -> None:
         native.makeCurrent()
 
 
+Jump = Callable[[tuple[float, ...], float | None], None]
+"""Shows a place, in the viewer's coordinates, at a zoom or at the same one."""
+_views: "weakref.WeakKeyDictionary[Any, list[weakref.WeakMethod[Jump]]]"
+_views = weakref.WeakKeyDictionary()
+
+
+def follow_jumps(viewer: Viewer, show: Jump) -> None:
+    """Let another view of the viewer follow when `show_voxel` moves it; a method, held weakly."""
+    there = [one for one in _views.get(viewer, ()) if one() is not None]
+    _views[viewer] = [*there, weakref.WeakMethod(show)]
+
+
 def show_voxel(
     viewer: Viewer, layer: Layer, index: tuple[int, int, int], zoom: float | None = None
 ) -> None:
-    """Centre the view on a voxel of a layer's data.
+    """Centre the view on a voxel of a layer's data, and the other planes with it.
 
     Parameters
     ----------
@@ -59,6 +71,10 @@ def show_voxel(
     camera.center = (*[0.0] * (3 - len(shown)), *shown)
     if zoom is not None:
         camera.zoom = zoom
+    for view in _views.get(viewer, ()):
+        show = view()
+        if show is not None:
+            show(tuple(float(one) for one in world), zoom)
 
 
 def adding(viewer: Viewer, layer: Layer, selected: Layer | None = None) -> Steps:

@@ -1,6 +1,5 @@
 """napari's reader and writers of NIfTI and MGH files."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +11,9 @@ from numpy.typing import NDArray
 from napari_pvs.errors import InputError
 from napari_pvs.scans.checks import require_variety
 from napari_pvs.scans.display import looks_like_labels
+from napari_pvs.scans.names import SUFFIXES, is_label_name, is_scan_name, stem_of
 from napari_pvs.scans.nifti import NotIntegers, Volume, read_labels, read_volume, write_like
 from napari_pvs.widgets.viewer.layers import LayerData, layer_volume, volume_layer
-
-SUFFIXES = (".nii", ".nii.gz", ".mgz")
-_SCAN_NAME = re.compile(r"(^|_)(t1w?|t2w?|flair)$")
-_LABELS_NAME = re.compile(r"(^|_)(mask|dseg|labels)$")
 
 
 def get_reader(
@@ -43,15 +39,14 @@ def read(path: str | Sequence[str]) -> list[LayerData]:
 
 
 def _read(path: Path) -> LayerData:
-    ending = max((end for end in SUFFIXES if path.name.lower().endswith(end)), key=len, default="")
-    name = path.name[: len(path.name) - len(ending)]
-    if _LABELS_NAME.search(name.lower()):
+    name = stem_of(path)
+    if is_label_name(path):
         try:
             return volume_layer(read_labels(path), name, "labels")
         except NotIntegers:  # a probability map that is called a mask
             return volume_layer(read_volume(path), name, "image")
     volume = read_volume(path, constant=True)
-    if volume.data.any() or _SCAN_NAME.search(name.lower()):  # else it may be a mask of nothing
+    if volume.data.any() or is_scan_name(path):  # else it may be a mask of nothing
         require_variety(volume.data, str(path))
     if not looks_like_labels(volume.data):
         return volume_layer(volume, name, "image")

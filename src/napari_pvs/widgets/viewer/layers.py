@@ -298,6 +298,23 @@ def require_grid(layer: Layer, scan: Scan) -> None:
         )
 
 
+def require_place(layer: Layer, scan: Scan) -> None:
+    """Refuse a layer of the scan's voxels that was moved, scaled or turned in napari.
+
+    A layer of the user's own that was never placed lies on its scan all the same.
+
+    Raises
+    ------
+    InputError
+        It was.
+    """
+    _, meta, _ = layer.as_layer_data_tuple()
+    known = _metadata(layer)
+    own = "source" not in known or known.get("adopted", False)
+    if not (own and _unplaced(meta)):
+        _require_unmoved(layer.data.shape, meta, f"the layer {layer.name!r}", scan.source)
+
+
 def _single_frame(data: Any, meta: dict[str, Any], name: str) -> NDArray[Any]:
     if meta.get("multiscale"):
         raise InputError(f"{name} is a pyramid of resolutions; choose a layer of a single one.")

@@ -5,6 +5,7 @@ Everything else of the package names these. What napari makes at run time (event
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,14 +58,24 @@ class LabelsLayer(Layer, Protocol):
     selected_label: int
     brush_size: float
     n_edit_dimensions: int
+    preserve_labels: bool
     colormap: Any
     mouse_drag_callbacks: list[Any]
     mouse_double_click_callbacks: list[Any]
     _undo_history: Any
     _redo_history: Any
 
+    def block_history(self) -> AbstractContextManager[None]:
+        """Make all that is set meanwhile one step that can be undone."""
+
     def data_setitem(self, indices: Any, value: Any) -> None:
         """Set voxels, as one step that can be undone."""
+
+    def undo(self) -> None:
+        """Undo the last edit."""
+
+    def redo(self) -> None:
+        """Redo what was undone last."""
 
     def bind_key(
         self, key: str, call: Callable[[Any], Any] | None = None, *, overwrite: bool = False
@@ -104,10 +115,17 @@ class Viewer(Protocol):
 
     layers: Layers
     dims: Any
+    events: Any
+    mouse_drag_callbacks: list[Any]
     mouse_double_click_callbacks: list[Any]
+    title: str
+    status: Any
 
     def add_layer(self, layer: Any) -> Any:
         """Add a layer, and return it."""
+
+    def open(self, path: str, *, plugin: str) -> Any:
+        """Open a file by a plugin's reader, and return its layers."""
 
     def add_points(self, data: Any, **values: Any) -> Any:
         """Add a layer of points, and return it."""

@@ -1,0 +1,1 @@
+"""The workspace: all docks, three planes, and the strip of steps."""
