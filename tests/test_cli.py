@@ -92,7 +92,7 @@ def test_a_scan_of_too_little_brain_is_segmented_without_regions(run, scans, tmp
     assert error.startswith("napari-pvs: warning: PVS have no regions: ")
     assert "mL of brain, too little to lay a template over" in error
     lines = (tmp_path / "out" / outputs.TABLE).read_text().splitlines()
-    assert lines[0].endswith("\tmean_probability\tregion\tside")
+    assert lines[0].endswith("\tmean_probability\tregion\tside\tstatus")
     assert all(line.endswith("\tn/a\tn/a") for line in lines[1:])
     found = json.loads((tmp_path / "out" / outputs.SUMMARY).read_text())
     assert found["regions"] is None
@@ -219,7 +219,7 @@ def test_evaluate_files(run, masks, tmp_path):
 def test_evaluate_folders(run, masks, tmp_path):
     code, said, _ = run("evaluate", *masks, "--tsv", tmp_path / "m.tsv")
     assert code == 0
-    assert "1 subjects have only a reference: sub-03" in said
+    assert "1 subjects have a reference only: sub-03" in said
     rows = (tmp_path / "m.tsv").read_text().splitlines()
     assert [r.split("\t")[0] for r in rows[1:]] == ["sub-01", "sub-02"]
 

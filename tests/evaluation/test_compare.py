@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from napari_pvs.errors import InputError
+from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.evaluation.compare import compare_files, compare_folders, score
 from napari_pvs.scans.nifti import Geometry, write_like
 
@@ -215,5 +215,6 @@ def test_masks_that_are_the_same_are_left_out_of_a_cohort_and_said(tmp_path, wri
     assert [one.subject for one in found.scores] == ["sub-02"]
     assert compare_files(*(tmp_path / side / "sub-01_mask.nii.gz" for side in "ab")).identical
     (tmp_path / "a" / "sub-02_mask.nii.gz").unlink()
-    with pytest.raises(InputError, match="hold the same masks, so every score would be perfect"):
-        compare_folders(tmp_path / "a", tmp_path / "b")
+    with pytest.warns(InputWarning, match="have the same masks, so every score is perfect"):
+        found = compare_folders(tmp_path / "a", tmp_path / "b")
+    assert [one.dsc for one in found.scores] == [1]

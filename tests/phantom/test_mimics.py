@@ -77,7 +77,7 @@ def test_lesions_are_blobs_with_lacunes_in_a_rim() -> None:
     white[5:65, 5:65, 5:65] = True
     distance = np.full((35, 35, 35), 20, np.float32)
     distance[:17] = 4
-    site = SITES["A"]
+    site = SITES["A"].model_copy(update={"plaques": 0.0})
     found = [
         mimics.lesions(white, distance, EDGES, site, np.random.default_rng(s)) for s in range(8)
     ]

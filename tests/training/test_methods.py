@@ -22,7 +22,8 @@ def test_the_four_methods_of_the_paper():
 def test_the_option_chooses_the_teacher_of_those_that_have_none_of_their_own():
     for name, method in METHODS.items():
         for teacher in TEACHERS:
-            taught = TrainingConfig(study="x", method=name, teacher=teacher).taught_by
+            more = {"members": ("a", "b")} if teacher == "ensemble" else {}
+            taught = TrainingConfig(study="x", method=name, teacher=teacher, **more).taught_by
             assert taught == (teacher if method.semi_supervised else None)
 
 

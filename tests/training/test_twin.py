@@ -108,9 +108,10 @@ def test_a_run_stopped_in_its_twin_goes_on_there(make_study, tmp_path, monkeypat
     original = loop.Run._end_epoch
 
     def stop_in_the_twin(self, epoch):
-        original(self, epoch)
+        whole = original(self, epoch)
         if self.out.name == "twin" and epoch == 1:
             tell(out, "stop")
+        return whole
 
     with monkeypatch.context() as patch:
         patch.setattr(loop.Run, "_end_epoch", stop_in_the_twin)

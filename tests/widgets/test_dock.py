@@ -242,5 +242,5 @@ def test_the_question_names_the_labels_and_its_safe_answer_is_the_default(qtbot,
     window = QWidget()
     qtbot.addWidget(window)
     assert not LOSE(window, ["mine", "PVS labels"])
-    assert "'mine' and 'PVS labels' are in no file" in shown[0][2]
+    assert "'mine' and 'PVS labels' could not be saved" in shown[0][2]
     assert shown[0][-1] == QMessageBox.StandardButton.Cancel

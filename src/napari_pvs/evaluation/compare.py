@@ -1,6 +1,7 @@
 """All measures of one subject or one cohort, from arrays or from files."""
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_pvs.errors import InputError
+from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.evaluation import matching
 from napari_pvs.evaluation.detection import Rates, detection
 from napari_pvs.evaluation.overlap import average_precision, overlap, surface_dice
@@ -194,7 +195,7 @@ def compare_folders(
     Raises
     ------
     InputError
-        No subject matches, no pair can be compared, or all masks are the same on both sides.
+        No subject matches, or no pair can be compared.
     """
     ours = matching.find(prediction, matching.MASKS)
     theirs = matching.find(reference, matching.MASKS)
@@ -207,7 +208,8 @@ def compare_folders(
         )
     regions = _companions(region, matching.REGIONS, matched, refused)
     probabilities = _companions(probability, matching.PROBABILITIES, matched, refused)
-    scores, identical = [], []
+    scores: list[SubjectScore] = []
+    identical: dict[str, SubjectScore] = {}
     for subject, (predicted, true) in matched.pairs.items():
         if subject in refused:
             continue
@@ -217,14 +219,17 @@ def compare_folders(
             refused[subject] = sentence(error)
             continue
         if one.identical:
-            identical.append(subject)
+            identical[subject] = replace(one, subject=subject)
         else:
             scores.append(replace(one, subject=subject))
-    if not scores and not refused:
-        raise InputError(
-            f"{prediction} and {reference} hold the same masks, so every score would be perfect; "
-            "give references that were not copied from the predictions."
+    if not scores and identical:
+        warnings.warn(
+            f"{prediction} and {reference} have the same masks, so every score is perfect and says "
+            "nothing; give references that were not copied from the predictions.",
+            InputWarning,
+            stacklevel=2,
         )
+        scores, identical = list(identical.values()), {}
     if not scores:
         raise InputError(" ".join(f"{name}: {why}" for name, why in sorted(refused.items())))
     return Comparison(

@@ -173,7 +173,7 @@ def test_a_layer_that_is_no_scan_is_refused_in_the_words_of_a_file(dock, value, 
     dock.rows["t1"].give(dock.viewer.add_image(data, contrast_limits=(0, 1)))
     click(dock.load)
     wait(dock)
-    assert dock.notice.text().startswith(f"the layer that is the T1 {words}")
+    assert dock.notice.text().startswith(f"the T1 layer {words}")
 
 
 def test_a_study_is_listed_and_its_subjects_are_loaded(

@@ -80,7 +80,7 @@ def test_a_run_from_its_plan_to_its_end(add_dock, make_study, qtbot, monkeypatch
     study = make_study(4, labelled=3)
     viewer, dock = add_dock()
     assert "open a study first" in dock.start.toolTip()
-    assert dock.use.text().startswith("To train, open a study")
+    assert dock.use.text().startswith("Open a study first")
     folders = iter(["", str(study)])
     monkeypatch.setattr(module.QFileDialog, "getExistingDirectory", lambda *_: next(folders))
     for opened in (None, study):
@@ -284,7 +284,7 @@ def test_better_weights_are_offered_and_compared(add_dock, make_study, qtbot, mo
     assert dock.notice.text() == "The run has finished."
     wait(qtbot, lambda: not dock.offer.isHidden())
     dsc, _ = dock.view.watch.best
-    assert dock.offer.text.text() == f"The run has weights (validation DSC {dsc:.2f})."
+    assert dock.offer.text.text() == f"Weights available (validation DSC {dsc:.2f})."
     click(qtbot, dock.offer.again)
     wait(qtbot, lambda: not dock.busy)
     session = dock.session
@@ -402,7 +402,7 @@ def test_a_start_that_is_refused_leaves_nothing_behind(add_dock, make_study, qtb
     wait(qtbot, lambda: dock.cost.kind == "error")
     said = "Sub-09 is not a labelled subject of this study; check its name."
     assert dock.cost.text() == said
-    assert "no labelled subject" in dock.start.toolTip()
+    assert "not a labelled subject" in dock.start.toolTip()
     # after: the process says it
     dock.start_run()
     wait(qtbot, lambda: dock.notice.kind == "error")

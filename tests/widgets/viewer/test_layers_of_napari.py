@@ -125,27 +125,6 @@ def test_labels_that_are_read_piece_by_piece_are_refused(correcting):
             choose(layer)
 
 
-def test_the_ring_leaves_the_slices_alone(make_napari_viewer, open_scan, predict, qtbot):
-    viewer = make_napari_viewer()
-    session = open_scan(viewer)
-    predict(session)
-    dock = Correct(viewer)
-    qtbot.addWidget(dock)
-    before = viewer.dims.range, viewer.dims.nsteps
-    dock.queue.make()
-    qtbot.waitUntil(lambda: bool(dock.queue.queue and dock.queue.queue.items), timeout=LONG)
-    dock.queue.move_on()
-    corner = (0, 0, 0)
-    dock.queue._marker.show(session.labels, corner)
-    assert (viewer.dims.range, viewer.dims.nsteps) == before
-    ring = dock.queue._marker._layer
-    np.testing.assert_allclose(
-        ring.data_to_world(ring.data[0]), session.labels.data_to_world(corner)
-    )
-    assert ring.size[0] * min(ring.scale) == pytest.approx(9.0)
-    dock.stop()
-
-
 def test_a_click_in_3d_beside_a_layer_of_more_axes(correcting, qtbot, tubes):
     dock, session, viewer = correcting
     viewer.add_image(np.zeros((3, 10, 10, 10), np.float32))

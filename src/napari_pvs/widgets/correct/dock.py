@@ -170,7 +170,8 @@ class Correct(Dock):
         self.copy = Button("Copy prediction to labels", COPY_TIP, self._copy)
         self.hint = Notice()
         form.addRow(self.choice)
-        form.addRow(_in_row(self.new, self.copy))
+        form.addRow(self.new)
+        form.addRow(self.copy)
         form.addRow(self.hint)
 
     def _build_tools(self) -> None:
