@@ -197,4 +197,4 @@ def test_what_cannot_be_counted_is_refused(make_study, head, aseg, refused, tmp_
     assert "is a file, not a folder" in refused("count", mask, "--out", mask)
     empty = write_image(tmp_path / "empty.nii.gz", np.zeros(head.label.shape, np.uint8))
     said = refused("count", mask, "--out", tmp_path / "b", "--brain-mask", empty)
-    assert "empty.nii.gz is empty where the PVS lie; give the brain mask of this scan" in said
+    assert "empty.nii.gz is empty where the PVS are; give the brain mask of this scan" in said

@@ -198,15 +198,18 @@ def test_predictions_of_a_study_are_scored_against_its_labels(ask, make_study, h
         store.save(scan.to_source(scan.brain), origin="predicted", state=state, **give)
     assert ask(ScoreStudy(study=root)).tsv == ""
     store = LabelStore(root, "sub-02")
-    store.save(scan.to_source(scan.brain), origin="corrected", state="final", **give)
+    edited = scan.brain.copy()
+    edited[tuple(np.argwhere(edited)[0])] = False  # a copy of the prediction is not scored
+    store.save(scan.to_source(edited), origin="corrected", state="final", **give)
     tsv = ask(ScoreStudy(study=root)).tsv
     rows = [one.value for one in said if isinstance(one, Row)]
-    assert [(row.subject, row.dsc) for row in rows] == [("sub-02", 1.0)]
+    assert [row.subject for row in rows] == ["sub-02"]
+    assert 0.99 < rows[0].dsc < 1
     assert tsv.splitlines()[1].startswith("sub-02\t")
     nothing = scan.to_source(np.zeros(scan.grid.shape, bool))
     store.save(nothing, origin="predicted", state="draft", **give)  # after the label
     ask(ScoreStudy(study=root))
-    assert [one.value.dsc for one in said if isinstance(one, Row)] == [1.0, 0.0]
+    assert [one.value.dsc for one in said if isinstance(one, Row)] == [rows[0].dsc, 0.0]
 
 
 def test_subjects_travel_as_json(ask, make_study):

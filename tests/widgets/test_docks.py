@@ -162,3 +162,5 @@ def test_the_tab_key_goes_down_a_dock(docks, qtbot, name):
         if after < top - 12
     ]
     assert back == []
+    docks.clear()
+    del dock, at, order, stops, tops

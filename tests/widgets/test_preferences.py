@@ -1,5 +1,6 @@
 """Preferences: napari keeps them, the docks show them, and their defaults stand in one place."""
 
+import gc
 from typing import get_args
 
 import pytest
@@ -48,6 +49,8 @@ def test_open_docks_follow_napari_s_dialog_for_as_long_as_they_live(make_dock, q
     dock.deleteLater()
     qtbot.wait(10)
     chosen.device = "auto"
+    del dock
+    gc.collect()
 
 
 # of napari's own commands, where it has no window yet
