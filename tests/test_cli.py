@@ -93,7 +93,7 @@ def test_a_scan_of_too_little_brain_is_segmented_without_regions(run, scans, tmp
     assert "mL of brain, too little to lay a template over" in error
     lines = (tmp_path / "out" / outputs.TABLE).read_text().splitlines()
     assert lines[0].endswith("\tmean_probability\tregion\tside\tstatus")
-    assert all(line.endswith("\tn/a\tn/a") for line in lines[1:])
+    assert all(line.endswith("\tn/a\tn/a\tpvs") for line in lines[1:])
     found = json.loads((tmp_path / "out" / outputs.SUMMARY).read_text())
     assert found["regions"] is None
     assert "too little" in found["warnings"][-1]
