@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from glob import escape
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from napari_pvs.study.bids import StudySubject, scan_of, survey
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.study.paths import derived
 
+Made = TypeVar("Made")
 TEMPLATE, NONE = "template", "none"
 """In the place of a label map: the template's regions, registered to the scan; or no regions."""
 
@@ -154,6 +156,37 @@ def count_study(
             f"{regions} is the path of one file; for a study, give the end of the names of the "
             "subjects' label maps."
         )
+    return each_mask(
+        study,
+        lambda subject, mask, state: _counted(study, subject, mask, state, regions, names),
+        skipped=skipped,
+        failed=failed,
+    )
+
+
+def each_mask(
+    study: Path,
+    make: Callable[[StudySubject, Path, str], Made],
+    *,
+    skipped: Callable[[str], None],
+    failed: Callable[[str, str], None],
+) -> Iterator[Made]:
+    """Make something of the mask of each subject of a study; what fails for one stops no other.
+
+    Parameters
+    ----------
+    study
+        BIDS dataset.
+    make
+        Called with the subject, its mask that counts, and its state.
+    skipped, failed
+        As for `count_study`.
+
+    Raises
+    ------
+    InputError
+        It is not a study.
+    """
     seen = survey(study)
     for text in seen.notes:
         warnings.warn(text, InputWarning, stacklevel=2)
@@ -161,16 +194,16 @@ def count_study(
         failed(name, why)
     for subject in seen.found:
         try:
-            found = countable(study, subject)
+            found = _countable(study, subject)
             if found is None:
                 skipped(subject.name)
                 continue
-            yield _counted(study, subject, *found, regions, names)
+            yield make(subject, *found)
         except (InputError, OSError) as error:
             failed(subject.name, sentence(error))
 
 
-def countable(study: Path, subject: StudySubject) -> tuple[Path, str] | None:
+def _countable(study: Path, subject: StudySubject) -> tuple[Path, str] | None:
     """Return the mask of a subject that counts, and its state; None where there is none.
 
     It is the label or, where there is none yet, the newest prediction.

@@ -1,6 +1,5 @@
 """Reports of what is on disk: of one segmentation, or of a study."""
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from napari_pvs.burden.count import Counted
-from napari_pvs.burden.files import NONE, TEMPLATE, countable, regions_of_map
+from napari_pvs.burden.files import NONE, TEMPLATE, each_mask, regions_of_map
 from napari_pvs.burden.regions import FREESURFER, Numbering
-from napari_pvs.errors import InputError, InputWarning
+from napari_pvs.errors import InputError
 from napari_pvs.evaluation.compare import SubjectScore, score
 from napari_pvs.evaluation.matching import subject_of
 from napari_pvs.files import write_text
@@ -24,7 +23,7 @@ from napari_pvs.report.subject import Findings, SubjectReport, report
 from napari_pvs.report.trust import TRAINING
 from napari_pvs.scans.pvs import read_on
 from napari_pvs.scans.regions import Regions, fit_regions
-from napari_pvs.study.bids import StudySubject, scan_of, survey
+from napari_pvs.study.bids import StudySubject, scan_of
 from napari_pvs.study.labels import LabelStore
 
 INDEX = "index.html"
@@ -90,20 +89,12 @@ def report_study(
     InputError
         No study.
     """
-    seen = survey(study)
-    for text in seen.notes:
-        warnings.warn(text, InputWarning, stacklevel=2)
-    for name, why in seen.refused:
-        failed(name, why)
-    for subject in seen.found:
-        try:
-            found = countable(study, subject)
-            if found is None:
-                skipped(subject.name)
-                continue
-            yield _of_subject(study, subject, *found, regions, names)
-        except InputError as error:
-            failed(subject.name, str(error))
+    return each_mask(
+        study,
+        lambda subject, mask, state: _of_subject(study, subject, mask, state, regions, names),
+        skipped=skipped,
+        failed=failed,
+    )
 
 
 def _of_subject(
