@@ -116,10 +116,8 @@ def segment(
 
     def run() -> "Segmentation":
         if scan is None:
-            found = inference.segment(config, progress)
-        else:
-            found = inference.segment_scan(scan, config, progress=progress)
-        return inference.with_regions(found) if config.regions or config.report else found
+            return inference.segment(config, progress)
+        return inference.segment_scan(scan, config, progress=progress)
 
     if out is None:
         return run()
@@ -167,18 +165,10 @@ def evaluate(
     >>> evaluate("mask.nii.gz", "reference.nii.gz").scores[0].dsc  # doctest: +SKIP
     0.78
     """
-    from napari_pvs.evaluation.compare import Comparison, compare_files, compare_folders
+    from napari_pvs.evaluation.compare import compare
 
-    first, second = Path(prediction), Path(reference)
     others = [None if one is None else Path(one) for one in (region, probability)]
-    require_there(first, second)
-    if first.is_dir() != second.is_dir():
-        raise InputError(
-            f"{first} and {second} are a file and a folder; give two files or two folders."
-        )
-    if first.is_dir():
-        return compare_folders(first, second, *others)
-    return Comparison((compare_files(first, second, *others),))
+    return compare(Path(prediction), Path(reference), *others)
 
 
 def count(
@@ -220,9 +210,9 @@ def count(
     """
     from napari_pvs.burden import files
     from napari_pvs.burden.count import count as count_array
-    from napari_pvs.burden.regions import FREESURFER, read_names, read_regions
+    from napari_pvs.burden.regions import read_names, read_regions
 
-    known = FREESURFER if names is None else read_names(Path(names))
+    known = read_names(None if names is None else Path(names))
     if not isinstance(what, str | Path):
         scan = what.scan
         drawn = what.regions

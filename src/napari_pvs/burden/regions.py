@@ -155,8 +155,8 @@ def _sides(
     return out
 
 
-def read_names(path: Path) -> Numbering:
-    """Read the numbers of each region from a table.
+def read_names(path: Path | None) -> Numbering:
+    """Read the numbers of each region from a table; without one, they are FreeSurfer's.
 
     Parameters
     ----------
@@ -169,6 +169,8 @@ def read_names(path: Path) -> Numbering:
     InputError
         It is not such a table, gives a number to two regions, or names one `ALL` or `ELSEWHERE`.
     """
+    if path is None:
+        return FREESURFER
     found: dict[str, list[int]] = {}
     owner: dict[int, str] = {}
     sides: dict[int, Side] = {}

@@ -11,7 +11,6 @@ from napari_pvs.files import claimed, require_there
 
 if TYPE_CHECKING:
     from napari_pvs.burden.count import Counted
-    from napari_pvs.burden.regions import Numbering
 
 
 @app.command(
@@ -81,13 +80,14 @@ def _count_study(
     study: Path, regions: str, names: Path | None
 ) -> "tuple[list[Counted], list[str], list[tuple[str, str]]]":
     from napari_pvs.burden.files import count_study
+    from napari_pvs.burden.regions import read_names
 
     skipped: list[str] = []
     refused: list[tuple[str, str]] = []
     told = count_study(
         study,
         regions=regions,
-        names=_numbering(names),
+        names=read_names(names),
         skipped=skipped.append,
         failed=lambda *told: refused.append(told),
     )
@@ -111,15 +111,10 @@ def _count_one(
     brain_mask: Path | None,
 ) -> "Counted":
     from napari_pvs.burden.files import NONE, count_mask, count_on_scan
+    from napari_pvs.burden.regions import read_names
     from napari_pvs.scans.scan import load_scan
 
     if t1 is not None or t2 is not None:
         return count_on_scan(mask, load_scan(t1, t2, brain_mask))
     path = None if regions in (None, NONE) else Path(regions)
-    return count_mask(mask, regions=path, names=_numbering(names), brain=brain_mask)
-
-
-def _numbering(names: Path | None) -> "Numbering":
-    from napari_pvs.burden.regions import FREESURFER, read_names
-
-    return FREESURFER if names is None else read_names(names)
+    return count_mask(mask, regions=path, names=read_names(names), brain=brain_mask)

@@ -43,7 +43,7 @@ def report(
 
 
 def _report(study: Path, out: Path, regions: str, names: Path | None) -> None:
-    from napari_pvs.burden.regions import FREESURFER, read_names
+    from napari_pvs.burden.regions import read_names
     from napari_pvs.report.files import write_study
 
     skipped: list[str] = []
@@ -53,7 +53,7 @@ def _report(study: Path, out: Path, regions: str, names: Path | None) -> None:
             study,
             out,
             regions=regions,
-            names=FREESURFER if names is None else read_names(names),
+            names=read_names(names),
             skipped=skipped.append,
             failed=lambda *told: refused.append(told),
             progress=said,

@@ -18,7 +18,7 @@ from napari_pvs.cli.app import (
 )
 from napari_pvs.cli.options import with_options
 from napari_pvs.errors import InputError
-from napari_pvs.files import claimed, require_there
+from napari_pvs.files import claimed
 from napari_pvs.inference.config import SegmentConfig
 
 
@@ -92,14 +92,11 @@ def segment_and_say(config: SegmentConfig, out: Path, overwrite: bool) -> None:
     """Segment, write, and print what was found and where it is."""
     from napari_pvs.inference import outputs
     from napari_pvs.inference.segment import segment as run
-    from napari_pvs.inference.segment import with_regions
 
     names = outputs.names(config)
     outputs.check_folder(out, overwrite, names)
     with progress("Segmenting") as said:
         result = run(config, said)
-    if config.regions or config.report:
-        result = with_regions(result)
     page = None
     if config.report:
         from napari_pvs.report.files import of_segmentation
@@ -142,22 +139,14 @@ def evaluate(
 ) -> None:
     """Score masks against references: DSC, AVD, recall, and detection per PVS."""
     from napari_pvs.evaluation import tables
-    from napari_pvs.evaluation.compare import Comparison, compare_files, compare_folders
+    from napari_pvs.evaluation.compare import compare
     from napari_pvs.evaluation.summary import summarise
     from napari_pvs.files import write_text
 
     require_different(json=json_file, tsv=tsv_file)
     for path in (json_file, tsv_file):
         require_new(path, overwrite)
-    require_there(prediction, reference)
-    if prediction.is_dir() != reference.is_dir():
-        raise InputError(
-            f"{prediction} and {reference} are a file and a folder; give two files or two folders."
-        )
-    if prediction.is_dir():
-        comparison = compare_folders(prediction, reference, region, probability)
-    else:
-        comparison = Comparison((compare_files(prediction, reference, region, probability),))
+    comparison = compare(prediction, reference, region, probability)
     # files first, because the reader of the tables may go away
     if json_file is not None:
         write_text(json_file, tables.to_json(comparison))

@@ -14,7 +14,7 @@ from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.evaluation import matching
 from napari_pvs.evaluation.detection import Rates, detection
 from napari_pvs.evaluation.overlap import average_precision, overlap, surface_dice
-from napari_pvs.files import sentence
+from napari_pvs.files import require_there, sentence
 from napari_pvs.scans.grid import Grid, from_ras, to_ras
 from napari_pvs.scans.nifti import Volume, read_labels, read_volume
 from napari_pvs.scans.pvs import read_pvs, warn_of_outside
@@ -125,6 +125,34 @@ class Comparison:
     """Subjects that could not be compared, each with the sentence that says why."""
     identical: tuple[str, ...] = ()
     """Subjects that were left out, because a mask that is scored against itself proves nothing."""
+
+
+def compare(
+    prediction: Path,
+    reference: Path,
+    region: Path | None = None,
+    probability: Path | None = None,
+) -> Comparison:
+    """Score one mask file against another, or a folder of masks against another.
+
+    Parameters
+    ----------
+    prediction, reference, region, probability
+        As for `compare_files`, or for `compare_folders`.
+
+    Raises
+    ------
+    InputError
+        One is not there, or they are a file and a folder; or as those two.
+    """
+    require_there(prediction, reference)
+    if prediction.is_dir() != reference.is_dir():
+        raise InputError(
+            f"{prediction} and {reference} are a file and a folder; give two files or two folders."
+        )
+    if prediction.is_dir():
+        return compare_folders(prediction, reference, region, probability)
+    return Comparison((compare_files(prediction, reference, region, probability),))
 
 
 def compare_files(

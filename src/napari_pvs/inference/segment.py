@@ -72,22 +72,6 @@ def segment(config: SegmentConfig, progress: Progress | None = None) -> Segmenta
     return segment_scan(scan, config, predictor, progress)
 
 
-def with_regions(found: Segmentation) -> Segmentation:
-    """Lay the template over a segmented scan, as `fit_regions`; doubts are warnings of the scan.
-
-    A scan that shows too little of a brain stays without regions.
-    """
-    try:
-        regions = fit_regions(found.scan)
-        notes = regions.doubts
-    except InputError as error:
-        regions, notes = None, (f"PVS have no regions: {error}",)
-    for text in notes:
-        warnings.warn(text, InputWarning, stacklevel=2)
-    scan = replace(found.scan, warnings=(*found.scan.warnings, *notes))
-    return replace(found, scan=scan, regions=regions)
-
-
 def segment_scan(
     scan: Scan,
     config: SegmentConfig,
@@ -129,7 +113,24 @@ def segment_scan(
     rows = table(labels, score, scan.grid)
     left_out = () if config.max_width is None else _left_out(score, threshold, labels, scan, config)
     excluded = tuple(replace(row, id=len(rows) + row.id) for row in left_out)
-    return Segmentation(scan, score, labels, rows, threshold, origin, excluded=excluded)
+    found = Segmentation(scan, score, labels, rows, threshold, origin, excluded=excluded)
+    return _with_regions(found) if config.regions or config.report else found
+
+
+def _with_regions(found: Segmentation) -> Segmentation:
+    """Lay the template over a segmented scan, as `fit_regions`; doubts are warnings of the scan.
+
+    A scan that shows too little of a brain stays without regions.
+    """
+    try:
+        regions = fit_regions(found.scan)
+        notes = regions.doubts
+    except InputError as error:
+        regions, notes = None, (f"PVS have no regions: {error}",)
+    for text in notes:
+        warnings.warn(text, InputWarning, stacklevel=2)
+    scan = replace(found.scan, warnings=(*found.scan.warnings, *notes))
+    return replace(found, scan=scan, regions=regions)
 
 
 def _left_out(
