@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from napari_pvs.scans.intensity import CLIP, normalise
+from napari_pvs.scans.intensity import CLIP, modalities, normalise
 
 
 @pytest.fixture
@@ -75,3 +75,11 @@ def test_parts_give_the_bits_of_the_whole(image, brain, kind, chunk, monkeypatch
     whole[brain] = np.clip((image[brain] - middle) / ((high - low) / 1.349), *CLIP)
     np.testing.assert_array_equal(normalise(image, brain), whole)
     np.testing.assert_array_equal(normalise(image[brain], brain[brain]), whole[brain])
+
+
+@pytest.mark.parametrize("names", [(), ("T1",), ("T2",), ("T1", "T2")])
+def test_a_missing_modality_is_all_zeros(names):
+    images = np.zeros((2, 3, 4, 5), np.float32)
+    for channel, name in zip(images, ("T1", "T2"), strict=True):
+        channel[1, 2, 3] = -0.5 * (name in names)
+    assert modalities(images) == names

@@ -17,6 +17,7 @@ from napari_pvs.network.device import BackendName, Device, Precision
 from napari_pvs.network.weights import ModelCard, fingerprint, starter_path
 from napari_pvs.scans.grid import Grid, resample, with_voxel_size
 from napari_pvs.scans.header import MOST_VOXELS
+from napari_pvs.scans.intensity import modalities
 from napari_pvs.scans.masks import Box, bounding_box, box_of, moved, voxels_in
 from napari_pvs.scans.scan import Scan
 
@@ -175,8 +176,7 @@ class Predictor:
         float32 (X, Y, Z), 0 outside the brain.
         """
         probability = compute(self.backend, images, brain, self.windows, progress)
-        pairs = zip(("T1", "T2"), images, strict=True)
-        self.card.calibrate(probability, tuple(name for name, image in pairs if image.any()))
+        self.card.calibrate(probability, modalities(images))
         return probability
 
 

@@ -8,6 +8,21 @@ CLIP = (-5.0, 10.0)
 _CHUNK = 2**20  # voxels in memory as float64 at a time
 
 
+def modalities(images: NDArray[np.floating]) -> tuple[str, ...]:
+    """Name the modalities that a normalised scan has.
+
+    Parameters
+    ----------
+    images
+        (2, X, Y, Z): T1 and T2; a missing one is all zeros.
+
+    Returns
+    -------
+    ``("T1",)``, ``("T2",)`` or ``("T1", "T2")``; nothing where both are missing.
+    """
+    return tuple(name for name, image in zip(("T1", "T2"), images, strict=True) if image.any())
+
+
 def normalise(image: NDArray[np.floating], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Centre on the brain's median, scale by its interquartile range, clip, zero outside.
 

@@ -9,6 +9,7 @@ from typing import Any
 from napari_pvs.errors import InputError
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.network.weights import ModelCard, content_of, fingerprint, load, starter_path
+from napari_pvs.scans.intensity import modalities
 from napari_pvs.training.agreement import Agreement
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data.prepared import PreparedSubject
@@ -47,8 +48,7 @@ class Start:
         """Return the network's answer from which a voxel of a scan is PVS."""
         if self.card is None:
             return self.threshold
-        pairs = zip(("T1", "T2"), subject.images, strict=True)
-        return self.card.answer_at_threshold(tuple(name for name, image in pairs if image.any()))
+        return self.card.answer_at_threshold(modalities(subject.images))
 
     def learned_in(self, study: Path) -> tuple[str, ...]:
         """Return the scans of a study that the weights were trained on without any label.

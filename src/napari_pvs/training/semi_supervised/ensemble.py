@@ -4,7 +4,6 @@ Distillation of an ensemble (Hinton et al., 2015): where its members differ, the
 much. The last steps are on labels alone, so that these have the last word.
 """
 
-import logging
 from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
@@ -13,19 +12,17 @@ from torch import Tensor
 
 from napari_pvs.network.device import place
 from napari_pvs.network.weights import load
+from napari_pvs.scans.intensity import modalities
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data.cohort import Cohort
 from napari_pvs.training.data.prepared import PreparedSubject
 from napari_pvs.training.losses import supervised
-from napari_pvs.training.runs.events import EventLog, Values
-from napari_pvs.training.runs.words import sentence
-from napari_pvs.training.semi_supervised.consistency import ramp
+from napari_pvs.training.runs.events import EventLog
 from napari_pvs.training.semi_supervised.pseudo_labels import shifted
 from napari_pvs.training.semi_supervised.teacher import register
 from napari_pvs.training.semi_supervised.teachers import RunningMean
 from napari_pvs.training.whole_scan import reader
 
-log = logging.getLogger(__name__)
 LABELS_ALONE = 0.1
 """Share of the steps, the last ones, without unlabelled patches."""
 
@@ -58,10 +55,7 @@ class Ensemble(RunningMean):
             return
         events.write("phase", name="pseudo-labels", epoch=epoch)
         labels.make(config.warmup, scans, self._ask(alive))
-        voxels = sum(len(s.foreground) for s in labels.subjects)
-        about: Values = {"scans": len(labels.subjects), "pvs_voxels": voxels}
-        events.write("pseudo_labels", **about)
-        log.info("%s", sentence("pseudo_labels", about))
+        self._tell(events)
 
     def scans(self, step: int, cohort: Cohort) -> Sequence[PreparedSubject]:
         """Return the scans that have a pseudo-label, but at the beginning and at the end."""
@@ -71,14 +65,11 @@ class Ensemble(RunningMean):
 
     def loss(self, logits: Tensor, pseudo: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of labelled patches against the soft target, with weight and ramp."""
-        config, step, world = self.state.config, self.state.progress.step, self.state.world
-        weight = config.consistency_weight * ramp(
-            step / config.steps - config.warmup, config.ramp_up
-        )
+        world = self.state.world
         known = (pseudo >= 0).to(logits.dtype)
-        loss = supervised(logits, pseudo.clamp(0, 1), config, known, world)
+        loss = supervised(logits, pseudo.clamp(0, 1), self.state.config, known, world)
         pvs = float(world.mean((pseudo > 0.5).to(logits.dtype)))
-        return weight * loss, {"unsupervised": float(loss.detach()), "selected_pvs": pvs}
+        return self._weight() * loss, {"unsupervised": float(loss.detach()), "selected_pvs": pvs}
 
     def _keeps(self, epoch: int) -> bool:
         return False
@@ -91,9 +82,7 @@ class Ensemble(RunningMean):
             members.append((reader(network, state.device, alive, state.config.precision), card))
 
         def average(scan: PreparedSubject) -> NDArray[np.float32]:
-            there = tuple(
-                name for name, image in zip(("T1", "T2"), scan.images, strict=True) if image.any()
-            )
+            there = modalities(scan.images)
             answers = [shifted(ask(scan), card.answer_at_threshold(there)) for ask, card in members]
             return np.asarray(np.mean(answers, axis=0), np.float32)
 

@@ -54,12 +54,8 @@ class Consistency(Teacher):
 
     def loss(self, logits: Tensor, pseudo: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Return the consistency loss, which rises after the warm-up; see `unsupervised`."""
-        config, step = self.state.config, self.state.progress.step
-        weight = config.consistency_weight * ramp(
-            step / config.steps - config.warmup, config.ramp_up
-        )
-        loss, shares = unsupervised(logits, pseudo, config, self.state.world)
-        return weight * loss, {"unsupervised": float(loss.detach()), **shares}
+        loss, shares = unsupervised(logits, pseudo, self.state.config, self.state.world)
+        return self._weight() * loss, {"unsupervised": float(loss.detach()), **shares}
 
     def allowed(
         self,
@@ -79,6 +75,11 @@ class Consistency(Teacher):
     def _pseudo_label(self, images: Tensor, patches: Patches) -> Tensor:
         """Return the pseudo-labels of unaltered patches, whose images are on the device."""
         raise NotImplementedError
+
+    def _weight(self) -> float:
+        """Return the weight of the loss at this step."""
+        config, step = self.state.config, self.state.progress.step
+        return config.consistency_weight * ramp(step / config.steps - config.warmup, config.ramp_up)
 
     def _keeps(self, epoch: int) -> bool:
         """Whether the whole scans predicted for an epoch become its pseudo-labels."""
@@ -155,8 +156,13 @@ class RunningMean(Consistency):
         labels.refresh(
             epoch, scans, state.ema, threshold, state.device, alive, self._burden(cohort)
         )
-        voxels = sum(len(s.foreground) for s in labels.subjects)
-        about: Values = {"scans": len(labels.subjects), "pvs_voxels": voxels}
+        self._tell(events)
+
+    def _tell(self, events: EventLog) -> None:
+        """Report the pseudo-labels that were made."""
+        scans = self.pseudo_labels.subjects
+        voxels = sum(len(s.foreground) for s in scans)
+        about: Values = {"scans": len(scans), "pvs_voxels": voxels}
         events.write("pseudo_labels", **about)
         log.info("%s", sentence("pseudo_labels", about))
 

@@ -127,9 +127,6 @@ class Viewer(Protocol):
     def open(self, path: str, *, plugin: str) -> Any:
         """Open a file by a plugin's reader, and return its layers."""
 
-    def add_points(self, data: Any, **values: Any) -> Any:
-        """Add a layer of points, and return it."""
-
     def bind_key(self, key: str, call: Callable[[Any], Any], *, overwrite: bool = False) -> Any:
         """Let a key call something."""
 
