@@ -12,6 +12,7 @@ from napari_pvs.study.paths import (
     entities,
     first_run,
     label_folder,
+    label_folders,
     one,
     shared,
 )
@@ -82,3 +83,14 @@ def test_the_first_run_is_the_one_of_the_lowest_number():
     assert first_run(runs) == runs[2]
     assert first_run([*runs, Path("sub-01_T1w.nii.gz")]).name == "sub-01_T1w.nii.gz"
     assert first_run([]) is None
+
+
+def test_folders_of_labels_are_listed_with_their_subjects(tmp_path):
+    folder = tmp_path / "derivatives" / "labels"
+    for name in ("sub-02", "sub-01/ses-b", "sub-01/ses-a"):
+        (folder / name / "anat").mkdir(parents=True)
+    (folder / "sub-03").mkdir()
+    assert label_folders(tmp_path) == [
+        (name, label_folder(tmp_path, name)) for name in ("sub-01_ses-a", "sub-01_ses-b", "sub-02")
+    ]
+    assert label_folders(folder) == []

@@ -12,7 +12,7 @@ from napari_pvs.files import require_fetched, sentence
 from napari_pvs.scans.scan import Scan, load_scan
 from napari_pvs.study import paths
 from napari_pvs.study.labels import LabelStore, Revision, digest
-from napari_pvs.study.paths import LABEL, derived, is_image, label_folder, require
+from napari_pvs.study.paths import LABEL, derived, is_image, label_folder, label_folders, require
 
 SubjectState = Literal["new", "segmented", "corrected", "reference"]
 
@@ -207,9 +207,7 @@ def _tell_of_labels(
 
 def _labels_without_use(root: Path, names: Container[str]) -> Iterator[tuple[str, Path]]:
     """Yield subjects other than ``names``, each with an image in the folder of its labels."""
-    folder = Path(root) / "derivatives" / "labels"
-    for anat in sorted([*folder.glob("sub-*/anat"), *folder.glob("sub-*/ses-*/anat")]):
-        name = "_".join(anat.relative_to(folder).parts[:-1])
+    for name, anat in label_folders(root):
         if name in names:
             continue
         for image in [*sorted(anat.glob("[!.]*")), *sorted((anat / "revisions").glob("[!.]*"))]:

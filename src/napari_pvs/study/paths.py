@@ -37,6 +37,13 @@ def label_folder(root: Path, name: str) -> Path:
     return _derived(root, "labels", name)
 
 
+def label_folders(root: Path) -> list[tuple[str, Path]]:
+    """List the subjects that have a folder of labels, with it, sorted by folder."""
+    folder = Path(root) / "derivatives" / "labels"
+    found = sorted([*folder.glob("sub-*/anat"), *folder.glob("sub-*/ses-*/anat")])
+    return [("_".join(anat.relative_to(folder).parts[:-1]), anat) for anat in found]
+
+
 def truth_folder(root: Path, name: str) -> Path:
     """Folder with the ground truth of a synthetic subject."""
     return _derived(root, "truth", name)

@@ -7,7 +7,6 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
 from pydantic import BaseModel, ConfigDict
 
 from napari_pvs import json_files
@@ -15,6 +14,7 @@ from napari_pvs.errors import InputError
 from napari_pvs.files import write_text
 from napari_pvs.study.drafts import recovery_folder
 from napari_pvs.study.labels import LabelStore, Revision
+from napari_pvs.study.paths import label_folders
 
 MOST = 8
 """Entries that are kept."""
@@ -104,7 +104,9 @@ def unfinished(places: list[Recent]) -> list[Unfinished]:
     for place in places:
         stores: list[tuple[str | None, LabelStore]] = []
         if place.study is not None:
-            stores = [(name, LabelStore(place.study, name)) for name in _labelled(place.study)]
+            stores = [
+                (name, LabelStore(place.study, name)) for name, _ in label_folders(place.study)
+            ]
         elif place.key:
             stores = [(None, LabelStore(recovery_folder(), f"sub-{place.key}"))]
         for subject, store in stores:
@@ -118,14 +120,5 @@ def unfinished(places: list[Recent]) -> list[Unfinished]:
     return sorted(found, key=lambda one: one.draft.time, reverse=True)
 
 
-def _labelled(study: Path) -> list[str]:
-    """Names of subjects that have a folder of labels."""
-    folder = study / "derivatives" / "labels"
-    names = [one.parent.name for one in folder.glob("sub-*/anat")]
-    return names + [
-        f"{one.parents[1].name}_{one.parent.name}" for one in folder.glob("sub-*/ses-*/anat")
-    ]
-
-
 def _file() -> Path:
-    return platformdirs.user_data_path("napari-pvs", appauthor=False) / "recent.json"
+    return recovery_folder().with_name("recent.json")

@@ -103,6 +103,7 @@ class Planes(QObject):
         super().__init__(session)
         self._session = session
         self.zoom = 1.0
+        self._zooming = False
         self.hidden = False
         self.crosshair = False
         self.generation = 0
@@ -204,8 +205,6 @@ class Planes(QObject):
         finally:
             self._zooming = False
         self.zoomed.emit()
-
-    _zooming = False
 
     @property
     def whole(self) -> bool:
