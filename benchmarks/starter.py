@@ -9,7 +9,9 @@ is not done again, so that an interrupted command goes on at the next step.
 The network's answer to T1 and T2, T1 alone and T2 alone is calibrated on the phantoms of map 17, so
 that .5 is the threshold of all three: the offset makes the marked volume the true one on average,
 the slope makes probabilities come true (least expected calibration error). ``--real`` puts what
-``benchmarks/real.py --json FILE`` has measured into the card.
+``benchmarks/real.py --json FILE`` has measured into the card. ``--unlabelled DIR`` trains on the
+real scans of ``DIR/real`` too, without labels: PVS are drawn into them. The persons that the
+verdict of ``real.py`` rests on (`adapt_real.JUDGED`) stay out.
 """
 
 import argparse
@@ -24,7 +26,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
+from adapt_real import JUDGED
+from adapt_real import study as add_scans
 from numpy.typing import NDArray
+from real import SUBJECTS
 from scipy.special import expit, logit
 
 from napari_pvs.evaluation.ceiling import ceiling
@@ -69,6 +74,9 @@ def main() -> None:
     arguments.add_argument(
         "--blend", type=float, default=1, help="share of the new weights in the mean with the start"
     )
+    arguments.add_argument(
+        "--unlabelled", type=Path, help="folder of real scans; PVS are drawn into those not judged"
+    )
     arguments.add_argument("--diagram", type=Path, help="PNG of the reliability diagram")
     arguments.add_argument("--real", type=Path, help="JSON of benchmarks/real.py, for the card")
     arguments.add_argument("--jobs", type=int, default=2)
@@ -85,6 +93,8 @@ def main() -> None:
     for folder, keys, seed in ((known, VALIDATION, CALIBRATION_SEED), (test, TEST, TEST_SEED)):
         anatomies = tuple(maps[key] for key in keys)
         cohort(folder, len(TEST_SITES), anatomies, TEST_SITES, seed, given.jobs)
+    if given.unlabelled:
+        add_scans(given.unlabelled, study, {one.name for one in SUBJECTS} - set(JUDGED))
     weights = run / BEST
     if (run / CHECKPOINT).exists():
         if status(run).state != "done":
@@ -92,6 +102,8 @@ def main() -> None:
     else:
         config = TrainingConfig(
             study=study,
+            method="m2ss" if given.unlabelled else "supervised-multi",
+            teacher="inserted",
             epochs=given.epochs,
             weights=None if given.start == "none" else Path(given.start),
             warmup=0,

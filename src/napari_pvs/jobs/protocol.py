@@ -12,6 +12,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Unpack
 
@@ -42,7 +43,7 @@ class Request(BaseModel):
     several results, the type of these: ``class ReadRuns(Request, verb="read runs", ...)``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)  # docks open sooner
 
     verb: ClassVar[str]
     answers: ClassVar[Any]
@@ -389,8 +390,16 @@ class Evidence:
 
 
 Message = Progress | Phase | Row | Done | Failed | Ready | Evidence
-_MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
-_QUESTION = TypeAdapter(Question)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return what reads and writes a type."""
+    return TypeAdapter(kind)
+
+
+def _messages() -> TypeAdapter[Message]:
+    return _adapter(Annotated[Message, Field(discriminator="type")])
 
 
 class Say(Protocol):
@@ -420,27 +429,28 @@ def read_request(folder: Path) -> Request:
 
 def encode(message: Message) -> bytes:
     """Return a message as a line."""
-    return _MESSAGE.dump_json(message) + b"\n"
+    return _messages().dump_json(message) + b"\n"
 
 
 def decode(line: bytes, request: Request) -> Message:
     """Return the message of a line, as an answer to a request."""
-    message = _MESSAGE.validate_json(line)
+    message = _messages().validate_json(line)
     if isinstance(message, Row):
-        return Row(TypeAdapter(request.rows).validate_python(message.value, strict=False))
+        return Row(_adapter(request.rows).validate_python(message.value, strict=False))
     if isinstance(message, Done):
-        return Done(TypeAdapter(request.answers).validate_python(message.value, strict=False))
+        return Done(_adapter(request.answers).validate_python(message.value, strict=False))
     return message
 
 
 def encode_question(question: Question) -> bytes:
     """Return a question as a line."""
-    return _QUESTION.dump_json(question) + b"\n"
+    return _adapter(Question).dump_json(question) + b"\n"
 
 
 def decode_question(line: bytes) -> Question:
     """Return the question of a line."""
-    return _QUESTION.validate_json(line)
+    found: Question = _adapter(Question).validate_json(line)
+    return found
 
 
 def answer(folder: Path, do: Callable[[Request, Say], None]) -> int:

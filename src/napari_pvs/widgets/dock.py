@@ -2,7 +2,6 @@
 
 import weakref
 from collections.abc import Iterator
-from typing import Any
 
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import (
@@ -262,9 +261,9 @@ class Closing(QObject):
         self._session, self._autosave = weakref.ref(session), weakref.ref(autosave)
         window.installEventFilter(self)
 
-    def eventFilter(self, watched: Any, event: Any) -> bool:
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Stop a close event where edits would be lost."""
-        if event.type() != QEvent.Type.Close or not hasattr(self, "_session"):
+        if event is None or event.type() != QEvent.Type.Close or not hasattr(self, "_session"):
             return False  # PySide asks once more when Python's half is gone
         session, autosave = self._session(), self._autosave()
         if session is None or autosave is None:

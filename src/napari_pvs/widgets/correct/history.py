@@ -1,8 +1,7 @@
 """Undo and redo of decisions, in one order with the edits that napari keeps of the labels."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from napari_pvs.correction.neighbourhood import Point
 from napari_pvs.correction.review import Decision
@@ -28,8 +27,8 @@ class Step:
     point: Point
     before: tuple[Decision, ...]
     after: tuple[Decision, ...]
-    edit: Any
-    newest: Any
+    edit: object
+    newest: object
 
 
 class History:
@@ -49,7 +48,7 @@ class History:
         self._done: list[Step] = []
         self._undone: list[Step] = []
 
-    def newest(self) -> Any:
+    def newest(self) -> object:
         """napari's newest record of an edit, or None."""
         steps = self.layer._undo_history
         return steps[-1][0] if steps else None
@@ -111,10 +110,10 @@ class History:
         return step
 
 
-def _last(steps: Any, record: Any) -> bool:
+def _last(steps: Sequence[Sequence[object]], record: object) -> bool:
     """Whether a record belongs to the newest of napari's steps."""
     return bool(steps) and any(one is record for one in steps[-1])
 
 
-def _among(steps: Iterable[Any], record: Any) -> bool:
+def _among(steps: Iterable[Sequence[object]], record: object) -> bool:
     return any(one is record for step in steps for one in step)

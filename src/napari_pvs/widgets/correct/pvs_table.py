@@ -81,7 +81,7 @@ class Row:
         return ", ".join(f"{axis:.0f}" for axis in self.place)
 
 
-COLUMNS = (
+COLUMNS: tuple[Column[Row], ...] = (
     Column("Status", lambda row: row.status, tip="Unreviewed, accepted, rejected, edited …"),
     Column("PVS", lambda row: row.number, "{:d}", "Its number, which it keeps while it is edited."),
     Column("mm³", lambda row: row.volume_mm3, "{:.1f}", "Volume."),

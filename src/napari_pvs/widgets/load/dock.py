@@ -8,6 +8,7 @@ from typing import Any
 
 from napari.layers import Image, Labels
 from qtpy.QtCore import QEvent, QObject, Signal
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QSizePolicy, QWidget
 from superqt import QElidingLabel
 
@@ -22,10 +23,10 @@ from napari_pvs.widgets.background.process import Job, Result
 from napari_pvs.widgets.dock import SCANS_KEY, JobDock
 from napari_pvs.widgets.load.show import show, show_sample
 from napari_pvs.widgets.load.subjects import Subjects
-from napari_pvs.widgets.parts.controls import FILES, Button, Notice, as_it_is, sentence
+from napari_pvs.widgets.parts.controls import FILES, Button, Notice, as_it_is, sentence, there
 from napari_pvs.widgets.parts.saving import OfferPanel
 from napari_pvs.widgets.viewer.layers import layer_volume, role_of, source_of
-from napari_pvs.widgets.viewer.typed import Layer, Layers, Viewer
+from napari_pvs.widgets.viewer.typed import Event, Layer, Layers, Viewer
 
 _LOADED = "loaded"  # topic of what is said of it
 _NAMES: dict[ImageName, re.Pattern[str]] = {
@@ -133,11 +134,11 @@ class CanvasDrops(QObject):
             self._canvas.removeEventFilter(self)
             self._canvas = None
 
-    def eventFilter(self, watched: Any, event: Any) -> bool:
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Take a drop of local files."""
-        if event.type() != QEvent.Type.Drop:
+        if not isinstance(event, QDropEvent) or event.type() != QEvent.Type.Drop:
             return False
-        urls = event.mimeData().urls()
+        urls = there(event.mimeData()).urls()
         if not urls or not all(url.isLocalFile() for url in urls):
             return False
         taken = self._take([Path(url.toLocalFile()) for url in urls])
@@ -283,15 +284,17 @@ class Load(JobDock):
         """List the subjects of a BIDS folder."""
         self.bar.follow(self.subjects.job(folder), "Reading subjects…").start()
 
-    def dragEnterEvent(self, event: Any) -> None:
+    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
         """Take local files and folders."""
-        if any(url.isLocalFile() for url in event.mimeData().urls()):
+        event = there(event)
+        if any(url.isLocalFile() for url in there(event.mimeData()).urls()):
             event.acceptProposedAction()
 
-    def dropEvent(self, event: Any) -> None:
+    def dropEvent(self, event: QDropEvent | None) -> None:
         """Take the files that were dropped, by their names."""
-        paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
-        self.take(paths)
+        event = there(event)
+        urls = there(event.mimeData()).urls()
+        self.take([Path(url.toLocalFile()) for url in urls if url.isLocalFile()])
         event.acceptProposedAction()
 
     def take(self, paths: list[Path]) -> None:
@@ -384,7 +387,7 @@ class Load(JobDock):
         if study is not None and study != self.subjects.study:
             self.open_study(study)
 
-    def _on_inserted(self, event: Any) -> None:
+    def _on_inserted(self, event: Event) -> None:
         self._take_layer(event.value)
 
     def _take_layer(self, layer: Layer) -> None:

@@ -123,7 +123,7 @@ def _exchange(
             remove(viewer, layer)
     for at, (data, meta, kind) in enumerate(layers):
         yield
-        place: Any = refilled[at] if refilled else None
+        place = refilled[at] if refilled else None
         if place is not None and place in viewer.layers:
             _refill(place, data, meta)
             if isinstance(place, Labels):
@@ -162,12 +162,12 @@ def _own(session: Session) -> tuple[list[Layer], list[str]]:
     return [layer for layer in own if layer is not None and layer in there], notes
 
 
-def _fitting(old: list[Layer], layers: list[LayerData]) -> list[Any]:
+def _fitting(old: list[Layer], layers: list[LayerData]) -> list[Layer | None]:
     """Return for each new layer the old one that can be filled with it; none, or None for some."""
     by_role = {role_of(layer): layer for layer in old}
-    found = []
+    found: list[Layer | None] = []
     for data, meta, kind in layers:
-        layer: Any = by_role.get(meta["metadata"][KEY]["role"])
+        layer = by_role.get(meta["metadata"][KEY]["role"])
         fits = layer is not None and layer.data.dtype == data.dtype and _upright(layer)
         if kind == "labels":
             # one colour; each label in its own, with a table of them, is left to napari
@@ -186,7 +186,7 @@ def _upright(layer: Layer) -> bool:
     return metric and all(np.allclose(now, plain) for now, plain in turned)
 
 
-def _refill(layer: Any, data: NDArray[Any], meta: dict[str, Any]) -> None:
+def _refill(layer: Layer, data: NDArray[Any], meta: dict[str, Any]) -> None:
     """Let a layer show something else, as if it had just been added."""
     for name in ("scale", "translate"):
         if not np.allclose(getattr(layer, name), meta[name]):

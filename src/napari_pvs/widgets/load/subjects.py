@@ -24,7 +24,7 @@ class Row:
     count: int | None = None
 
 
-COLUMNS = (
+COLUMNS: tuple[Column[Row], ...] = (
     Column("Subject", lambda row: row.subject.name, tip="And its session, if it has one."),
     Column(
         "State",

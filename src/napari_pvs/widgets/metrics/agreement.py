@@ -5,7 +5,7 @@ from collections.abc import Callable
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QGridLayout, QLabel, QTabWidget, QVBoxLayout, QWidget
 
-from napari_pvs.evaluation.detection import Agreement
+from napari_pvs.evaluation.detection import Agreement, Spot
 from napari_pvs.widgets.parts.table import Column, Table
 
 _MEASURES = (
@@ -50,7 +50,7 @@ class AgreementPanel(QWidget):
         super().__init__()
         self.values: dict[str, QLabel] = {}
         self.place: Place = lambda index: ", ".join(map(str, index))
-        spots = (
+        spots: tuple[Column[Spot], ...] = (
             Column("R, A, S (mm)", lambda spot: self.place(spot.index), tip=_PLACE),
             Column("mm³", lambda spot: spot.volume_mm3, "{:.1f}", "Volume."),
         )

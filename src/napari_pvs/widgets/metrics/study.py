@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractItemView, QHBoxLayout, QVBoxLayout, QWidget
@@ -15,9 +15,9 @@ from napari_pvs.widgets.background.process import Job, Result
 from napari_pvs.widgets.dock import JobDock
 from napari_pvs.widgets.parts.controls import Button, Notice, ask_where, there, write
 from napari_pvs.widgets.parts.curves import SEVERAL, Curves
-from napari_pvs.widgets.parts.table import Column, Table
+from napari_pvs.widgets.parts.table import Column, R, Table
 
-_SCORES = (
+_SCORES: tuple[Column[SubjectScore], ...] = (
     Column("Subject", lambda row: row.subject, tip="Subject, with its session if it has one."),
     Column("DSC", lambda row: row.dsc, "{:.2f}", "Dice: 1 is full agreement."),
     Column(
@@ -34,7 +34,7 @@ _SCORES = (
     ),
     Column("PVS", lambda row: row.lenient_recall, "{:.2f}", "Share of the PVS that were found."),
 )
-_RUNS = (
+_RUNS: tuple[Column[RunRow], ...] = (
     Column("Run", lambda row: row.name, tip="Its folder, named by start time and method."),
     Column("DSC", lambda row: row.best and row.best.dsc, "{:.3f}", "Best on validation."),
     Column("AVD %", lambda row: row.best and row.best.avd_percent, "{:.1f}", "At the best DSC."),
@@ -42,7 +42,7 @@ _RUNS = (
 )
 
 
-class StudyPanel(QWidget):
+class StudyPanel(QWidget, Generic[R]):
     """A table that a job makes from the open study, with the buttons that belong to it.
 
     Parameters
@@ -53,7 +53,7 @@ class StudyPanel(QWidget):
         Hidden while it is empty.
     """
 
-    def __init__(self, dock: JobDock, table: Table) -> None:
+    def __init__(self, dock: JobDock, table: Table[R]) -> None:
         super().__init__()
         self._dock, self.table = dock, table
         self._column = QVBoxLayout(self)
@@ -73,7 +73,7 @@ class StudyPanel(QWidget):
         self,
         request: type[ScoreStudy] | type[ReadRuns],
         text: str,
-        on_row: Callable[[Any], None],
+        on_row: Callable[[R], None],
         on_done: Callable[[Result[Any]], None],
     ) -> None:
         """Start a job on the open study; results are dropped once another study is open."""
@@ -98,7 +98,7 @@ class StudyPanel(QWidget):
         return busy if self._dock.busy else None
 
 
-class StudyScores(StudyPanel):
+class StudyScores(StudyPanel[SubjectScore]):
     """The newest prediction of each subject, scored against its label."""
 
     def __init__(self, dock: JobDock) -> None:
@@ -147,7 +147,7 @@ class StudyScores(StudyPanel):
             write(path, self._tsv, self._dock.notice)
 
 
-class RunTable(StudyPanel):
+class RunTable(StudyPanel[RunRow]):
     """The training runs of the study side by side, with their curves."""
 
     def __init__(self, dock: JobDock) -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from qtpy.QtCore import (
     QAbstractTableModel,
@@ -18,11 +18,13 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 from napari_pvs.widgets.parts.controls import as_it_is, there
 
+R = TypeVar("R")
+"""Of a row."""
 _Role = Qt.ItemDataRole
 
 
 @dataclass(frozen=True)
-class Column:
+class Column(Generic[R]):
     """One column.
 
     Attributes
@@ -38,25 +40,25 @@ class Column:
     """
 
     title: str
-    value: Callable[[Any], Any]
+    value: Callable[[R], Any]
     format: str = "{}"
     tip: str = ""
 
-    def text(self, row: Any) -> str:
+    def text(self, row: R) -> str:
         """The text of a cell."""
         value = self.value(row)
         return "–" if value is None else self.format.format(value)
 
 
-class Rows(QAbstractTableModel):
+class Rows(QAbstractTableModel, Generic[R]):
     """Rows of any objects, shown by columns."""
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(self, columns: Sequence[Column[R]]) -> None:
         super().__init__()
         self.columns = tuple(columns)
-        self.rows: list[Any] = []
+        self.rows: list[R] = []
 
-    def set_rows(self, rows: Sequence[Any]) -> None:
+    def set_rows(self, rows: Sequence[R]) -> None:
         """Show other rows."""
         self.beginResetModel()
         self.rows = list(rows)
@@ -74,7 +76,7 @@ class Rows(QAbstractTableModel):
         """Number of columns; cells have none below them."""
         return 0 if parent is not None and parent.isValid() else len(self.columns)
 
-    def data(self, index: QModelIndex, role: int = _Role.DisplayRole) -> Any:
+    def data(self, index: QModelIndex, role: int = _Role.DisplayRole) -> object:
         """Text, tooltip, sort value or alignment of a cell."""
         column, row = self.columns[index.column()], self.rows[index.row()]
         if role == _Role.DisplayRole:
@@ -101,7 +103,7 @@ class Rows(QAbstractTableModel):
         return None
 
 
-class Table(QTableView):
+class Table(QTableView, Generic[R]):
     """A table of `Rows`, sorted by clicking on a heading and filtered by text.
 
     Parameters
@@ -122,9 +124,9 @@ class Table(QTableView):
 
     def __init__(
         self,
-        columns: Sequence[Column],
+        columns: Sequence[Column[R]],
         tip: str = "",
-        key: Callable[[Any], Any] | None = None,
+        key: Callable[[R], object] | None = None,
     ) -> None:
         super().__init__()
         self._key = key
@@ -158,11 +160,11 @@ class Table(QTableView):
         there(self.selectionModel()).currentRowChanged.connect(self._on_current)
 
     @property
-    def rows(self) -> list[Any]:
+    def rows(self) -> list[R]:
         """All rows, in the order given."""
         return self.model_.rows
 
-    def set_rows(self, rows: Sequence[Any]) -> None:
+    def set_rows(self, rows: Sequence[R]) -> None:
         """Show other rows and keep the selection, without a signal."""
         current, at = self.current(), self.currentIndex().row()
         self.model_.set_rows(rows)
@@ -176,7 +178,7 @@ class Table(QTableView):
         with QSignalBlocker(self):
             self.setCurrentIndex(index)
 
-    def show_rows(self, rows: Sequence[Any]) -> None:
+    def show_rows(self, rows: Sequence[R]) -> None:
         """Like `set_rows`, but hide the table if it is empty."""
         self.set_rows(rows)
         self.setVisible(bool(rows))
@@ -188,11 +190,11 @@ class Table(QTableView):
                        (text, self.model_.columns[at].title))  # fmt: skip
             self.setColumnWidth(at, wide + 12)
 
-    def refresh(self, row: Any) -> None:
+    def refresh(self, row: R) -> None:
         """Update a row whose values changed."""
         self.model_.refresh(next(i for i, one in enumerate(self.rows) if one is row))
 
-    def select(self, row: Any) -> None:
+    def select(self, row: R) -> None:
         """Move to a row."""
         at = next(i for i, one in enumerate(self.rows) if one is row)
         self.setCurrentIndex(self._sorted.mapFromSource(self.model_.index(at, 0)))
@@ -201,16 +203,16 @@ class Table(QTableView):
         """Show only rows with a cell that contains the text."""
         self._sorted.setFilterFixedString(text)
 
-    def shown(self) -> list[Any]:
+    def shown(self) -> list[R]:
         """The rows that pass the filter, in the order shown."""
         return [self._row(self._sorted.index(i, 0)) for i in range(self._sorted.rowCount())]
 
-    def current(self) -> Any:
+    def current(self) -> R | None:
         """The row that is selected, or None."""
         index = self.currentIndex()
         return self._row(index) if index.isValid() else None
 
-    def marked(self) -> list[Any]:
+    def marked(self) -> list[R]:
         """All selected rows."""
         return [self._row(index) for index in there(self.selectionModel()).selectedRows()]
 
@@ -239,7 +241,7 @@ class Table(QTableView):
         if index.isValid():
             self.chosen.emit(self._row(index))
 
-    def _row(self, index: QModelIndex) -> Any:
+    def _row(self, index: QModelIndex) -> R:
         return self.rows[self._sorted.mapToSource(index).row()]
 
     def _on_current(self, index: QModelIndex, _: QModelIndex) -> None:

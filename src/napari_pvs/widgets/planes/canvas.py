@@ -3,18 +3,29 @@
 import contextlib
 import inspect
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QEvent, QObject, QPointF, QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QKeyEvent, QPaintDevice, QPainter, QPen, QPixmap
+from qtpy.QtGui import (
+    QColor,
+    QFocusEvent,
+    QKeyEvent,
+    QMouseEvent,
+    QPaintDevice,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QPixmap,
+    QWheelEvent,
+)
 from qtpy.QtWidgets import QApplication, QSizePolicy, QWidget
 
 from napari_pvs.widgets.background.debounce import Debouncer
+from napari_pvs.widgets.parts.controls import there
 from napari_pvs.widgets.planes import picture
 from napari_pvs.widgets.planes.picture import Point, View, lattice
 from napari_pvs.widgets.planes.planes import STILL, Planes
@@ -22,7 +33,7 @@ from napari_pvs.widgets.planes.stroke import Stroke, brush_outline
 from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.viewer.canvas import camera_of
 from napari_pvs.widgets.viewer.orientation import POSTERIOR, turn_of, upright
-from napari_pvs.widgets.viewer.typed import Viewer
+from napari_pvs.widgets.viewer.typed import LabelsLayer, Viewer
 
 _CLICK = 120  # what one notch of a wheel says
 _ZOOM = 1.2  # of one notch
@@ -76,7 +87,7 @@ class PlaneCanvas(QWidget):
         self._dragged = False
         self._last = QPointF()
         self._button = Qt.MouseButton.NoButton
-        self._running: list[Any] = []  # generators
+        self._running: list[Generator[None]] = []
         self._event: Mouse | None = None
         self._stroke: Stroke | None = None
         self._hover: QPointF | None = None
@@ -117,7 +128,7 @@ class PlaneCanvas(QWidget):
         """Return the place under a pixel."""
         return self.view.place(at.x(), at.y(), self._planes.point[self.axis])
 
-    def paintEvent(self, _: Any) -> None:
+    def paintEvent(self, _: QPaintEvent | None) -> None:
         """Draw everything."""
         view, planes = self.view, self._planes
         seen = self._drawn(view)
@@ -154,8 +165,9 @@ class PlaneCanvas(QWidget):
             place = picture.Lattice(centre + corner * grid.step, grid.step)
             picture.draw_border(painter, view, mask, place, QPen(QColor(255, 255, 255), 1))
 
-    def mousePressEvent(self, event: Any) -> None:
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:
         """Begin a stroke, a click or a drag."""
+        event = there(event)
         self._button, self._last = event.button(), event.position()
         self._pressed, self._dragged = event.position(), False
         if event.button() != Qt.MouseButton.LeftButton:
@@ -167,13 +179,13 @@ class PlaneCanvas(QWidget):
             return
         self._begin(event)
 
-    def mouseDoubleClickEvent(self, event: Any) -> None:
+    def mouseDoubleClickEvent(self, event: QMouseEvent | None) -> None:
         """A quick second click is one more."""
         self.mousePressEvent(event)
 
-    def mouseMoveEvent(self, event: Any) -> None:
+    def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
         """Go on with a stroke or a drag; tell what lies under the mouse."""
-        at = event.position()
+        at = there(event).position()
         self._hover = at
         self._planes.session.viewer.status = self._planes.status(self.place(at))
         if self._stroke is not None:
@@ -188,8 +200,9 @@ class PlaneCanvas(QWidget):
             self.update()
         self._last = at
 
-    def mouseReleaseEvent(self, event: Any) -> None:
+    def mouseReleaseEvent(self, event: QMouseEvent | None) -> None:
         """End a stroke or a drag; a press and release in one place is a click."""
+        event = there(event)
         clicked = self._pressed is not None and not self._dragged
         self._pressed = None
         if self._stroke is not None:
@@ -201,13 +214,14 @@ class PlaneCanvas(QWidget):
             if clicked:
                 self._planes.go(place)
 
-    def leaveEvent(self, _: Any) -> None:
+    def leaveEvent(self, _: QEvent | None) -> None:
         """Show no brush any more."""
         self._hover = None
         self.update()
 
-    def wheelEvent(self, event: Any) -> None:
+    def wheelEvent(self, event: QWheelEvent | None) -> None:
         """Step through slices, or zoom."""
+        event = there(event)
         if preferences().planes.wheel_steps != bool(
             event.modifiers() & Qt.KeyboardModifier.ControlModifier
         ):
@@ -227,7 +241,7 @@ class PlaneCanvas(QWidget):
         """Hand it on."""
         self._hand_on(event)
 
-    def focusOutEvent(self, event: Any) -> None:
+    def focusOutEvent(self, event: QFocusEvent | None) -> None:
         """Show labels again: the release of the key that hides them goes elsewhere."""
         self._planes.hide(False)
         super().focusOutEvent(event)
@@ -236,14 +250,14 @@ class PlaneCanvas(QWidget):
         if self._keys is not None and event is not None:
             QApplication.sendEvent(self._keys, event)
 
-    def _tool_layer(self) -> Any:
+    def _tool_layer(self) -> LabelsLayer | None:
         """Return the selected labels where a tool of napari's is in hand, else None."""
-        layer = self._planes.session.viewer.layers.selection.active
-        if getattr(layer, "mode", None) not in TOOLS or not hasattr(layer, "selected_label"):
+        layer: LabelsLayer | None = self._planes.session.viewer.layers.selection.active
+        if layer is None or layer.mode not in TOOLS or not hasattr(layer, "selected_label"):
             return None
         return layer if layer.editable and layer.visible else None
 
-    def _begin(self, event: Any) -> None:
+    def _begin(self, event: QMouseEvent) -> None:
         """Tell the selected layer of a press, so that a click does what it does elsewhere."""
         layer = self._planes.session.viewer.layers.selection.active
         self._running.clear()
@@ -398,7 +412,7 @@ class Overlay(QWidget):
         size = max(self.width(), 1), max(self.height(), 1)
         return View(rows, columns, turn_of(viewer), centre, float(camera.zoom), size)
 
-    def paintEvent(self, _: Any) -> None:
+    def paintEvent(self, _: QPaintEvent | None) -> None:
         """Draw what lies over the images."""
         view, planes = self.view, self._planes
         if view is None:
@@ -418,7 +432,7 @@ class Overlay(QWidget):
             self._fit_soon.throttle()  # napari takes the new size after this
         elif event.type() == QEvent.Type.FocusOut:
             self._planes.hide(False)  # the release of the key that hides goes elsewhere
-        elif event.type() == QEvent.Type.Wheel:
+        elif isinstance(event, QWheelEvent):
             return self._on_wheel(event)
         return False
 
@@ -428,7 +442,7 @@ class Overlay(QWidget):
             self._planes.session.viewer.reset_view()
         self._planes.measure()
 
-    def _on_wheel(self, event: Any) -> bool:
+    def _on_wheel(self, event: QWheelEvent) -> bool:
         view = self.view
         control = bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier)
         if view is None or not self._planes.crosshair or not preferences().planes.wheel_steps:

@@ -18,7 +18,7 @@ from qtpy.QtCore import QLineF, QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QFont, QImage, QPainter, QPen
 
 from napari_pvs.widgets.viewer.orientation import Turn, letters
-from napari_pvs.widgets.viewer.typed import Layer
+from napari_pvs.widgets.viewer.typed import Event, ImageLayer, LabelsLayer, Layer
 
 Point = tuple[float, float, float]
 """A place in the viewer's coordinates: mm to superior, posterior and right."""
@@ -65,7 +65,7 @@ class View:
         """The axis across the plane."""
         return 3 - self.rows - self.columns
 
-    def screen(self, row: Any, column: Any) -> tuple[Any, Any]:
+    def screen(self, row: float, column: float) -> tuple[float, float]:
         """Return the pixel of a place (mm along rows and columns): x and y."""
         across, down = self.turn.signs
         x = self.size[0] / 2 + across * (column - self.centre[1]) * self.zoom
@@ -109,7 +109,7 @@ def lattice(layer: Layer) -> Lattice | None:
     return _lattices[layer]
 
 
-def _forget(event: Any) -> None:
+def _forget(event: Event) -> None:
     _lattices[event.source] = _look(event.source)
 
 
@@ -126,7 +126,7 @@ def _look(layer: Layer) -> Lattice | None:
     return Lattice(origin, step)
 
 
-def draw_layers(painter: QPainter, view: View, at: Point, layers: Iterable[Any]) -> None:
+def draw_layers(painter: QPainter, view: View, at: Point, layers: Iterable[Layer]) -> None:
     """Draw the slices of images and labels, the first layer lowest.
 
     Parameters
@@ -162,7 +162,7 @@ _PREMULTIPLIED = QImage.Format.Format_ARGB32_Premultiplied
 _OVER = QPainter.CompositionMode.CompositionMode_SourceOver
 
 
-def _slice(layer: Any, view: View, at: Point) -> tuple[NDArray[Any], Lattice] | None:
+def _slice(layer: Layer, view: View, at: Point) -> tuple[NDArray[Any], Lattice] | None:
     """Return the voxels of a layer in a plane, and where they lie."""
     grid = lattice(layer)
     if grid is None or not isinstance(layer.data, np.ndarray):
@@ -192,7 +192,7 @@ def _packed(colours: NDArray[Any]) -> NDArray[np.uint32]:
     return packed
 
 
-def _image(layer: Any, data: NDArray[Any]) -> NDArray[np.uint32]:
+def _image(layer: ImageLayer, data: NDArray[Any]) -> NDArray[np.uint32]:
     low, high = (float(one) for one in layer.contrast_limits)
     shades = np.linspace(0, 1, 256) ** float(layer.gamma)
     table = _packed(layer.colormap.map(shades))
@@ -202,20 +202,20 @@ def _image(layer: Any, data: NDArray[Any]) -> NDArray[np.uint32]:
     return found
 
 
-def _labels(layer: Any, data: NDArray[Any]) -> NDArray[np.uint32]:
+def _labels(layer: LabelsLayer, data: NDArray[Any]) -> NDArray[np.uint32]:
     values, where = np.unique(data, return_inverse=True)
     table = _packed(np.atleast_2d(layer.colormap.map(values)))
     table[values == 0] = 0
     return table[where].reshape(data.shape)
 
 
-def colours(layer: Any, values: NDArray[Any]) -> list[QColor]:
+def colours(layer: LabelsLayer, values: NDArray[Any]) -> list[QColor]:
     """Return the colours of labels of a layer."""
     mapped = np.clip(np.atleast_2d(layer.colormap.map(values)), 0, 1)
     return [QColor.fromRgbF(*map(float, one[:3])) for one in mapped]
 
 
-def draw_outline(painter: QPainter, view: View, at: Point, layer: Any) -> None:
+def draw_outline(painter: QPainter, view: View, at: Point, layer: LabelsLayer) -> None:
     """Draw the borders of a layer's labels in their colours."""
     found = _slice(layer, view, at)
     if found is None:
@@ -353,7 +353,7 @@ def draw_letters(painter: QPainter, view: View, title: str) -> None:
     _write(painter, box, flags.AlignLeft | flags.AlignTop, title)
 
 
-def _write(painter: QPainter, box: QRectF, where: Any, text: str) -> None:
+def _write(painter: QPainter, box: QRectF, where: Qt.AlignmentFlag, text: str) -> None:
     """Write on a dark ground: it lies on bright and on dark tissue, or beside the scan."""
     flags: int = getattr(where, "value", where)  # bindings have numbers or enumerations
     if not text:

@@ -28,7 +28,7 @@ from napari_pvs.widgets.viewer.canvas import camera_of, follow_jumps
 from napari_pvs.widgets.viewer.edits import version
 from napari_pvs.widgets.viewer.layers import role_of
 from napari_pvs.widgets.viewer.orientation import NAMES, Upright
-from napari_pvs.widgets.viewer.typed import LabelsLayer, Layer, MouseEvent
+from napari_pvs.widgets.viewer.typed import Event, LabelsLayer, Layer, MouseEvent
 
 FILLED = 0.5
 """Opacity of labels that are filled."""
@@ -109,13 +109,13 @@ class Planes(QObject):
         self.generation = 0
         self.against: LabelsLayer | None = None
         self.counts: tuple[int, int, int] | None = None
-        self._versions: weakref.WeakKeyDictionary[Any, tuple[int, ...]]
+        self._versions: weakref.WeakKeyDictionary[LabelsLayer, tuple[int, ...]]
         self._versions = weakref.WeakKeyDictionary()
         self._scan: Scan | None = None
         self._brain: Box | None = None
         self._marks: NDArray[np.uint8] | None = None
         self._turn = 0
-        self._dimmed: list[tuple[weakref.ref[Any], float]] = []
+        self._dimmed: list[tuple[weakref.ref[Layer], float]] = []
         self._canvas_size: Callable[[], tuple[int, int]] | None = None
         self._thread = Background(self)
         viewer = session.viewer
@@ -384,7 +384,7 @@ class Planes(QObject):
         _speak(layer, weakref.ref(self))
         self._fill(layer)
 
-    def _fill(self, layer: Any) -> None:
+    def _fill(self, layer: Layer) -> None:
         if self._canvas_size is not None and role_of(layer) in _OUTLINED:
             solid = self.fill or self._session.viewer.dims.ndisplay == 3
             layer.opacity = FILLED if solid else 0.0
@@ -454,18 +454,18 @@ class Planes(QObject):
     def _on_layer(self, _: object = None) -> None:
         self._redraw()
 
-    def _on_set_data(self, event: Any) -> None:
+    def _on_set_data(self, event: Event) -> None:
         now = version(event.source)
         if self._versions.get(event.source) != now:
             self._versions[event.source] = now
             self._redraw()
 
-    def _on_inserted(self, event: Any) -> None:
+    def _on_inserted(self, event: Event) -> None:
         self._attend(event.value)
         self._say_where()
         self._redraw()
 
-    def _on_removed(self, event: Any) -> None:
+    def _on_removed(self, event: Event) -> None:
         if event.value is self.against:
             self.compare(None)
         self._redraw()
@@ -532,7 +532,7 @@ def _displayed(
     return to_display(mask), np.array([z.start, scan.grid.shape[1] - y.stop, x.start], float)
 
 
-def _speak(layer: Any, planes: "weakref.ref[Planes]") -> None:
+def _speak(layer: Layer, planes: "weakref.ref[Planes]") -> None:
     """Let the status bar speak of the scanner's millimetres where napari speaks of its own."""
     if "get_status" in vars(layer):
         return

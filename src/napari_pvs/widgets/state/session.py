@@ -36,7 +36,7 @@ from napari_pvs.widgets.viewer.layers import (
     require_place,
     role_of,
 )
-from napari_pvs.widgets.viewer.typed import ImageLayer, LabelsLayer, Layer, Viewer
+from napari_pvs.widgets.viewer.typed import Event, ImageLayer, LabelsLayer, Layer, Viewer
 
 LINKED = (
     "affine", "depiction", "interpolation2d", "interpolation3d", "rotate", "scale", "shear",
@@ -47,7 +47,7 @@ opacity and visibility."""
 
 _PLACE = ("scale", "translate", "rotate", "shear", "affine")
 """Events of a layer that moves."""
-_sessions: "weakref.WeakKeyDictionary[Any, Session]" = weakref.WeakKeyDictionary()
+_sessions: "weakref.WeakKeyDictionary[Viewer, Session]" = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -289,7 +289,9 @@ class Session(QObject):
         """Return the labels whose edits are in no file."""
         viewer = self._viewer()
         there = () if viewer is None else viewer.layers
-        edited: list[Any] = [one for one, state in self._save_states.items() if state == EDITED]
+        edited: list[LabelsLayer] = [
+            one for one, state in self._save_states.items() if state == EDITED
+        ]
         edited += [one for one in self._set_by_user if one not in edited and self._aside(one)]
         return [one for one in edited if one in there]
 
@@ -505,10 +507,10 @@ class Session(QObject):
         if len(shown) == 1 and shown[0] is not self.prediction:
             self.show_prediction(shown[0])
 
-    def _on_inserted(self, event: Any) -> None:
+    def _on_inserted(self, event: Event) -> None:
         self.adopt(event.value)
 
-    def _on_removed(self, event: Any) -> None:
+    def _on_removed(self, event: Event) -> None:
         self._release(event.value)
 
     def _on_moved(self, _: object = None) -> None:

@@ -29,6 +29,8 @@ class Layer(Protocol):
     units: tuple[Any, ...]
     axis_labels: tuple[str, ...]
     data: Any
+    opacity: float
+    blending: Any
     events: Any
     extent: Any
 
@@ -49,6 +51,8 @@ class ImageLayer(Layer, Protocol):
     """An image."""
 
     contrast_limits: Any
+    gamma: float
+    colormap: Any
     contrast_limits_range: Any
 
 
@@ -88,6 +92,13 @@ class LabelsLayer(Layer, Protocol):
         """Return where a line of sight enters and leaves the data."""
 
 
+class Event(Protocol):
+    """A change: of which layer or list, and what was put in or taken out."""
+
+    source: Any
+    value: Any
+
+
 class Layers(Protocol):
     """The list of layers."""
 
@@ -103,10 +114,10 @@ class Layers(Protocol):
     def __len__(self) -> int:
         """Return how many there are."""
 
-    def remove(self, layer: Any) -> None:
+    def remove(self, layer: Layer) -> None:
         """Take a layer out."""
 
-    def link_layers(self, layers: list[Any], attributes: tuple[str, ...]) -> None:
+    def link_layers(self, layers: list[Layer], attributes: tuple[str, ...]) -> None:
         """Let a change of one layer change the others."""
 
 

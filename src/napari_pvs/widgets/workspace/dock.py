@@ -2,6 +2,7 @@
 
 import re
 import weakref
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -286,7 +287,7 @@ class Workspace(QWidget):
                 recent.remember(opened)
 
 
-def _link(text: str, tip: str, call: Any) -> QPushButton:
+def _link(text: str, tip: str, call: Callable[[], object]) -> QPushButton:
     button = QPushButton(text)
     button.setFlat(True)
     button.setToolTip(as_it_is(tip))

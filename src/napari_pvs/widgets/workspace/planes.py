@@ -1,9 +1,8 @@
 """The Planes dock: the two planes that napari's own view does not show, and their switches."""
 
-from typing import Any
-
 from napari.layers import Labels
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
@@ -135,12 +134,12 @@ class PlanesDock(QWidget):
         for canvas, axis in zip(self.canvases, others, strict=True):
             canvas.show_plane(axis)
 
-    def showEvent(self, event: Any) -> None:
+    def showEvent(self, event: QShowEvent | None) -> None:
         """Draw the crosshair in napari's view too."""
         super().showEvent(event)
         self.planes.link(True)
 
-    def hideEvent(self, event: Any) -> None:
+    def hideEvent(self, event: QHideEvent | None) -> None:
         """Leave napari's view alone."""
         super().hideEvent(event)
         self.planes.link(False)

@@ -1,10 +1,9 @@
 """The strip of steps: what is done, what is missing, and where one is."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from qtpy.QtCore import QRect, QSize, Qt
-from qtpy.QtGui import QColor, QPainter, QPalette
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPalette
 from qtpy.QtWidgets import QAbstractButton, QSizePolicy
 
 from napari_pvs.widgets.state.session import Session
@@ -108,7 +107,7 @@ class StepButton(QAbstractButton):
         """Two lines, short."""
         return QSize(84, self.sizeHint().height())
 
-    def paintEvent(self, _: Any) -> None:
+    def paintEvent(self, _: QPaintEvent | None) -> None:
         """Draw both lines, and a bar under the step where one is."""
         painter = QPainter(self)
         palette, box = self.palette(), self.rect()
