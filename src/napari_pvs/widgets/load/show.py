@@ -5,7 +5,7 @@ the scan before are filled anew wherever they fit.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from napari.layers import Image, Labels
@@ -22,7 +22,7 @@ from napari_pvs.widgets.state.session import Session
 from napari_pvs.widgets.viewer.canvas import adding, remove
 from napari_pvs.widgets.viewer.layers import KEY, LayerData, Role, mask_layer, role_of, scan_layers
 from napari_pvs.widgets.viewer.sample import result_layers
-from napari_pvs.widgets.viewer.typed import Layer
+from napari_pvs.widgets.viewer.typed import ImageLayer, Layer
 
 _NAMES: dict[Role, str] = {"labels": "PVS labels", "reference": "reference PVS"}
 
@@ -171,7 +171,7 @@ def _fitting(old: list[Layer], layers: list[LayerData]) -> list[Layer | None]:
         fits = layer is not None and layer.data.dtype == data.dtype and _upright(layer)
         if kind == "labels":
             # one colour; each label in its own, with a table of them, is left to napari
-            fits = fits and isinstance(layer.colormap, DirectLabelColormap)
+            fits = fits and isinstance(getattr(layer, "colormap", None), DirectLabelColormap)
             fits = fits and isinstance(meta.get("colormap"), DirectLabelColormap)
         elif not fits:
             return []  # an image that is added now would lie on the labels
@@ -198,7 +198,8 @@ def _refill(layer: Layer, data: NDArray[Any], meta: dict[str, Any]) -> None:
     if layer.name != meta["name"]:
         layer.name = meta["name"]
     if "contrast_limits" in meta:
-        layer.contrast_limits_range = layer.contrast_limits = meta["contrast_limits"]
+        image = cast("ImageLayer", layer)
+        image.contrast_limits_range = image.contrast_limits = meta["contrast_limits"]
 
 
 def _show_all(session: Session, anew: bool) -> None:

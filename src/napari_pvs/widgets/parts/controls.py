@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -174,7 +174,7 @@ class LayerBox(QComboBox):
         self._session, self._kind, self._none = session, kind, none
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(8)
-        self._layers: list[LabelsLayer] = []
+        self._layers: list[Any] = []  # of the kind
         events = session.viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered, events.changed):
             event.connect(self._fill)

@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import weakref
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,7 +25,6 @@ from qtpy.QtGui import (
 from qtpy.QtWidgets import QApplication, QSizePolicy, QWidget
 
 from napari_pvs.widgets.background.debounce import Debouncer
-from napari_pvs.widgets.parts.controls import there
 from napari_pvs.widgets.planes import picture
 from napari_pvs.widgets.planes.picture import Point, View, lattice
 from napari_pvs.widgets.planes.planes import STILL, Planes
@@ -87,7 +86,7 @@ class PlaneCanvas(QWidget):
         self._dragged = False
         self._last = QPointF()
         self._button = Qt.MouseButton.NoButton
-        self._running: list[Generator[None]] = []
+        self._running: list[Iterator[object]] = []
         self._event: Mouse | None = None
         self._stroke: Stroke | None = None
         self._hover: QPointF | None = None
@@ -167,7 +166,8 @@ class PlaneCanvas(QWidget):
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
         """Begin a stroke, a click or a drag."""
-        event = there(event)
+        if event is None:
+            return
         self._button, self._last = event.button(), event.position()
         self._pressed, self._dragged = event.position(), False
         if event.button() != Qt.MouseButton.LeftButton:
@@ -185,7 +185,9 @@ class PlaneCanvas(QWidget):
 
     def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
         """Go on with a stroke or a drag; tell what lies under the mouse."""
-        at = there(event).position()
+        if event is None:
+            return
+        at = event.position()
         self._hover = at
         self._planes.session.viewer.status = self._planes.status(self.place(at))
         if self._stroke is not None:
@@ -202,7 +204,8 @@ class PlaneCanvas(QWidget):
 
     def mouseReleaseEvent(self, event: QMouseEvent | None) -> None:
         """End a stroke or a drag; a press and release in one place is a click."""
-        event = there(event)
+        if event is None:
+            return
         clicked = self._pressed is not None and not self._dragged
         self._pressed = None
         if self._stroke is not None:
@@ -221,7 +224,8 @@ class PlaneCanvas(QWidget):
 
     def wheelEvent(self, event: QWheelEvent | None) -> None:
         """Step through slices, or zoom."""
-        event = there(event)
+        if event is None:
+            return
         if preferences().planes.wheel_steps != bool(
             event.modifiers() & Qt.KeyboardModifier.ControlModifier
         ):

@@ -9,7 +9,7 @@ and is a voxel wide: of a PVS two voxels wide it leaves nothing to see.
 import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from napari.layers import Image, Labels
@@ -143,7 +143,11 @@ def draw_layers(painter: QPainter, view: View, at: Point, layers: Iterable[Layer
         if found is None:
             continue
         data, grid = found
-        argb = _labels(layer, data) if isinstance(layer, Labels) else _image(layer, data)
+        argb = (
+            _labels(layer, data)
+            if isinstance(layer, Labels)
+            else _image(cast("ImageLayer", layer), data)
+        )
         across, down = view.turn.signs
         argb = np.ascontiguousarray(argb[::down, ::across])
         height, width = argb.shape

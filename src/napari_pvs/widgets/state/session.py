@@ -187,7 +187,7 @@ class Session(QObject):
         self.opened: Path | None = None
         self.weights: Path | None = None
         self._left: weakref.WeakValueDictionary[int, Scan] = weakref.WeakValueDictionary()
-        self._save_states: weakref.WeakKeyDictionary[Layer, SaveState]
+        self._save_states: weakref.WeakKeyDictionary[LabelsLayer, SaveState]
         self._save_states = weakref.WeakKeyDictionary()
         self._edits: Edits | None = None
         self._masks: weakref.WeakKeyDictionary[LabelsLayer, bool] = weakref.WeakKeyDictionary()

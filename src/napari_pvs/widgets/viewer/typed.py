@@ -4,7 +4,7 @@ Everything else of the package names these. What napari makes at run time (event
 `Any` here, and nowhere else has to be.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -33,6 +33,7 @@ class Layer(Protocol):
     blending: Any
     events: Any
     extent: Any
+    get_status: Callable[..., dict[str, str]]
 
     def as_layer_data_tuple(self) -> tuple[Any, dict[str, Any], str]:
         """Return data, metadata and kind."""
@@ -117,7 +118,7 @@ class Layers(Protocol):
     def remove(self, layer: Layer) -> None:
         """Take a layer out."""
 
-    def link_layers(self, layers: list[Layer], attributes: tuple[str, ...]) -> None:
+    def link_layers(self, layers: Sequence[Layer], attributes: tuple[str, ...]) -> None:
         """Let a change of one layer change the others."""
 
 
