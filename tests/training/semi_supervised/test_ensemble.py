@@ -39,6 +39,8 @@ def test_members_are_asked_once_and_the_last_steps_are_on_labels(
     train(config(make_study(4, labelled=2), (tiny_weights, other), validate_every=5), out)
     events = read(out / "events.jsonl")
     assert [e["scans"] for e in events if e["type"] == "pseudo_labels"] == [2]
+    asked = [e["epoch"] for e in events if e["type"] == "phase" and e["name"] == "pseudo-labels"]
+    assert asked == [1]  # after the warm-up
     steps = {e["step"]: e for e in events if e["type"] == "step"}
     assert "unsupervised" not in steps[0]  # the warm-up
     assert all("unsupervised" not in e for n, e in steps.items() if n >= 9)

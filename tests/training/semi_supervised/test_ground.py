@@ -1,8 +1,10 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from napari_pvs.training.semi_supervised import ground as grounds
-from napari_pvs.training.semi_supervised.ground import WHITE, load, measure, save
+from napari_pvs.training.semi_supervised.ground import GREY, WHITE, load, measure, save
 
 
 def test_a_cut_out_of_a_brain(cut_out):
@@ -16,6 +18,7 @@ def test_a_cut_out_of_a_brain(cut_out):
     assert white[30:38, 30:38, 30:38].mean() > 0.9
     assert not white[:8].any()
     assert not white[14:26, 18:22, 18:22].any()  # nor within 1.2 mm of the ventricle
+    assert white[30:38, 30:38, -1].mean() > 0.9  # where the array ends is no fluid
 
 
 @pytest.mark.parametrize("has", [(True, False), (False, True)])
@@ -30,6 +33,13 @@ def test_a_scan_without_contrast_offers_nothing(cut_out):
     flat = cut_out(noise=0)
     flat.images[:] = 0.5
     assert not (measure(flat).tissue == WHITE).any()
+
+
+def test_smoothness_is_kept_in_voxels(cut_out, monkeypatch):
+    wide = 2 * np.sqrt(2 * np.log(2)) * np.array([1.6, 0.8, 0.4])  # FWHM in mm
+    monkeypatch.setattr(grounds, "smoothness", lambda *_: wide)
+    for spread in measure(cut_out()).spread:
+        assert spread == pytest.approx((2, 1, 0.5), rel=1e-3)
 
 
 def test_it_is_kept_beside_the_pseudo_labels(cut_out, tmp_path):
@@ -61,3 +71,21 @@ def test_whole_brains_get_the_template_and_others_white_matter(cut_out, monkeypa
     whole.images[:, ~whole.brain] = 0
     assert (measure(whole).tissue == WHITE).any()
     assert asked == [1]
+
+
+def test_basal_ganglia_are_told_from_white_matter_by_the_template(cut_out, monkeypatch):
+    whole = cut_out()
+    whole.brain[:] = False
+    whole.brain[2:-2, 2:-2, 2:-2] = True
+    region, deep = np.zeros((2, *whole.brain.shape), bool)
+    region[27:36, 6:34, 6:34] = True
+    deep[32:38, 6:34, 6:34] = True
+    monkeypatch.setattr(
+        "napari_pvs.scans.atlas.fit_atlas", lambda *_: SimpleNamespace(deep_grey=deep)
+    )
+    monkeypatch.setattr("napari_pvs.inference.search_region.search_region", lambda *_: region)
+    found = measure(whole).tissue
+    assert set(np.unique(found[27:32, 10:30, 10:30])) == {WHITE}
+    assert set(np.unique(found[33:36, 10:30, 10:30])) == {GREY}
+    assert not found[36:].any()  # outside the region
+    assert not found[32, 10:30, 10:30].any()  # between them

@@ -81,6 +81,55 @@ def test_only_in_tissue_where_pvs_are():
     assert np.argwhere(target == 1)[:, 2].min() >= 14
 
 
+def test_where_there_is_nothing_to_draw_or_to_draw_into_patches_stay():
+    images = patch()
+    same, target = inserted(images, number=0)
+    assert same is images
+    assert not target.any()
+    empty = np.zeros_like(images)
+    same, target = inserted(empty, number=4)
+    assert same is empty
+    assert not target.any()
+
+
+def test_tissue_in_a_far_corner_is_found():
+    tissue = np.zeros((32, 32, 32), np.float32)
+    tissue[20:, 20:, 20:] = WHITE
+    _, target = inserted(patch(), tissue=tissue, number=8)
+    pvs = np.argwhere(target == 1)
+    assert len(pvs) > 5
+    assert pvs.min() >= 18
+
+
+def test_mimics_keep_to_tissue():
+    tissue = np.zeros((32, 32, 32), np.float32)
+    tissue[:, :, 26:] = WHITE
+    for seed in range(4):
+        images = patch(seed)
+        out, _ = inserted(images, tissue=tissue, number=12, seed=seed)
+        changed = np.abs(out - images).max(axis=(0, 1, 2))
+        assert changed[27:].max() > 1
+        assert changed[:14].max() < 0.01  # the widest mimic reaches 6 mm, and blur a little more
+
+
+def test_inserted_pvs_keep_apart(monkeypatch):
+    from napari_pvs.training.semi_supervised import inserted as module
+
+    drawn, rule = [], module.rater
+
+    def watched(rasters, *rest):
+        drawn.extend(rasters)
+        return rule(rasters, *rest)
+
+    monkeypatch.setattr(module, "rater", watched)
+    inserted(patch(), number=30)
+    assert len(drawn) > 5
+    for n, one in enumerate(drawn):
+        for other in drawn[:n]:
+            apart = np.abs(one.voxels[:, None] - other.voxels[None]).sum(axis=2)
+            assert apart.min() > 2
+
+
 def test_what_a_rater_would_not_see_is_left_out():
     noisy = Ground(GROUND.tissue, GROUND.fluid, GROUND.spread, (50.0, 50.0))
     _, target = inserted(patch(), ground=noisy)
