@@ -42,6 +42,9 @@ def test_what_is_not_stripped():
     assert stripped_mask(scan(ball(95)), GRID) is None  # 3.6 L: a head over zeroed air
     assert stripped_mask(scan(ball(40)), GRID) is None  # 0.27 L
     assert stripped_mask(np.zeros(GRID.shape, np.float32), GRID) is None
+    filled = np.ones((120, 120, 120), np.float32)  # as large as a brain, and hardly any air
+    filled[0] = filled[-1] = filled[:, 0] = filled[:, -1] = filled[..., 0] = filled[..., -1] = 0
+    assert stripped_mask(filled, Grid(filled.shape, np.eye(4))) is None
     neck = ball(70)
     neck[14:50, 14:50, :33] = True
     assert stripped_mask(scan(neck), GRID) is None  # reaches the border

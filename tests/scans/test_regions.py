@@ -68,8 +68,9 @@ def test_what_the_field_of_view_cuts_off_is_missing(bent) -> None:
 
 def test_too_little_brain_gets_no_template() -> None:
     t1 = np.random.default_rng(0).normal(100, 20, (40, 40, 40)).astype(np.float32)
-    grid, brain = Grid(t1.shape, np.eye(4)), np.ones(t1.shape, bool)
-    source = Geometry.from_affine(t1.shape, np.eye(4))
+    affine = np.diag([2.0, 2.0, 1.5, 1.0])
+    grid, brain = Grid(t1.shape, affine), np.ones(t1.shape, bool)
+    source = Geometry.from_affine(t1.shape, affine)
     scan = Scan(t1=t1, t2=None, grid=grid, brain=brain, source=source)
-    with pytest.raises(InputError, match=r"the scan shows 64 mL of brain, too little"):
+    with pytest.raises(InputError, match=r"the scan shows 384 mL of brain, too little"):
         fit_regions(scan)

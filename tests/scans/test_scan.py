@@ -175,6 +175,18 @@ def test_warnings_of_the_file_are_kept(files, head, tmp_path):
     assert "sform" in scan.warnings[0]
 
 
+def test_a_displaced_brain_mask_is_doubted(bent, tmp_path):
+    t2 = save(tmp_path / "t2.nii", bent.t2, bent.grid.affine)
+    told = []
+    for name, mask in (("own.nii", bent.brain), ("moved.nii", np.roll(bent.brain, 6, 1))):
+        with pytest.warns(InputWarning, match="voxels of 2.5"):
+            scan = load_scan(None, t2, save(tmp_path / name, mask, bent.grid.affine))
+        told.append(" ".join(scan.warnings))
+    assert "give the brain mask of this scan" not in told[0]
+    assert "moved.nii" in told[1]
+    assert "give the brain mask of this scan" in told[1]
+
+
 @real
 def test_real_scans_are_stripped_and_not_doubtful():
     folder = DATA / "real"

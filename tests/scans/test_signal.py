@@ -32,6 +32,16 @@ def test_smoothness_of_filtered_noise(fwhm):
     np.testing.assert_allclose(found, fwhm, atol=0.3)
 
 
+def test_smoothness_asks_only_the_region():
+    rng = np.random.default_rng(3)
+    image = ndimage.gaussian_filter(rng.standard_normal((60, 60, 60)), 0.8).astype(np.float32)
+    slabs = np.zeros(image.shape, bool)
+    slabs[np.arange(60) % 5 < 3] = True
+    wild = np.where(slabs, image, 1e3 * rng.standard_normal(image.shape)).astype(np.float32)
+    expected = smoothness(image, slabs, np.ones(3))
+    np.testing.assert_allclose(smoothness(wild, slabs, np.ones(3)), expected)
+
+
 def test_noise_of_white_matter_with_a_slope():
     rng = np.random.default_rng(2)
     image = rng.normal(0, 0.3, SHAPE) + np.linspace(0, 3, 40)[:, None, None]

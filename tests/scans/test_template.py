@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_pvs.scans.template import load_template
+from napari_pvs.scans.template import RegionMap, load_template
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,14 @@ def test_neither_region_holds(point: tuple[int, int, int], place: str) -> None:
     index = tuple(np.array(point) - template.affine[:3, 3].astype(int))
     assert not template.deep_grey[index]
     assert not template.infratentorial[index]
+
+
+def test_points_beyond_the_map_have_its_last_voxel() -> None:
+    index = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    regions = RegionMap(index, index == 23, np.array([-1.0, 2, 5]))
+    found, ventricle = regions.at(np.array([[0.2, 4, 8], [90, 90, 90], [-90, 2.6, 5]]))
+    assert found.tolist() == [23, 23, 4]
+    assert ventricle.tolist() == [True, True, False]
 
 
 def test_region_volumes_are_plausible() -> None:
