@@ -235,11 +235,11 @@ def _seen(found: Deformation, brain: Mask) -> tuple[float, ...]:
 def _doubts(found: Quality, seen: tuple[float, ...], name: str) -> list[str]:
     why = []
     if found.likeness < LIKENESS:
-        why.append(f"tissues correlate by {found.likeness:.2f}, where {LIKENESS:.2f} is the least")
+        why.append(f"tissues correlate by {found.likeness:.2f}, not by {LIKENESS:.2f} or more")
     if found.overlap < OVERLAP:
-        why.append(f"brains overlap by {found.overlap:.2f}, where {OVERLAP:.2f} is the least")
+        why.append(f"brains overlap by {found.overlap:.2f}, not by {OVERLAP:.2f} or more")
     if found.ventricles < VENTRICLES:
-        why.append(f"{found.ventricles:.0%} of the ventricles are fluid, not {VENTRICLES:.0%}")
+        why.append(f"only {found.ventricles:.0%} of its ventricles lie on fluid")
     out = []
     if why:
         out.append(
