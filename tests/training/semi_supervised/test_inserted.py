@@ -180,6 +180,25 @@ def test_patches_depend_on_seed_and_step_not_on_who_makes_them(cut_out):
     assert len(nobody.images) == len(nobody.target) == 0
 
 
+def test_what_is_round_and_wide_is_left_out(cut_out):
+    one = cut_out()
+    pseudo = np.zeros(one.brain.shape, np.float16)
+    away = np.linalg.norm(np.indices(pseudo.shape) - 30, axis=0)
+    pseudo[away < 3] = 0.95  # 4.8 mm wide
+    pseudo[28:30, 10:12, 20:36] = 0.95  # a tube
+    tissue = np.zeros(one.brain.shape, np.uint8)
+    ground = Ground(tissue, GROUND.fluid, GROUND.spread, GROUND.noise)
+    teacher = teacher_of(one, ground, patch=(32,))
+    teacher.pseudo_labels._maps[one.name] = pseudo
+    teacher._round[one.name] = teacher._wide(one)
+    cut = (slice(6, 38),) * 3
+    images = one.images[:, *cut].astype(np.float32)[None]
+    patches = Patches(images, pseudo[cut].astype(np.float32)[None, None], ((one.name, (6, 6, 6)),))
+    target = teacher.enrich(patches, 0).target[0, 0]
+    assert (target[(away < 3)[cut]] == -1).all()
+    assert (target[22:24, 4:6, 14:30] == 1).all()
+
+
 @pytest.mark.usefixtures("small_network")
 def test_it_trains_in_the_real_loop(make_study, tmp_path):
     out = tmp_path / "run"

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_pvs.inference.components import label, round_ones
 from napari_pvs.phantom.config import PhantomConfig
 from napari_pvs.phantom.labels import rater
 from napari_pvs.phantom.mimics import blob
@@ -34,6 +35,7 @@ Patch = NDArray[np.float32]
 _RATER = PhantomConfig()
 _PSF = 1.0, 1.5  # FWHM of a scanner's point spread in voxels, which noise does not show
 _APART = 2  # voxels between what is inserted and what the teacher sees or suspects
+_WIDE_MM = 2.4  # of what is round: the middle one of its axes, see `round_ones`
 _ROOM = 60  # voxels of tissue without which nothing is inserted
 _MIMICS = 0.5  # for each PVS
 _FWHM = 2.3548
@@ -44,13 +46,15 @@ class InsertedPVS(RunningMean):
 
     A patch's target is 1 where the rater's rule marks an inserted PVS and where the teacher is sure
     of one, 0 where it is sure of none and in the mimics that are inserted too (round lesions and
-    sheets), and left out where it doubts, or where an inserted PVS is too faint for a rater.
+    sheets), and left out where it doubts, where what it sees is wide and round as lesions are, or
+    where an inserted PVS is too faint for a rater.
     """
 
     def __init__(self, state: State, out: Path) -> None:
         super().__init__(state, out)
         self._folder = out / PSEUDO / "ground"
         self._scans: dict[str, tuple[PreparedSubject, Ground]] = {}
+        self._round: dict[str, NDArray[np.bool_]] = {}
 
     def prepare(
         self,
@@ -63,6 +67,8 @@ class InsertedPVS(RunningMean):
     ) -> None:
         """Make pseudo-labels as the running mean does, and measure the scans that have one."""
         super().prepare(epoch, cohort, events, alive, new=new)
+        if self.pseudo_labels.due(epoch) or not self._round:
+            self._round = {one.name: self._wide(one) for one in self.pseudo_labels.subjects}
         missing = [s for s in self.pseudo_labels.subjects if s.name not in self._scans]
         if not missing:
             return
@@ -80,6 +86,14 @@ class InsertedPVS(RunningMean):
                 raise OSError(None, "cannot be read", str(self._folder))
             self._scans[scan.name] = scan, known
 
+    def _wide(self, scan: PreparedSubject) -> NDArray[np.bool_]:
+        """Return where the teacher sees what is as wide and round as a lesion."""
+        pseudo = self.pseudo_labels.probability(scan)
+        if pseudo is None:
+            return np.zeros(scan.brain.shape, bool)
+        found = label(pseudo, 0.5, 0, float(np.prod(scan.voxel_size)))
+        return np.isin(found, round_ones(found, scan.voxel_size, _WIDE_MM))
+
     def enrich(self, patches: Patches, step: int) -> Patches:
         """Draw PVS and mimics into patches, and make their targets; in the thread that draws."""
         if patches.target is None:
@@ -94,6 +108,8 @@ class InsertedPVS(RunningMean):
                 edge = target.shape[0]
                 corner = np.array(start, np.int64) - np.array(scan.corner, np.int64)
                 tissue = cube(ground.tissue[None], corner, edge)[0]
+                if name in self._round:
+                    target[cube(self._round[name][None], corner, edge)[0] > 0] = -1
                 free = patches.target[n, 0] <= 1 - config.sure
                 number = rng.poisson(config.inserted * (edge / min(config.patch)) ** 3)
                 centre = np.array(scan.brain.shape) / 2 - corner
