@@ -8,8 +8,10 @@ from scipy import ndimage
 from napari_pvs.scans.masks import (
     bounding_box,
     box_of,
+    distance_inside,
     fill_holes,
     moved,
+    thick,
     voxels_in,
     voxels_of,
 )
@@ -91,3 +93,22 @@ def test_boxes_and_voxels_of_any_mask(mask, margin):
     assert moved(there, (-1, 2, -margin)) == box
     assert voxels_in(there) == voxels_in(box)
     assert [b.start - a.start for a, b in zip(box, there, strict=True)] == [1, -2, margin]
+
+
+def test_depth_is_in_millimetres_and_ends_at_no_border():
+    mask = np.ones((6, 5, 4), bool)
+    assert np.isinf(distance_inside(mask, (1, 1, 1))).all()
+    mask[0] = False
+    found = distance_inside(mask, (2.0, 1, 1))
+    np.testing.assert_allclose(found[:, 2, 2], [0, 2, 4, 6, 8, 10])
+    assert found.dtype == np.float32
+
+
+def test_thick_parts_hold_a_ball():
+    mask = np.zeros((40, 20, 20), bool)
+    mask[2:14, 4:16, 4:16] = True  # a block of 12 mm
+    mask[14:38, 9:11, 9:11] = True  # and a pipe of 2 mm out of it
+    found = thick(mask, (1, 1, 1), 4)
+    assert found[2:14, 4:16, 4:16].all()
+    assert not found[18:].any()
+    assert not thick(mask, (1, 1, 1), 14).any()

@@ -18,7 +18,7 @@ from napari_pvs.network.weights import ModelCard, fingerprint, starter_path
 from napari_pvs.scans.grid import Grid, resample, with_voxel_size
 from napari_pvs.scans.header import MOST_VOXELS
 from napari_pvs.scans.intensity import modalities
-from napari_pvs.scans.masks import Box, bounding_box, box_of, moved, voxels_in
+from napari_pvs.scans.masks import Box, bounding_box, box_of, distance_inside, moved, voxels_in
 from napari_pvs.scans.scan import Scan
 
 if TYPE_CHECKING:
@@ -185,12 +185,10 @@ def interior(brain: NDArray[np.bool_], voxel_size: tuple[float, float, float]) -
 
     The border of a field of view that cuts through the brain does not count as its surface.
     """
-    import edt
-
     out = np.zeros(brain.shape, bool)
     if brain.any():
         box = bounding_box(brain, margin=1)
-        out[box] = edt.edt(brain[box], anisotropy=voxel_size, black_border=False) > _RIM_MM
+        out[box] = distance_inside(brain[box], voxel_size) > _RIM_MM
     return out
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from napari_pvs.scans.atlas import Atlas, fit_atlas
 from napari_pvs.scans.grid import Grid
-from napari_pvs.scans.masks import bounding_box, fill_holes
+from napari_pvs.scans.masks import bounding_box, distance_inside, fill_holes, thick
 from napari_pvs.scans.tissue import FLUID, WHITE, log_posteriors
 
 Volume = NDArray[np.floating[Any]]
@@ -60,11 +60,10 @@ def search_region(
     )
     tissue = _largest(((wm & cerebrum) | (atlas.deep_grey[box] & ~fluid)) & cerebrum)
     closed = _close(tissue, GAP_MM / 2, size)
-    thick = _thick(fluid, size)
-    closed = fill_holes(closed) & ~thick & cerebrum
+    closed = fill_holes(closed) & ~thick(fluid, size, FLUID_MM) & cerebrum
     barrier = (fluid & ~closed) | ~inside
     out = np.zeros_like(brain)
-    out[box] = _largest(closed & (_distance(barrier, size) > MARGIN_MM))
+    out[box] = _largest(closed & (distance_inside(~barrier, size) > MARGIN_MM))
     return out
 
 
@@ -77,22 +76,8 @@ def _classify(
     return classes == WHITE, classes == FLUID
 
 
-def _distance(to: Mask, size: VoxelSize) -> NDArray[np.float64]:
-    """Millimetres from each voxel to the nearest one of ``to``."""
-    from scipy.ndimage import distance_transform_edt
-
-    distance: NDArray[np.float64] = distance_transform_edt(~to, sampling=size)
-    return distance
-
-
 def _close(mask: Mask, radius: float, size: VoxelSize) -> Mask:
-    return _distance(_distance(mask, size) > radius, size) > radius
-
-
-def _thick(fluid: Mask, size: VoxelSize) -> Mask:
-    """Fluid in which a ball of ``FLUID_MM`` fits, including the corners around it."""
-    core = _distance(~fluid, size) > FLUID_MM / 2
-    return fluid & (_distance(core, size) <= FLUID_MM) if core.any() else core
+    return distance_inside(~(distance_inside(~mask, size) > radius), size) > radius
 
 
 def _largest(mask: Mask) -> Mask:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError
 from napari_pvs.scans.grid import Grid, inside, overlap, to_ras
-from napari_pvs.scans.masks import Mask, bounding_box
+from napari_pvs.scans.masks import Mask, bounding_box, distance_inside
 
 MIN_OVERLAP = 0.1
 """Share of the smaller field of view, or of the brain, that two images must have in common."""
@@ -90,11 +90,8 @@ def depths(brain: Mask, voxel_size: tuple[float, float, float]) -> NDArray[np.fl
 
     The border of a field of view that cuts through the brain does not count as its surface.
     """
-    import edt
-
     box = bounding_box(brain, margin=1)
-    distance = edt.edt(brain[box], anisotropy=voxel_size, black_border=False)
-    return np.asarray(distance[brain[box]], dtype=np.float32)
+    return distance_inside(brain[box], voxel_size)[brain[box]]
 
 
 def t2_likeness(values: NDArray[np.floating], depth: NDArray[np.floating] | None = None) -> float:

@@ -1,4 +1,4 @@
-"""Boxes around masks, and filling holes in them."""
+"""Boxes around masks, how thick they are, and filling holes in them."""
 
 from collections.abc import Sequence
 
@@ -72,6 +72,37 @@ def moved(box: Box, by: Sequence[int]) -> Box:
 def voxels_in(box: Box) -> int:
     """Count the voxels of a box."""
     return int(np.prod([side.stop - side.start for side in box]))
+
+
+def distance_inside(mask: Mask, voxel_size: Sequence[float]) -> NDArray[np.float32]:
+    """Return the distance, in mm, from each voxel to the nearest one outside the mask.
+
+    The array's border is no outside. 0 outside the mask; infinite if there is no outside.
+
+    Parameters
+    ----------
+    mask
+        (X, Y, Z).
+    voxel_size
+        In mm.
+
+    Examples
+    --------
+    >>> distance_inside(np.array([[[True, True, False]]]), (1, 1, 0.5)).tolist()
+    [[[1.0, 0.5, 0.0]]]
+    """
+    import edt
+
+    if mask.all():
+        return np.full(mask.shape, np.inf, np.float32)
+    inside = np.ascontiguousarray(mask)
+    return np.asarray(edt.edt(inside, anisotropy=tuple(voxel_size), black_border=False), np.float32)
+
+
+def thick(mask: Mask, voxel_size: Sequence[float], width_mm: float) -> Mask:
+    """Return the parts of a mask that hold a ball of a width, with the corners around it."""
+    core = distance_inside(mask, voxel_size) > width_mm / 2
+    return mask & (distance_inside(~core, voxel_size) <= width_mm) if core.any() else core
 
 
 def fill_holes(mask: Mask) -> Mask:

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from napari_pvs import json_files
 from napari_pvs.errors import InputError
 from napari_pvs.files import atomic, write_text
+from napari_pvs.scans.masks import distance_inside, thick
 from napari_pvs.scans.signal import fluid_level, noise, smoothness
 from napari_pvs.training.data.prepared import PreparedSubject
 
@@ -26,6 +27,7 @@ WHITE, GREY = 1, 2
 SIGNS = -1, 1
 """Of fluid against the brain's median, in T1 and T2."""
 _DEEP_MM = 6.0  # the outer brain is cortex and sulci
+_FLUID_MM = 4.0  # wide is no PVS, but a ventricle or a sulcus
 _MARGIN_MM = 1.2  # a PVS keeps this far from CSF, as in phantoms
 _FWHM = 2.3548  # full width at half maximum of a Gaussian of standard deviation 1
 _MEDIAN = 4.0  # of a scan over its spread: undoes the normalisation, roughly, for logarithms
@@ -69,7 +71,7 @@ def measure(subject: PreparedSubject) -> Ground:
     images = subject.images.astype(np.float32)
     size = np.array(subject.voxel_size)
     there = [bool(image.any()) for image in images]
-    deep = _distance(subject.brain, size) > _DEEP_MM
+    deep = distance_inside(subject.brain, subject.voxel_size) > _DEEP_MM
     deep = deep if deep.any() else subject.brain
     fluid = [
         sign * fluid_level(sign * image, deep) if has else 0.0
@@ -83,7 +85,8 @@ def measure(subject: PreparedSubject) -> Ground:
         ]
     )
     tissue = _tissue(subject, images, there)
-    tissue[_distance(~(_thick(wet, size) & subject.brain), size) <= _MARGIN_MM] = 0
+    fluid_space = thick(wet, subject.voxel_size, _FLUID_MM) & subject.brain
+    tissue[distance_inside(~fluid_space, subject.voxel_size) <= _MARGIN_MM] = 0
     core = _eroded(tissue == WHITE)
     core = core if np.count_nonzero(core) >= _FEW else _eroded(deep)
     spread, noises = [], []
@@ -169,22 +172,6 @@ def _white(bright: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.
     counts = np.bincount(parts.ravel())
     counts[0] = 0
     return np.asarray((counts >= 0.05 * max(1, counts.max()))[parts] & white)
-
-
-def _thick(wet: NDArray[np.bool_], size: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Fluid that holds a ball of 4 mm: no PVS, but a ventricle or a sulcus."""
-    core = _distance(wet, size) > 2.0
-    return wet & (_distance(~core, size) <= 4.0) if core.any() else core
-
-
-def _distance(mask: NDArray[np.bool_], size: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Millimetres from each voxel of a mask to its outside; where the array ends is none."""
-    import edt
-
-    if mask.all():
-        return np.full(mask.shape, np.inf, np.float32)
-    inside = np.ascontiguousarray(mask)
-    return np.asarray(edt.edt(inside, anisotropy=tuple(size), black_border=False), np.float32)
 
 
 def _eroded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
