@@ -35,6 +35,7 @@ def test_refuses(wrong):
 def test_a_recipe_sets_what_is_not_said():
     adapt = TrainingConfig(study="x", recipe="adapt")
     assert (str(adapt.weights), adapt.epochs, adapt.warmup) == ("starter", 20, 0)
+    assert adapt.teacher == "inserted-privileged"
     other = TrainingConfig(study="x", recipe="adapt", weights="mine.safetensors", epochs=45)
     assert (str(other.weights), other.epochs) == ("mine.safetensors", 45)
     assert other.learning_rate == adapt.learning_rate < TrainingConfig(study="x").learning_rate

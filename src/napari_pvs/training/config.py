@@ -42,6 +42,7 @@ ADAPT: dict[str, Any] = {
     "validate_every": 5,
     "ramp_up": 5,
     "refresh": 5,
+    "teacher": "inserted-privileged",
 }
 """Defaults for ``recipe="adapt"``: a few minutes of training from existing weights."""
 _MOST = 1_000_000
