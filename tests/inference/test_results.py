@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 
 from napari_pvs.errors import InputError
-from napari_pvs.inference.outputs import PROBABILITY, SUMMARY
-from napari_pvs.inference.results import ScanFiles, read_results, scan_files
+from napari_pvs.inference.outputs import LABELS, MASK, PROBABILITY, SUMMARY
+from napari_pvs.inference.results import (
+    ScanFiles,
+    read_results,
+    results_at,
+    scan_files,
+)
 
 
 @pytest.fixture
@@ -91,3 +96,32 @@ def test_the_scan_that_results_were_made_of(tmp_path, monkeypatch):
         scan_files(made_of())
     with pytest.raises(InputError, match=r"holds no summary\.json"):
         scan_files(tmp_path / "in")
+
+
+def test_results_are_known_by_their_folder_and_its_images(folder, tmp_path):
+    for name in (MASK, LABELS):
+        (folder / name).touch()
+    assert [results_at(folder / name) for name in ("", MASK, LABELS, PROBABILITY)] == [folder] * 4
+    assert results_at(tmp_path) is None
+    (folder / SUMMARY).unlink()
+    assert results_at(folder / MASK) is None  # a mask that stands alone may be anybody's
+    assert results_at(folder / PROBABILITY) == folder / PROBABILITY
+    assert results_at(folder) == folder
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("sub-01_probseg.nii.gz", True),
+        ("PVS_Probability.nii", True),
+        ("prob.mgz", True),
+        ("sub-proband01_T1w.nii.gz", False),
+        ("probe_T2w.nii", False),
+        ("prob.txt", False),
+    ],
+)
+def test_a_map_is_known_by_its_name(tmp_path, name, known):
+    path = tmp_path / name
+    assert results_at(path) is None  # it is not there
+    path.touch()
+    assert results_at(path) == (path if known else None)

@@ -1,6 +1,7 @@
 """Reads what `outputs.write` has left, or a map or mask alone, on the voxels of a scan."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from napari_pvs import json_files
 from napari_pvs.errors import InputError
 from napari_pvs.inference.components import LOWEST
 from napari_pvs.inference.config import SegmentConfig
-from napari_pvs.inference.outputs import FORMAT, PROBABILITY, SUMMARY
+from napari_pvs.inference.outputs import FORMAT, LABELS, MASK, PROBABILITY, SUMMARY
 from napari_pvs.inference.segment import components
 from napari_pvs.scans.checks import Placed
+from napari_pvs.scans.names import SUFFIXES, stem_of
 from napari_pvs.scans.nifti import read_volume
 from napari_pvs.scans.scan import Scan
 
+_MAP = re.compile(r"(^|[_-])prob(s|seg|map|ability)?($|[_-])")
 _THRESHOLD = 0.5  # of a map of which nothing is known
 
 
@@ -59,6 +62,22 @@ class Results:
     config: SegmentConfig
     name: str
     key: str
+
+
+def results_at(path: Path) -> Path | None:
+    """Return what `read_results` can read where a file or folder is; None where that is none.
+
+    Any of the images in a results folder stands for the folder, so that mask and map come together.
+    A map of another tool is known by its name, such as ``sub-01_probseg``.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return path if (path / PROBABILITY).is_file() else None
+    beside = path.parent / PROBABILITY, path.parent / SUMMARY
+    if path.name in (MASK, PROBABILITY, LABELS) and all(one.is_file() for one in beside):
+        return path.parent
+    is_map = _MAP.search(stem_of(path).lower()) and path.name.lower().endswith(SUFFIXES)
+    return path if is_map and path.is_file() else None
 
 
 def read_results(path: Path, scan: Scan) -> Results:
@@ -120,8 +139,12 @@ class ScanFiles:
     brain_mask: Path | None
 
 
+class ScanGone(InputError):
+    """The scan that results were made of is not known, or not there any more."""
+
+
 def scan_files(results: Path, **moved: Path | None) -> ScanFiles:
-    """Find the scan that a results folder was made of.
+    """Find the scan that results were made of.
 
     A relative path in ``summary.json`` is looked for from the current folder, then from the results
     folder and those above it, so that a tree of folders can be moved as a whole.
@@ -129,26 +152,29 @@ def scan_files(results: Path, **moved: Path | None) -> ScanFiles:
     Parameters
     ----------
     results
-        A folder that `outputs.write` wrote.
+        A folder that `outputs.write` wrote, or the probability map in it.
     **moved
         Where ``t1``, ``t2`` or ``brain_mask`` are now.
 
     Raises
     ------
+    ScanGone
+        Nothing says what the scan was, or a file of it is not there any more.
     InputError
-        The folder has no results, or a file of the scan is not there any more.
+        The summary is damaged.
     """
-    summary = _summary_of(results / PROBABILITY)
+    file = results / PROBABILITY if results.is_dir() else results
+    summary = _summary_of(file)
     if summary is None:
-        raise InputError(
+        raise ScanGone(
             f"{results} holds no {SUMMARY}; choose a folder that napari-pvs segment wrote."
         )
     found: dict[str, Path | None] = {}
     for name in ("t1", "t2", "brain_mask"):
         given = moved.get(name) or summary.config.get(name)
-        found[name] = None if given is None else _there(Path(str(given)), name, results)
+        found[name] = None if given is None else _there(Path(str(given)), name, file.parent)
     if found["t1"] is None and found["t2"] is None:
-        raise InputError(f"{results / SUMMARY} names no scan; name it with --t1 or --t2.")
+        raise ScanGone(f"{file.with_name(SUMMARY)} names no scan; name it with --t1 or --t2.")
     return ScanFiles(**found)
 
 
@@ -158,7 +184,7 @@ def _there(path: Path, name: str, results: Path) -> Path:
         if tried.is_file():
             return tried.absolute()
     option = "--" + name.replace("_", "-")
-    raise InputError(
+    raise ScanGone(
         f"{path}, of which {results} was made, is not there any more; name it with {option}."
     )
 
