@@ -146,7 +146,7 @@ def take_apart(
     """
     names = [one.author for one in revisions]
     if names[0] == names[1]:
-        raise ValueError("a rater cannot disagree with himself")
+        raise ValueError("a rater cannot disagree with themselves")
     if first.shape != second.shape:
         raise ValueError(f"labels of shape {first.shape} and {second.shape} cannot be compared")
     marks = told_apart(first, second)

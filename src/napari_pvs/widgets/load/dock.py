@@ -325,8 +325,9 @@ class Load(JobDock):
         except InputError as error:
             self.notice.error(str(error))
             return
-        for name, file in (("t1", files.t1), ("t2", files.t2), ("brain", files.brain_mask)):
-            self.rows[name].give(file)
+        self.rows["t1"].give(files.t1)
+        self.rows["t2"].give(files.t2)
+        self.rows["brain"].give(files.brain_mask)
         self.load_rows()
         if self._job is not None:
             self._job.ended.connect(lambda: self._open_next(path))
