@@ -10,8 +10,9 @@ of it, in a column as narrow as it may be.
     xvfb-run -a -s "-screen 0 1920x1080x24" python benchmarks/screenshots.py --workspace
 
 writes ``workspace-*.png`` alone: the workspace at 1366x768 and 1920x1080, dark and light, with a
-PVS under review, and with a comparison; ``--scan T1 T2`` shows your own scan, not a synthetic
-subject. QT_SCALE_FACTOR=1.5 draws them for a finer screen.
+PVS under review, with a comparison, with two raters' labels being adjudicated, and with each dock;
+``--scan T1 T2`` shows your own scan, not a synthetic subject. QT_SCALE_FACTOR=1.5 draws them for a
+finer screen.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from pathlib import Path
 # the user's settings and preferences are left alone
 os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
 
+import cc3d
 import napari
 import numpy as np
 from napari.settings import get_settings
@@ -34,6 +36,8 @@ from qtpy.QtWidgets import QScrollArea, QWidget
 from napari_pvs.phantom.cohort import write_cohort
 from napari_pvs.phantom.config import PhantomConfig
 from napari_pvs.scans.nifti import read_labels
+from napari_pvs.study.bids import subjects
+from napari_pvs.study.labels import LabelStore
 from napari_pvs.widgets.background.process import Job
 from napari_pvs.widgets.dock import WIDTH
 
@@ -195,6 +199,45 @@ def work(viewer: napari.Viewer, out: Path, scan: list[Path] | None) -> None:
     planes.set_zoom(2.5)
     space.go("Measure")
     picture("compare")
+    planes.compare(None)
+    with tempfile.TemporaryDirectory() as folder:
+        load.open_study(two_raters(Path(folder) / "study"))
+        wait(lambda: len(load.subjects.table.rows) == 1 and not any_job(load.subjects))
+        load.load_subject(load.subjects.table.rows[0].subject)
+        wait(lambda: not load.busy)
+        space.go("Train")
+        train = space.docks["Train"][1]
+        wait(lambda: bool(train.use.text()))
+        picture("train")
+        space.go("Review")
+        wait(lambda: correct.raters.decide.isEnabled())
+        correct.raters.decide.click()
+        wait(lambda: correct.queue.disputed is not None and bool(correct.queue.pending))
+        for _ in range(3):
+            correct.queue.move_on()
+            correct.queue.yes()
+        viewer.scene.camera.zoom /= 2  # its surroundings, too
+        area = correct.findChild(QScrollArea)
+        area.ensureWidgetVisible(correct.raters, 0, 40)
+        picture("raters")
+        load.load_sample()  # the study goes
+        wait(lambda: not load.busy)
+
+
+def two_raters(root: Path) -> Path:
+    """Write a subject and the labels of two raters, each of whom misses some PVS."""
+    config = PhantomConfig(
+        subjects=1, labelled=1, field_of_view=(140.8, 192.0, 80.0), pvs=(60, 200)
+    )
+    write_cohort(config, root)
+    (subject,) = subjects(root)
+    truth = read_labels(subject.label)
+    parts, count = cc3d.connected_components(truth.data > 0, connectivity=26, return_N=True)
+    store = LabelStore(root, subject.name)
+    for author, missed in (("ann", 7), ("bob", 5)):
+        seen = [number for number in range(1, count + 1) if number % missed]
+        store.save(np.isin(parts, seen), truth, author=author, origin="drawn")
+    return root
 
 
 def settle(dock: QWidget) -> None:

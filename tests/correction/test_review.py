@@ -351,3 +351,47 @@ def test_a_missed_voxel_of_the_smallest_volume_is_listed_in_an_oblique_scan(volu
     p[15, 15, 15] = 0.9  # above the threshold: the user has rejected it
     found = candidates(np.zeros(SHAPE, np.uint8), Scale(p, T, volume))
     assert [item.point for item in found] == [(5, 5, 5)]
+
+
+def test_what_two_raters_disagree_about_comes_first_and_by_name():
+    agreed, p = np.zeros(SHAPE, bool), np.full(SHAPE, 0.01, np.float32)
+    agreed[2:4, 5, 5:9] = True
+    disputed = {name: np.zeros(SHAPE, bool) for name in ("ann", "bob")}
+    disputed["ann"][10:12, 5, 5:9] = True
+    disputed["bob"][20:22, 5, 5:9] = disputed["bob"][25:27, 5, 5:9] = True
+    p[15:17, 5, 5:9] = 0.5  # would be possibly missed
+    for probability in (p, None):
+        scale = Scale(probability, T, 0.5)
+        items = candidates(agreed, scale, disputed=disputed)
+        assert [item.kind for item in items].count("disputed") == 3
+        assert {item.kind for item in items} == {"disputed", "found"}
+        asked = [item for item in items if item.kind == "disputed"]
+        assert sorted(item.rater for item in asked) == ["ann", "bob", "bob"]
+        (ann,) = (item for item in asked if item.rater == "ann")
+        assert set(ann.index[0]) == {10, 11}
+        assert ann.reason.startswith("Only ann has it")
+        assert (ann.cue, ann.doubt) == ("disputed", 1.0)
+
+
+def test_a_dispute_that_is_accepted_and_undone_is_open_again():
+    agreed = np.zeros(SHAPE, bool)
+    other = np.zeros(SHAPE, bool)
+    other[10:12, 5, 5:9] = True
+    scale, index = Scale(None, T, 0.5), ComponentIndex(agreed)
+    items = candidates(agreed, scale, disputed={"ann": other})
+    queue = Queue(items, Review(), agreed, index.entries, scale)
+    (item,) = queue.pending
+    mask = agreed.copy()
+    mask[item.index] = True
+    queue.follow(mask, index.entries, *index.update(mask, item.index))
+    (found,) = queue.items
+    assert found.kind == "found"
+    queue.decide(found, "accept", "cas", NOW, "disputed")
+    (kept,) = queue.review.decisions
+    assert (kept.kind, kept.verdict, kept.rater) == ("disputed", "accept", "cas")
+    assert queue.pending == []
+    # taken back: the voxels first, then the decision
+    mask[item.index] = False
+    queue.follow(mask, index.entries, *index.update(mask, item.index))
+    queue.replace([kept], [])
+    assert queue.pending == [item]

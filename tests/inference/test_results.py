@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from napari_pvs.errors import InputError
-from napari_pvs.inference.outputs import PROBABILITY, SUMMARY
-from napari_pvs.inference.results import read_results
+from napari_pvs.inference.outputs import LABELS, MASK, PROBABILITY, SUMMARY
+from napari_pvs.inference.results import read_results, results_at, scan_files
 
 
 @pytest.fixture
@@ -64,3 +64,49 @@ def test_what_cannot_be_used_is_said_with_the_remedy(folder, pvs_scan, write_ima
     (folder / SUMMARY).write_text('{"threshold": 7, "method": "network"}')
     with pytest.raises(InputError, match=r"summary.json is damaged .*segment the scan again"):
         read_results(folder, pvs_scan)
+
+
+def test_results_are_known_by_their_folder_and_its_images(folder, tmp_path):
+    for name in (MASK, LABELS):
+        (folder / name).touch()
+    assert [results_at(folder / name) for name in ("", MASK, LABELS, PROBABILITY)] == [folder] * 4
+    assert results_at(tmp_path) is None
+    (folder / SUMMARY).unlink()
+    assert results_at(folder / MASK) is None  # a mask that stands alone may be anybody's
+    assert results_at(folder / PROBABILITY) == folder / PROBABILITY
+    assert results_at(folder) == folder
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("sub-01_probseg.nii.gz", True),
+        ("PVS_Probability.nii", True),
+        ("prob.mgz", True),
+        ("sub-proband01_T1w.nii.gz", False),
+        ("probe_T2w.nii", False),
+        ("prob.txt", False),
+    ],
+)
+def test_a_map_is_known_by_its_name(tmp_path, name, known):
+    path = tmp_path / name
+    assert results_at(path) is None  # it is not there
+    path.touch()
+    assert results_at(path) == (path if known else None)
+
+
+def test_results_tell_the_files_of_their_scan(folder, tmp_path, monkeypatch):
+    t1, brain = tmp_path / "t1.nii.gz", tmp_path / "brain.nii.gz"
+    t1.touch()
+    summary = json.loads((folder / SUMMARY).read_text())
+    summary["config"] |= {"t1": str(t1), "t2": "t2.nii.gz", "brain_mask": str(brain)}
+    (folder / SUMMARY).write_text(json.dumps(summary))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t2.nii.gz").touch()  # whatever lies in the folder of now is another file
+    assert scan_files(folder) == {"t1": t1}
+    brain.touch()
+    assert scan_files(folder / PROBABILITY) == {"t1": t1, "brain": brain}
+    assert scan_files(tmp_path / "map.nii.gz") == {}
+    (folder / SUMMARY).write_text("{")
+    with pytest.raises(InputError, match=r"summary\.json is damaged"):
+        scan_files(folder)

@@ -16,6 +16,7 @@ from napari_pvs.jobs.protocol import (
     Failed,
     ListSubjects,
     LoadScan,
+    LoadSubject,
     MakeSample,
     Nothing,
     OpenResults,
@@ -229,6 +230,29 @@ def test_a_mask_is_read_on_the_grid_of_a_scan(ask, head_files, head, write_image
     ask(ReadMask(scan=folder, path=path))
     got = exchange.load_array(ask.folder, "mask")
     np.testing.assert_array_equal(got, head.label * 300)
+
+
+def test_a_blind_rater_gets_the_own_label_alone(ask, make_study):
+    root = make_study(subjects=1, labelled=0)
+    (subject,) = subjects(root)
+    scan = load_scan(subject.t1, subject.t2, subject.brain)
+    store = LabelStore(root, "sub-01")
+    masks = {}
+    for at, author in enumerate(("ann", "bob")):
+        masks[author] = np.zeros(scan.grid.shape, bool)
+        masks[author][6 + 4 * at, 6, 5:9] = True
+        store.save(scan.to_source(masks[author]), scan.source, author=author, origin="drawn")
+    request = LoadSubject(study=root, subject="sub-01")
+    for rater, expected in ((None, "bob"), ("ann", "ann"), ("bob", "bob")):
+        answer = ask(request.model_copy(update={"rater": rater}))
+        np.testing.assert_array_equal(
+            exchange.load_array(ask.folder, "labels") > 0, masks[expected]
+        )
+        assert answer.subject.current.author == expected
+    (ask.folder / "labels.npy").unlink()
+    answer = ask(request.model_copy(update={"rater": "cas"}))
+    assert not (ask.folder / "labels.npy").exists()
+    assert (answer.subject.label, answer.subject.current) == (None, None)
 
 
 def test_the_synthetic_subject(ask, monkeypatch):

@@ -278,10 +278,17 @@ def test_the_later_of_two_decisions_about_one_pvs_counts(path):
     mine, theirs = decision(1, "accept", minutes=1), decision(1, "reject", minutes=2, rater="B")
     drafts.keep_decisions(path, review(theirs), {theirs})
     drafts.keep_decisions(path, review(mine), {mine})
-    assert drafts.read_decisions(path) == (theirs,)
+    assert drafts.read_decisions(path) == (mine, theirs)  # each rater's; the last counts
     latest = decision(1, "skip", minutes=3)
     drafts.keep_decisions(path, review(latest), {mine, latest})
-    assert drafts.read_decisions(path) == (latest,)
+    assert drafts.read_decisions(path) == (theirs, latest)
+
+
+def test_what_is_decided_between_two_raters_stands_beside_what_was_decided_before(path):
+    before = decision(1, "accept")
+    between = decision(1, "reject", minutes=5).model_copy(update={"kind": "disputed"})
+    drafts.keep_decisions(path, review(before, between), {before, between})
+    assert drafts.read_decisions(path) == (before, between)
 
 
 def test_what_was_taken_back_here_goes(path):
@@ -472,3 +479,26 @@ def test_decisions_that_do_not_fit_on_the_disk_leave_the_old_ones(
         place.save_review(decided("reject"))
     (kept,) = DraftStore(pvs_scan).review().decisions
     assert kept.verdict == "accept"
+
+
+def test_a_blind_rater_is_offered_own_edits_alone(pvs_scan, labels, own_folders, study):
+    place = DraftStore(pvs_scan, study, "sub-01")
+    place.draft(labels, ME)
+    place.draft(np.zeros_like(labels), Made("CD", "drawn"))
+    assert place.pending().revision.author == "CD"
+    assert place.pending("AB").revision.author == "AB"
+    assert place.pending("EF") is None
+    LabelStore(study, "sub-01").save(
+        pvs_scan.to_source(labels), pvs_scan.source, author="CD", origin="drawn"
+    )
+    assert place.pending() is None  # a final revision came after it
+    assert place.pending("CD") is None
+    assert place.pending("AB").revision.author == "AB"
+
+
+def test_a_draft_keeps_what_it_decides_between(pvs_scan, labels, own_folders, study):
+    place = DraftStore(pvs_scan, study, "sub-01")
+    made = Made("CD", "corrected", adjudicates=(3, 4), comment="Adjudication of AB and EF.")
+    for saved in (place.draft(labels, made), place.final(labels, made)):
+        assert saved.revision.adjudicates == (3, 4)
+        assert saved.revision.comment == "Adjudication of AB and EF."

@@ -14,10 +14,10 @@ from napari_pvs.correction.neighbourhood import Point
 from napari_pvs.inference.components import least_voxels
 from napari_pvs.scans.masks import Box, Voxels, bounding_box, box_of, voxels_of
 
-Kind = Literal["found", "missed", "excluded"]
+Kind = Literal["found", "missed", "excluded", "disputed"]
 Verdict = Literal["accept", "reject", "skip"]
 Cue = Literal["uncertain", "threshold-sensitive", "possibly missed", "excluded by shape",
-              "large", "likely", "no prediction"]  # fmt: skip
+              "disputed", "large", "likely", "no prediction"]  # fmt: skip
 
 MARGIN = 0.1
 """How far the threshold is moved to see whether a PVS is stable."""
@@ -57,7 +57,8 @@ class Item:
     ----------
     kind
         ``found`` is in the mask or was; ``missed`` perhaps should be; ``excluded`` is above the
-        threshold, but was left out for its shape.
+        threshold, but was left out for its shape; ``disputed`` is in the labels of one of two
+        raters.
     point
         Its voxel of highest probability.
     index
@@ -79,6 +80,8 @@ class Item:
         The voxels of a missed one are those that a click would add.
     drawn
         It came into the mask while it was reviewed.
+    rater
+        Who has a disputed one.
     decision
         What was decided about it last, if the mask has not taken it back since.
     """
@@ -95,6 +98,7 @@ class Item:
     number: int | None = None
     grown: bool = False
     drawn: bool = False
+    rater: str = ""
     decision: Decision | None = None
 
     @property
@@ -129,8 +133,11 @@ class Item:
 
     @property
     def doubt(self) -> float:
-        """Uncertainty or instability, whichever is larger, 0 to 1; 1 where shape excludes it."""
-        if self.kind == "excluded":
+        """Uncertainty or instability, whichever is larger, 0 to 1.
+
+        1 where shape excludes it, or raters disagree.
+        """
+        if self.kind in ("excluded", "disputed"):
             return 1.0
         return max(self.uncertainty, min(1.0, self.instability / 2))
 
@@ -146,6 +153,8 @@ class Item:
             return "possibly missed"
         if self.kind == "excluded":
             return "excluded by shape"
+        if self.kind == "disputed":
+            return "disputed"
         if np.isnan(self.mean_probability):
             return "no prediction"
         if self.instability / 2 > self.uncertainty:
@@ -162,6 +171,7 @@ class Item:
             "no prediction": "Drawn, no prediction",
             "large": "Large",
             "likely": "Likely a PVS",
+            "disputed": f"Only {self.rater} has it",
         }
         said = words.get(self.cue, self.cue.capitalize())
         if not np.isnan(self.mean_probability) and self.cue != "threshold-sensitive":
@@ -323,15 +333,21 @@ class Queue:
                 vars(known).update(vars(fresh) | {"drawn": known.drawn})
         self._settle(mask)
 
-    def decide(self, item: Item, verdict: Verdict, rater: str, time: datetime) -> None:
-        """Remember a decision; it replaces an earlier one."""
-        self._keep(item, verdict=verdict, rater=rater, time=time)
+    def decide(
+        self, item: Item, verdict: Verdict, rater: str, time: datetime, kind: Kind | None = None
+    ) -> None:
+        """Remember a decision; it replaces an earlier one.
+
+        ``kind`` is what was decided about where that is not what the item is now: one that was
+        disputed is found once it is accepted.
+        """
+        self._keep(item, verdict=verdict, rater=rater, time=time, kind=kind or item.kind)
 
     def write_note(self, item: Item, note: str, rater: str, time: datetime) -> None:
         """Remember a note; a decision stays as it is."""
         known = item.decision
         if known is None:
-            self._keep(item, verdict=None, rater=rater, time=time, note=note)
+            self._keep(item, verdict=None, rater=rater, time=time, kind=item.kind, note=note)
         else:
             self._decisions[known.point] = known.model_copy(update={"note": note, "time": time})
             self._assign()
@@ -357,9 +373,7 @@ class Queue:
         note = values.pop("note", item.note)
         for point in self._at(item):
             self._decisions.pop(point, None)
-        self._decisions[item.point] = Decision(
-            point=item.point, kind=item.kind, note=note, **values
-        )
+        self._decisions[item.point] = Decision(point=item.point, note=note, **values)
         self._assign()
 
     def _at(self, item: Item) -> list[Point]:
@@ -483,6 +497,7 @@ def candidates(
     scale: Scale,
     min_volume_mm3: float = 1.0,
     excluded: NDArray[np.bool_] | None = None,
+    disputed: Mapping[str, NDArray[np.bool_]] | None = None,
 ) -> list[Item]:
     """List the PVS to review, the most doubtful and influential first.
 
@@ -496,11 +511,14 @@ def candidates(
         Smaller candidates of missed PVS are left out; at most 200 are listed.
     excluded
         (X, Y, Z), above the threshold, but left out of the prediction's mask for their shape.
+    disputed
+        By rater, (X, Y, Z): PVS that only this one of two has. Then nothing is possibly missed or
+        excluded, because the question is another one.
     """
     present, probability = mask > 0, scale.probability
-    shown = present
+    shown = np.logical_or.reduce([present, *(disputed or {}).values()])
     if probability is not None:
-        shown = present | (probability >= MISSED_SHARE * scale.threshold)
+        shown |= probability >= MISSED_SHARE * scale.threshold
     if not shown.any():
         return []
     box = bounding_box(shown)  # saves half of the volume or more
@@ -510,9 +528,10 @@ def candidates(
     parts = _connected(present)
     sizes = np.bincount(parts[present], minlength=1)
     total = _Total(int(sizes[1:].sum()), int(np.count_nonzero(sizes[1:])))
+    extra = _disputed(disputed or {}, box, scale, total)
     if probability is None:
         found = _items("found", parts, present, np.zeros(len(sizes)), scale, origin, total)
-        return sorted(found, key=lambda item: -item.priority)
+        return sorted(found + extra, key=lambda item: -item.priority)
     # what joins a PVS at the lower threshold is shared among the PVS that it joins
     wide = _connected((probability >= scale.low) | present)
     room = np.bincount(wide.ravel())
@@ -525,6 +544,8 @@ def candidates(
     unstable = (at_low - at_high) / np.maximum(sizes, 1)
     more = scale, origin, total
     found = _items("found", parts, present, unstable, *more)
+    if disputed is not None:
+        return sorted(found + extra, key=lambda item: -item.priority)
     left_out = None if excluded is None else excluded[box] & ~present
     parts, missed = _missed(present, probability, min_volume_mm3, scale, left_out)
     extra = _items("missed", parts, missed, np.zeros(parts.max() + 1), *more)[:MOST_MISSED]
@@ -561,6 +582,21 @@ def _instability(index: Voxels, mask: NDArray[Any], scale: Scale) -> float:
     share = len(index[0]) / np.count_nonzero(joined & present)
     at_high = np.count_nonzero(scale.probability[index] >= scale.threshold + MARGIN)
     return float(np.count_nonzero(joined) * share - at_high) / len(index[0])
+
+
+def _disputed(
+    disputed: Mapping[str, NDArray[np.bool_]], box: Box, scale: Scale, total: _Total
+) -> list[Item]:
+    """Return the PVS that one of two raters has, with this rater's name."""
+    found = []
+    origin = (box[0].start, box[1].start, box[2].start)
+    for rater, mask in disputed.items():
+        parts = _connected(mask[box])
+        steady = np.zeros(parts.max(initial=0) + 1)
+        for item in _items("disputed", parts, mask[box], steady, scale, origin, total):
+            item.rater = rater
+            found.append(item)
+    return found
 
 
 def _missed(

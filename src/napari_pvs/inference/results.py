@@ -1,6 +1,7 @@
 """Reads what `outputs.write` has left, or a map or mask alone, on the voxels of a scan."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from napari_pvs import json_files
 from napari_pvs.errors import InputError
 from napari_pvs.inference.components import LOWEST
 from napari_pvs.inference.config import SegmentConfig
-from napari_pvs.inference.outputs import PROBABILITY, SUMMARY
+from napari_pvs.inference.outputs import LABELS, MASK, PROBABILITY, SUMMARY
 from napari_pvs.inference.segment import components
 from napari_pvs.scans.checks import Placed
+from napari_pvs.scans.names import SUFFIXES, stem_of
 from napari_pvs.scans.nifti import read_volume
 from napari_pvs.scans.scan import Scan
 
+_MAP = re.compile(r"(^|[_-])prob(s|seg|map|ability)?($|[_-])")
 _THRESHOLD = 0.5  # of a map of which nothing is known
 
 
@@ -58,6 +61,42 @@ class Results:
     config: SegmentConfig
     name: str
     key: str
+
+
+def results_at(path: Path) -> Path | None:
+    """Return what `read_results` can read where a file or folder is; None where that is none.
+
+    Any of the images in a results folder stands for the folder, so that mask and map come together.
+    A map of another tool is known by its name, such as ``sub-01_probseg``.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return path if (path / PROBABILITY).is_file() else None
+    beside = path.parent / PROBABILITY, path.parent / SUMMARY
+    if path.name in (MASK, PROBABILITY, LABELS) and all(one.is_file() for one in beside):
+        return path.parent
+    is_map = _MAP.search(stem_of(path).lower()) and path.name.lower().endswith(SUFFIXES)
+    return path if is_map and path.is_file() else None
+
+
+def scan_files(path: Path) -> dict[str, Path]:
+    """Return the files that results were made of, as far as they are known and still there.
+
+    Returns
+    -------
+    By ``t1``, ``t2`` and ``brain``; empty for a map of another tool.
+
+    Raises
+    ------
+    InputError
+        The summary is damaged.
+    """
+    path = Path(path)
+    summary = _summary_of(path / PROBABILITY if path.is_dir() else path)
+    known = {} if summary is None else summary.config
+    given = {"t1": known.get("t1"), "t2": known.get("t2"), "brain": known.get("brain_mask")}
+    found = {name: Path(one) for name, one in given.items() if isinstance(one, str)}
+    return {name: one for name, one in found.items() if one.is_absolute() and one.is_file()}
 
 
 def read_results(path: Path, scan: Scan) -> Results:

@@ -238,10 +238,14 @@ class LoadScan(Request, verb="load scan", answers=Loaded):
 
 
 class LoadSubject(Request, verb="load subject", answers=Loaded):
-    """Load the scan and the label of a study's subject."""
+    """Load the scan and the label of a study's subject.
+
+    Where a ``rater`` is given, only this rater's own final label.
+    """
 
     study: Path
     subject: str
+    rater: str | None = None
 
 
 class ReadMask(Request, verb="read mask", answers=Loaded):

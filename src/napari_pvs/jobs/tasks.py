@@ -52,6 +52,7 @@ from napari_pvs.scans.nifti import Volume
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study import bids
 from napari_pvs.study.labels import LabelStore
+from napari_pvs.study.raters import final_of
 
 _TITLES = {"t1": "T1", "t2": "T2", "brain": "brain mask"}
 
@@ -89,6 +90,11 @@ def load_scan(request: LoadScan, folder: Path, say: Say) -> Loaded:
 def load_subject(request: LoadSubject, folder: Path, say: Say) -> Loaded:
     """Load the scan and label of a subject from the current state of its study."""
     found = bids.subject(request.study, request.subject)
+    if request.rater is not None:
+        store = LabelStore(request.study, request.subject)
+        own = final_of(store, request.rater)
+        path = None if own is None else store.path(own)
+        found = replace(found, label=path, current=own, pending=None)
     label, _ = bids.label_of(request.study, found)
     role = "reference" if found.state == "reference" else "labels"
     labels = {} if label is None else {role: label}

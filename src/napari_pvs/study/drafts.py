@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +76,18 @@ class Made:
         Id of the weights behind the prediction they were corrected from.
     parents
         The revisions they were made from; updated whenever one is saved.
+    adjudicates
+        The revisions of two raters that they decide between.
+    comment
+        Free text, kept in the revision.
     """
 
     author: str
     origin: Origin
     weights: str | None = None
     parents: Parents = field(default_factory=dict)
+    adjudicates: tuple[int, ...] = ()
+    comment: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,10 +220,15 @@ class DraftStore:
             prune(LabelStore(*root))
         return Saved(revision, (*(str(one.message) for one in caught), *notes))
 
-    def pending(self) -> Offer | None:
+    def pending(self, rater: str | None = None) -> Offer | None:
         """Find the newest edits that were never saved as final.
 
         An untouched prediction does not count as an edit.
+
+        Parameters
+        ----------
+        rater
+            Only edits by this one, whatever others have saved as final since; None for anybody's.
 
         Raises
         ------
@@ -227,13 +239,18 @@ class DraftStore:
         for place in self._roots:
             store = LabelStore(*place)
             # skip untouched predictions, so that they do not hide edits
-            draft = next((d for d in store.drafts() if d.origin != "predicted"), None)
+            newest = (one for one in store.newest_first() if rater in (None, one.author))
+            begun = takewhile(lambda one: one.state == "draft", newest)
+            draft = next((one for one in begun if one.origin != "predicted"), None)
             if draft is not None:
                 drafts.append((draft, store, place[0]))
         if not drafts:
             return None
         draft, store, root = max(drafts, key=lambda one: one[0].time)
-        final = LabelStore(*self._roots[0]).current()
+        seen = LabelStore(*self._roots[0]).newest_first()
+        final = next(
+            (one for one in seen if one.state == "final" and rater in (None, one.author)), None
+        )
         if final is not None and final.time > draft.time:
             return None
         volume = store.load(draft)
@@ -313,6 +330,8 @@ class DraftStore:
             state=state,
             weights_id=made.weights,
             parent=made.parents.get(root[0]),
+            adjudicates=made.adjudicates,
+            comment=made.comment,
         )
         made.parents[root[0]] = revision.number
         return revision
@@ -386,18 +405,36 @@ def keep_decisions(path: Path, review: Review, known: Collection[Decision]) -> N
     try:
         others = [one for one in read_decisions(path) if one not in known]
     except ValueError as error:  # includes pydantic's and Unicode's errors
-        aside = next(p for n in range(1, 10_000) if not (p := _aside(path, n)).exists())
-        path.rename(aside)
-        log.warning("%s cannot be read and was renamed to %s: %s", path, aside.name, error)
+        set_aside(path, error)
         others = []
     write_text(path, latest((*others, *review.decisions)).model_dump_json(indent=1) + "\n")
 
 
 def latest(decisions: Iterable[Decision]) -> Review:
-    """Return the last decision about each PVS, ordered by time."""
+    """Return the last decision of each rater about each PVS, ordered by time.
+
+    What was decided in an adjudication is kept beside what the rater had decided before.
+    """
     found = sorted(decisions, key=lambda one: one.time)
-    last = {one.point: one for one in found}
-    return Review(decisions=tuple(one for one in found if last[one.point] is one))
+
+    def about(one: Decision) -> tuple[object, ...]:
+        return one.point, one.rater, one.kind == "disputed"
+
+    last = {about(one): one for one in found}
+    return Review(decisions=tuple(one for one in found if last[about(one)] is one))
+
+
+def set_aside(path: Path, error: Exception) -> None:
+    """Rename a file that cannot be parsed, so that it is not overwritten.
+
+    Raises
+    ------
+    OSError
+        It cannot be renamed.
+    """
+    aside = next(p for n in range(1, 10_000) if not (p := _aside(path, n)).exists())
+    path.rename(aside)
+    log.warning("%s cannot be read and was renamed to %s: %s", path, aside.name, error)
 
 
 def _aside(path: Path, number: int) -> Path:

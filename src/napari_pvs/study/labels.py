@@ -46,6 +46,8 @@ class Revision(BaseModel):
     time: AwareDatetime
     parent: int | None = None
     """Number of the revision that it was made from."""
+    adjudicates: tuple[int, ...] = ()
+    """Numbers of the two raters' revisions that it decides between; empty for one rater's own."""
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     """SHA-256 of the image file."""
     voxels: int = Field(ge=0)
@@ -319,6 +321,7 @@ class LabelStore(Revisions):
         state: State = "final",
         parent: int | None = None,
         weights_id: str | None = None,
+        adjudicates: tuple[int, ...] = (),
         comment: str = "",
     ) -> Revision:
         """Save a label as a new revision; a final one is also copied to the plain file.
@@ -343,6 +346,8 @@ class LabelStore(Revisions):
             Number of the revision that it was made from.
         weights_id
             Id of the weights that it was predicted with or corrected from.
+        adjudicates
+            Numbers of the two raters' revisions that it decides between.
         comment
             Free text.
 
@@ -371,6 +376,7 @@ class LabelStore(Revisions):
             state=state,
             parent=parent,
             weights_id=weights_id,
+            adjudicates=adjudicates,
             comment=comment,
             **_measures(array, like),
         )

@@ -5,6 +5,7 @@ changes last until napari is closed.
 """
 
 import contextlib
+import getpass
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ class CorrectPreferences(Protocol):
     """Preferences of the Correct dock; see ``napari.yaml`` for what they mean."""
 
     rater: str
+    blind: bool
     autosave_seconds: float
     keep_drafts_days: int
     brush_mm: float
@@ -67,6 +69,14 @@ def preferences() -> Preferences:
         # napari reads manifests and files only the first time
         return cast("Preferences", get_plugin_settings(NAME))
     return cast("Preferences", _defaults())
+
+
+def rater() -> str:
+    """Return the rater's name or, where none was given, the login name."""
+    name: str = preferences().correct.rater.strip()
+    with contextlib.suppress(OSError, KeyError, ImportError):  # who has no name, has no account
+        name = name or getpass.getuser()
+    return name or "unknown"
 
 
 def follow(section: str, call: Callable[[], None]) -> None:

@@ -13,9 +13,13 @@ if sys.platform == "linux" and not os.environ.get("DISPLAY"):
 from qtpy.QtCore import QPoint, Qt
 
 from napari_pvs.scans.display import display_index, from_display
+from napari_pvs.scans.scan import load_scan
+from napari_pvs.study.bids import subjects
+from napari_pvs.study.labels import LabelStore
 from napari_pvs.widgets.correct import review_queue as queue_module
 from napari_pvs.widgets.correct.dock import BRUSHES_MM, MODES, Correct
 from napari_pvs.widgets.dock import WIDTH
+from napari_pvs.widgets.planes.planes import planes_of
 from napari_pvs.widgets.state import autosave as autosave_module
 from napari_pvs.widgets.state.prediction import Prediction, make_layer
 from napari_pvs.widgets.viewer.canvas import camera_of, show_voxel
@@ -558,3 +562,47 @@ def test_the_network_is_made_ready_before_the_first_click(opened, qtbot, monkeyp
     session.new_labels()
     qtbot.wait(50)
     assert warmed == [labels]
+
+
+def test_two_raters_are_adjudicated_by_keys_in_all_planes(
+    make_napari_viewer, make_study, open_scan, qtbot
+):
+    root = make_study(subjects=1, labelled=0)
+    (subject,) = subjects(root)
+    scan = load_scan(subject.t1, subject.t2, subject.brain)
+    places = {"both": (6, 5), "ann": (12, 12), "bob": (17, 20)}
+    for author in ("ann", "bob"):
+        found = np.zeros(scan.grid.shape, bool)
+        for name in ("both", author):
+            x, y = places[name]
+            found[x : x + 2, y : y + 2, 6:12] = True
+        store = LabelStore(root, subject.name)
+        store.save(scan.to_source(found), scan.source, author=author, origin="drawn")
+    viewer = make_napari_viewer(show=True)
+    session = open_scan(viewer, scan)
+    session.set_study(root, subject)
+    dock = Correct(viewer)
+    viewer.window.add_dock_widget(dock, name="Correct")
+    with qtbot.waitExposed(viewer.window._qt_window, timeout=LONG):
+        viewer.window._qt_window.show()
+    raters, queue = dock.raters, dock.queue
+    qtbot.waitUntil(raters.decide.isEnabled, timeout=LONG)
+    raters.decide.click()
+    qtbot.waitUntil(lambda: queue.disputed is not None and bool(queue.pending), timeout=LONG)
+    press(qtbot, viewer, Qt.Key.Key_J)
+    asked = queue.item
+    assert planes_of(session).point == pytest.approx(session.labels.data_to_world(asked.point))
+    assert queue.left.text() == "0 of 2 disputed PVS decided"
+    press(qtbot, viewer, Qt.Key.Key_Y)
+    press(qtbot, viewer, Qt.Key.Key_N)
+    assert queue.left.text() == "2 of 2 disputed PVS decided"
+    x, y = places[asked.rater]
+    assert mask(session)[x, y, 6:12].all()
+    assert np.count_nonzero(mask(session)) == 2 * 24
+    assert dock.sittings.line.text().endswith("2 decisions, 0 edits")
+    for _ in range(2):
+        chord(qtbot, viewer, Qt.Key.Key_Z)
+    assert queue.left.text() == "0 of 2 disputed PVS decided"
+    assert np.count_nonzero(mask(session)) == 24
+    viewer.window.remove_dock_widget(dock)
+    dock.deleteLater()

@@ -420,3 +420,12 @@ def test_what_is_under_review_is_the_focus_of_the_session(reviewing, tubes):
     assert set(kinds.values()) == {"item"}
     panel.stop()
     assert session.focus is None
+
+
+def test_a_missed_pvs_that_was_accepted_is_gone_back_to(reviewing, tubes):
+    session, panel = reviewing
+    look_for(panel, session, tubes, "missed")
+    panel.yes()
+    panel.move_back()
+    assert name_of(panel.item, session, tubes) == "missed"
+    assert (panel.item.present, panel.item.verdict) == (True, "accept")

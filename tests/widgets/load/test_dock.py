@@ -484,3 +484,92 @@ def test_files_and_a_study_are_chosen_by_dialogs(
     with qtbot.waitSignal(dock.subjects.listed, timeout=LONG):
         click(dock.open)
     assert listed(dock) == ["sub-01", "sub-02"]
+
+
+@pytest.fixture
+def results(head_files, tiny_weights, tmp_path):
+    """What the command line has written for a scan."""
+    from napari_pvs.inference.config import SegmentConfig
+    from napari_pvs.inference.outputs import write
+    from napari_pvs.inference.segment import segment
+
+    t1, t2, brain = head_files
+    config = SegmentConfig(t1=t1, t2=t2, brain_mask=brain, weights=tiny_weights, device="cpu")
+    made = segment(config)
+    write(made, tmp_path / "results", config)
+    return tmp_path / "results", made
+
+
+@pytest.mark.parametrize(
+    "name", ["", "pvs_mask.nii.gz", "pvs_probability.nii.gz", "pvs_labels.nii.gz"]
+)
+def test_results_that_are_dropped_become_the_prediction(dock, results, head_files, wait, name):
+    folder, made = results
+    dock.take([Path(path) for path in head_files[:2]])
+    dock.rows["brain"].give(head_files[2])
+    dock.load_rows()
+    wait(dock)
+    assert dock.drop_on_canvas([folder / name])
+    wait(dock)
+    prediction = dock.session.prediction
+    assert (prediction.weights, prediction.weights_id) == ("tiny", made.origin["weights_id"])
+    assert prediction.threshold == pytest.approx(made.threshold)
+    assert prediction.count == made.labels.max()
+    np.testing.assert_array_equal(dock.session.array(prediction.layer) > 0, made.labels > 0)
+
+
+def test_results_bring_their_scan_where_there_is_none(dock, results, qtbot):
+    folder, made = results
+    drop(dock, folder)
+    qtbot.waitUntil(lambda: dock.session.prediction is not None, timeout=LONG)
+    assert dock.session.scan.modalities == ("T1", "T2")
+    assert dock.session.prediction.count == made.labels.max()
+
+
+def test_results_of_a_scan_that_is_gone_ask_for_it(dock, results, head_files):
+    folder, _ = results
+    for path in head_files:
+        path.unlink()
+    assert dock.drop_on_canvas([folder])
+    assert dock.notice.text() == "Load the scan first, then open its results."
+    (folder / "summary.json").write_text("{")
+    assert dock.drop_on_canvas([folder])
+    assert "summary.json is damaged" in dock.notice.text()
+
+
+def test_a_blind_rater_opens_no_results(dock, results):
+    dock.session.blind = True
+    assert dock.drop_on_canvas([results[0]])
+    assert dock.notice.text() == "Blind mode is on (the Correct dock)."
+
+
+def test_a_blind_rater_gets_own_labels_and_no_numbers_of_others(
+    dock, make_study, qtbot, wait, write_image
+):
+    root = make_study(subjects=1, labelled=0)
+    (subject,) = subjects(root)
+    scan = load_scan(subject.t1, subject.t2, subject.brain)
+    store = LabelStore(root, "sub-01")
+    mine, theirs = np.zeros(scan.grid.shape, bool), np.zeros(scan.grid.shape, bool)
+    mine[6, 6, 5:9] = theirs[10, 10, 5:9] = True
+    for author, mask in (("me", mine), ("ann", theirs)):
+        store.save(scan.to_source(mask), scan.source, author=author, origin="drawn")
+    dock.autosave.rater = "me"
+    dock.session.blind = True
+    dock.open_study(root)
+    qtbot.waitUntil(lambda: len(dock.subjects.table.rows) == 1, timeout=LONG)
+    (row,) = dock.subjects.table.rows
+    assert (row.volume_mm3, row.count) == (None, None)
+    dock.load_subject(row.subject)
+    wait(dock)
+    np.testing.assert_array_equal(dock.session.array(dock.session.labels) > 0, mine)
+    dock.autosave.rater = "bob"  # who has none yet
+    dock.load_subject(row.subject)
+    wait(dock)
+    assert dock.session.labels is None
+    assert len(dock.viewer.layers) == 2
+    dock.session.blind = False
+    qtbot.waitUntil(lambda: dock.subjects.table.rows[0].count == 1, timeout=LONG)
+    dock.load_subject(dock.subjects.table.rows[0].subject)
+    wait(dock)
+    np.testing.assert_array_equal(dock.session.array(dock.session.labels) > 0, theirs)

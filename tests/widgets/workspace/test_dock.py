@@ -77,6 +77,10 @@ def test_the_strip_tells_what_is_there_and_what_is_missing(workspace, open_scan,
     says(Load="no scan", Segment="load a scan first", Review="no labels", Save="nothing to save")
     session = open_scan(viewer)
     says(Load="unnamed scan", Segment="no prediction")
+    session.blind = True
+    says(Segment="hidden: blind mode")
+    session.blind = False
+    says(Segment="no prediction")
     assert found.steps["Load"].state.done
     predict(session)
     says(Segment="3 PVS", Review="labels ready")

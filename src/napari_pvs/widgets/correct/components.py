@@ -36,6 +36,8 @@ class Components(QObject):
         What it is of.
     edited
         Numbers of the PVS that the user has changed since the labels were loaded or filled.
+    filling
+        What is being looked at came from a prediction or a draft, not from the user.
     """
 
     replaced = Signal()
@@ -51,6 +53,7 @@ class Components(QObject):
         self.index: ComponentIndex | None = None
         self.mask: NDArray[np.bool_] | None = None
         self.edited: set[int] = set()
+        self.filling = False
         self._start_mask: NDArray[np.bool_] | None = None
         self._before: tuple[weakref.ref[Scan], ComponentIndex] | None = None
         self._later = Debouncer(PAUSE_MS, self.follow, self)
@@ -107,7 +110,11 @@ class Components(QObject):
 
     def _on_filled(self) -> None:
         """A prediction or a draft went into the labels: no one's edit."""
-        self.follow()
+        self.filling = True
+        try:
+            self.follow()
+        finally:
+            self.filling = False
         self._start_mask, self.edited = self.mask, set()
         self.followed.emit()
 

@@ -17,7 +17,9 @@ from napari_pvs.widgets.correct.clicks import Clicker, Mode
 from napari_pvs.widgets.correct.components import Components
 from napari_pvs.widgets.correct.keys import Binding, Key, listed, voxel_under
 from napari_pvs.widgets.correct.pvs_table import PvsTable
+from napari_pvs.widgets.correct.raters import RatersPanel
 from napari_pvs.widgets.correct.review_queue import QueuePanel
+from napari_pvs.widgets.correct.sittings import SittingPanel
 from napari_pvs.widgets.dock import Dock
 from napari_pvs.widgets.parts.controls import Button, LayerBox, Notice, allow, section, sentence
 from napari_pvs.widgets.parts.saving import OfferPanel, SavingPanel
@@ -61,23 +63,12 @@ class Correct(Dock):
         self.body.addWidget(self.offer)
         self._build_labels()
         self._build_tools()
-        self.components = Components(self.session, self)
-        self.queue = QueuePanel(self.session, self.components, self.clicker, self.autosave)
-        self.group("Review").addRow(self.queue)
-        self.table = PvsTable(self.session, self.components, self.queue)
-        self.group("All PVS").addRow(self.table)
-        self.saving = SavingPanel(self.session, self.autosave)
-        self.group("Save").addRow(self.saving)
-        self.keys = QLabel(listed(self._keys()))
-        self.keys.setTextFormat(Qt.TextFormat.RichText)
-        self.keys.setWordWrap(True)
-        self.body.addWidget(section("Keys", "All keys of this dock.", self.keys))
-        self.body.addStretch()
+        self._build_review()
         # what was said of an edit goes with the next one; napari tells of an edit before that
         self.session.labels_edited.connect(self._on_edit)
         self.session.labels_changed.connect(self._on_edit)
         self.session.labels_moved.connect(self._on_moved)
-        for speaker in (self.clicker.said, self.queue.said):
+        for speaker in (self.clicker.said, self.queue.said, self.raters.said):
             speaker.connect(lambda text: self.notice.say(text, _EDIT))
         self.clicker.asked.connect(self._ask)
         self.clicker.failed.connect(lambda text: self.notice.error(text, _EDIT))
@@ -87,6 +78,7 @@ class Correct(Dock):
             self.session.prediction_changed,
             self.session.scan_changed,
             self.session.study_changed,
+            self.session.blind_changed,
         ):
             changed.connect(self.check)
         # a new layer becomes the labels before the list of layers shows it
@@ -109,8 +101,7 @@ class Correct(Dock):
         self.choice.choose(layer)
         allow(self.choice, "The labels layer being corrected.", no_scan)
         self.new.allow_if(no_scan)
-        empty = None if self.session.prediction else "segment the scan first."
-        self.copy.allow_if(no_scan or empty)
+        self.copy.allow_if(no_scan or self.session.no_prediction)
         for button in (*self.brushes, self.eraser, *self.modes.values()):
             button.allow_if(no_labels)
         self.saving.check(no_labels)
@@ -153,8 +144,10 @@ class Correct(Dock):
     def stop(self) -> None:
         """End what the dock has started, and save what is dirty."""
         super().stop()
-        self._stopped = True
+        stopped, self._stopped = self._stopped, True
         self._ahead.cancel()
+        if not stopped:
+            self.sittings.stop()
         self.clicker.stop()
         self.queue.stop()
         self.autosave.flush()
@@ -194,6 +187,24 @@ class Correct(Dock):
         buttons = list(self.modes.values())
         form.addRow(_in_row(*buttons[:3]))
         form.addRow(_in_row(*buttons[3:]))
+
+    def _build_review(self) -> None:
+        self.components = Components(self.session, self)
+        self.queue = QueuePanel(self.session, self.components, self.clicker, self.autosave)
+        self.group("Review").addRow(self.queue)
+        self.table = PvsTable(self.session, self.components, self.queue)
+        self.group("All PVS").addRow(self.table)
+        self.raters = RatersPanel(self.session, self.queue)
+        self.group("Second rater").addRow(self.raters)
+        self.saving = SavingPanel(self.session, self.autosave)
+        self.group("Save").addRow(self.saving)
+        self.sittings = SittingPanel(self.session, self.queue, self.autosave)
+        self.group("Work on this subject").addRow(self.sittings)
+        self.keys = QLabel(listed(self._keys()))
+        self.keys.setTextFormat(Qt.TextFormat.RichText)
+        self.keys.setWordWrap(True)
+        self.body.addWidget(section("Keys", "All keys of this dock.", self.keys))
+        self.body.addStretch()
 
     def _keys(self) -> list[Key]:
         modes = [

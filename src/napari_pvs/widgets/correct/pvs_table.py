@@ -24,18 +24,20 @@ from napari_pvs.widgets.viewer.canvas import show_voxel
 _MANY = 100  # rows that change at once, from which on all are shown anew
 Status = Literal[
     "unreviewed", "accepted", "rejected", "skipped", "edited", "possibly missed",
-    "excluded by shape",
+    "excluded by shape", "disputed",
 ]  # fmt: skip
 _DECIDED: dict[str, Status] = {"accept": "accepted", "reject": "rejected", "skip": "skipped"}
 _FILTERS: dict[str, tuple[Status, ...] | None] = {
     "All": None,
-    "Unreviewed": ("unreviewed", "edited", "skipped", "possibly missed", "excluded by shape"),
+    "Unreviewed": ("unreviewed", "edited", "skipped", "possibly missed", "excluded by shape",
+                   "disputed"),
     "Accepted": ("accepted",),
     "Rejected": ("rejected",),
     "Edited": ("edited",),
     "Possibly missed": ("possibly missed",),
     "Excluded by shape": ("excluded by shape",),
-}
+    "Disputed": ("disputed",),
+}  # fmt: skip
 """What the box chooses."""
 
 
@@ -196,6 +198,8 @@ class PvsTable(QWidget):
                 row.item, row.status = item, "possibly missed"
                 if item.kind == "excluded":
                     row.status = "excluded by shape"
+                elif item.kind == "disputed":
+                    row.status = "disputed"
                 rows.append(row)
         for row in rows:
             if row.item is not None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QHBoxLayout,
@@ -23,6 +24,7 @@ from napari_pvs.correction.review import (
     Decision,
     Focus,
     Item,
+    Kind,
     Queue,
     Review,
     Scale,
@@ -53,6 +55,7 @@ _THRESHOLD, _MIN_VOLUME_MM3 = 0.5, 1.0  # where no prediction says otherwise
 _MANY_NEW = 50  # PVS that change at once, from which on all are measured in the thread
 _MANY_BACK = 1000  # items that *Previous* goes back through
 Group = Literal["uncertain", "missed", "large"]
+ADJUDICATED = "All disputed PVS are decided. Save as final."
 _DONE = {"accept": "Accepted", "reject": "Rejected", "skip": "Skipped", None: "Undecided"}
 
 
@@ -84,6 +87,16 @@ class QueuePanel(QWidget):
         Its clicks are decisions too.
     autosave
         Keeps the decisions.
+
+    Attributes
+    ----------
+    queue
+        Made anew with prediction and labels; None before the first.
+    item
+        What is shown.
+    disputed
+        While two raters' labels are adjudicated: by rater, the PVS that only this one has, in the
+        axes of the layers; see `adjudicate`.
     """
 
     moved = Signal(object)
@@ -92,6 +105,8 @@ class QueuePanel(QWidget):
     """Items came or went, or something was decided about them."""
     said = Signal(str)
     """What a key has done, where nothing shows it."""
+    worked = Signal(str)
+    """The rater has done something: a ``decision``, an ``edit``, or a ``look`` at a PVS."""
 
     def __init__(
         self, session: Session, components: Components, clicker: Clicker, autosave: Autosave
@@ -101,12 +116,15 @@ class QueuePanel(QWidget):
         self._clicker, self._autosave = clicker, autosave
         self.queue: Queue | None = None
         self.item: Item | None = None
+        self.disputed: dict[str, NDArray[np.bool_]] | None = None
+        self._disputes = 0
         self._review = Review()  # points are voxels of the layers
+        self._aside: tuple[Decision, ...] = ()  # others, which are kept all the same
         self._scan: Scan | None = None
         self._turn = 0
         self._history: History | None = None
         self._back: list[Item] = []
-        self._deciding = False
+        self._deciding = self._stepping = False
         self._stopped = False
         self._thread = Background(self)
         self._build()
@@ -117,6 +135,7 @@ class QueuePanel(QWidget):
         components.changed.connect(self._on_edit)
         clicker.done.connect(self._on_click)
         autosave.reviewed.connect(self._on_review)
+        session.blind_changed.connect(self._choose_decisions)
         self._on_change()
 
     def _build(self) -> None:
@@ -191,13 +210,35 @@ class QueuePanel(QWidget):
         smallest = prediction.min_volume if prediction else _MIN_VOLUME_MM3
         left_out = None if prediction is None else prediction.excluded
         excluded = None if left_out is None else to_display(left_out)
+        disputed = self.disputed
         turn = self._turn = self._turn + 1
 
         def take(items: list[Item]) -> None:
             if turn == self._turn and self._session.labels is layer:
                 self._on_made(items, scale)
 
-        self._thread.submit(lambda: candidates(mask, scale, smallest, excluded), take)
+        self._thread.submit(lambda: candidates(mask, scale, smallest, excluded, disputed), take)
+
+    def adjudicate(self, disputed: dict[str, NDArray[np.bool_]] | None) -> None:
+        """Ask about the PVS that only one of two raters has, and no others.
+
+        Parameters
+        ----------
+        disputed
+            By rater, in the axes of the layers; None ends it.
+        """
+        self.disputed, self._disputes, self.queue, self._back = disputed, 0, None, []
+        self._show(None)
+        self._choose_decisions()
+        self.make()
+
+    @property
+    def pending(self) -> list[Item]:
+        """What is left to be decided, in order; in an adjudication, what is disputed alone."""
+        pending = [] if self.queue is None else self.queue.pending
+        if self.disputed is None:
+            return pending
+        return [item for item in pending if item.kind == "disputed"]
 
     def yes(self) -> None:
         """Accept what is shown."""
@@ -214,14 +255,15 @@ class QueuePanel(QWidget):
     def move_on(self) -> None:
         """Show the next item, the first where none is shown."""
         self._components.follow()
-        self._go_through(self.queue.pending if self.queue else [])
+        self._go_through(self.pending)
 
     def move_to(self, group: Group) -> None:
         """Show the next item of a kind."""
         self._components.follow()
-        pending = self.queue.pending if self.queue else []
+        pending = self.pending
         if group == "large":
-            chosen = sorted((i for i in pending if i.present), key=lambda item: -item.voxels)
+            there = [item for item in pending if item.present or item.kind == "disputed"]
+            chosen = sorted(there, key=lambda item: -item.voxels)
         elif group == "missed":
             chosen = [item for item in pending if item.kind != "found"]
         else:
@@ -238,8 +280,10 @@ class QueuePanel(QWidget):
         there = [] if self.queue is None else self.queue.items
         while self._back:
             item = self._back.pop()
-            if item is not self.item and item in there:
-                self._show(item, again=True)
+            # one that was accepted into the labels is another item since
+            now = item if item in there else self.item_at(item.point)
+            if now is not None and now is not self.item:
+                self._show(now, again=True)
                 return
         self.said.emit("No previous PVS.")
 
@@ -302,7 +346,7 @@ class QueuePanel(QWidget):
         if self._session.focus is not asked or self.item is not item:
             self.said.emit("This PVS has just changed; check it, then decide.")
             return
-        pending = queue.pending
+        pending = self.pending
         order = {id(one): n for n, one in enumerate(queue.items)}
         at = next((n for n, one in enumerate(pending) if one is item), None)
         if at is None:  # decided before: go on from its place among all items
@@ -312,8 +356,9 @@ class QueuePanel(QWidget):
         before, edited = queue.known(item), False
         wanted = {"accept": True, "reject": False}.get(verdict)
         if wanted is not None and wanted != item.present:
-            if wanted and self._session.prediction is not None and item.kind != "found":
-                record_origin(layer, self._session.prediction.weights_id)
+            prediction = self._session.prediction
+            if wanted and prediction is not None and item.kind in ("missed", "excluded"):
+                record_origin(layer, prediction.weights_id)
             self._deciding = True  # what comes next is shown, not what was
             try:
                 put(layer, item.index, (layer.selected_label or 1) if wanted else 0)
@@ -322,14 +367,23 @@ class QueuePanel(QWidget):
                 self._deciding = False
             edited = True
         decided = self.item_at(item.point) or item
-        queue.decide(decided, verdict, self._autosave.rater, datetime.now(UTC))
+        about = self._kind_of(item)
+        queue.decide(decided, verdict, self._autosave.rater, datetime.now(UTC), about)
         self._record(decided, before, edited)
         self._keep()
-        there = set(map(id, queue.pending))
+        self.worked.emit("decision")
+        there = set(map(id, self.pending))
         after = next((one for one in following if id(one) in there), None)
         if after is None and decided.verdict == "skip":
             after = decided  # it is the last
         self._show(after)
+
+    def _kind_of(self, item: Item) -> Kind:
+        """What a decision is about: what was disputed stays so, once it is in the labels too."""
+        known = item.decision
+        if self.disputed is not None and known is not None and known.kind == "disputed":
+            return "disputed"
+        return item.kind
 
     def _record(self, item: Item, before: tuple[Decision, ...], edited: bool) -> None:
         if self._history is not None and self.queue is not None:
@@ -340,8 +394,12 @@ class QueuePanel(QWidget):
         if history is None or layer is None:
             return
         self._components.follow()
-        step = take(history)
-        voxels = self._components.follow()
+        self._stepping = True  # no new edit
+        try:
+            step = take(history)
+            voxels = self._components.follow()
+        finally:
+            self._stepping = False
         if step is not None and queue is not None:
             out, back = step.after, step.before
             if word == "Redone":
@@ -380,6 +438,7 @@ class QueuePanel(QWidget):
         self.item = item
         layer = self._session.labels
         if item is not None and layer is not None:
+            self.worked.emit("look")
             self._grow(item)
             if move:
                 show_voxel(self._session.viewer, layer, item.point, ZOOM)
@@ -429,7 +488,7 @@ class QueuePanel(QWidget):
 
     def _tell(self) -> None:
         items = self.queue.items if self.queue else []
-        pending = self.queue.pending if self.queue else []
+        pending = self.pending
         reason = None
         if self._session.labels is None:
             reason = "make labels first (above)."
@@ -444,17 +503,21 @@ class QueuePanel(QWidget):
         self.previous.allow_if(reason or (None if self._back else "this is the first."))
         self.take_back.allow_if("make labels first (above)." if self._history is None else None)
         self.next.setText("Next" if self.item is not None else "Start")
-        reviewed = self.queue.reviewed if self.queue else 0
-        self.done.setRange(0, max(len(items), 1))
+        reviewed, of, said = self.queue.reviewed if self.queue else 0, len(items), "reviewed"
+        if self.disputed is not None:
+            reviewed, of = self._disputes - len(pending), self._disputes
+            said = "disputed PVS decided"
+        self.done.setRange(0, max(of, 1))
         self.done.setValue(reviewed)
-        self.left.setText(f"{reviewed} of {len(items)} reviewed" if items else "Nothing to review.")
+        self.left.setText(f"{reviewed} of {of} {said}" if items else "Nothing to review.")
         self.note.setEnabled(self.item is not None)
         if not self.note.hasFocus():
             self.note.setText("" if self.item is None else self.item.note)
         if self.item is None:
             self.why.clear()
             if items and not pending:
-                self.why.say("All PVS have been reviewed.")
+                said = "All PVS have been reviewed."
+                self.why.say(said if self.disputed is None else ADJUDICATED)
         else:
             verdict = self.item.verdict
             decided = "" if verdict is None else f"{_DONE[verdict]}. "
@@ -464,6 +527,8 @@ class QueuePanel(QWidget):
     def _on_edit(self, gone: set[int], new: set[int]) -> None:
         """Follow an edit, its undoing, or what a decision has changed."""
         queue, layer = self.queue, self._session.labels
+        if not (self._deciding or self._stepping or self._components.filling):
+            self.worked.emit("edit")
         if queue is None or layer is None or self._components.mask is None:
             self._mark()
             return
@@ -483,11 +548,14 @@ class QueuePanel(QWidget):
     def _on_change(self) -> None:
         session = self._session
         if session.scan is not self._scan:
-            self._scan, self._review = session.scan, Review()
+            self._scan, self._review, self._aside = session.scan, Review(), ()
         layer = session.labels
         if self._history is None or self._history.layer is not layer:
             self._history = None if layer is None else History(layer)
             self.queue, self._back = None, []
+            if self.disputed is not None:
+                self.disputed = None
+                self._choose_decisions()
             self._show(None)
         if layer is None or session.scan is None:
             self._turn += 1
@@ -501,6 +569,7 @@ class QueuePanel(QWidget):
         if mask is None:
             return
         shown, before = self.item, self.queue
+        self._disputes = sum(item.kind == "disputed" for item in items)
         self.queue = Queue(items, self._review, mask, self._components.entries, scale, before)
         self._back = [found for one in self._back if (found := self.item_at(one.point)) is not None]
         self.item = None if shown is None else self.item_at(shown.point)
@@ -527,16 +596,27 @@ class QueuePanel(QWidget):
 
     def _on_review(self, review: Review) -> None:
         # what could not be written is in memory alone
-        found = (*self._turned(review, display_index).decisions, *self._review.decisions)
-        last = {one.point: one for one in sorted(found, key=lambda one: one.time)}
+        self._aside = (*self._turned(review, display_index).decisions, *self._aside)
+        self._choose_decisions()
+
+    def _choose_decisions(self) -> None:
+        """Choose the decisions that hold now, and keep the others aside."""
+        rater, found = self._autosave.rater, {*self._aside, *self._review.decisions}
+        last: dict[Point, Decision] = {}
+        for one in sorted(found, key=lambda one: one.time):
+            others = self._session.blind and one.rater != rater
+            if not others and (self.disputed is None or one.kind == "disputed"):
+                last[one.point] = one
         self._review = Review(decisions=tuple(last.values()))
+        self._aside = tuple(found.difference(last.values()))
         if self._session.labels is not None:
             self._make_soon.throttle()
 
     def _keep(self) -> None:
         if self.queue is not None:
             self._review = self.queue.review
-            self._autosave.save_review(self._turned(self._review, grid_index))
+            kept = Review(decisions=(*self._aside, *self._review.decisions))
+            self._autosave.save_review(self._turned(kept, grid_index))
 
     def _turned(self, review: Review, turn: Callable[[Point, Scan], Point]) -> Review:
         scan = self._session.scan

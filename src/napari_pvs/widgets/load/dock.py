@@ -13,10 +13,21 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QSizePolicy, QWidge
 from superqt import QElidingLabel
 
 from napari_pvs.errors import InputError
+from napari_pvs.inference.config import SegmentConfig
+from napari_pvs.inference.results import results_at, scan_files
 from napari_pvs.jobs import exchange
-from napari_pvs.jobs.protocol import Features, ImageName, Loaded, LoadScan, LoadSubject, MakeSample
+from napari_pvs.jobs.protocol import (
+    Features,
+    ImageName,
+    Loaded,
+    LoadScan,
+    LoadSubject,
+    MakeSample,
+    Segmented,
+)
 from napari_pvs.scans.names import SUFFIXES, is_label_name
 from napari_pvs.scans.nifti import Volume
+from napari_pvs.scans.scan import Scan
 from napari_pvs.study.bids import StudySubject
 from napari_pvs.widgets.background.idle import Steps
 from napari_pvs.widgets.background.process import Job, Result
@@ -25,6 +36,8 @@ from napari_pvs.widgets.load.show import show, show_sample
 from napari_pvs.widgets.load.subjects import Subjects
 from napari_pvs.widgets.parts.controls import FILES, Button, Notice, as_it_is, sentence, there
 from napari_pvs.widgets.parts.saving import OfferPanel
+from napari_pvs.widgets.state.segmentation import results_request, showing
+from napari_pvs.widgets.state.session import BLIND
 from napari_pvs.widgets.viewer.layers import layer_volume, role_of, source_of
 from napari_pvs.widgets.viewer.typed import Event, Layer, Layers, Viewer
 
@@ -172,6 +185,7 @@ class Load(JobDock):
         self.subjects.listed.connect(self._on_listed)
         self.session.study_written.connect(self.subjects.refresh_soon)
         self.session.study_opened.connect(self._on_study)
+        self.session.blind_changed.connect(self._on_blind)
         self.session.viewer.layers.events.inserted.connect(self._on_inserted)
         self.session.scan_changed.connect(self._on_scan)
         selection = self.session.viewer.layers.selection.events
@@ -220,6 +234,7 @@ class Load(JobDock):
             row.addWidget(widget)
         study.addRow(row)
         self.subjects = Subjects(self.notice)
+        self.subjects.blind = self.session.blind
         study.addRow(self.subjects)
 
     def check(self) -> None:
@@ -265,14 +280,31 @@ class Load(JobDock):
         if study is None:
             return
         saved = self.autosave.settling()  # the subject may be the one that is being saved
+        rater = self.autosave.rater if self.session.blind else None
 
         def request(_: Path) -> LoadSubject:
             saved()
-            return LoadSubject(study=study, subject=subject.name)
+            return LoadSubject(study=study, subject=subject.name, rater=rater)
 
         job = Job(request, self)
         job.finished.connect(lambda result: self._on_loaded(result, study))
         self._start(job, f"Reading {subject.name} …")
+
+    def open_results(self, path: Path) -> None:
+        """Show what the command line wrote, as the newest prediction; see `results_at`.
+
+        While there is no scan, the one that the results were made of is loaded first.
+        """
+        scan = self.session.scan
+        if self.session.blind:
+            self.notice.error(sentence(BLIND))
+            return
+        if scan is None:
+            self._open_with_scan(path)
+            return
+        job = Job(results_request(scan, path), self)
+        job.finished.connect(partial(self._on_opened, scan))
+        self.run(self.bar.follow(job, "Reading …"))
 
     def load_sample(self) -> None:
         """Make and show the synthetic subject."""
@@ -283,6 +315,30 @@ class Load(JobDock):
     def open_study(self, folder: Path) -> None:
         """List the subjects of a BIDS folder."""
         self.bar.follow(self.subjects.job(folder), "Reading subjects…").start()
+
+    def _open_with_scan(self, path: Path) -> None:
+        try:
+            files = scan_files(path)
+        except InputError as error:
+            self.notice.error(str(error))
+            return
+        if "t1" not in files and "t2" not in files:
+            self.notice.error("Load the scan first, then open its results.")
+            return
+        for name, row in self.rows.items():
+            row.give(files.get(name))
+        self.load_rows()
+        if self._job is not None:
+            self._job.ended.connect(lambda: self._open_next(path))
+
+    def _open_next(self, path: Path) -> None:
+        if self.session.scan is not None:
+            self.open_results(path)
+
+    def _on_opened(self, scan: Scan, result: Result[Segmented]) -> None:
+        if scan is self.session.scan:
+            config = result.answer.config or SegmentConfig()
+            self.show_steps(showing(self.session, scan, config, result))
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
         """Take local files and folders."""
@@ -298,14 +354,17 @@ class Load(JobDock):
         event.acceptProposedAction()
 
     def take(self, paths: list[Path]) -> None:
-        """Sort files into T1, T2 and brain mask by their names; a folder is a study.
+        """Sort files into T1, T2 and brain mask by their names; a folder is a study, or results.
 
         A file whose name does not tell goes where there is room, T1 first, and that is said.
         """
         unsure = []
         for path in paths:
             told = next((row for row, name in _NAMES.items() if name.search(path.name)), None)
-            if path.is_dir():
+            results = results_at(path)
+            if results is not None:
+                self.open_results(results)
+            elif path.is_dir():
                 self.open_study(path)
             elif told is not None:
                 self.rows[told].give(path)
@@ -328,6 +387,10 @@ class Load(JobDock):
 
         napari would ask for a reader, and show them as layers that are no scan.
         """
+        results = results_at(paths[0]) if len(paths) == 1 else None
+        if results is not None:
+            self.open_results(results)
+            return True
         scans = [one for one in paths if one.name.lower().endswith(SUFFIXES)]
         if any(one.is_dir() for one in paths):
             self.take([one for one in paths if one.is_dir()])
@@ -380,6 +443,11 @@ class Load(JobDock):
     def _on_scan(self) -> None:
         if self.session.scan is None:
             self.notice.take_back(_LOADED)  # its layers were deleted
+
+    def _on_blind(self) -> None:
+        """List the study anew, with what the rater may see."""
+        self.subjects.blind = self.session.blind
+        self.subjects.refresh()
 
     def _on_study(self) -> None:
         """List the study that another dock has opened."""

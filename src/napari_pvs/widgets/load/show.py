@@ -64,9 +64,15 @@ def show_sample(session: Session, result: Result[Features]) -> Steps:
 def _origin(study: Path, subject: StudySubject) -> dict[str, Any]:
     """Return what the metadata of a subject's labels say: of what they are a revision."""
     made = label_of(study, subject)[1]
-    weights = made.weights_id if made is not None and made.origin == "predicted" else None
-    loaded = {} if made is None else {study: made.number}
-    return {"weights_id": weights, "corrected_from": weights, "loaded": loaded}
+    if made is None:
+        return {"weights_id": None, "corrected_from": None, "loaded": {}}
+    weights = made.weights_id if made.origin == "predicted" else None
+    return {
+        "weights_id": weights,
+        "corrected_from": weights,
+        "loaded": {study: made.number},
+        "author": made.author,
+    }
 
 
 def _replace(
@@ -144,7 +150,9 @@ def _exchange(
 def _own(session: Session) -> tuple[list[Layer], list[str]]:
     """Return the layers of the session's scan, but not labels that no file holds, and notes."""
     notes = []
+    there = session.viewer.layers
     own = [session.t1, session.t2, *(one.layer for one in session.predictions.values())]
+    own += [layer for layer in there if role_of(layer) == "rater"]
     for layer in (session.reference, session.labels):
         if layer is None or role_of(layer) is None:
             continue  # the user's own layer is the user's to remove
@@ -153,7 +161,6 @@ def _own(session: Session) -> tuple[list[Layer], list[str]]:
             notes.append(f"{layer.name!r} is not saved yet; it was hidden. Save or delete it.")
         else:
             own.append(layer)
-    there = session.viewer.layers
     for layer in there:  # labels that were put aside, copied, or opened from a file
         of_scan = role_of(layer) in _NAMES or session.fits(layer)
         if of_scan and layer.visible and layer not in own:

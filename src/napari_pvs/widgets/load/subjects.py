@@ -44,6 +44,13 @@ class Subjects(QWidget):
     ----------
     notice
         Where failures are told.
+
+    Attributes
+    ----------
+    study
+        The one that is listed.
+    blind
+        Whether numbers and volumes of PVS are left out, because they are others'.
     """
 
     opened = Signal(object)
@@ -55,6 +62,7 @@ class Subjects(QWidget):
         super().__init__()
         self._notice = notice
         self.study: Path | None = None
+        self.blind = False
         self._jobs: list[Job] = []
         self.search = QLineEdit()
         self.search.setPlaceholderText("Filter: name or state")
@@ -106,16 +114,19 @@ class Subjects(QWidget):
         rows = []
         for subject in result.answer.subjects:
             measured = subject.current or (None if subject.label else subject.pending)
-            row = Row(subject, measured.volume_mm3 if measured else None)
+            row = Row(subject, measured.volume_mm3 if measured and not self.blind else None)
+            rows.append(row)
+            if self.blind:
+                continue
             before = known.get(_label(subject))
             if before is not None and before.count is not None:
                 row.count, row.volume_mm3 = before.count, before.volume_mm3
-            rows.append(row)
         self.table.set_rows(rows)
         self.listed.emit()
         if notes := result.answer.notes:
             self._notice.warn(" ".join(notes))
-        self._count(study, [row for row in rows if row.count is None])
+        if not self.blind:
+            self._count(study, [row for row in rows if row.count is None])
 
     def _count(self, study: Path, rows: list[Row]) -> None:
         by_name = {row.subject.name: row for row in rows}

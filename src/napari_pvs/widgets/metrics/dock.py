@@ -25,7 +25,16 @@ from napari_pvs.widgets.background.process import Job, Result, scan_folder
 from napari_pvs.widgets.dock import JobDock
 from napari_pvs.widgets.metrics.agreement import AgreementPanel
 from napari_pvs.widgets.metrics.study import RunTable, StudyScores
-from napari_pvs.widgets.parts.controls import FILES, Button, LayerBox, Notice, ask_where, write
+from napari_pvs.widgets.parts.controls import (
+    FILES,
+    Button,
+    LayerBox,
+    Notice,
+    ask_where,
+    sentence,
+    write,
+)
+from napari_pvs.widgets.state.session import BLIND
 from napari_pvs.widgets.viewer.canvas import add, show_voxel
 from napari_pvs.widgets.viewer.edits import version
 from napari_pvs.widgets.viewer.layers import made_by, mask_layer, origin_of
@@ -63,6 +72,7 @@ class Metrics(JobDock):
         session.scan_changed.connect(self._again)
         session.prediction_changed.connect(self._again)
         session.reference_changed.connect(self._on_reference)
+        session.blind_changed.connect(self._again)
         session.study_opened.connect(self._on_study)
         self._on_reference()
         self.update_numbers()
@@ -111,6 +121,8 @@ class Metrics(JobDock):
         """Update the measures, unless nothing has changed."""
         layer, reference = self.measured(), self.session.reference
         self._watch([one for one in (layer, reference) if one is not None])
+        if self.session.blind:
+            reference = None
         if layer is None or reference is None or layer is reference:
             self._seen, self._circular = None, False
             self._show(None)
@@ -204,6 +216,8 @@ class Metrics(JobDock):
         self.measures.setVisible(found is not None)
         if found is not None:
             self.hint.clear()
+        elif self.session.blind:
+            self.hint.say(sentence(BLIND))
         elif self.session.reference is None:
             self.hint.say("Choose a reference: a layer or a file.")
         elif self.measured() is self.session.reference:

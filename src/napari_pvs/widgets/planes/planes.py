@@ -37,7 +37,7 @@ PAUSE_MS = 250
 """How long after an edit a comparison follows."""
 STILL = 4
 """Pixels that the mouse may move between press and release of a click."""
-_OUTLINED = ("prediction", "labels", "reference")
+_OUTLINED = ("prediction", "labels", "reference", "rater")
 _DRAWN = (
     "visible", "opacity", "blending", "contrast_limits", "gamma", "colormap", "interpolation2d",
     "data", "paint", "labels_update", "scale", "translate",
@@ -124,6 +124,7 @@ class Planes(QObject):
         for changed in (session.labels_edited, session.labels_changed, session.prediction_changed):
             changed.connect(self._on_compared)
         session.focus_changed.connect(self._redraw)
+        session.blind_changed.connect(self._on_blind)
         session.scan_changed.connect(self._on_scan)
         follow_jumps(viewer, self._on_jump)
         follow("planes", self._on_preference)
@@ -276,7 +277,11 @@ class Planes(QObject):
         self._redraw()
 
     def compare(self, other: LabelsLayer | None) -> None:
-        """Compare the session's labels, or its prediction, with others; None: no more."""
+        """Compare the session's labels, or its prediction, with others; None: no more.
+
+        In blind mode there is nothing to compare with.
+        """
+        other = None if self._session.blind else other
         self.against, self.counts, self._marks = other, None, None
         self._compare()
         self.switched.emit()
@@ -469,6 +474,10 @@ class Planes(QObject):
         if event.value is self.against:
             self.compare(None)
         self._redraw()
+
+    def _on_blind(self) -> None:
+        if self._session.blind:
+            self.compare(None)
 
     def _on_scan(self) -> None:
         self._find_brain()

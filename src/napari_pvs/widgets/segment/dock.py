@@ -10,11 +10,11 @@ from superqt import QLabeledDoubleSlider
 
 from napari_pvs.inference.components import LOWEST
 from napari_pvs.inference.config import SegmentConfig
-from napari_pvs.jobs.protocol import OpenResults, Segmented
+from napari_pvs.jobs.protocol import Segmented
 from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.background.idle import Steps
-from napari_pvs.widgets.background.process import Job, Result, scan_folder
+from napari_pvs.widgets.background.process import Job, Result
 from napari_pvs.widgets.dock import JOB, PREDICTIONS_KEY, JobDock, blink_predictions
 from napari_pvs.widgets.parts.controls import Button, Notice, allow, as_it_is
 from napari_pvs.widgets.parts.fields import field_of
@@ -22,7 +22,14 @@ from napari_pvs.widgets.preferences import follow, preferences
 from napari_pvs.widgets.segment.study import StudyPanel
 from napari_pvs.widgets.segment.weights_list import WeightsList
 from napari_pvs.widgets.state.prediction import Prediction
-from napari_pvs.widgets.state.segmentation import COPY_TIP, copy_to_labels, request_for, showing
+from napari_pvs.widgets.state.segmentation import (
+    COPY_TIP,
+    copy_to_labels,
+    request_for,
+    results_request,
+    showing,
+)
+from napari_pvs.widgets.state.session import BLIND
 from napari_pvs.widgets.viewer.typed import Viewer
 
 _LARGEST_MM3 = 20.0
@@ -137,11 +144,7 @@ class Segment(JobDock):
             return
         scan = self.session.require_scan()
         self._subject, self._of = None, scan
-
-        def request(folder: Path) -> OpenResults:
-            return OpenResults(scan=scan_folder(scan, folder), path=path)
-
-        job = Job(request, self)
+        job = Job(results_request(scan, path), self)
         job.finished.connect(partial(self._on_opened, scan))
         job.ended.connect(self.check)
         self.run(self.bar.follow(job, "Reading …"))
@@ -185,16 +188,18 @@ class Segment(JobDock):
         reason = "load a scan first." if self.session.scan is None else None
         if self.busy:
             reason = "a segmentation is running."
+        elif self.session.blind:
+            reason = BLIND
         self.start.allow_if(reason)
         self.hint.say("Load a scan first.") if self.session.scan is None else self.hint.clear()
         self.open.allow_if(reason)
-        some = None if self.session.prediction else "segment the scan first."
+        some = self.session.no_prediction
         self.copy.allow_if(some)
         allow(self.threshold, _describe("threshold"), some)
         allow(self.min_volume, _describe("min_volume"), some)
         allow(self.max_width, _WIDTH_TIP, some)
         several = len(self.session.predictions) > 1
-        self.blink.allow_if(None if several else "segment with other weights to compare.")
+        self.blink.allow_if(some or (None if several else "segment with other weights to compare."))
 
     def _on_done(self, scan: Scan, config: SegmentConfig, result: Result[Segmented]) -> None:
         if scan is self.session.scan:
@@ -252,7 +257,8 @@ class Segment(JobDock):
     def _on_prediction(self) -> None:
         prediction = self.session.prediction
         if prediction is None:
-            self.name.say("None yet.")
+            self.name.say("Hidden in blind mode." if self.session.blind else "None yet.")
+            self.name.setToolTip("")
             self.found.clear()
         else:
             name = "starter weights" if prediction.file is None else prediction.weights

@@ -1,7 +1,5 @@
 """Saves a draft a moment after each edit, away from the GUI thread, and offers it after a crash."""
 
-import contextlib
-import getpass
 import logging
 import time
 from collections.abc import Callable
@@ -21,11 +19,19 @@ from napari_pvs.scans.masks import voxels_of
 from napari_pvs.study.drafts import DraftStore, Made, Offer, Saved
 from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.background.thread import Background, application
-from napari_pvs.widgets.preferences import preferences
+from napari_pvs.widgets.preferences import preferences, rater
 from napari_pvs.widgets.state.session import UNCHANGED, SaveState, Session
 from napari_pvs.widgets.viewer.edits import put
 from napari_pvs.widgets.viewer.files import write_labels
-from napari_pvs.widgets.viewer.layers import KEY, origin_of, parents_of, record_origin, set_parent
+from napari_pvs.widgets.viewer.layers import (
+    KEY,
+    adjudication_of,
+    origin_of,
+    parents_of,
+    record_adjudication,
+    record_origin,
+    set_parent,
+)
 from napari_pvs.widgets.viewer.typed import LabelsLayer
 
 log = logging.getLogger(__name__)
@@ -114,16 +120,14 @@ class Autosave(QObject):
         session.labels_moved.connect(self._on_moved)
         for changed in (session.scan_changed, session.study_changed, session.labels_changed):
             changed.connect(self._on_context)
+        session.blind_changed.connect(self._on_blind)
         application().aboutToQuit.connect(self.flush)
         self._on_context()
 
     @property
     def rater(self) -> str:
         """Name of the rater, remembered between sessions."""
-        name: str = preferences().correct.rater.strip()
-        with contextlib.suppress(OSError, KeyError, ImportError):  # who has no name, has no account
-            name = name or getpass.getuser()
-        return name or "unknown"
+        return rater()
 
     @rater.setter
     def rater(self, name: str) -> None:
@@ -354,7 +358,7 @@ class Autosave(QObject):
         layer = self._session.labels
         if layer is None:
             return Made(self.rater, "drawn")
-        return Made(self.rater, *origin_of(layer), parents_of(layer))
+        return Made(self.rater, *origin_of(layer), parents_of(layer), *adjudication_of(layer))
 
     def _tell_draft(self, work: Work, saved: Saved, first: bool) -> None:
         """Report a draft; ``first`` marks the first one of these labels."""
@@ -408,6 +412,12 @@ class Autosave(QObject):
                 self._work.dirty, self._work.since = True, time.monotonic()
                 self._draft_soon()
 
+    def _on_blind(self) -> None:
+        """Offer what this rater may see."""
+        if not isinstance(self._offer, Deleted):
+            self.decline()
+        self.look()
+
     def _look(self) -> None:
         place = self._place
         if place is None:
@@ -426,7 +436,8 @@ class Autosave(QObject):
 
         warn = partial(self.told.emit, "warning")
         self._thread.submit(place.review, review, warn)
-        self._thread.submit(place.pending, offer, warn)
+        mine = self.rater if self._session.blind else None
+        self._thread.submit(partial(place.pending, mine), offer, warn)
 
 
 def _write_draft(work: Work, labels: NDArray[Any]) -> Saved | None:
@@ -450,6 +461,8 @@ def _restore(session: Session, offer: Offer) -> None:
     where = voxels_of(layer.data != labels)
     if offer.revision.origin == "corrected":
         record_origin(layer, offer.revision.weights_id)
+    if offer.revision.adjudicates:
+        record_adjudication(layer, offer.revision.adjudicates, offer.revision.comment)
     set_parent(layer, offer.root, offer.revision.number)
     if len(where[0]):
         put(layer, where, labels[where].astype(layer.data.dtype))

@@ -7,7 +7,7 @@ import numpy as np
 
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.jobs import exchange
-from napari_pvs.jobs.protocol import Segment, Segmented
+from napari_pvs.jobs.protocol import OpenResults, Segment, Segmented
 from napari_pvs.scans.display import to_display
 from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets.background.idle import Steps
@@ -48,6 +48,15 @@ def request_for(session: Session, scan: Scan, config: SegmentConfig) -> Callable
     return request
 
 
+def results_request(scan: Scan, path: Path) -> Callable[[Path], OpenResults]:
+    """Return what makes the request to open results of a scan, in the job's folder."""
+
+    def request(folder: Path) -> OpenResults:
+        return OpenResults(scan=scan_folder(scan, folder), path=path)
+
+    return request
+
+
 def showing(
     session: Session, scan: Scan, config: SegmentConfig, result: Result[Segmented]
 ) -> Steps:
@@ -72,6 +81,7 @@ def showing(
     mask = exchange.load_array(result.path, "mask")
     if before is None:
         layer = make_layer(scan, f"PVS by {name} ({key[:6]})", mask)
+        layer.visible = not session.blind
         yield
         if session.scan is not scan:
             return None
@@ -79,7 +89,7 @@ def showing(
     else:
         layer = before.layer
         layer.data[...] = to_display(mask)
-        layer.visible = True
+        layer.visible = not session.blind
         layer.refresh(extent=False)
         yield
     if session.scan is not scan or layer not in session.viewer.layers:

@@ -21,11 +21,13 @@ from napari_pvs.errors import InputError
 from napari_pvs.scans.display import from_display
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.bids import StudySubject
+from napari_pvs.widgets.preferences import follow, preferences, rater
 from napari_pvs.widgets.state.prediction import Prediction
 from napari_pvs.widgets.viewer.canvas import add, make_current
 from napari_pvs.widgets.viewer.edits import Edits, Known, since
 from napari_pvs.widgets.viewer.layers import (
     KEY,
+    author_of,
     forget,
     layer_array,
     made_by,
@@ -83,6 +85,8 @@ class SaveState:
         return cls("saved", f"Saved as {name}.")
 
 
+BLIND = "blind mode is on (the Correct dock)."
+"""Why something is not possible."""
 UNCHANGED = SaveState("unchanged", "No unsaved edits.")
 EDITED = SaveState("edited", "Autosaving…")
 
@@ -155,6 +159,8 @@ class Session(QObject):
     """A prediction's mask or an earlier draft was brought into `labels`; who did it sends it."""
     save_state_changed = Signal()
     """The labels were edited, or a file holds them now; see `save_state`."""
+    blind_changed = Signal()
+    """Blind mode was switched on or off; see `blind`."""
     labels_moved = Signal()
     """Scale, place or rotation of `labels` changed; see `misplaced`."""
     labels_deleted = Signal(object)
@@ -190,12 +196,15 @@ class Session(QObject):
         self._save_states: weakref.WeakKeyDictionary[LabelsLayer, SaveState]
         self._save_states = weakref.WeakKeyDictionary()
         self._edits: Edits | None = None
+        self._blind: bool = preferences().correct.blind
+        self._covered: weakref.WeakKeyDictionary[Layer, bool] = weakref.WeakKeyDictionary()
         self._masks: weakref.WeakKeyDictionary[LabelsLayer, bool] = weakref.WeakKeyDictionary()
         self._set_by_user: weakref.WeakKeyDictionary[LabelsLayer, Known]
         self._set_by_user = weakref.WeakKeyDictionary()
         viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removing.connect(partial(make_current, self._viewer))
         viewer.layers.events.removed.connect(self._on_removed)
+        follow("correct", self._on_preference)
         for layer in viewer.layers:
             self.adopt(layer)
 
@@ -209,8 +218,40 @@ class Session(QObject):
 
     @property
     def prediction(self) -> Prediction | None:
-        """The one that is shown: what sliders, counts, clicks and copies are of."""
-        return next(reversed(self.predictions.values()), None)
+        """The one that is shown: what sliders, counts, clicks and copies are of.
+
+        None in blind mode.
+        """
+        return None if self.blind else next(reversed(self.predictions.values()), None)
+
+    @property
+    def no_prediction(self) -> str | None:
+        """Why there is no prediction to work with; None where there is one."""
+        if self.prediction is not None:
+            return None
+        return BLIND if self.blind else "segment the scan first."
+
+    @property
+    def blind(self) -> bool:
+        """Whether predictions, references and other raters' labels are hidden from the rater."""
+        return self._blind
+
+    @blind.setter
+    def blind(self, on: bool) -> None:
+        if preferences().correct.blind != on:
+            preferences().correct.blind = on
+        if self._blind == on:
+            return
+        self._blind = on
+        if on:
+            if self.labels is not None and self._reveals(self.labels):
+                self.set_labels(None)
+            for layer in self.viewer.layers:
+                self._cover(layer)
+        else:
+            self._uncover()
+        self.prediction_changed.emit()
+        self.blind_changed.emit()
 
     @property
     def save_state(self) -> SaveState:
@@ -245,6 +286,8 @@ class Session(QObject):
 
     def forget(self, layer: LabelsLayer) -> None:
         """Forget what was recorded for a layer that now shows another subject."""
+        if self._covered.pop(layer, None) is not None:
+            layer.events.visible.disconnect(self._on_uncovered)
         self._save_states.pop(layer, None)
         self._masks.pop(layer, None)
         self._set_by_user.pop(layer, None)
@@ -303,10 +346,13 @@ class Session(QObject):
         self.predictions[prediction.weights_id] = prediction
         prediction.layer.events.visible.connect(self._on_visible)
         self.weights = prediction.file
+        self._cover(prediction.layer, True)
         self.prediction_changed.emit()
 
     def show_prediction(self, prediction: Prediction) -> None:
-        """Show a prediction in place of the others, and work with it."""
+        """Show a prediction in place of the others, and work with it; in blind mode, do nothing."""
+        if self.blind:
+            return
         changed = prediction is not self.prediction
         if changed:  # first: layers that are shown and hidden are heard of
             self.predictions[prediction.weights_id] = self.predictions.pop(prediction.weights_id)
@@ -330,6 +376,10 @@ class Session(QObject):
             return
         if layer is not None:
             self._require_own(layer)
+            if self.blind and self._reveals(layer):
+                raise InputError(
+                    f"the layer {layer.name!r} is hidden in blind mode; choose labels of your own."
+                )
         if self._edits is not None and self.labels is not None:
             self._set_by_user[self.labels] = self._edits.close()
             for name in _PLACE:
@@ -413,14 +463,59 @@ class Session(QObject):
     def adopt(self, layer: Layer) -> None:
         """Adopt a layer whose metadata say what it is, such as a scan opened as sample data."""
         role = role_of(layer)
+        self._cover(layer)
         if role in ("T1", "T2") and isinstance(layer, Image):
             self._adopt_image(layer, layer.metadata[KEY].get("scan"))
         elif not isinstance(layer, Labels):  # a copy that was made an image
             return
         elif role == "reference" and self.reference is None and self.fits(layer):
             self.set_reference(layer)
+        elif self.blind and self._reveals(layer):
+            return
         elif role == "labels" and self.labels is None and self.fits(layer):
             self.set_labels(layer)
+
+    def _reveals(self, layer: Layer) -> bool:
+        """Whether a layer shows what a blind rater must not see."""
+        if role_of(layer) in ("prediction", "reference", "rater") or made_by(layer) is not None:
+            return True
+        return author_of(layer) not in (None, rater())
+
+    def _cover(self, layer: Layer, later: bool = False) -> None:
+        """Hide a layer for as long as the rater is blind, if it must be.
+
+        Parameters
+        ----------
+        layer
+            Of the viewer.
+        later
+            It is to be shown then, even if it is hidden now.
+        """
+        if not self.blind or not self._reveals(layer):
+            return
+        if layer in self._covered:
+            self._covered[layer] |= later
+            return
+        self._covered[layer] = layer.visible or later
+        layer.events.visible.connect(self._on_uncovered)
+        layer.visible = False
+
+    def _uncover(self) -> None:
+        """Show again what was hidden."""
+        covered = dict(self._covered)
+        self._covered.clear()
+        for layer, visible in covered.items():
+            layer.events.visible.disconnect(self._on_uncovered)
+            if layer in self.viewer.layers:
+                layer.visible = visible
+
+    def _on_uncovered(self, event: Any) -> None:
+        """The layer list's eye shows nothing to a blind rater."""
+        if event.source in self._covered and event.source.visible:
+            event.source.visible = False
+
+    def _on_preference(self) -> None:
+        self.blind = preferences().correct.blind
 
     def _adopt_image(self, layer: ImageLayer, scan: Scan | None) -> None:
         if scan is None:

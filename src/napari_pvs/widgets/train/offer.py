@@ -78,7 +78,8 @@ class Offer(QWidget):
         session, best = self._dock.session, self._best
         prediction = session.prediction
         offered = None
-        if best is not None and best[0] == self._watch.weights and session.scan is not None:
+        wanted = session.scan is not None and not session.blind
+        if best is not None and best[0] == self._watch.weights and wanted:
             offered = best
         if offered is not None and prediction is not None:
             _, dsc, key = offered

@@ -41,8 +41,10 @@ and what the layer is to the plugin: ``"role"`` and, for T1 and T2, the ``"scan"
 A layer of the user's own that got the scan's ``"source"`` is ``"adopted"``.
 Labels that were loaded as a prediction have its ``"weights_id"``, those of a study the ``"loaded"``
 revision, its number by study, or nothing for another tool's file. What was corrected has
-``"corrected_from"``: the weights of the prediction that last went into it, None for a label."""
-Role = Literal["T1", "T2", "prediction", "labels", "reference"]
+``"corrected_from"``: the weights of the prediction that last went into it, None for a label.
+``"author"`` is the rater whose labels they were when they were loaded. What decides between two
+raters has ``"adjudicates"``, the numbers of their revisions, and a ``"comment"`` that says so."""
+Role = Literal["T1", "T2", "prediction", "labels", "reference", "rater"]
 
 _parents: "weakref.WeakKeyDictionary[Layer, Parents]" = weakref.WeakKeyDictionary()
 
@@ -82,6 +84,23 @@ def origin_of(layer: Layer) -> tuple[Literal["drawn", "corrected"], str | None]:
     return "corrected" if "corrected_from" in known else "drawn", known.get("corrected_from")
 
 
+def author_of(layer: Layer) -> str | None:
+    """Tell whose labels a layer was loaded with; None where nobody's, or not from a study."""
+    author: str | None = _metadata(layer).get("author")
+    return author
+
+
+def record_adjudication(layer: Layer, numbers: tuple[int, ...], comment: str) -> None:
+    """Record that labels decide between the revisions of two raters."""
+    _record(layer, adjudicates=numbers, comment=comment)
+
+
+def adjudication_of(layer: Layer) -> tuple[tuple[int, ...], str]:
+    """Tell which revisions labels decide between, none for one rater's own, and a comment."""
+    known = _metadata(layer)
+    return known.get("adjudicates", ()), known.get("comment", "")
+
+
 def parents_of(layer: Layer) -> Parents:
     """Return the revisions that labels were made from; whoever saves one adds it."""
     return _parents.setdefault(layer, dict(_metadata(layer).get("loaded", {})))
@@ -107,7 +126,9 @@ def _record(layer: Layer, **values: Any) -> None:
 
 
 Kind = Literal["image", "labels"]
-COLOURS: dict[str, str] = {"prediction": "#ffb000", "labels": "#00c8ff", "reference": "#3ddc64"}
+COLOURS: dict[str, str] = {
+    "prediction": "#ffb000", "labels": "#00c8ff", "reference": "#3ddc64", "rater": "#b79cff",
+}  # fmt: skip
 """Of label layers by role; told apart also by people who do not see red and green apart."""
 LayerData = tuple[NDArray[Any], dict[str, Any], str]
 _tilted: list[tuple["weakref.ref[NDArray[Any]]", Grid, Geometry]] = []
@@ -189,7 +210,9 @@ def scan_layers(scan: Scan, limits: dict[str, Limits] | None = None) -> list[Lay
     return layers
 
 
-def mask_layer(labels: NDArray[Any], scan: Scan, name: str, role: Role) -> LayerData:
+def mask_layer(
+    labels: NDArray[Any], scan: Scan, name: str, role: Role, colour: str | None = None
+) -> LayerData:
     """Make a labels layer in the one colour of its role.
 
     Parameters
@@ -201,14 +224,18 @@ def mask_layer(labels: NDArray[Any], scan: Scan, name: str, role: Role) -> Layer
     name
         What the layer list shows.
     role
-        ``"prediction"``, ``"labels"`` or ``"reference"``.
+        ``"prediction"``, ``"labels"``, ``"reference"``, or ``"rater"`` for another rater's.
+    colour
+        In place of the role's.
     """
     from napari.utils.colormaps import DirectLabelColormap
 
     stored = labels.astype(np.uint8) if labels.dtype == bool else labels
     data, meta, kind = grid_layer(stored, scan.grid, scan.source, name, "labels")
     meta["metadata"][KEY] |= {"role": role}
-    meta["colormap"] = DirectLabelColormap(color_dict={None: COLOURS[role], 0: "transparent"})
+    meta["colormap"] = DirectLabelColormap(
+        color_dict={None: colour or COLOURS[role], 0: "transparent"}
+    )
     return data, meta, kind
 
 

@@ -93,7 +93,7 @@ class Workspace(QWidget):
         for changed in (
             session.scan_changed, session.prediction_changed, session.labels_changed,
             session.save_state_changed, session.reference_changed, session.study_changed,
-            session.study_opened, session.focus_changed,
+            session.study_opened, session.focus_changed, session.blind_changed,
         ):  # fmt: skip
             changed.connect(self._tell_soon.throttle)
         session.viewer.layers.events.inserted.connect(self._on_layer)

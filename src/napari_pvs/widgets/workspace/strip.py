@@ -51,7 +51,8 @@ def states(session: Session, subject: str) -> dict[str, State]:
     if prediction is not None:
         found["Segment"] = State(f"{prediction.count} PVS", True)
     else:
-        found["Segment"] = State("load a scan first" if scan is None else "no prediction")
+        missing = "hidden: blind mode" if session.blind else "no prediction"
+        found["Segment"] = State("load a scan first" if scan is None else missing)
     if labels is None:
         found["Review"] = State("no labels")
     else:
