@@ -11,8 +11,8 @@ of it, in a column as narrow as it may be.
 
 writes ``workspace-*.png`` alone: the workspace at 1366x768 and 1920x1080, dark and light, with a
 PVS under review, with a comparison, with two raters' labels being adjudicated, and with each dock;
-``--scan T1 T2`` shows your own scan, not a synthetic subject. QT_SCALE_FACTOR=1.5 draws them for a
-finer screen.
+``--scan T1 T2`` shows your own scan, not a synthetic subject; ``--raters`` goes to the two raters
+at once. QT_SCALE_FACTOR=1.5 draws all for a finer screen.
 """
 
 import argparse
@@ -40,6 +40,7 @@ from napari_pvs.study.bids import subjects
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.widgets.background.process import Job
 from napari_pvs.widgets.dock import WIDTH
+from napari_pvs.widgets.workspace.dock import Workspace
 
 WINDOWS = ((1366, 768), (1920, 1080))
 TRAINING = {
@@ -65,12 +66,14 @@ def main() -> None:
     arguments.add_argument("--workspace", action="store_true", help="The workspace alone.")
     arguments.add_argument("--scan", type=Path, nargs=2, metavar=("T1", "T2"),
                            help="What the workspace shows.")  # fmt: skip
+    arguments.add_argument("--raters", action="store_true",
+                           help="Of the workspace, the two raters alone.")  # fmt: skip
     given = arguments.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     if given.workspace:
         viewer = napari.Viewer(show=True)
         try:
-            work(viewer, given.out, given.scan)
+            work(viewer, given.out, given.scan, given.raters)
         finally:
             viewer.close()
         return
@@ -153,13 +156,12 @@ def drive(viewer: napari.Viewer, study: Path, out: Path, alone: Path | None) -> 
         wait(lambda: not train.view.live)
 
 
-def work(viewer: napari.Viewer, out: Path, scan: list[Path] | None) -> None:
+def work(viewer: napari.Viewer, out: Path, scan: list[Path] | None, raters: bool) -> None:
     """Go from step to step in the workspace, with pictures in each window and theme."""
     window = viewer.window._qt_window
     window.setGeometry(0, 0, *WINDOWS[0])
     _, space = viewer.window.add_plugin_dock_widget("napari-pvs", "Workspace")
     wait(lambda: bool(space.docks))
-    load, segment, correct = (space.docks[name][1] for name in ("Load", "Segment", "Correct"))
 
     def picture(name: str) -> None:
         for width, height in WINDOWS:
@@ -172,6 +174,14 @@ def work(viewer: napari.Viewer, out: Path, scan: list[Path] | None) -> None:
                     out / f"workspace-{name}-{width}x{height}-{theme}.png",
                 )
 
+    if not raters:
+        one_rater(space, picture, scan)
+    adjudicate(viewer, space, picture)
+
+
+def one_rater(space: Workspace, picture: Callable[[str], None], scan: list[Path] | None) -> None:
+    """Load, segment, review and measure a scan."""
+    load, segment, correct = (space.docks[name][1] for name in ("Load", "Segment", "Correct"))
     if scan is None:
         load.load_sample()
     else:
@@ -200,6 +210,11 @@ def work(viewer: napari.Viewer, out: Path, scan: list[Path] | None) -> None:
     space.go("Measure")
     picture("compare")
     planes.compare(None)
+
+
+def adjudicate(viewer: napari.Viewer, space: Workspace, picture: Callable[[str], None]) -> None:
+    """Decide between two raters of a study."""
+    load, correct = (space.docks[name][1] for name in ("Load", "Correct"))
     with tempfile.TemporaryDirectory() as folder:
         load.open_study(two_raters(Path(folder) / "study"))
         wait(lambda: len(load.subjects.table.rows) == 1 and not any_job(load.subjects))
@@ -207,7 +222,7 @@ def work(viewer: napari.Viewer, out: Path, scan: list[Path] | None) -> None:
         wait(lambda: not load.busy)
         space.go("Train")
         train = space.docks["Train"][1]
-        wait(lambda: bool(train.use.text()))
+        wait(lambda: bool(train.use.text()) or train.cost.kind == "error")
         picture("train")
         space.go("Review")
         wait(lambda: correct.raters.decide.isEnabled())

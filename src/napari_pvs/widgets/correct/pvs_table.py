@@ -8,7 +8,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QModelIndex, Signal
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QLineEdit,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_pvs.correction.review import Item
 from napari_pvs.inference.shape import rod_of
@@ -16,7 +24,7 @@ from napari_pvs.scans.display import to_display
 from napari_pvs.scans.masks import Voxels
 from napari_pvs.widgets.correct.components import Components
 from napari_pvs.widgets.correct.review_queue import QueuePanel
-from napari_pvs.widgets.parts.controls import Button, Notice, ask_where, write
+from napari_pvs.widgets.parts.controls import Button, Notice, ask_where, there, write
 from napari_pvs.widgets.parts.table import Column, Table
 from napari_pvs.widgets.state.session import Session
 from napari_pvs.widgets.viewer.canvas import show_voxel
@@ -119,10 +127,25 @@ class PvsTable(QWidget):
         self._known: dict[int | tuple[int, ...], Row] = {}
         self._score: NDArray[np.float32] | None = None
         self._quiet = False
+        self._build()
+        self.which.currentTextChanged.connect(lambda _: self._fill())
+        self.search.textChanged.connect(self.table.filter)
+        components.replaced.connect(self._start)
+        components.followed.connect(self._fill)
+        session.prediction_changed.connect(self._on_prediction)
+        review.changed.connect(self._fill)
+        review.moved.connect(self._on_moved)
+        self._start()
+
+    def _build(self) -> None:
         self.total = QLabel()
         self.which = QComboBox()
         self.which.addItems(list(_FILTERS))
         self.which.setToolTip("Show only PVS of this status.")
+        self.which.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.which.setMinimumContentsLength(8)  # the field beside it is to be read too
         self.search = QLineEdit()
         self.search.setPlaceholderText("Filter")
         self.search.setToolTip("Show only rows that contain this text, such as part of a note.")
@@ -131,7 +154,13 @@ class PvsTable(QWidget):
         self.table.setMinimumHeight(190)
         self.table.selected.connect(self._show)
         self.table.chosen.connect(self._show)
-        self.table.set_widths({1: "0000", 2: "000.0", 3: "00.0", 4: "0.0", 5: "0.00"})
+        # the numbers come into view, not the status alone
+        there(self.table.horizontalHeader()).setSectionResizeMode(
+            0, QHeaderView.ResizeMode.Interactive
+        )
+        self.table.set_widths(
+            {0: "possibly missed", 1: "0000", 2: "000.0", 3: "00.0", 4: "0.0", 5: "0.00"}
+        )
         self.notice = Notice()
         self.export = Button("Export TSV…", "Write the rows shown to a table.", self._export)
         row = QHBoxLayout()
@@ -145,14 +174,6 @@ class PvsTable(QWidget):
         column.addLayout(row)
         column.addWidget(self.table)
         column.addWidget(self.notice)
-        self.which.currentTextChanged.connect(lambda _: self._fill())
-        self.search.textChanged.connect(self.table.filter)
-        components.replaced.connect(self._start)
-        components.followed.connect(self._fill)
-        session.prediction_changed.connect(self._on_prediction)
-        review.changed.connect(self._fill)
-        review.moved.connect(self._on_moved)
-        self._start()
 
     @property
     def rows(self) -> list[Row]:
