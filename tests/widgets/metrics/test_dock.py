@@ -66,6 +66,24 @@ def test_a_prediction_is_not_scored_against_itself(dock, qtbot, head):
     assert 0.9 < float(shown(dock, "DSC")) < 1
 
 
+def test_nothing_is_measured_for_a_blind_rater(dock, qtbot, head):
+    session = dock.session
+    labels = session.new_labels(head.label)
+    reference = session.viewer.add_labels(np.roll(labels.data, 1, axis=2))
+    session.set_reference(reference)
+    settle(qtbot, dock)
+    assert dock.agreement is not None
+    session.blind = True
+    settle(qtbot, dock)
+    assert dock.agreement is None
+    assert dock.hint.text() == "Blind mode is on (the Correct dock)."
+    assert not dock.tsv.isEnabled()
+    assert "blind mode is on" in dock.study.score.toolTip()
+    session.blind = False
+    settle(qtbot, dock)
+    assert dock.agreement is not None
+
+
 def test_every_stroke_is_measured(dock, qtbot, head):
     assert "Choose a reference" in dock.hint.text()
     assert "choose a layer and a reference" in dock.tsv.toolTip()

@@ -16,6 +16,7 @@ from napari_pvs.widgets.dock import JobDock
 from napari_pvs.widgets.parts.controls import Button, Notice, ask_where, there, write
 from napari_pvs.widgets.parts.curves import SEVERAL, Curves
 from napari_pvs.widgets.parts.table import Column, R, Table
+from napari_pvs.widgets.state.session import BLIND
 
 _SCORES: tuple[Column[SubjectScore], ...] = (
     Column("Subject", lambda row: row.subject, tip="Subject, with its session if it has one."),
@@ -124,7 +125,8 @@ class StudyScores(StudyPanel[SubjectScore]):
 
     def check(self) -> None:
         """Enable what can be done now."""
-        self.score.allow_if(self._why_not("it is being scored."))
+        blind = BLIND if self._dock.session.blind else None
+        self.score.allow_if(blind or self._why_not("it is being scored."))
         self.export.allow_if(None if self._tsv else "score the study first.")
 
     def _on_row(self, row: SubjectScore) -> None:
