@@ -21,7 +21,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-# the user's settings and preferences are left alone
+# the user's settings, preferences, drafts and recent studies are left alone
+os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp()
 os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
 
 import cc3d
