@@ -607,9 +607,10 @@ class QueuePanel(QWidget):
             others = self._session.blind and one.rater != rater
             if not others and (self.disputed is None or one.kind == "disputed"):
                 last[one.point] = one
-        self._review = Review(decisions=tuple(last.values()))
-        self._aside = tuple(found.difference(last.values()))
-        if self._session.labels is not None:
+        chosen = Review(decisions=tuple(last.values()))
+        changed = chosen != self._review
+        self._review, self._aside = chosen, tuple(found.difference(last.values()))
+        if changed and self._session.labels is not None:
             self._make_soon.throttle()
 
     def _keep(self) -> None:
