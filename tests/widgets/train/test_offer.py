@@ -71,6 +71,7 @@ def test_weights_that_are_gone_are_not_offered(qtbot, tmp_path, tiny_weights):
         scan_changed=signals.scan_changed,
         scan=object(),
         prediction=None,
+        blind=False,
     )
     offer = Offer(SimpleNamespace(session=session, busy=False), watch)
     qtbot.addWidget(offer)
@@ -83,3 +84,6 @@ def test_weights_that_are_gone_are_not_offered(qtbot, tmp_path, tiny_weights):
     signals.published.emit()
     told = "The run has weights, adapted without labels and not measured."
     qtbot.waitUntil(lambda: offer.text.text() == told, timeout=60_000)
+    session.blind = True  # predictions are hidden
+    signals.prediction_changed.emit()
+    assert offer.isHidden()
