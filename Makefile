@@ -23,7 +23,7 @@ WORKERS = -n auto --dist loadfile
 # Without bytecode every import of torch would compile it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-pyside lint docs pictures clean
+.PHONY: help demo demo-napari test test-pyside lint docs pictures clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -31,6 +31,9 @@ help: ## list the targets
 
 demo: $(PRODUCT) ## make a synthetic subject, segment it, evaluate the result (into demo-output)
 	$(BIN)/napari-pvs demo demo-output --overwrite
+
+demo-napari: $(VENV)/.gui demo ## the same, then open it in napari
+	$(BIN)/napari-pvs open demo-output
 
 test: lint ## lint, then pytest on a virtual display; PYTEST_ARGS="-k grid" chooses tests
 	.ci/system-packages
@@ -68,6 +71,10 @@ $(MADE):
 $(PRODUCT): $(METADATA) | $(MADE)
 	$(PIP) -e .
 	@touch $@
+
+$(VENV)/.gui: $(METADATA) | $(MADE)
+	$(PIP) -e '.[all]'
+	@touch $@ $(PRODUCT)
 
 $(DEV): $(METADATA) | $(MADE)
 	$(PIP) -e '.[dev]'

@@ -24,6 +24,9 @@ QT = (
 SLOW = ("torch", "deepbet", "SimpleITK", "nilearn", "skimage", "monai", "matplotlib", "napari")
 OF_NO_MODULE = {
     "cli/test_streams.py": "the command line as a process: pipes, code pages, odd names of files",
+    "test_docs.py": "the snippets of the documentation, and what of it is made from the code",
+    "test_release.py": "what a release says of itself, in every place that says it",
+    "test_formats.py": "files that released versions wrote",
     "test_architecture.py": "the drawings in docs/contributing/architecture.md",
     "reliability/test_bad_subjects.py": "an attack on every verb, short for benchmarks/reliability",
     "reliability/test_mutated_runs.py": "damaged files of runs, short for benchmarks/reliability",

@@ -7,7 +7,7 @@ import pytest
 
 from napari_pvs.errors import InputError
 from napari_pvs.inference.outputs import PROBABILITY, SUMMARY
-from napari_pvs.inference.results import read_results
+from napari_pvs.inference.results import ScanFiles, read_results, scan_files
 
 
 @pytest.fixture
@@ -64,3 +64,30 @@ def test_what_cannot_be_used_is_said_with_the_remedy(folder, pvs_scan, write_ima
     (folder / SUMMARY).write_text('{"threshold": 7, "method": "network"}')
     with pytest.raises(InputError, match=r"summary.json is damaged .*segment the scan again"):
         read_results(folder, pvs_scan)
+
+
+def test_the_scan_that_results_were_made_of(tmp_path, monkeypatch):
+    def made_of(**config):
+        out = tmp_path / "a" / "results"
+        out.mkdir(parents=True, exist_ok=True)
+        told = {"threshold": 0.5, "method": "network", "config": config}
+        (out / SUMMARY).write_text(json.dumps(told))
+        return out
+
+    scan = tmp_path / "in" / "T1.nii"
+    scan.parent.mkdir()
+    scan.touch()
+    out = made_of(t1=str(scan), t2=None)
+    assert scan_files(out) == ScanFiles(scan, None, None)
+    # named from a folder above, wherever that is now and whatever the current folder is
+    assert scan_files(made_of(t1="in/T1.nii")).t1 == scan
+    monkeypatch.chdir(tmp_path / "in")
+    assert scan_files(made_of(t2="T1.nii")) == ScanFiles(None, scan, None)
+    with pytest.raises(InputError, match=r"gone\.nii, .* name it with --brain-mask"):
+        scan_files(made_of(t1=str(scan), brain_mask="gone.nii"))
+    moved = scan_files(made_of(t1=str(scan), brain_mask="gone.nii"), brain_mask=scan)
+    assert moved.brain_mask == scan
+    with pytest.raises(InputError, match="names no scan"):
+        scan_files(made_of())
+    with pytest.raises(InputError, match=r"holds no summary\.json"):
+        scan_files(tmp_path / "in")

@@ -10,11 +10,12 @@ from napari_pvs.cli import (
     cohorts,
     counting,
     crossvalidation,
+    opening,
     reporting,
     segmentation,
     training,
 )
-from napari_pvs.cli.app import app
+from napari_pvs.cli.app import app, hush
 from napari_pvs.errors import InputError, InputWarning, plain
 
 __all__ = [
@@ -23,11 +24,13 @@ __all__ = [
     "counting",
     "crossvalidation",
     "main",
+    "opening",
     "reporting",
     "segmentation",
     "training",
 ]
 
+_INTERRUPTED = 130
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _REFUSED = (
     *(errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR),
@@ -41,6 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     with contextlib.suppress(AttributeError, ValueError):  # not the streams of a test
         # if the code page lacks a letter, a question mark is better than no result
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    hush(False)
     with warnings.catch_warnings():
         warnings.simplefilter("always", InputWarning)
         warnings.showwarning = _show_warning
@@ -55,7 +59,11 @@ def main(arguments: list[str] | None = None) -> None:
                 raise
             print(f"napari-pvs: {plain(said)}", file=sys.stderr)
             raise SystemExit(2) from None
+        except KeyboardInterrupt:
+            raise SystemExit(_INTERRUPTED) from None
         except Exception as error:
+            if type(error).__name__ == "Abort":  # what click makes of Ctrl-C
+                raise SystemExit(_INTERRUPTED) from None
             # click's own class, which some versions of typer vendor under another name
             if not hasattr(error, "format_message"):
                 raise

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,16 +14,32 @@ import napari_pvs
 from napari_pvs.errors import InputError, plain
 from napari_pvs.files import require_replaceable
 
+if TYPE_CHECKING:
+    from rich.progress import ProgressColumn
+
 app = typer.Typer(
     name="napari-pvs",
     help="Segment and count perivascular spaces (PVS) on brain MRI, and train on your own labels.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
+_quiet = False
+
+
+def hush(quiet: bool) -> bool:
+    """Print only warnings and errors from now on, or everything again."""
+    global _quiet
+    _quiet = quiet
+    return quiet
+
+
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Print only warnings and errors.", callback=hush),
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace results that are already there.")
 ]
@@ -45,30 +61,47 @@ def examples(*commands: str) -> str:
 
 @contextmanager
 def progress(title: str) -> Iterator[Any]:
-    """A progress bar on stderr, called with steps done and the total; None in a log."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    """A progress bar on stderr with the time left, called with steps done and the total.
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    None in a log, or if nothing but warnings and errors is wanted.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
     console = Console(stderr=True)
-    if not console.is_terminal:  # rich would leave an empty line in a log
+    if _quiet or not console.is_terminal:  # rich would leave an empty line in a log
         yield None
         return
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
+    with Progress(*columns(), console=console, transient=True) as bars:
         task = bars.add_task(title, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
+def columns() -> "list[ProgressColumn]":
+    """What every progress bar shows: title, bar, share, and the time left (in the end, taken)."""
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    return [
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    ]
+
+
 def say(*lines: object) -> None:
-    """Print lines on stdout; if the reader is gone, the work continues."""
-    for line in lines:
+    """Print lines on stdout, unless hushed; if the reader is gone, the work continues."""
+    for line in () if _quiet else lines:
         with _listening():
             print(plain(line), flush=True)
 
 
 def show(table: Any) -> None:
-    """Print a rich table on stdout, in full width if that is a file or a pipe."""
+    """Print a rich table on stdout, unless hushed; in full width if that is a file or a pipe."""
     from rich.console import Console
+
+    if _quiet:
+        return
 
     class Patient(Console):
         def on_broken_pipe(self) -> None:
@@ -163,4 +196,4 @@ def log_to_stderr() -> None:
 
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine("%(asctime)s %(message)s", "%H:%M:%S"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.basicConfig(level=logging.WARNING if _quiet else logging.INFO, handlers=[handler])

@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_pvs.cli.app import Out, Overwrite, app, examples, progress, refuse_some, say, show
+from napari_pvs.cli.app import (
+    Out,
+    Overwrite,
+    Quiet,
+    app,
+    examples,
+    progress,
+    refuse_some,
+    say,
+    show,
+)
 from napari_pvs.errors import InputError
 from napari_pvs.files import claimed, require_there
 
@@ -42,6 +52,7 @@ def count(
         Path | None, typer.Option(help="Brain mask of the scan, for the share of all PVS.")
     ] = None,
     overwrite: Overwrite = False,
+    quiet: Quiet = False,
 ) -> None:
     """Count the PVS of a mask or a study: number, volume, length and diameter by region."""
     from napari_pvs.burden import tables

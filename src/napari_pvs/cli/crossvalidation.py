@@ -5,13 +5,18 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_pvs.cli.app import app, log_to_stderr, say
+from napari_pvs.cli.app import Quiet, app, examples, log_to_stderr, say
 from napari_pvs.cli.options import with_options
 from napari_pvs.errors import InputError
 from napari_pvs.training.config import TrainingConfig
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "napari-pvs crossval study --out cv",
+        "napari-pvs crossval study --out cv --methods supervised-multi,m2ss --folds 3 --seeds 1",
+    )
+)
 @with_options(TrainingConfig, arguments=("study",))
 def crossval(
     *,
@@ -31,6 +36,7 @@ def crossval(
         str | None,
         typer.Option(help="Address of a dask scheduler whose workers carry out the runs."),
     ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Compare methods by cross-validation: Table 1, scores per subject, paired differences."""
     from napari_pvs.training.crossval import report

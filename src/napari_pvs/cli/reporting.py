@@ -5,12 +5,17 @@ from typing import Annotated
 
 import typer
 
-from napari_pvs.cli.app import Out, Overwrite, app, progress, refuse_some, say
+from napari_pvs.cli.app import Out, Overwrite, Quiet, app, examples, progress, refuse_some, say
 from napari_pvs.errors import InputError
 from napari_pvs.files import claimed
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "napari-pvs report study --out pages",
+        "napari-pvs report study --out pages --regions desc-aseg_dseg",
+    )
+)
 def report(
     study: Annotated[Path, typer.Argument(help="A BIDS folder with labels or predictions.")],
     out: Out,
@@ -28,6 +33,7 @@ def report(
         ),
     ] = None,
     overwrite: Overwrite = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make pages to look at: of each subject with a label or a prediction, and of the cohort."""
     from napari_pvs.inference.outputs import check_folder

@@ -7,6 +7,7 @@ import typer
 
 from napari_pvs.cli.app import (
     Overwrite,
+    Quiet,
     app,
     examples,
     progress,
@@ -39,6 +40,7 @@ def segment(
         Path | None, typer.Option("--out", "-o", help="Folder for a scan's results.")
     ] = None,
     overwrite: Overwrite = False,
+    quiet: Quiet = False,
 ) -> None:
     """Segment the PVS of a scan, or of each subject of a study."""
     scans = [path for path in (config.t1, config.t2, config.brain_mask, out) if path is not None]
@@ -136,6 +138,7 @@ def evaluate(
         Path | None, typer.Option("--tsv", help="File for a table with one row per subject.")
     ] = None,
     overwrite: Overwrite = False,
+    quiet: Quiet = False,
 ) -> None:
     """Score masks against references: DSC, AVD, recall, and detection per PVS."""
     from napari_pvs.evaluation import tables

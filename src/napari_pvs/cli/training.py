@@ -8,7 +8,9 @@ import typer
 
 from napari_pvs.cli.app import (
     Overwrite,
+    Quiet,
     app,
+    columns,
     examples,
     log_to_stderr,
     refuse_some,
@@ -46,6 +48,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume the run whose folder is STUDY.")
     ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train on a study, start the run in a folder with a config.json, or resume a run."""
     from datetime import datetime
@@ -84,7 +87,9 @@ app.add_typer(runs_app, name="runs")
 Run = Annotated[Path, typer.Argument(help="Folder of a run.")]
 
 
-@runs_app.command("list")
+@runs_app.command(
+    "list", epilog=examples("napari-pvs runs list study", "napari-pvs runs list study --json")
+)
 def list_runs(
     study: Annotated[Path, typer.Argument(help="BIDS dataset.")],
     as_json: Annotated[
@@ -112,21 +117,15 @@ def list_runs(
     refuse_some(refused, len(found), "read", "runs")
 
 
-@runs_app.command()
+@runs_app.command(epilog=examples("napari-pvs runs follow study/derivatives/runs/RUN"))
 def follow(run: Run) -> None:
     """Follow a run until it ends."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import MofNCompleteColumn, Progress
 
     from napari_pvs.training.runs import status
     from napari_pvs.training.runs.compare import cell
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns) as bars:
+    with Progress(*columns(), MofNCompleteColumn()) as bars:
         task = bars.add_task("starting", total=None)
         for event in status.follow(run):
             kind = event["type"]
@@ -142,7 +141,7 @@ def follow(run: Run) -> None:
     say(f"{run}: {last.state}" + (f": {last.why}" if last.why else ""))
 
 
-@runs_app.command()
+@runs_app.command(epilog=examples("napari-pvs runs tell study/derivatives/runs/RUN pause"))
 def tell(
     run: Run,
     command: Annotated[str, typer.Argument(help="pause, resume, stop, checkpoint or reload.")],
@@ -161,11 +160,11 @@ def tell(
     control.tell(run, cast("control.Command", command))
 
 
-@runs_app.command()
+@runs_app.command(epilog=examples("napari-pvs runs compare RUN1 RUN2 --out curves.html"))
 def compare(
     run: Annotated[list[Path], typer.Argument(help="Folders of runs.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="File for the curves, .png or .html.")
+        Path | None, typer.Option("--out", "-o", help="File for the curves, .png or .html.")
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:

@@ -164,6 +164,7 @@ def to_json(comparison: Comparison) -> str:
     """
     summary = summarise(comparison.scores)
     content = {
+        "format": "napari-pvs-scores/1",
         "subjects": [_record(one) for one in comparison.scores],
         "summary": _plain(summary),
         "only_predicted": comparison.only_predicted,

@@ -29,6 +29,8 @@ TABLE = "pvs.tsv"
 OVERLAY = "overlay.png"
 SUMMARY = "summary.json"
 REPORT = "report.html"
+FORMAT = "napari-pvs-results/1"
+"""Of a folder of these, in its `SUMMARY`; raised when a reader of before would misread one."""
 FILES = (MASK, PROBABILITY, LABELS, TABLE, OVERLAY, SUMMARY)
 
 
@@ -102,6 +104,7 @@ def write(
 def _summary(result: Segmentation, config: SegmentConfig) -> dict[str, Any]:
     grid = result.scan.grid
     return {
+        "format": FORMAT,
         "count": len(result.table),
         "volume_mm3": round(sum(row.volume_mm3 for row in result.table), 3),
         "excluded_by_shape": len(result.excluded),

@@ -13,7 +13,7 @@ from napari_pvs import json_files
 from napari_pvs.errors import InputError
 from napari_pvs.inference.components import LOWEST
 from napari_pvs.inference.config import SegmentConfig
-from napari_pvs.inference.outputs import PROBABILITY, SUMMARY
+from napari_pvs.inference.outputs import FORMAT, PROBABILITY, SUMMARY
 from napari_pvs.inference.segment import components
 from napari_pvs.scans.checks import Placed
 from napari_pvs.scans.nifti import read_volume
@@ -27,6 +27,7 @@ class _Summary(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
+    format: str = FORMAT  # before it was written, there was only one
     threshold: float = Field(ge=0, le=1)
     method: str
     weights: str | None = None
@@ -110,11 +111,66 @@ def read_results(path: Path, scan: Scan) -> Results:
     return Results(score, labels, threshold, config, name, key)
 
 
+@dataclass(frozen=True)
+class ScanFiles:
+    """The files that a scan was read from, all of them there; at least a T1 or a T2."""
+
+    t1: Path | None
+    t2: Path | None
+    brain_mask: Path | None
+
+
+def scan_files(results: Path, **moved: Path | None) -> ScanFiles:
+    """Find the scan that a results folder was made of.
+
+    A relative path in ``summary.json`` is looked for from the current folder, then from the results
+    folder and those above it, so that a tree of folders can be moved as a whole.
+
+    Parameters
+    ----------
+    results
+        A folder that `outputs.write` wrote.
+    **moved
+        Where ``t1``, ``t2`` or ``brain_mask`` are now.
+
+    Raises
+    ------
+    InputError
+        The folder has no results, or a file of the scan is not there any more.
+    """
+    summary = _summary_of(results / PROBABILITY)
+    if summary is None:
+        raise InputError(
+            f"{results} holds no {SUMMARY}; choose a folder that napari-pvs segment wrote."
+        )
+    found: dict[str, Path | None] = {}
+    for name in ("t1", "t2", "brain_mask"):
+        given = moved.get(name) or summary.config.get(name)
+        found[name] = None if given is None else _there(Path(str(given)), name, results)
+    if found["t1"] is None and found["t2"] is None:
+        raise InputError(f"{results / SUMMARY} names no scan; name it with --t1 or --t2.")
+    return ScanFiles(**found)
+
+
+def _there(path: Path, name: str, results: Path) -> Path:
+    folder = results.absolute()
+    for tried in (path, *(above / path for above in (folder, *folder.parents))):
+        if tried.is_file():
+            return tried.absolute()
+    option = "--" + name.replace("_", "-")
+    raise InputError(
+        f"{path}, of which {results} was made, is not there any more; name it with {option}."
+    )
+
+
 def _summary_of(file: Path) -> _Summary | None:
     beside = file.with_name(SUMMARY)
     if file.name != PROBABILITY or not beside.is_file():
         return None
-    return json_files.read(beside, _Summary, "segment the scan again")
+    found = json_files.read(beside, _Summary, "segment the scan again")
+    if found.format != FORMAT:
+        raise InputError(f"{beside} has format {found.format}, not {FORMAT}; update napari-pvs.")
+    return found
 
 
 def _config(summary: _Summary) -> SegmentConfig:

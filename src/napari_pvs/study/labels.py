@@ -36,6 +36,7 @@ class Revision(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    format: Literal["napari-pvs-revision/1"] = "napari-pvs-revision/1"
     number: int = Field(ge=1)
     subject: str
     """``sub-01`` or ``sub-01_ses-02``."""

@@ -35,6 +35,7 @@ from napari_pvs.training.runs.folder import (
     TWIN,
     UNLABELLED,
 )
+from napari_pvs.training.runs.status import duration
 from napari_pvs.training.runs.words import sentence
 from napari_pvs.training.semi_supervised.teacher import make_teacher
 from napari_pvs.training.state import State
@@ -91,6 +92,7 @@ class Run:
         self.teacher = make_teacher(state, out)
         self.spoke = 0.0
         self.losses: list[float] = []
+        self.pace: tuple[float, int] | None = None
         self.known: list[Reference] = []
 
     def go(self, greeting: Literal["hello", "resumed"], **more: Unpack[Values]) -> Path:
@@ -266,11 +268,19 @@ class Run:
         loss = float(np.mean(self.losses))
         self.losses = []
         self.events.write("epoch", epoch=epoch, of=config.epochs, loss=loss)
-        log.info("epoch %d of %d: loss %.4f", epoch, config.epochs, loss)
+        log.info("epoch %d of %d: loss %.4f%s", epoch, config.epochs, loss, self._left(epoch))
         if epoch % config.validate_every == 0 or epoch in (config.warmup, config.epochs):
             return self._measured(epoch)
         self._checkpoint()
         return True
+
+    def _left(self, epoch: int) -> str:
+        """Say how long the rest takes, from the epochs since the first of this process."""
+        now, of = time.monotonic(), self.config.epochs
+        began, first = self.pace = self.pace or (now, epoch)
+        if not first < epoch < of:
+            return ""
+        return f", about {duration((now - began) / (epoch - first) * (of - epoch))} left"
 
     def _measured(self, epoch: int) -> bool:
         """Validate and save; where that is stopped, it is due when the run is resumed."""

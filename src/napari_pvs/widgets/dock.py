@@ -135,6 +135,11 @@ class JobDock(Dock):
         self._job: Job | None = None
 
     @property
+    def job(self) -> Job | None:
+        """The job that was started last, if it is running."""
+        return self._job if self.busy else None
+
+    @property
     def busy(self) -> bool:
         """Whether the dock's job is running."""
         return self._job is not None and self._job.running

@@ -32,6 +32,7 @@ from napari_pvs.widgets.load.dock import Load
 from napari_pvs.widgets.parts.controls import as_it_is
 from napari_pvs.widgets.parts.saving import SavingPanel
 from napari_pvs.widgets.preferences import NAME
+from napari_pvs.widgets.segment.dock import Segment
 from napari_pvs.widgets.state.session import Session, session_of
 from napari_pvs.widgets.viewer.layers import role_of
 from napari_pvs.widgets.viewer.typed import Viewer
@@ -263,6 +264,28 @@ class Workspace(QWidget):
         for name, path in (("t1", place.t1), ("t2", place.t2), ("brain", place.brain)):
             self.load.rows[name].give(path)  # type: ignore[index]
         self.load.load_rows()
+
+    def open_results(self, results: Path, scan: Recent) -> None:
+        """Load a scan from its files, then show what ``napari-pvs segment`` has written for it.
+
+        Parameters
+        ----------
+        results
+            The folder, a probability map or a mask.
+        scan
+            The files it was made of.
+        """
+        self.open_recent(scan)
+        job = self.load.job
+        if job is not None:
+            job.ended.connect(partial(self._on_scan_of_results, results))
+
+    def _on_scan_of_results(self, results: Path) -> None:
+        """Show the results, unless the scan could not be read; the Load dock says why."""
+        if self.session.scan is not None:
+            self.go("Segment")
+            segment: Segment = self.docks["Segment"][1]
+            segment.open_results(results)
 
     def _on_listed(self) -> None:
         wanted, self._waiting = self._waiting, ""
