@@ -7,7 +7,7 @@ prints it. MkDocs calls `on_page_markdown`, which puts it in the place of ``<!--
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import typer.main
 from pydantic import BaseModel
@@ -84,8 +84,15 @@ def _argument(one: Any) -> str:
 
 def _names(one: Any) -> str:
     names = ", ".join(f"`{name}`" for name in (*one.opts, *one.secondary_opts))
-    words = getattr(one.type, "choices", None)
-    return names + (" " + " ".join(f"`{word}`" for word in words) if words else "")
+    return " ".join([names, *(f"`{word}`" for word in _choices(one))])
+
+
+def _choices(one: Any) -> tuple[str, ...]:
+    """The words an option takes: of a typer with its own options, or with click's."""
+    if hasattr(one, "type_descriptor"):
+        annotation = one.type_descriptor.annotation
+        return get_args(annotation) if get_origin(annotation) is Literal else ()
+    return tuple(getattr(one.type, "choices", ()))
 
 
 def _default(one: Any) -> str:
@@ -119,9 +126,7 @@ def _configuration(model: type[BaseModel], made: dict[str, Any]) -> str:
         if words:
             told += " One of: " + ", ".join(f"`{word}`" for word in words) + "."
         required = field.default is PydanticUndefined
-        values = [
-            "required" if required else _value(getattr(one, name)) for one in made.values()
-        ]
+        values = ["required" if required else _value(getattr(one, name)) for one in made.values()]
         rows.append((f"`{name}`", told, *values))
     return f"### {model.__name__}\n\n{model.__doc__}\n\n" + _table(("field", "", *made), rows)
 

@@ -12,8 +12,10 @@ import pytest
 import typer.main
 
 from napari_pvs import cli
-from napari_pvs.cli import cohorts, opening
+from napari_pvs.burden.files import count_mask
+from napari_pvs.cli import cohorts, opening, segmentation
 from napari_pvs.errors import InputWarning
+from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.training import run as training
 from napari_pvs.training.config import TrainingConfig
 
@@ -21,7 +23,17 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`(napari-pvs [^`]+)`")
-KNOWN = ("pip ", "python3 -m venv", "py -m venv", ". .venv", ".venv\\", "srun ", "--rdzv", "#", "first=")
+KNOWN = (
+    "pip ",
+    "python3 -m venv",
+    "py -m venv",
+    ". .venv",
+    ".venv\\",
+    "srun ",
+    "--rdzv",
+    "#",
+    "first=",
+)
 """How lines of shell snippets begin that are no command of this repository."""
 
 
@@ -41,10 +53,11 @@ def lines_of(text):
 
 
 def command_of(words):
-    """Follow the words of a command line to its click command; return it and the other words."""
+    """Follow the words of a command line to its command; return it, or None, and the others."""
     command = typer.main.get_command(cli.app)
     while hasattr(command, "commands"):
-        assert words, "no command"
+        if not words:
+            return None, words
         assert words[0] in command.commands, words
         command, words = command.commands[words[0]], words[1:]
     return command, words
@@ -70,31 +83,42 @@ def reference():
     return module
 
 
+def check(line):
+    """Refuse a line of a shell snippet that names a command, script or target that is not there."""
+    words = [word for word in shlex.split(line, comments=True) if word != "…"]
+    if "napari_pvs" in words:  # torchrun's
+        words = ["napari-pvs", *words[words.index("napari_pvs") + 1 :]]
+    if words[0] == "napari-pvs":
+        if words[1] != "--install-completion":
+            parsed(words[1:])
+    elif words[0] == "make":
+        targets = (ROOT / "Makefile").read_text(encoding="utf-8")
+        assert re.search(rf"^{words[1]}:", targets, re.MULTILINE), line
+    elif words[0] == "python":
+        assert (ROOT / words[1]).is_file(), line
+    else:
+        assert line.startswith(KNOWN), line
+
+
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_commands_are_commands(page):
-    text = page.read_text(encoding="utf-8")
     for _, snippet in snippets(page, "sh", "powershell"):
         for line in lines_of(snippet):
-            words = shlex.split(line, comments=True)
-            words = [word for word in words if word not in ("…", "\\")]
-            if "napari_pvs" in words:
-                words = ["napari-pvs", *words[words.index("napari_pvs") + 1 :]]
-            if words[0] == "napari-pvs" and words[1:2] != ["--install-completion"]:
-                parsed(words[1:])
-            elif words[0] == "make":
-                assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
-            elif words[0] == "python":
-                assert (ROOT / words[1]).is_file(), line
-            elif words[0] != "napari-pvs":
-                assert line.startswith(KNOWN), line
-    for inline in INLINE.findall(" ".join(text.split())):
+            check(line)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_commands_in_sentences_are_commands(page):
+    text = " ".join(page.read_text(encoding="utf-8").split())
+    for inline in INLINE.findall(text):
         words = re.sub(r"[\[\]…]", " ", inline).split()[1:]
         if not words or words[0] in ("VERB", "--version", "--help"):
             continue
         command, rest = command_of(words)
+        if command is None:  # the name of a group
+            continue
         options = {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
-        for word in rest:
-            assert not word.startswith("--") or word in {*options, "--help"}, inline
+        assert {word for word in rest if word.startswith("--")} <= {*options, "--help"}, inline
     for script in re.findall(r"`python (benchmarks/[\w/]+\.py)", text):
         assert (ROOT / script).is_file(), script
 
@@ -128,6 +152,21 @@ def test_reference_has_every_command_option_and_field(reference):
 # ---- the walks, as they stand
 
 
+def run_commands(text, before_training):
+    """Run the commands of this package in a shell snippet."""
+    for line in lines_of(text):
+        words = shlex.split(line, comments=True)
+        if words[0] != "napari-pvs":
+            continue
+        if words[1] == "train":
+            before_training()
+        for made in Path("study/derivatives/runs").glob("*"):
+            words = [word.replace("runs/RUN", f"runs/{made.name}") for word in words]
+        with pytest.raises(SystemExit) as ended:
+            cli.main(words[1:])
+        assert ended.value.code == 0, line
+
+
 @pytest.fixture
 def walk(tmp_path, monkeypatch, make_study, make_head, write_image, tiny_weights):
     """A function that runs the snippets of a page in a folder that has what they name."""
@@ -149,7 +188,15 @@ def walk(tmp_path, monkeypatch, make_study, make_head, write_image, tiny_weights
         write_image(Path("predictions") / mask, one.label & np.roll(one.label, 1, 2))
 
     monkeypatch.setattr("napari_pvs.network.weights.starter_path", lambda: tiny_weights)
-    monkeypatch.setattr(cohorts, "_demo", lambda *_: None)
+
+    def demo(out, seed, overwrite):
+        config = SegmentConfig(t1="T1w.nii.gz", t2="T2w.nii.gz")
+        segmentation.segment_and_say(config, out, overwrite)
+
+    monkeypatch.setattr(cohorts, "_demo", demo)
+    monkeypatch.setattr(  # too little brain to lay the template over
+        "napari_pvs.burden.files.count_on_scan", lambda mask, scan: count_mask(mask)
+    )
     monkeypatch.setattr(
         "napari_pvs.phantom.cohort.write_cohort",
         lambda config, out, progress: shutil.copytree(aside, out, dirs_exist_ok=True),
@@ -160,7 +207,9 @@ def walk(tmp_path, monkeypatch, make_study, make_head, write_image, tiny_weights
     class Done:
         returncode = 0
 
-    monkeypatch.setattr(opening.subprocess, "run", lambda words, check: opened.append(words) or Done)
+    monkeypatch.setattr(
+        opening.subprocess, "run", lambda words, check: opened.append(words) or Done
+    )
     train = training.train
 
     def briefly(config, out, *more):
@@ -181,18 +230,8 @@ def walk(tmp_path, monkeypatch, make_study, make_head, write_image, tiny_weights
         for language, text in snippets(ROOT / "docs" / page, "sh", "python"):
             if language == "python":
                 exec(compile(text, page, "exec"), space)
-                continue
-            for line in lines_of(text):
-                words = shlex.split(line, comments=True)
-                if words[0] != "napari-pvs":
-                    continue
-                if words[1] == "train":
-                    label()
-                for made in Path("study/derivatives/runs").glob("*"):
-                    words = [word.replace("runs/RUN", f"runs/{made.name}") for word in words]
-                with pytest.raises(SystemExit) as ended:
-                    cli.main(words[1:])
-                assert ended.value.code == 0, line
+            else:
+                run_commands(text, label)
         return opened
 
     return run

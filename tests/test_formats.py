@@ -59,7 +59,7 @@ def test_results(written):
 def test_results_of_a_newer_version_are_refused(written):
     summary = written / "results" / outputs.SUMMARY
     summary.write_text(summary.read_text().replace(outputs.FORMAT, "napari-pvs-results/99"))
-    with pytest.raises(InputError, match="format napari-pvs-results/99, .* update napari-pvs"):
+    with pytest.raises(InputError, match=r"format napari-pvs-results/99, .* update napari-pvs"):
         scan_files(written / "results")
 
 

@@ -14,7 +14,7 @@ from napari_pvs.training.config import TrainingConfig
 @app.command(
     epilog=examples(
         "napari-pvs crossval study --out cv",
-        "napari-pvs crossval study --out cv --methods supervised-multi,m2ss --folds 3 --seeds 1",
+        "napari-pvs crossval study --out cv --methods m2ss,semi-mono --folds 3",
     )
 )
 @with_options(TrainingConfig, arguments=("study",))

@@ -17,7 +17,9 @@ _BINDINGS = ("PyQt6", "PySide6", "PyQt5")
 
 
 @app.command(
-    "open", epilog=examples("napari-pvs open results", "napari-pvs open study"), no_args_is_help=True
+    "open",
+    epilog=examples("napari-pvs open results", "napari-pvs open study"),
+    no_args_is_help=True,
 )
 def open_in_napari(
     what: Annotated[
