@@ -53,7 +53,7 @@ def main() -> None:
     best = train(study)
     write_results(study, best, work)
     out.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(work, out, ignore=shutil.ignore_patterns("*.lock", "cache", ".tmp-*"))
+    shutil.copytree(work, out, ignore=shutil.ignore_patterns("*.lock", "*.png", "cache", ".tmp-*"))
     shutil.rmtree(work)
 
 
@@ -68,7 +68,7 @@ def make_study(study: Path) -> Path:
         label = np.zeros(SHAPE, np.uint8)
         label[5:7, 5:7, 4:9] = label[10:12, 10:12, 6 + number : 10 + number] = 1
         for kind, fluid in (("T1w", -60), ("T2w", 150)):
-            image = 100 + fluid * label + rng.normal(0, 4, SHAPE)
+            image = 100 + fluid * label.astype(float) + rng.normal(0, 4, SHAPE)
             save(study / name / "anat" / f"{name}_{kind}.nii.gz", (image * brain).astype(np.int16))
         inner = study / "derivatives" / "masks" / name / "anat"
         save(inner / f"{name}_desc-brain_mask.nii.gz", brain.astype(np.uint8))
@@ -105,9 +105,11 @@ def write_results(study: Path, best: Path, out: Path) -> None:
         weights=best,
         device="cpu",
         backend="torch",
-        threshold=0.3,
         min_volume=0,
     )
+    score = segment(config).probability
+    threshold = round(float(np.quantile(score[score > 0], 0.8)), 3)  # so that some are found
+    config = config.model_copy(update={"threshold": threshold})
     outputs.write(segment(config), out / "results", config)
     label = label_folder(study, "sub-01") / "sub-01_desc-pvs_mask.nii.gz"
     burden.write([count_mask(label)], out / "counted")
