@@ -446,3 +446,25 @@ def test_a_scan_that_is_gone_is_not_called_a_full_disk(make_study, tmp_path, mon
     assert kinds(run)[-1] == "error"
     resume(run)
     assert kinds(run)[-1] == "done"
+
+
+def test_the_log_says_how_long_the_rest_takes(make_study, tmp_path, caplog, monkeypatch):
+    passed = iter(range(0, 10**9, 90))
+    left = loop.Run._left
+
+    def later(self, epoch):
+        with monkeypatch.context() as patch:  # an epoch of 90 s
+            patch.setattr(loop.time, "monotonic", lambda: next(passed))
+            return left(self, epoch)
+
+    monkeypatch.setattr(loop.Run, "_left", later)
+    caplog.set_level("INFO", "napari_pvs")
+    train(config(make_study(2), validate_every=9), tmp_path / "run")
+    said = [one.getMessage() for one in caplog.records if one.getMessage().startswith("epoch")]
+    lines = [line for line in said if "loss" in line]
+    assert [line.partition(",")[2] for line in lines] == [
+        "",
+        " about 3 min left",
+        " about 2 min left",
+        "",
+    ]

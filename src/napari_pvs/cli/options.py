@@ -71,7 +71,7 @@ class _Command:
             _parameter(self._model, name, name in self._arguments)
             for name in self._model.model_fields
         ]
-        parameters = sorted(own + made, key=lambda p: p.default is not inspect.Parameter.empty)
+        parameters = sorted(made + own, key=lambda p: p.default is not inspect.Parameter.empty)
         keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
         first = inspect.Parameter(
             "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
