@@ -13,6 +13,7 @@ import typer
 import napari_pvs
 from napari_pvs.errors import InputError, plain
 from napari_pvs.files import require_replaceable
+from napari_pvs.workers import Workers
 
 app = typer.Typer(
     name="napari-pvs",
@@ -27,6 +28,41 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results."
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace results that are already there.")
 ]
+
+
+Processes = Annotated[
+    int, typer.Option("--workers", min=1, help="Number of processes, for a study.")
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(help="Address of a dask scheduler whose workers do the subjects of a study."),
+]
+
+
+def workers_of(processes: int, scheduler: str | None) -> Workers:
+    """Return who does the work on a study.
+
+    Raises
+    ------
+    InputError
+        Both are given.
+    """
+    if scheduler is not None and processes > 1:
+        raise InputError("--workers and --scheduler do not go together; leave one of them out.")
+    return Workers(processes, scheduler)
+
+
+def require_study(processes: int, scheduler: str | None) -> None:
+    """Refuse workers for a single scan.
+
+    Raises
+    ------
+    InputError
+        Some are asked for.
+    """
+    if scheduler is not None or processes > 1:
+        option = "--workers" if scheduler is None else "--scheduler"
+        raise InputError(f"{option} is for a study; leave it out for one scan.")
 
 
 @app.callback(invoke_without_command=True)
@@ -45,16 +81,27 @@ def examples(*commands: str) -> str:
 
 @contextmanager
 def progress(title: str) -> Iterator[Any]:
-    """A progress bar on stderr, called with steps done and the total; None in a log."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    """A progress bar on stderr, called with steps done and the total; None in a log.
 
+    It shows the time that has passed and, after the first steps, the time left.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    left = TextColumn("left:"), TimeRemainingColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     console = Console(stderr=True)
     if not console.is_terminal:  # rich would leave an empty line in a log
         yield None
         return
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
+    with Progress(*columns, TimeElapsedColumn(), *left, console=console, transient=True) as bars:
         task = bars.add_task(title, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
 
