@@ -123,6 +123,7 @@ def segment(
         return run()
     with claimed(Path(out)):
         outputs.check_folder(Path(out), overwrite, outputs.names(config))
+        config = outputs.convert_dicom(config, Path(out))
         found = run()
         page = None
         if config.report:

@@ -198,3 +198,21 @@ def test_what_cannot_be_counted_is_refused(make_study, head, aseg, refused, tmp_
     empty = write_image(tmp_path / "empty.nii.gz", np.zeros(head.label.shape, np.uint8))
     said = refused("count", mask, "--out", tmp_path / "b", "--brain-mask", empty)
     assert "empty.nii.gz is empty where the PVS are; give the brain mask of this scan" in said
+
+
+def test_workers_count_the_same(count, make_study, refused, tmp_path):
+    study = make_study(3, labelled=3)
+    one = count(study, tmp_path / "one", "--regions", "none")
+    two = count(study, tmp_path / "two", "--regions", "none", "--workers", "2")
+    assert one[1] == two[1]
+    assert one[0].replace(str(tmp_path / "one"), "") == two[0].replace(str(tmp_path / "two"), "")
+    (study / "sub-02" / "anat" / "sub-02_T1w.nii.gz").unlink()
+    (study / "sub-02" / "anat" / "sub-02_T2w.nii.gz").write_bytes(b"no image")
+    (
+        study / "derivatives" / "labels" / "sub-02" / "anat" / "sub-02_desc-pvs_mask.nii.gz"
+    ).write_bytes(b"no")
+    said = refused("count", study, "--out", tmp_path / "r", "--regions", "none", "--workers", "2")
+    assert "1 of 3 subjects could not be counted: sub-02: " in said
+    mask = study / "derivatives" / "labels" / "sub-01" / "anat" / "sub-01_desc-pvs_mask.nii.gz"
+    said = refused("count", mask, "--out", tmp_path / "m", "--scheduler", "tcp://a:1")
+    assert "--scheduler is for a study" in said

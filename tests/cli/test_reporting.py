@@ -66,3 +66,11 @@ def test_a_report_of_a_study_has_its_own_verb(make_study, refused):
     assert "then run napari-pvs report" in said
     said = refused("segment", make_study(1, labelled=0), "--regions")
     assert "then run napari-pvs count" in said
+
+
+def test_workers_make_the_same_pages(make_study, tmp_path):
+    study = make_study(2, labelled=2)
+    for name, more in (("one", ()), ("two", ("--workers", "2"))):
+        assert run("report", study, "--out", tmp_path / name, "--regions", "none", *more) == 0
+    for path in (tmp_path / "one").iterdir():
+        assert (tmp_path / "two" / path.name).read_bytes() == path.read_bytes()

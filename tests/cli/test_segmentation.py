@@ -33,3 +33,22 @@ def test_a_study_is_segmented(make_study, tiny_weights, refused, capsys, tmp_pat
     for more in ((), ("--out", tmp_path / "out")):
         said = refused("segment", scan, *more)
         assert f"{scan} is not a study; name a scan with --t1 or --t2" in said
+
+
+def test_workers_segment_a_study(make_study, tiny_weights, refused, capsys):
+    study = make_study(2, labelled=0)
+    use = ["--weights", str(tiny_weights), "--device", "cpu", "--max-width", "99"]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["segment", str(study), *use, "--workers", "2"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out.splitlines()
+    with pytest.raises(SystemExit):
+        cli.main(["segment", str(study), *use, "--overwrite"])
+    assert capsys.readouterr().out.splitlines() == said
+    assert "--workers and --scheduler do not go together" in refused(
+        "segment", study, *use, "--workers", "2", "--scheduler", "tcp://a:1"
+    )
+    scan = study / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+    assert "--workers is for a study; leave it out" in refused(
+        "segment", "--t1", scan, "--out", study / "out", "--workers", "2"
+    )

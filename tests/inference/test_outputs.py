@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import nibabel as nib
@@ -250,3 +251,26 @@ def test_checking_makes_nothing_that_another_job_could_stumble_over(tmp_path, mo
     monkeypatch.setattr(outputs.Path, "mkdir", lambda self, **_: made.append(self))
     outputs.check_folder(tmp_path / "results" / "sub-01", overwrite=False)
     assert made == []
+
+
+def test_a_patient_does_not_reach_the_results(inputs, tmp_path, monkeypatch):
+    config = inputs(given="T1")
+    folder = tmp_path / "DOE_JANE"
+    folder.mkdir()
+    given = config.model_copy(update={"t1": folder})
+    monkeypatch.setattr(outputs, "convert", lambda path, to: shutil.copy(config.t1, to))
+    out = tmp_path / "out"
+    out.mkdir()
+    assert outputs.names(given) == ("T1w.nii.gz", *outputs.FILES)
+    used = outputs.convert_dicom(given, out)
+    assert used.t1 == out / "T1w.nii.gz"
+    assert outputs.convert_dicom(used, out) == used
+    for said in (["--t1", str(folder)], [f"--t1={folder}"]):
+        monkeypatch.setattr(outputs.sys, "argv", ["napari-pvs", "segment", *said])
+        outputs.write(segment(used), out, used)
+        summary = (out / outputs.SUMMARY).read_text()
+        assert "DOE" not in summary
+        assert "DICOM" in summary
+    # other folders are told as they were given
+    monkeypatch.setattr(outputs.sys, "argv", ["napari-pvs", "segment", "--out", str(folder)])
+    assert outputs._command()[-1] == str(folder)

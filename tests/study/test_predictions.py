@@ -11,6 +11,7 @@ from napari_pvs.scans.scan import load_scan
 from napari_pvs.study.bids import subjects
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.study.predictions import Predicted, keep, segment_study
+from napari_pvs.workers import Workers
 
 
 @pytest.fixture
@@ -96,3 +97,15 @@ def test_a_disk_that_cannot_read_one_scan_keeps_nobody_else_back(make_study, con
         "sub-02_T1w.nii.gz cannot be read (Input/output error); check that it "
         "is there and its permissions."
     )
+
+
+def test_two_processes_make_the_same_masks(make_study, config):
+    study = make_study(3, labelled=0)
+    (study / "sub-02" / "anat" / "sub-02_T1w.nii.gz").write_bytes(b"no image")
+    one = list(segment_study(study, config))
+    before = {name: LabelStore(study, name).predicted() for name in ("sub-01", "sub-03")}
+    known, *_ = segment_study(study, config, workers=Workers(2))
+    assert known.count is None
+    assert list(segment_study(study, config, again=True, workers=Workers(2))) == one
+    for name, revision in before.items():  # an equal mask is not saved again
+        assert LabelStore(study, name).predicted() == revision

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from glob import escape
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +13,6 @@ from napari_pvs.burden.count import Counted, count
 from napari_pvs.burden.regions import FREESURFER, Numbering, read_map, read_regions
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.evaluation.matching import subject_of
-from napari_pvs.files import sentence
 from napari_pvs.scans.checks import Placed
 from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.pvs import read_on, read_pvs, warn_of_outside
@@ -21,6 +21,7 @@ from napari_pvs.scans.scan import Scan
 from napari_pvs.study.bids import StudySubject, scan_of, survey
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.study.paths import derived
+from napari_pvs.workers import HERE, Workers, each
 
 Made = TypeVar("Made")
 TEMPLATE, NONE = "template", "none"
@@ -129,6 +130,8 @@ def count_study(
     names: Numbering = FREESURFER,
     skipped: Callable[[str], None],
     failed: Callable[[str, str], None],
+    workers: Workers = HERE,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Counted]:
     """Count the PVS of each subject's label or, if it has none yet, of its newest prediction.
 
@@ -145,6 +148,10 @@ def count_study(
         Called with each subject that has neither.
     failed
         Called with each subject whose files cannot be used, and why; the others are still counted.
+    workers
+        Who does it.
+    progress
+        Called with the number of subjects done, and of all.
 
     Raises
     ------
@@ -158,9 +165,11 @@ def count_study(
         )
     return each_mask(
         study,
-        lambda subject, mask, state: _counted(study, subject, mask, state, regions, names),
+        partial(_counted, study, regions, names),
         skipped=skipped,
         failed=failed,
+        workers=workers,
+        progress=progress,
     )
 
 
@@ -170,6 +179,8 @@ def each_mask(
     *,
     skipped: Callable[[str], None],
     failed: Callable[[str, str], None],
+    workers: Workers = HERE,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Made]:
     """Make something of the mask of each subject of a study; what fails for one stops no other.
 
@@ -178,8 +189,9 @@ def each_mask(
     study
         BIDS dataset.
     make
-        Called with the subject, its mask that counts, and its state.
-    skipped, failed
+        Called with the subject, its mask that counts, and its state; must be picklable unless the
+        workers are this process.
+    skipped, failed, workers, progress
         As for `count_study`.
 
     Raises
@@ -192,15 +204,23 @@ def each_mask(
         warnings.warn(text, InputWarning, stacklevel=2)
     for name, why in seen.refused:
         failed(name, why)
-    for subject in seen.found:
-        try:
-            found = _countable(study, subject)
-            if found is None:
-                skipped(subject.name)
-                continue
-            yield make(subject, *found)
-        except (InputError, OSError) as error:
-            failed(subject.name, sentence(error))
+    outcomes = each(partial(_made, study, make), seen.found, workers)
+    for done, (subject, outcome) in enumerate(zip(seen.found, outcomes, strict=True), start=1):
+        if outcome.why:
+            failed(subject.name, outcome.why)
+        elif outcome.value is None:
+            skipped(subject.name)
+        else:
+            yield outcome.value[0]
+        if progress is not None:
+            progress(done, len(seen.found))
+
+
+def _made(
+    study: Path, make: Callable[[StudySubject, Path, str], Made], subject: StudySubject
+) -> tuple[Made] | None:
+    found = _countable(study, subject)
+    return None if found is None else (make(subject, *found),)
 
 
 def _countable(study: Path, subject: StudySubject) -> tuple[Path, str] | None:
@@ -217,7 +237,7 @@ def _countable(study: Path, subject: StudySubject) -> tuple[Path, str] | None:
 
 
 def _counted(
-    study: Path, subject: StudySubject, mask: Path, state: str, regions: str, names: Numbering
+    study: Path, regions: str, names: Numbering, subject: StudySubject, mask: Path, state: str
 ) -> Counted:
     if regions == TEMPLATE:
         scan = scan_of(subject)

@@ -13,6 +13,7 @@ import typer
 import napari_pvs
 from napari_pvs.errors import InputError, plain
 from napari_pvs.files import require_replaceable
+from napari_pvs.workers import Workers
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
@@ -43,6 +44,41 @@ Quiet = Annotated[
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace results that are already there.")
 ]
+
+
+Processes = Annotated[
+    int, typer.Option("--workers", min=1, help="Number of processes, for a study.")
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(help="Address of a dask scheduler whose workers do the subjects of a study."),
+]
+
+
+def workers_of(processes: int, scheduler: str | None) -> Workers:
+    """Return who does the work on a study.
+
+    Raises
+    ------
+    InputError
+        Both are given.
+    """
+    if scheduler is not None and processes > 1:
+        raise InputError("--workers and --scheduler do not go together; leave one of them out.")
+    return Workers(processes, scheduler)
+
+
+def require_study(processes: int, scheduler: str | None) -> None:
+    """Refuse workers for a single scan.
+
+    Raises
+    ------
+    InputError
+        Some are asked for.
+    """
+    if scheduler is not None or processes > 1:
+        option = "--workers" if scheduler is None else "--scheduler"
+        raise InputError(f"{option} is for a study; leave it out for one scan.")
 
 
 @app.callback(invoke_without_command=True)

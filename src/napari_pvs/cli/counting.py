@@ -8,16 +8,21 @@ import typer
 from napari_pvs.cli.app import (
     Out,
     Overwrite,
+    Processes,
     Quiet,
+    Scheduler,
     app,
     examples,
     progress,
     refuse_some,
+    require_study,
     say,
     show,
+    workers_of,
 )
 from napari_pvs.errors import InputError
 from napari_pvs.files import claimed, require_there
+from napari_pvs.workers import Workers
 
 if TYPE_CHECKING:
     from napari_pvs.burden.count import Counted
@@ -53,6 +58,8 @@ def count(
     ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
+    workers: Processes = 1,
+    scheduler: Scheduler = None,
 ) -> None:
     """Count the PVS of a mask or a study: number, volume, length and diameter by region."""
     from napari_pvs.burden import tables
@@ -71,10 +78,13 @@ def count(
         raise InputError(f"{scan[0]} is for the template, not for {regions}; leave one out.")
     if regions == TEMPLATE and not scan and not what.is_dir():
         raise InputError(f"the template needs the scan of {what}; name it with --t1 or --t2.")
+    if not what.is_dir():
+        require_study(workers, scheduler)
     with claimed(out):
         check_folder(out, overwrite, tables.FILES)
         if what.is_dir():
-            found, skipped, refused = _count_study(what, regions or TEMPLATE, names)
+            crew = workers_of(workers, scheduler)
+            found, skipped, refused = _count_study(what, regions or TEMPLATE, names, crew)
         else:
             found, skipped, refused = [_count_one(what, regions, names, t1, t2, brain_mask)], [], []
         if found:
@@ -88,26 +98,25 @@ def count(
 
 
 def _count_study(
-    study: Path, regions: str, names: Path | None
+    study: Path, regions: str, names: Path | None, workers: Workers
 ) -> "tuple[list[Counted], list[str], list[tuple[str, str]]]":
     from napari_pvs.burden.files import count_study
     from napari_pvs.burden.regions import read_names
 
     skipped: list[str] = []
     refused: list[tuple[str, str]] = []
-    told = count_study(
-        study,
-        regions=regions,
-        names=read_names(names),
-        skipped=skipped.append,
-        failed=lambda *told: refused.append(told),
-    )
-    found = []
     with progress("Counting") as said:
-        for one in told:
-            found.append(one)
-            if said is not None:
-                said(len(found), None)
+        found = list(
+            count_study(
+                study,
+                regions=regions,
+                names=read_names(names),
+                skipped=skipped.append,
+                failed=lambda *told: refused.append(told),
+                workers=workers,
+                progress=said,
+            )
+        )
     if not found and not refused:
         raise InputError(f"{study} holds no label and no prediction; segment its subjects.")
     return found, skipped, refused

@@ -5,9 +5,22 @@ from typing import Annotated
 
 import typer
 
-from napari_pvs.cli.app import Out, Overwrite, Quiet, app, examples, progress, refuse_some, say
+from napari_pvs.cli.app import (
+    Out,
+    Overwrite,
+    Processes,
+    Quiet,
+    Scheduler,
+    app,
+    examples,
+    progress,
+    refuse_some,
+    say,
+    workers_of,
+)
 from napari_pvs.errors import InputError
 from napari_pvs.files import claimed
+from napari_pvs.workers import Workers
 
 
 @app.command(
@@ -34,6 +47,8 @@ def report(
     ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
+    workers: Processes = 1,
+    scheduler: Scheduler = None,
 ) -> None:
     """Make pages to look at: of each subject with a label or a prediction, and of the cohort."""
     from napari_pvs.inference.outputs import check_folder
@@ -45,10 +60,10 @@ def report(
         raise InputError(f"{names} names regions, but there is no label map; add --regions.")
     with claimed(out):
         check_folder(out, overwrite, (INDEX,))
-        _report(study, out, regions, names)
+        _report(study, out, regions, names, workers_of(workers, scheduler))
 
 
-def _report(study: Path, out: Path, regions: str, names: Path | None) -> None:
+def _report(study: Path, out: Path, regions: str, names: Path | None, workers: Workers) -> None:
     from napari_pvs.burden.regions import read_names
     from napari_pvs.report.files import write_study
 
@@ -62,6 +77,7 @@ def _report(study: Path, out: Path, regions: str, names: Path | None) -> None:
             names=read_names(names),
             skipped=skipped.append,
             failed=lambda *told: refused.append(told),
+            workers=workers,
             progress=said,
         )
     if not written and not refused:

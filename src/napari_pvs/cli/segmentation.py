@@ -7,20 +7,25 @@ import typer
 
 from napari_pvs.cli.app import (
     Overwrite,
+    Processes,
     Quiet,
+    Scheduler,
     app,
     examples,
     progress,
     refuse_some,
     require_different,
     require_new,
+    require_study,
     say,
     show,
+    workers_of,
 )
 from napari_pvs.cli.options import with_options
 from napari_pvs.errors import InputError
 from napari_pvs.files import claimed
 from napari_pvs.inference.config import SegmentConfig
+from napari_pvs.workers import Workers
 
 
 @app.command(
@@ -41,6 +46,8 @@ def segment(
     ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
+    workers: Processes = 1,
+    scheduler: Scheduler = None,
 ) -> None:
     """Segment the PVS of a scan, or of each subject of a study."""
     scans = [path for path in (config.t1, config.t2, config.brain_mask, out) if path is not None]
@@ -57,15 +64,16 @@ def segment(
                 f"--{option} is for one scan; segment {study} without it, then run napari-pvs "
                 f"{verb}."
             )
-        _segment_study(study, config, overwrite)
+        _segment_study(study, config, overwrite, workers_of(workers, scheduler))
         return
+    require_study(workers, scheduler)
     if out is None:
         raise InputError("no results folder was given; name one with --out, or name a study.")
     with claimed(out):
         segment_and_say(config, out, overwrite)
 
 
-def _segment_study(study: Path, config: SegmentConfig, again: bool) -> None:
+def _segment_study(study: Path, config: SegmentConfig, again: bool, workers: Workers) -> None:
     """Segment all subjects not yet segmented with these weights, and print what was found."""
     from napari_pvs.study.predictions import Predicted, segment_study
 
@@ -75,7 +83,7 @@ def _segment_study(study: Path, config: SegmentConfig, again: bool) -> None:
 
     told = []
     with progress("Segmenting") as said:
-        for one in segment_study(study, config, again):
+        for one in segment_study(study, config, again, workers):
             told.append(one)
             if said is None:
                 tell(one)  # in a log, at once
@@ -97,6 +105,7 @@ def segment_and_say(config: SegmentConfig, out: Path, overwrite: bool) -> None:
 
     names = outputs.names(config)
     outputs.check_folder(out, overwrite, names)
+    config = outputs.convert_dicom(config, out)
     with progress("Segmenting") as said:
         result = run(config, said)
     page = None

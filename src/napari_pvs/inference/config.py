@@ -20,7 +20,10 @@ class SegmentConfig(BaseModel):
         "Advanced": ("device", "backend", "precision", "windows"),
     }
 
-    t1: Path | None = Field(None, description="T1-weighted scan (.nii, .nii.gz, .mgz).")
+    t1: Path | None = Field(
+        None,
+        description="T1-weighted scan (.nii, .nii.gz, .mgz, or a folder with one DICOM series).",
+    )
     t2: Path | None = Field(None, description="T2-weighted scan; resampled onto the T1's grid.")
     brain_mask: Path | None = Field(
         None, description="Brain mask; if not given, taken from the scan's zeros or computed."

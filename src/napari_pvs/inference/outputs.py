@@ -19,6 +19,7 @@ from napari_pvs.inference.components import Pvs
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.overlay import overlay
 from napari_pvs.inference.segment import Segmentation
+from napari_pvs.scans.dicom import convert, is_dicom
 from napari_pvs.scans.nifti import write_like
 from napari_pvs.scans.regions import Place, places
 
@@ -28,15 +29,41 @@ LABELS = "pvs_labels.nii.gz"
 TABLE = "pvs.tsv"
 OVERLAY = "overlay.png"
 SUMMARY = "summary.json"
+CONVERTED = {"t1": "T1w.nii.gz", "t2": "T2w.nii.gz"}
+"""Scans that were given as DICOM."""
 REPORT = "report.html"
 FORMAT = "napari-pvs-results/1"
 """Of a folder of these, in its `SUMMARY`; raised when a reader of before would misread one."""
+_SCANS = ("--t1", "--t2")
 FILES = (MASK, PROBABILITY, LABELS, TABLE, OVERLAY, SUMMARY)
 
 
 def names(config: SegmentConfig) -> tuple[str, ...]:
     """Return the files that a segmentation writes."""
-    return (*FILES, REPORT) if config.report else FILES
+    converted = tuple(name for one, name in CONVERTED.items() if _from_dicom(config, one))
+    return (*converted, *FILES, REPORT) if config.report else (*converted, *FILES)
+
+
+def _from_dicom(config: SegmentConfig, one: str) -> Path | None:
+    path: Path | None = getattr(config, one)
+    return path if path is not None and is_dicom(path) else None
+
+
+def convert_dicom(config: SegmentConfig, out: Path) -> SegmentConfig:
+    """Write scans given as DICOM into the folder of results as NIfTI, which has no patient's name.
+
+    Returns
+    -------
+    The configuration with the converted files, so that nothing that is written names the others.
+
+    Raises
+    ------
+    InputError
+        As `scans.dicom.convert`.
+    """
+    given = {one: _from_dicom(config, one) for one in CONVERTED}
+    made = {one: convert(path, out / CONVERTED[one]) for one, path in given.items() if path}
+    return config.model_copy(update=made)
 
 
 def check_folder(out: Path, overwrite: bool, names: tuple[str, ...] = FILES) -> None:
@@ -118,11 +145,24 @@ def _summary(result: Segmentation, config: SegmentConfig) -> dict[str, Any]:
         **result.origin,
         "regions": _regions(result),
         "warnings": list(result.scan.warnings),
-        "command": sys.argv,
+        "command": _command(),
         # not by pydantic's own JSON, which refuses file names that are not UTF-8
         "config": json.loads(json.dumps(config.model_dump(), default=str)),
         "versions": _versions(),
     }
+
+
+def _command() -> list[str]:
+    """Return the command without the paths of DICOM files, which may be named after the patient."""
+    out: list[str] = []
+    for word in sys.argv:
+        option, equals, value = word.partition("=")
+        if equals and option in _SCANS and is_dicom(Path(value)):
+            word = f"{option}=DICOM"
+        elif out and out[-1] in _SCANS and is_dicom(Path(word)):
+            word = "DICOM"
+        out.append(word)
+    return out
 
 
 def _regions(result: Segmentation) -> dict[str, Any] | None:

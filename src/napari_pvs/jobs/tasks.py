@@ -60,11 +60,12 @@ _TITLES = {"t1": "T1", "t2": "T2", "brain": "brain mask"}
 def load_scan(request: LoadScan, folder: Path, say: Say) -> Loaded:
     """Load a scan and label files on its grid."""
     from napari_pvs.scans import checks, nifti
+    from napari_pvs.scans.dicom import read_image
 
     say(Phase("Reading …"))
     volumes: list[Volume | None] = []
     for name, title in _TITLES.items():
-        read = nifti.read_labels if name == "brain" else nifti.read_volume
+        read = nifti.read_labels if name == "brain" else read_image
         check = checks.require_finite if name == "brain" else checks.require_variety
         path: Path | None = getattr(request, name)
         if name in request.stored:

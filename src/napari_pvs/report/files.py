@@ -1,6 +1,7 @@
 """Reports of what is on disk: of one segmentation, or of a study."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from napari_pvs.scans.pvs import read_on
 from napari_pvs.scans.regions import Regions, fit_regions
 from napari_pvs.study.bids import StudySubject, scan_of
 from napari_pvs.study.labels import LabelStore
+from napari_pvs.workers import HERE, Workers
 
 INDEX = "index.html"
 """The page of a cohort, beside those of its subjects."""
@@ -72,12 +74,14 @@ def report_study(
     names: Numbering = FREESURFER,
     skipped: Callable[[str], None],
     failed: Callable[[str, str], None],
+    workers: Workers = HERE,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[Row, str]]:
     """Make the page of each subject that has a label or a prediction.
 
     Parameters
     ----------
-    study, regions, names, skipped, failed
+    study, regions, names, skipped, failed, workers, progress
         As for `burden.files.count_study`.
 
     Yields
@@ -91,14 +95,16 @@ def report_study(
     """
     return each_mask(
         study,
-        lambda subject, mask, state: _of_subject(study, subject, mask, state, regions, names),
+        partial(_of_subject, study, regions, names),
         skipped=skipped,
         failed=failed,
+        workers=workers,
+        progress=progress,
     )
 
 
 def _of_subject(
-    study: Path, subject: StudySubject, mask: Path, state: str, regions: str, names: Numbering
+    study: Path, regions: str, names: Numbering, subject: StudySubject, mask: Path, state: str
 ) -> tuple[Row, str]:
     scan = scan_of(subject)
     marked = np.ascontiguousarray(read_on(mask, scan.grid, subject.t1 or subject.t2) > 0)
@@ -141,18 +147,17 @@ def write_study(
     names: Numbering = FREESURFER,
     skipped: Callable[[str], None],
     failed: Callable[[str, str], None],
-    progress: Callable[[int, int | None], None] | None = None,
+    workers: Workers = HERE,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
     """Write a page for each subject into a folder as it is made, and that of the cohort last.
 
     Parameters
     ----------
-    study, regions, names, skipped, failed
+    study, regions, names, skipped, failed, workers, progress
         As for `report_study`.
     out
         The folder; pages of the same names are replaced.
-    progress
-        Called with the number of pages, and None.
 
     Returns
     -------
@@ -170,14 +175,15 @@ def write_study(
         left_out.append((name, "no label and no prediction yet"))
         skipped(name)
 
-    pages = report_study(study, regions=regions, names=names, skipped=skip, failed=fail)
+    pages = report_study(
+        study, regions=regions, names=names, skipped=skip, failed=fail,
+        workers=workers, progress=progress,
+    )  # fmt: skip
     for row, html in pages:
         path = out / f"{row.name}.html"
         write_text(path, html)
         written.append(path)
         rows.append(row)
-        if progress is not None:
-            progress(len(rows), None)
     if rows:
         title = Path(study).resolve().name or str(study)
         links = {row.name: f"{row.name}.html" for row in rows}

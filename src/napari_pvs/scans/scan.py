@@ -14,9 +14,10 @@ from napari_pvs.scans import checks
 from napari_pvs.scans.brain import brain_mask as find_brain
 from napari_pvs.scans.brain import doubts_of_mask, doubts_of_person
 from napari_pvs.scans.checks import Placed
+from napari_pvs.scans.dicom import read_image
 from napari_pvs.scans.grid import Grid, from_ras, resample
 from napari_pvs.scans.intensity import normalise
-from napari_pvs.scans.nifti import Geometry, Volume, read_labels, read_volume
+from napari_pvs.scans.nifti import Geometry, Volume, read_labels
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -155,7 +156,7 @@ def load_scan(
     Parameters
     ----------
     t1, t2
-        NIfTI or MGH; one may be None.
+        NIfTI, MGH, or a DICOM series (its folder or one of its files); one may be None.
     brain_mask
         Non-zero inside the brain, on any grid; None computes it.
     device
@@ -167,8 +168,8 @@ def load_scan(
         A file cannot be used, or as `Scan.from_volumes`.
     """
     return Scan.from_volumes(
-        None if t1 is None else read_volume(Path(t1)),
-        None if t2 is None else read_volume(Path(t2)),
+        None if t1 is None else read_image(Path(t1)),
+        None if t2 is None else read_image(Path(t2)),
         None if brain_mask is None else read_labels(Path(brain_mask)),
         device,
     )

@@ -4,17 +4,19 @@ import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from napari_pvs.errors import InputError, InputWarning
-from napari_pvs.files import sentence
 from napari_pvs.inference.config import SegmentConfig
+from napari_pvs.inference.predictor import Predictor
 from napari_pvs.inference.segment import Segmentation, predictor_of, segment_scan
-from napari_pvs.study.bids import scan_of, survey
+from napari_pvs.study.bids import StudySubject, scan_of, survey
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.study.paths import require
+from napari_pvs.workers import HERE, Workers, each
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,9 @@ class Predicted:
     why: str = ""
 
 
-def segment_study(study: Path, config: SegmentConfig, again: bool = False) -> Iterator[Predicted]:
+def segment_study(
+    study: Path, config: SegmentConfig, again: bool = False, workers: Workers = HERE
+) -> Iterator[Predicted]:
     """Segment all subjects of a study with one network, and save each mask as a draft.
 
     An unusable scan does not stop the others.
@@ -53,6 +57,8 @@ def segment_study(study: Path, config: SegmentConfig, again: bool = False) -> It
         Weights, threshold and so on; its scan paths are ignored.
     again
         Include subjects that already have a prediction by these weights.
+    workers
+        Who does it.
 
     Raises
     ------
@@ -68,25 +74,45 @@ def segment_study(study: Path, config: SegmentConfig, again: bool = False) -> It
     for text in seen.notes:
         warnings.warn(text, InputWarning, stacklevel=2)
     total = len(seen.found) + len(seen.refused)
-    predictor = predictor_of(config)
-    for one in seen.found:
+    predictor = predictor_of(config)  # refuses bad weights before the work is shared
+    call = partial(_segmented, study.absolute(), config, again)
+    if workers == HERE:
+        call = partial(_segmented, study, config, again, predictor=predictor)
+    for one, outcome in zip(seen.found, each(call, seen.found, workers), strict=True):
         told = Predicted(one.name, total)
-        try:
-            before = LabelStore(study, one.name).predicted()
-            if before is not None and before.weights_id == predictor.weights_id and not again:
-                yield told
-                continue
-            scan = scan_of(one, config.device)
-            result = segment_scan(scan, config, predictor)
-            keep(result, study, one.name)
-        except (InputError, OSError) as error:
+        if outcome.why:
             require(study)  # if it is gone, all subjects would fail
-            yield replace(told, why=sentence(error))
-            continue
-        volume = sum(row.volume_mm3 for row in result.table)
-        yield replace(told, count=len(result.table), volume_mm3=volume)
+            told = replace(told, why=outcome.why)
+        elif outcome.value is not None:
+            count, volume = outcome.value
+            told = replace(told, count=count, volume_mm3=volume)
+        yield told
     for name, why in seen.refused:
         yield Predicted(name, total, why=why)
+
+
+def _segmented(
+    study: Path,
+    config: SegmentConfig,
+    again: bool,
+    one: StudySubject,
+    predictor: Predictor | None = None,
+) -> tuple[int, float] | None:
+    """Segment a subject; return number and volume of its PVS, None if that was done before."""
+    predictor = predictor or _shared_predictor(config)
+    before = LabelStore(study, one.name).predicted()
+    if before is not None and before.weights_id == predictor.weights_id and not again:
+        return None
+    scan = scan_of(one, config.device)
+    result = segment_scan(scan, config, predictor)
+    keep(result, study, one.name)
+    return len(result.table), sum(row.volume_mm3 for row in result.table)
+
+
+@lru_cache(maxsize=1)
+def _shared_predictor(config: SegmentConfig) -> Predictor:
+    """Return the predictor of a worker, which segments many subjects with it."""
+    return predictor_of(config)
 
 
 def keep(result: Segmentation, study: Path, name: str) -> None:

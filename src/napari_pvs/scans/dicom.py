@@ -1,0 +1,218 @@
+"""Reading a series of DICOM files as one volume, without what they say of the patient."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_pvs.errors import InputError
+from napari_pvs.scans.checks import require_variety
+from napari_pvs.scans.names import SUFFIXES
+from napari_pvs.scans.nifti import Geometry, Volume, read_volume, write_like
+
+_POSITION, _ORIENTATION = "0020|0032", "0020|0037"
+_DESCRIPTION = "0008|103e"
+_UNEVEN = 0.02
+"""Share of the distance of slices by which one may differ: headers are rounded."""
+_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def is_dicom(path: Path) -> bool:
+    """Tell whether a path is a folder, or a file that begins as DICOM files do."""
+    path = Path(path)
+    if path.is_dir():
+        return True
+    if path.name.lower().endswith(SUFFIXES) or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def read_image(path: Path) -> Volume:
+    """Read a NIfTI or MGH file, or a DICOM series; see `read_volume` and `read_series`.
+
+    Raises
+    ------
+    InputError
+        It cannot be used.
+    """
+    return read_series(path) if is_dicom(path) else read_volume(path)
+
+
+def read_series(path: Path) -> Volume:
+    """Read a DICOM series, slices in order of their positions, as float32.
+
+    Only intensities and geometry are taken, no other field. Classic series of one file per slice,
+    compressed ones, and single files of many frames (SimpleITK, by GDCM).
+
+    Parameters
+    ----------
+    path
+        Folder with one series, or any file of a series.
+
+    Returns
+    -------
+    The volume; its path is that of the folder or file.
+
+    Raises
+    ------
+    InputError
+        There is no series or there are several, a slice is missing, slices are tilted against each
+        other, or there are NaN values.
+    """
+    import SimpleITK as sitk
+
+    path = Path(path)
+    files = _series(path)
+    with _quiet():
+        try:
+            if len(files) == 1:
+                image = sitk.ReadImage(files[0], sitk.sitkFloat32)
+            else:
+                distance = _distance(files, path)
+                reader = sitk.ImageSeriesReader()
+                reader.SetFileNames(files)
+                reader.SetOutputPixelType(sitk.sitkFloat32)
+                image = reader.Execute()
+                image.SetSpacing((*image.GetSpacing()[:2], distance))
+        except RuntimeError as error:
+            raise InputError(
+                f"{path} cannot be read as DICOM ({_reason(error)}); convert it (dcm2niix)."
+            ) from error
+    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
+        image = image[..., 0]
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(f"{path} is not one volume of grey values; give another series.")
+    if min(image.GetSize()) < 2:
+        raise InputError(f"{path} has a single slice; give the folder of the whole series.")
+    data = np.ascontiguousarray(sitk.GetArrayFromImage(image).T)
+    affine = np.eye(4)
+    directions = np.reshape(image.GetDirection(), (3, 3))
+    affine[:3, :3] = directions * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    geometry = Geometry.from_affine(data.shape, _LPS @ affine)
+    volume = Volume(**vars(replace(geometry, path=path)), data=data)
+    require_variety(volume.data, str(path))
+    return volume
+
+
+def convert(path: Path, target: Path) -> Path:
+    """Write a DICOM series as NIfTI; return its path.
+
+    Parameters
+    ----------
+    path
+        As for `read_series`.
+    target
+        ``.nii.gz``.
+
+    Raises
+    ------
+    InputError
+        As `read_series`, or it cannot be written.
+    """
+    volume = read_series(path)
+    write_like(target, volume.data, volume.geometry())
+    return target
+
+
+def _series(path: Path) -> list[str]:
+    """List the files of the one series that a folder has, or to which a file belongs."""
+    import SimpleITK as sitk
+
+    folder = path if path.is_dir() else path.parent
+    reader = sitk.ImageSeriesReader
+    with _quiet():
+        names = {
+            one: list(reader.GetGDCMSeriesFileNames(str(folder), one))
+            for one in reader.GetGDCMSeriesIDs(str(folder))
+        }
+    if path.is_file():
+        own = [files for files in names.values() if any(path.samefile(one) for one in files)]
+        return own[0] if own else [str(path)]
+    if not names:
+        raise InputError(
+            f"{path} is a folder without a DICOM series (folders in it are not searched); give the "
+            "folder of one series, or a NIfTI or MGH file."
+        )
+    if len(names) > 1:
+        told = "; ".join(
+            f"{_field(files[0], _DESCRIPTION) or 'no description'} ({len(files)} files, such as "
+            f"{Path(files[0]).name})"
+            for files in names.values()
+        )
+        raise InputError(
+            f"{path} contains {len(names)} series: {told}; give a file of the one that is meant."
+        )
+    return next(iter(names.values()))
+
+
+def _distance(files: list[str], path: Path) -> float:
+    """Return the distance of the slices, mm, which must all be the same."""
+    first = _numbers(files[0], _ORIENTATION, 6)
+    across = np.cross(first[:3], first[3:])
+    places = []
+    for file in files:
+        if np.abs(_numbers(file, _ORIENTATION, 6) - first).max() > 1e-3:
+            raise InputError(
+                f"{path} has slices at several angles, as localisers do; give another series."
+            )
+        places.append(_numbers(file, _POSITION, 3) @ across)
+    steps = np.diff(places)
+    step = float(np.median(steps))
+    if abs(step) < 1e-3:
+        raise InputError(
+            f"{path} has several images in one place, such as echoes or repetitions; give the "
+            "folder of one of them."
+        )
+    off = np.abs(steps - step) > max(_UNEVEN * abs(step), 1e-3)
+    if off.any():
+        at = int(np.flatnonzero(off)[0])
+        raise InputError(
+            f"{path} lacks slices, or has them at uneven distances: {abs(steps[at]):.2f} mm after "
+            f"{Path(files[at]).name}, elsewhere {abs(step):.2f} mm; copy the whole series again."
+        )
+    return abs(step)
+
+
+def _field(file: str, key: str) -> str:
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(file)
+    reader.ReadImageInformation()
+    return str(reader.GetMetaData(key)).strip() if reader.HasMetaDataKey(key) else ""
+
+
+def _numbers(file: str, key: str, count: int) -> NDArray[np.float64]:
+    try:
+        found = np.array([float(part) for part in _field(file, key).split("\\")])
+    except ValueError:
+        found = np.zeros(0)
+    if len(found) != count:
+        raise InputError(f"{file} does not say where its slice lies; convert it (dcm2niix).")
+    return found
+
+
+def _reason(error: RuntimeError) -> str:
+    """Return the part of ITK's message that tells something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].rpartition("): ")[2].rstrip(".") if lines else "no reason given"
+
+
+class _quiet:
+    """Keep GDCM's own warnings, which users cannot act on, off the terminal."""
+
+    def __enter__(self) -> None:
+        import SimpleITK as sitk
+
+        self._before = sitk.ProcessObject.GetGlobalWarningDisplay()
+        sitk.ProcessObject.GlobalWarningDisplayOff()
+
+    def __exit__(self, *_: Any) -> None:
+        import SimpleITK as sitk
+
+        if self._before:
+            sitk.ProcessObject.GlobalWarningDisplayOn()
