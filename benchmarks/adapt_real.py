@@ -22,6 +22,7 @@ from typing import Any
 
 import nibabel as nib
 from real import SUBJECTS
+from records import command, machine
 
 from napari_pvs.errors import InputError
 from napari_pvs.network.weights import fingerprint, starter_path
@@ -61,7 +62,8 @@ def main() -> None:
         judged = JUDGED if site == ALL else (site,)
         found[site] = {"seconds": seconds, **judge(given.data, work, site, weights, judged)}
     if given.json:
-        given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        about = {"command": command(), "machine": machine()}
+        given.json.write_text(json.dumps(about | found, indent=1) + "\n", encoding="utf-8")
 
 
 def study(data: Path, folder: Path, names: Collection[str]) -> Path:
@@ -106,11 +108,11 @@ def judge(
     answer = work / f"real-{site}.json"
     given = [f"--weights={path}" for path in weights.values() if path]
     here = Path(__file__).parent
-    command = [sys.executable, here / "real.py", "--data", data, f"--weights={starter_path()}",
+    call = [sys.executable, here / "real.py", "--data", data, f"--weights={starter_path()}",
                *given, "--alone", "--scans", *judged, "--cache", work / "cache",
                "--json", answer]  # fmt: skip
     (work / "cache").mkdir(exist_ok=True)
-    subprocess.run(list(map(str, command)), check=True)
+    subprocess.run(list(map(str, call)), check=True)
     ids = {name: fingerprint(path) for name, path in weights.items() if path}
     return {"weights": ids, "measured": json.loads(answer.read_text(encoding="utf-8"))["measured"]}
 
