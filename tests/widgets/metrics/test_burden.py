@@ -77,11 +77,13 @@ def test_a_blind_rater_has_only_own_labels_counted(dock, head, make_study, qtbot
     dock.what.setCurrentText(other.name)
     settled(qtbot, panel, lambda: panel.counted and panel.counted.burden[0].count == 0)
     session.open_study(make_study(1))
+    other.data_setitem(tuple(np.array([at]) for at in np.argwhere(own.data)[0]), 1)
+    settled(qtbot, panel, lambda: panel.counted and panel.counted.burden[0].count == 1)
     session.blind = True
-    settled(qtbot, panel, lambda: panel.counted and panel.counted.burden[0].count > 0)
+    settled(qtbot, panel, lambda: panel.counted and panel.counted.burden[0].count > 1)
     assert "blind mode is on" in dock.study_burden.count.toolTip()
     session.blind = False
-    settled(qtbot, panel, lambda: panel.counted and panel.counted.burden[0].count == 0)
+    settled(qtbot, panel, lambda: panel.counted and panel.counted.burden[0].count == 1)
     assert "blind mode" not in dock.study_burden.count.toolTip()
 
 

@@ -263,6 +263,7 @@ class Metrics(JobDock):
 
     def _on_layer(self, _: object) -> None:
         self._soon.throttle()
+        self.burden.soon.throttle()
 
     def _on_reference(self) -> None:
         self.reference.choose(self.session.reference)
