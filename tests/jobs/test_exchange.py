@@ -7,6 +7,7 @@ import pytest
 from napari_pvs.jobs import exchange
 from napari_pvs.scans.display import brain_limits
 from napari_pvs.scans.nifti import read_labels, read_volume, write_like
+from napari_pvs.scans.regions import Quality, Regions
 from napari_pvs.scans.scan import Scan, load_scan
 
 PIR = nib.affines.from_matvec([[0, 0, 1.2], [-0.8, 0, 0], [0, -0.9, 0]], (1, 2, 3))
@@ -71,3 +72,17 @@ def test_volumes_keep_their_axes(scan, tmp_path):
         np.testing.assert_array_equal(back.data, volume.data)
         np.testing.assert_array_equal(back.affine, volume.affine)
         assert (back.shape, back.path) == (volume.shape, volume.path)
+
+
+def test_regions_come_back(scan, tmp_path):
+    shape = scan.grid.shape
+    for sides, quality in ((None, None), (np.ones(shape, np.uint8), Quality(0.9, 0.95, 0.8))):
+        index = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape) % 3
+        regions = Regions(("a", "b"), index, sides, None, (1.0, 0.5), ("doubt",), quality)
+        exchange.save_regions(tmp_path, regions)
+        again = exchange.load_regions(tmp_path)
+        np.testing.assert_array_equal(again.index, index)
+        assert (again.sides is None) == (sides is None)
+        assert again.tissue is None
+        told = (again.names, again.seen, again.doubts, again.quality)
+        assert told == (("a", "b"), (1.0, 0.5), ("doubt",), quality)

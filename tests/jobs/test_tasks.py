@@ -12,11 +12,14 @@ from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.jobs import exchange, tasks
 from napari_pvs.jobs.protocol import (
     CountPvs,
+    CountStudy,
     Done,
     Failed,
+    FindRegions,
     ListSubjects,
     LoadScan,
     LoadSubject,
+    MakeReport,
     MakeSample,
     Nothing,
     OpenResults,
@@ -33,6 +36,7 @@ from napari_pvs.jobs.protocol import (
 )
 from napari_pvs.phantom import cohort
 from napari_pvs.phantom.config import PhantomConfig
+from napari_pvs.scans.regions import Regions
 from napari_pvs.scans.scan import load_scan
 from napari_pvs.study.bids import subjects
 from napari_pvs.study.labels import LabelStore
@@ -312,3 +316,42 @@ def test_all_subjects_of_a_study_are_segmented_once(ask, make_study, tiny_weight
     ask(request)
     rows = [message.value for message in said if isinstance(message, Row)]
     assert [row.count for row in rows] == [None, None]
+
+
+def test_too_little_brain_has_no_regions(ask, head_files):
+    ask.folder.mkdir()
+    exchange.save_scan(ask.folder, load_scan(*head_files))
+    with pytest.raises(InputError, match="too little to lay a template over"):
+        ask(FindRegions(scan=ask.folder))
+
+
+def test_a_page_is_written_with_the_regions_that_are_known(ask, head_files, head, tmp_path):
+    ask.folder.mkdir()
+    scan = load_scan(*head_files)
+    exchange.save_scan(ask.folder, scan)
+    exchange.save_array(ask.folder, "mask", head.label)
+    out = tmp_path / "page.html"
+    ask(MakeReport(scan=ask.folder, out=out, name="sub-<b>", origin={"mask": "by hand"}))
+    page = out.read_text(encoding="utf-8")
+    assert "sub-&lt;b&gt;" in page
+    assert "too little to lay a template over" in page
+    index = scan.brain.astype(np.uint16)
+    exchange.save_regions(ask.folder, Regions(("pons",), index))
+    ask(MakeReport(scan=ask.folder, out=out, name="a", regions=ask.folder))
+    page = out.read_text(encoding="utf-8")
+    assert "too little" not in page
+    assert "pons" in page
+
+
+def test_a_study_is_counted(ask, said, make_study):
+    study = make_study(3, labelled=2)
+    (
+        study / "derivatives" / "labels" / "sub-02" / "anat" / "sub-02_desc-pvs_mask.nii.gz"
+    ).write_bytes(b"no")
+    found = ask(CountStudy(study=study, regions="none"))
+    (row,) = [one.value for one in said if isinstance(one, Row)]
+    assert (row.subject, row.region, row.state) == ("sub-01", "all", "reference")
+    assert row.count > 3
+    assert decode(encode(Row(row)), CountStudy(study=study, regions="none")) == Row(row)
+    assert "sub-01\treference\tall\tboth" in found.tsv
+    assert [note.split(":")[0] for note in found.notes] == ["sub-02", "sub-03"]

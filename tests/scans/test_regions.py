@@ -6,7 +6,7 @@ import pytest
 from napari_pvs.errors import InputError
 from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.nifti import Geometry
-from napari_pvs.scans.regions import Regions, carry, fit_regions, of_deformation
+from napari_pvs.scans.regions import Regions, carry, fit_regions, of_deformation, place_of, places
 from napari_pvs.scans.scan import Scan
 from napari_pvs.scans.template import REGIONS, load_regions
 
@@ -64,6 +64,21 @@ def test_what_the_field_of_view_cuts_off_is_missing(bent) -> None:
     told = " ".join(found.doubts)
     assert "head.nii.gz does not show medulla: what is there is missing, not empty" in told
     assert "% of pons" in told
+
+
+@pytest.mark.parametrize("sided", [True, False])
+def test_one_pvs_lies_where_all_do(sided) -> None:
+    rng = np.random.default_rng(1)
+    shape = (9, 8, 7)
+    labels = rng.integers(0, 60, shape)
+    index = rng.integers(0, 4, shape).astype(np.uint16)
+    index[labels == 5] = 0
+    sides = rng.integers(0, 3, shape).astype(np.uint8) if sided else None
+    regions = Regions(("a", "b", "c"), index, sides)
+    all_of_them = places(labels, 59, regions)
+    assert all_of_them[4].region == "elsewhere"
+    for n, place in enumerate(all_of_them, start=1):
+        assert place_of(np.argwhere(labels == n), regions) == place
 
 
 def test_too_little_brain_gets_no_template() -> None:

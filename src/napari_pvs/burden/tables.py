@@ -54,6 +54,12 @@ def write(counted: Sequence[Counted], out: Path) -> None:
         write_text(folder / FILES[3], json.dumps(sidecar, indent=2) + "\n")
 
 
+def burden_tsv(counted: Sequence[Counted]) -> str:
+    """Return ``burden.tsv``: a row per subject, region and side."""
+    columns = [field.name for field in fields(Burden)]
+    return tsv(columns, (asdict(row) for one in counted for row in one.burden))
+
+
 def table(counted: Sequence[Counted]) -> "Table":
     """One row per subject and region, for the terminal."""
     from rich.table import Table

@@ -7,6 +7,7 @@ from disk, so that neither reading them nor making layers from them copies anyth
 import base64
 import io
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 from napari_pvs.scans.display import Modality, brain_limits, from_display, to_display
 from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.nifti import Geometry, Volume
+from napari_pvs.scans.regions import Quality, Regions
 from napari_pvs.scans.scan import Scan
 
-_SCAN = "scan.json"
+_SCAN, _REGIONS = "scan.json", "regions.json"
 
 
 def save_array(folder: Path, name: str, array: NDArray[Any]) -> None:
@@ -77,6 +79,35 @@ def load_scan(folder: Path) -> Scan:
         brain=brain,
         source=_decoded(values["source"]),
         warnings=tuple(values["warnings"]),
+    )
+
+
+def save_regions(folder: Path, regions: Regions) -> None:
+    """Save the regions of a scan."""
+    arrays = {"index": regions.index, "sides": regions.sides, "tissue": regions.tissue}
+    for name, array in arrays.items():
+        if array is not None:
+            save_array(folder, name, array)
+    values = {
+        "names": regions.names,
+        "seen": regions.seen,
+        "doubts": regions.doubts,
+        "quality": None if regions.quality is None else asdict(regions.quality),
+        "arrays": [name for name, array in arrays.items() if array is not None],
+    }
+    (folder / _REGIONS).write_text(json.dumps(values), encoding="utf-8")
+
+
+def load_regions(folder: Path) -> Regions:
+    """Map what `save_regions` wrote."""
+    values = json.loads((folder / _REGIONS).read_text(encoding="utf-8"))
+    quality = values["quality"]
+    return Regions(
+        names=tuple(values["names"]),
+        seen=tuple(values["seen"]),
+        doubts=tuple(values["doubts"]),
+        quality=None if quality is None else Quality(**quality),
+        **{name: load_array(folder, name) for name in values["arrays"]},
     )
 
 

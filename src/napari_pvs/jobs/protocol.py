@@ -18,6 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from napari_pvs.burden.count import Burden
 from napari_pvs.errors import InputError
 from napari_pvs.evaluation.compare import SubjectScore
 from napari_pvs.inference.config import SegmentConfig
@@ -298,6 +299,37 @@ class CountPvs(Request, verb="count PVS", rows=Count):
     """Count the PVS of label files, by name."""
 
     labels: dict[str, Path]
+
+
+class FindRegions(Request, verb="find regions", answers=Loaded):
+    """Register the template to the scan in a folder; its regions are left in the job's folder."""
+
+    scan: Path
+
+
+class MakeReport(Request, verb="make report"):
+    """Write the page of the mask ``mask`` in the job's folder.
+
+    ``regions`` is the folder of those of the scan; without it the template is registered.
+    ``weights`` made the mask, so that their training can be compared with the scan.
+    """
+
+    scan: Path
+    out: Path
+    name: str
+    origin: dict[str, str] = {}
+    regions: Path | None = None
+    weights: Path | None = None
+
+
+class CountStudy(Request, verb="count study", answers=Table, rows=Burden):
+    """Count the PVS of each subject of a study; a row for all of a subject's PVS.
+
+    The answer is the table with all regions; ``regions`` as for `burden.files.count_study`.
+    """
+
+    study: Path
+    regions: str
 
 
 class ScoreStudy(Request, verb="score study", answers=Table, rows=SubjectScore):

@@ -19,7 +19,9 @@ from napari_pvs.jobs.protocol import (
     Changes,
     Count,
     CountPvs,
+    CountStudy,
     Features,
+    FindRegions,
     Header,
     Improve,
     Improved,
@@ -27,6 +29,7 @@ from napari_pvs.jobs.protocol import (
     Loaded,
     LoadScan,
     LoadSubject,
+    MakeReport,
     MakeSample,
     Nothing,
     OpenResults,
@@ -246,6 +249,53 @@ def count_pvs(request: CountPvs, folder: Path, say: Say) -> Nothing:
     return Nothing()
 
 
+def find_regions(request: FindRegions, folder: Path, say: Say) -> Loaded:
+    """Register the template to a scan."""
+    from napari_pvs.scans.regions import fit_regions
+
+    say(Phase("Finding the regions …"))
+    regions = fit_regions(exchange.load_scan(request.scan))
+    exchange.save_regions(folder, regions)
+    return Loaded(regions.doubts)
+
+
+def make_report(request: MakeReport, folder: Path, say: Say) -> Nothing:
+    """Write a page of the scan and its mask."""
+    from napari_pvs.files import write_text
+    from napari_pvs.report.files import of_mask
+
+    scan = exchange.load_scan(request.scan)
+    regions = None if request.regions is None else exchange.load_regions(request.regions)
+    if regions is None:
+        say(Phase("Finding the regions …"))
+    mask = exchange.load_array(folder, "mask") > 0
+    made = of_mask(
+        scan, mask, name=request.name, origin=request.origin, regions=regions,
+        weights=request.weights,
+    )  # fmt: skip
+    write_text(request.out, made.html)
+    return Nothing()
+
+
+def count_study(request: CountStudy, folder: Path, say: Say) -> Table:
+    """Count the PVS of a study."""
+    from napari_pvs.burden import files, tables
+
+    notes: list[str] = []
+    counted = []
+    found = files.count_study(
+        request.study,
+        regions=request.regions,
+        skipped=lambda name: notes.append(f"{name}: no label and no prediction yet."),
+        failed=lambda name, why: notes.append(f"{name}: {why}"),
+    )
+    for one in found:
+        counted.append(one)
+        say(Row(one.burden[0]))
+        say(Phase(f"Counted {one.burden[0].subject} …"))
+    return Table(tables.burden_tsv(counted) if counted else "", tuple(notes))
+
+
 def score_study(request: ScoreStudy, folder: Path, say: Say) -> Table:
     """Score the newest prediction of each subject against its label."""
     from napari_pvs.evaluation.tables import to_tsv
@@ -323,6 +373,9 @@ TASKS: dict[type[Request], Callable[[Any, Path, Say], Any]] = {
     Improve: improve,
     ListSubjects: list_subjects,
     CountPvs: count_pvs,
+    FindRegions: find_regions,
+    MakeReport: make_report,
+    CountStudy: count_study,
     ScoreStudy: score_study,
     PlanRun: plan_run,
     ReadRuns: read_runs,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_pvs.burden.count import Counted
 from napari_pvs.burden.files import NONE, TEMPLATE, each_mask, regions_of_map
@@ -24,6 +25,7 @@ from napari_pvs.report.subject import Findings, SubjectReport, report
 from napari_pvs.report.trust import TRAINING
 from napari_pvs.scans.pvs import read_on
 from napari_pvs.scans.regions import Regions, fit_regions
+from napari_pvs.scans.scan import Scan
 from napari_pvs.study.bids import StudySubject, scan_of
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.workers import HERE, Workers
@@ -57,6 +59,39 @@ def of_segmentation(result: Segmentation, config: SegmentConfig) -> SubjectRepor
             _training(config),
         )
     )
+
+
+def of_mask(
+    scan: Scan,
+    mask: NDArray[np.bool_],
+    *,
+    name: str,
+    origin: Mapping[str, str],
+    regions: Regions | None = None,
+    weights: Path | None = None,
+) -> SubjectReport:
+    """Make the page of a mask in memory.
+
+    Parameters
+    ----------
+    scan, mask
+        The mask is on the scan's grid.
+    name, origin
+        As in `Findings`.
+    regions
+        Where they are known; the template is registered otherwise.
+    weights
+        That made the mask; None for the starter weights.
+    """
+    why = ""
+    if regions is None:
+        try:
+            regions = fit_regions(scan)
+        except InputError as error:
+            why = str(error)
+    labels = label(np.ascontiguousarray(mask), 1, 0.0, scan.grid.voxel_volume)
+    training = _training(SegmentConfig(weights=weights))
+    return report(Findings(name, scan, labels, None, regions, why, origin, training))
 
 
 def _training(config: SegmentConfig) -> Mapping[str, Any] | None:

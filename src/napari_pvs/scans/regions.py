@@ -138,6 +138,29 @@ def places(labels: NDArray[np.integer], n: int, regions: Regions) -> list[Place]
     return [Place(named[at], sides[side]) for at, side in zip(where, of_side, strict=True)]
 
 
+def place_of(voxels: NDArray[np.integer], regions: Regions) -> Place:
+    """Return the region and side of one PVS, as `places` does.
+
+    Parameters
+    ----------
+    voxels
+        (n, 3), of the scan's grid.
+    regions
+        On that grid.
+    """
+    at = tuple(voxels.T)
+
+    def most(classes: NDArray[np.integer]) -> int:
+        votes = np.bincount(classes[at])
+        votes[0] = 0
+        return int(votes.argmax())
+
+    region = (ELSEWHERE, *regions.names)[most(regions.index)]
+    if regions.sides is None:
+        return Place(region, None)
+    return Place(region, (None, *SIDES)[most(regions.sides)])
+
+
 def fit_regions(scan: Scan) -> Regions:
     """Lay the template over a scan, and carry its regions and sides to every voxel of the brain.
 

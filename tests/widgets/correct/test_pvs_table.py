@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QWidget
 
 from napari_pvs.scans.display import display_index
+from napari_pvs.scans.regions import Regions
 from napari_pvs.widgets.correct import pvs_table, review_queue
 from napari_pvs.widgets.correct.clicks import Clicker
 from napari_pvs.widgets.correct.components import Components
@@ -57,9 +58,9 @@ def test_each_pvs_has_a_row(beside):
     assert sorted(shown(table).values()) == [(28, 0.95), (28, 0.97), (32, 0.6)]
     assert table.total.text() == "3 PVS, 45 mm³"
     model = table.table.model()
-    texts = [model.index(0, column).data() for column in range(8)]
+    texts = [model.index(0, column).data() for column in range(10)]
     # the largest first: 2x2x8 voxels of 0.8 mm
-    assert texts == ["unreviewed", "1", "16.4", "6.4", "1.8", "0.60", "5, 15, 11", ""]
+    assert texts == ["unreviewed", "1", "16.4", "6.4", "1.8", "0.60", "", "", "5, 15, 11", ""]
     # and what was perhaps missed
     assert [row.status for row in table.rows] == ["unreviewed"] * 3 + ["possibly missed"]
 
@@ -210,3 +211,21 @@ def test_sorted_by_volume_it_stays_sorted(beside, qtbot):
     sizes = [len(row.index[0]) for row in table.table.shown()]
     assert sizes == sorted(sizes, reverse=True)
     assert len(sizes) == 5
+
+
+def test_rows_have_region_and_side_once_they_are_known(beside):
+    session, table = beside
+    shape = session.scan.grid.shape
+    index = np.broadcast_to(np.where(np.arange(shape[1]) < 14, 1, 2)[None, :, None], shape)
+    sides = np.broadcast_to(np.where(np.arange(shape[0]) < 12, 1, 2)[:, None, None], shape)
+    found = Regions(("front", "back"), index.astype(np.uint16), sides.astype(np.uint8))
+    assert {row.region for row in table.rows} == {None}
+    session.set_regions(found, None)
+    where = {(row.region, row.side, round(row.place[0]), round(row.place[1])) for row in table.rows}
+    for region, side, right, anterior in where:
+        assert region == ("front" if anterior / 0.8 < 14 else "back")
+        assert side == ("left" if right / 0.8 < 12 else "right")
+    assert len({one[:2] for one in where}) > 2
+    header, first, *_ = table.tsv().splitlines()
+    row = dict(zip(header.split("\t"), first.split("\t"), strict=True))
+    assert (row["region"], row["side"]) == (table.rows[0].region, table.rows[0].side)

@@ -22,7 +22,9 @@ from napari_pvs.correction.review import Item
 from napari_pvs.inference.shape import rod_of
 from napari_pvs.scans.display import to_display
 from napari_pvs.scans.masks import Voxels
+from napari_pvs.scans.regions import place_of
 from napari_pvs.widgets.correct.components import Components
+from napari_pvs.widgets.correct.region_colours import RegionColours
 from napari_pvs.widgets.correct.review_queue import QueuePanel
 from napari_pvs.widgets.parts.controls import Button, Notice, ask_where, there, write
 from napari_pvs.widgets.parts.table import Column, Table
@@ -75,6 +77,8 @@ class Row:
     diameter_mm: float
     place: tuple[float, float, float]
     probability: float | None
+    region: str | None = None
+    side: str | None = None
     status: Status = "unreviewed"
     note: str = ""
     item: Item | None = None
@@ -83,7 +87,7 @@ class Row:
     @property
     def stamp(self) -> tuple[object, ...]:
         """What changes when the row looks otherwise."""
-        return self.status, self.note, self.number, id(self.index)
+        return self.status, self.note, self.number, id(self.index), self.region, self.side
 
     @property
     def where(self) -> str:
@@ -99,6 +103,8 @@ COLUMNS: tuple[Column[Row], ...] = (
     Column("Width", lambda row: row.diameter_mm, "{:.1f}", "Mean diameter in mm."),
     Column("Prob.", lambda row: row.probability, "{:.2f}",
            "Mean probability in the newest prediction."),
+    Column("Region", lambda row: row.region or "", tip="Of the brain; the Metrics dock finds it."),
+    Column("Side", lambda row: row.side or "", tip="Of the patient."),
     Column("R, A, S", lambda row: row.where, tip="Centre in scanner coordinates: mm to the right, "
            "to the front and up."),
     Column("Note", lambda row: row.note, tip="Your note (key C)."),
@@ -133,6 +139,7 @@ class PvsTable(QWidget):
         components.replaced.connect(self._start)
         components.followed.connect(self._fill)
         session.prediction_changed.connect(self._on_prediction)
+        session.regions_changed.connect(self._start)
         review.changed.connect(self._fill)
         review.moved.connect(self._on_moved)
         self._start()
@@ -162,6 +169,7 @@ class PvsTable(QWidget):
             {0: "possibly missed", 1: "0000", 2: "000.0", 3: "00.0", 4: "0.0", 5: "0.00"}
         )
         self.notice = Notice()
+        self.colours = RegionColours(self._session, self._components)
         self.export = Button("Export TSV…", "Write the rows shown to a table.", self._export)
         row = QHBoxLayout()
         row.setSpacing(3)
@@ -173,6 +181,7 @@ class PvsTable(QWidget):
         column.addWidget(self.total)
         column.addLayout(row)
         column.addWidget(self.table)
+        column.addWidget(self.colours)
         column.addWidget(self.notice)
 
     @property
@@ -256,6 +265,10 @@ class PvsTable(QWidget):
             place=(float(place[0]), float(place[1]), float(place[2])),
             probability=None if score is None else float(score[index].mean()),
         )
+        regions = self._session.regions
+        if regions is not None:
+            where = place_of(points, regions)
+            row.region, row.side = where.region, where.side
         if known is None:
             return row
         vars(known).update(vars(row))
@@ -339,21 +352,14 @@ class PvsTable(QWidget):
         show_voxel(self._session.viewer, layer, (int(x), int(y), int(z)))
 
     def _export(self) -> None:
-        path = ask_where(self, f"{self._subject()}_pvs.tsv", "Table (*.tsv)")
+        path = ask_where(self, f"{self._session.name}_pvs.tsv", "Table (*.tsv)")
         if path is not None:
             write(path, self.tsv(), self.notice)
-
-    def _subject(self) -> str:
-        shown, scan = self._session.shown_subject, self._session.scan
-        if shown is not None:
-            return shown.name
-        path = None if scan is None else scan.source.path
-        return "scan" if path is None else path.name.split(".")[0]
 
     def tsv(self) -> str:
         """The rows that are shown, as a table; its columns are named as those of ``pvs.tsv``."""
         values: dict[str, Callable[[Row], object]] = {
-            "subject": lambda _: self._subject(),
+            "subject": lambda _: self._session.name,
             "id": lambda row: row.number,
             "status": lambda row: row.status,
             "voxels": lambda row: len(row.index[0]),
@@ -366,6 +372,8 @@ class PvsTable(QWidget):
             "mean_probability": lambda row: (
                 None if row.probability is None else round(row.probability, 4)
             ),
+            "region": lambda row: row.region,
+            "side": lambda row: row.side,
             "note": lambda row: " ".join(row.note.split()),
         }
         lines = ["\t".join(values)]

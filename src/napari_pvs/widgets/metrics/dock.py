@@ -1,4 +1,4 @@
-"""The Metrics dock: how labels agree with a reference, and where they do not."""
+"""The Metrics dock: PVS by region, how labels agree with a reference, and where they do not."""
 
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.background.process import Job, Result, scan_folder
 from napari_pvs.widgets.dock import JobDock
 from napari_pvs.widgets.metrics.agreement import AgreementPanel
+from napari_pvs.widgets.metrics.burden import BurdenPanel, StudyBurden
 from napari_pvs.widgets.metrics.study import RunTable, StudyScores
 from napari_pvs.widgets.parts.controls import (
     FILES,
@@ -57,13 +58,18 @@ class Metrics(JobDock):
         self._watched: list[LabelsLayer] = []
         self._build_choice()
         self._build_agreement()
+        self.burden = BurdenPanel(self, self.measured)
+        self.group("Burden by region").addRow(self.burden)
+        self.study_burden = StudyBurden(self)
+        self.group("Burden of the study").addRow(self.study_burden)
         self.study = StudyScores(self)
-        self.group("Study").addRow(self.study)
+        self.group("Agreement in the study").addRow(self.study)
         self.runs = RunTable(self)
         self.group("Training runs").addRow(self.runs)
 
         self._soon = Debouncer(_AFTER_MS, self.update_numbers, self)
         self.what.currentIndexChanged.connect(lambda _: self._soon.throttle())
+        self.what.currentIndexChanged.connect(lambda _: self.burden.soon.throttle())
         self.inside.toggled.connect(lambda _: self._again())
         self.reference.currentIndexChanged.connect(lambda _: self._choose_reference())
         session = self.session
@@ -192,6 +198,8 @@ class Metrics(JobDock):
         reason = None if self.agreement else "choose a layer and a reference."
         self.tsv.allow_if(reason)
         self.png.allow_if(reason)
+        self.burden.check()
+        self.study_burden.check()
         self.study.check()
         self.runs.check()
 
@@ -248,12 +256,14 @@ class Metrics(JobDock):
             one.events.paint.connect(self._on_layer)
 
     def _on_study(self) -> None:
+        self.study_burden.clear()
         self.study.clear()
         self.runs.clear()
         self.check()
 
     def _on_layer(self, _: object) -> None:
         self._soon.throttle()
+        self.burden.soon.throttle()
 
     def _on_reference(self) -> None:
         self.reference.choose(self.session.reference)

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_pvs.evaluation.compare import SubjectScore
 from napari_pvs.jobs import protocol
-from napari_pvs.jobs.protocol import Header, ReadRuns, RunRow, ScoreStudy
+from napari_pvs.jobs.protocol import Header, ReadRuns, Request, RunRow, ScoreStudy
 from napari_pvs.widgets.background.process import Job, Result
 from napari_pvs.widgets.dock import JobDock
 from napari_pvs.widgets.parts.controls import Button, Notice, ask_where, there, write
@@ -72,7 +72,7 @@ class StudyPanel(QWidget, Generic[R]):
 
     def _ask(
         self,
-        request: type[ScoreStudy] | type[ReadRuns],
+        request: Callable[[Path], Request],
         text: str,
         on_row: Callable[[R], None],
         on_done: Callable[[Result[Any]], None],
@@ -81,7 +81,7 @@ class StudyPanel(QWidget, Generic[R]):
         study = self._dock.session.opened
         if study is None:
             return
-        job = Job(request(study=study), self._dock)
+        job = Job(request(study), self._dock)
 
         def still(show: Callable[[Any], None]) -> Callable[[Any], None]:
             return lambda found: show(found) if study == self._dock.session.opened else None
@@ -116,7 +116,7 @@ class StudyScores(StudyPanel[SubjectScore]):
     def run(self) -> None:
         """Score every subject of the study that has a prediction and a label."""
         self.clear()
-        self._ask(ScoreStudy, "Scoring …", self._on_row, self._on_done)
+        self._ask(lambda study: ScoreStudy(study=study), "Scoring …", self._on_row, self._on_done)
 
     def clear(self) -> None:
         """Remove the scores, because they are of another study."""
@@ -175,7 +175,10 @@ class RunTable(StudyPanel[RunRow]):
     def run(self) -> None:
         """Read all runs of the study."""
         self._header, self._rows = (), []
-        self._ask(ReadRuns, "Reading the runs …", self._rows.append, self._on_done)
+        self._ask(
+            lambda study: ReadRuns(study=study), "Reading the runs …", self._rows.append,
+            self._on_done,
+        )  # fmt: skip
 
     def clear(self) -> None:
         """Remove the runs, because they are of another study."""

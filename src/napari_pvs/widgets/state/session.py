@@ -18,7 +18,9 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_pvs.correction.review import Focus
 from napari_pvs.errors import InputError
+from napari_pvs.jobs.scratch import Folder
 from napari_pvs.scans.display import from_display
+from napari_pvs.scans.regions import Regions
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.bids import StudySubject
 from napari_pvs.widgets.preferences import follow, preferences, rater
@@ -135,6 +137,8 @@ class Session(QObject):
         uint8 masks.
     reference
         The Labels layer that metrics compare with.
+    regions, regions_folder
+        Of the scan, once they were found, and the folder that holds their arrays.
     focus
         What the rater is asked about, or None; `set_focus` changes it.
     study, subject
@@ -167,6 +171,8 @@ class Session(QObject):
     """The user has deleted `labels` from the viewer: the layer."""
     reference_changed = Signal()
     """Another reference layer, or none."""
+    regions_changed = Signal()
+    """The scan's regions were found, or there are none any more."""
     focus_changed = Signal()
     """The rater is asked about other voxels, or about none; `focus` says which."""
     study_changed = Signal()
@@ -187,6 +193,8 @@ class Session(QObject):
         self.predictions: dict[str, Prediction] = {}
         self.labels: LabelsLayer | None = None
         self.reference: LabelsLayer | None = None
+        self.regions: Regions | None = None
+        self.regions_folder: Folder | None = None
         self.focus: Focus | None = None
         self.study: Path | None = None
         self.subject: StudySubject | None = None
@@ -266,6 +274,15 @@ class Session(QObject):
             return None
         return subject if scan.source.path in (subject.t1, subject.t2) else None
 
+    @property
+    def name(self) -> str:
+        """What files and tables call the scan: its subject, or the name of its file."""
+        subject = self.shown_subject
+        if subject is not None:
+            return subject.name
+        path = None if self.scan is None else self.scan.source.path
+        return "scan" if path is None else path.name.split(".")[0]
+
     def require_scan(self) -> Scan:
         """Return the scan, where there must be one."""
         if self.scan is None:
@@ -302,12 +319,20 @@ class Session(QObject):
         for one in self.predictions.values():
             one.layer.events.visible.disconnect(self._on_visible)
         self.predictions.clear()
+        self.set_regions(None, None)
         self.set_focus(None)
         self.set_labels(None)
         self.set_reference(None)
         if had:
             self.prediction_changed.emit()
         self.scan_changed.emit()
+
+    def set_regions(self, regions: Regions | None, folder: Folder | None) -> None:
+        """Set the regions of the scan, and the folder that holds them."""
+        changed = regions is not self.regions
+        self.regions, self.regions_folder = regions, folder
+        if changed:
+            self.regions_changed.emit()
 
     def set_focus(self, focus: Focus | None) -> None:
         """Ask the rater about other voxels, or about none."""
