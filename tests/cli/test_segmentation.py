@@ -49,6 +49,7 @@ def test_workers_segment_a_study(make_study, tiny_weights, refused, capsys):
         "segment", study, *use, "--workers", "2", "--scheduler", "tcp://a:1"
     )
     scan = study / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+    assert "--workers is 0; give 1 or more." in refused("segment", study, *use, "--workers", "0")
     assert "--workers is for a study; leave it out" in refused(
         "segment", "--t1", scan, "--out", study / "out", "--workers", "2"
     )

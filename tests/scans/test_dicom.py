@@ -1,5 +1,7 @@
 """DICOM series are read slice by slice in order, and refused where their geometry is unsound."""
 
+import locale
+
 import numpy as np
 import pytest
 
@@ -56,7 +58,9 @@ def write(folder, skip=(), uid="1.2.3", description="t1_mprage", shift=0.0, shuf
 
 def test_a_series_has_the_values_and_places_of_its_files(tmp_path):
     data = write(tmp_path / "a")
+    before = locale.setlocale(locale.LC_ALL)
     found = read_series(tmp_path / "a")
+    assert locale.setlocale(locale.LC_ALL) == before  # which GDCM sets to "C"
     assert found.path == tmp_path / "a"
     assert found.data.dtype == np.float32
     np.testing.assert_array_equal(found.data, data)

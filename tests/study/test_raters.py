@@ -103,7 +103,7 @@ def test_two_labels_are_taken_apart(save):
     np.testing.assert_array_equal(found.agreed, mask("bc"))  # as the first has it
     np.testing.assert_array_equal(found.disputed["ann"], mask("a"))
     np.testing.assert_array_equal(found.disputed["bob"], mask("d"))
-    with pytest.raises(ValueError, match="himself"):
+    with pytest.raises(ValueError, match="themselves"):
         take_apart((ann, ann), first, second)
     with pytest.raises(ValueError, match="shape"):
         take_apart((ann, bob), first, second[1:])

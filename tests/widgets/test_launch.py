@@ -25,6 +25,8 @@ LONG = 120_000
 def opened(make_napari_viewer, own_folders, monkeypatch, qtbot):
     """Function of the arguments; returns the workspace of the window, once it has its docks."""
 
+    made = []
+
     def make(*arguments):
         viewer = make_napari_viewer(show=True)
         monkeypatch.setattr(napari, "Viewer", lambda: viewer)
@@ -32,9 +34,14 @@ def opened(make_napari_viewer, own_folders, monkeypatch, qtbot):
         launch.main([str(one) for one in arguments])
         workspace = viewer.window.add_plugin_dock_widget("napari-pvs", "Workspace")[1]
         qtbot.waitUntil(lambda: bool(workspace.docks), timeout=LONG)
+        made.append(workspace)
         return workspace
 
-    return make
+    yield make
+    for workspace in made:
+        for name, (_, dock) in workspace.docks.items():
+            if name != "Planes":
+                dock.stop()
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ Overwrite = Annotated[
 
 
 Processes = Annotated[
-    int, typer.Option("--workers", min=1, help="Number of processes, for a study.")
+    int, typer.Option("--workers", help="Number of processes, for a study; at least 1.")
 ]
 Scheduler = Annotated[
     str | None,
@@ -61,8 +61,10 @@ def workers_of(processes: int, scheduler: str | None) -> Workers:
     Raises
     ------
     InputError
-        Both are given.
+        Both are given, or no process at all.
     """
+    if processes < 1:
+        raise InputError(f"--workers is {processes}; give 1 or more.")
     if scheduler is not None and processes > 1:
         raise InputError("--workers and --scheduler do not go together; leave one of them out.")
     return Workers(processes, scheduler)

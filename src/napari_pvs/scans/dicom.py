@@ -1,5 +1,6 @@
 """Reading a series of DICOM files as one volume, without what they say of the patient."""
 
+import locale
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def read_series(path: Path) -> Volume:
 
     path = Path(path)
     files = _series(path)
-    with _quiet():
+    with _contained():
         try:
             if len(files) == 1:
                 image = sitk.ReadImage(files[0], sitk.sitkFloat32)
@@ -124,7 +125,7 @@ def _series(path: Path) -> list[str]:
 
     folder = path if path.is_dir() else path.parent
     reader = sitk.ImageSeriesReader
-    with _quiet():
+    with _contained():
         names = {
             one: list(reader.GetGDCMSeriesFileNames(str(folder), one))
             for one in reader.GetGDCMSeriesIDs(str(folder))
@@ -182,7 +183,8 @@ def _field(file: str, key: str) -> str:
 
     reader = sitk.ImageFileReader()
     reader.SetFileName(file)
-    reader.ReadImageInformation()
+    with _contained():
+        reader.ReadImageInformation()
     return str(reader.GetMetaData(key)).strip() if reader.HasMetaDataKey(key) else ""
 
 
@@ -202,17 +204,22 @@ def _reason(error: RuntimeError) -> str:
     return lines[-1].rpartition("): ")[2].rstrip(".") if lines else "no reason given"
 
 
-class _quiet:
-    """Keep GDCM's own warnings, which users cannot act on, off the terminal."""
+class _contained:
+    """Keep GDCM's own warnings, which users cannot act on, off the terminal, and the locale as is.
+
+    GDCM sets the process's locale to "C": text of other processes would be read as ASCII.
+    """
 
     def __enter__(self) -> None:
         import SimpleITK as sitk
 
+        self._locale = locale.setlocale(locale.LC_ALL)
         self._before = sitk.ProcessObject.GetGlobalWarningDisplay()
         sitk.ProcessObject.GlobalWarningDisplayOff()
 
     def __exit__(self, *_: Any) -> None:
         import SimpleITK as sitk
 
+        locale.setlocale(locale.LC_ALL, self._locale)
         if self._before:
             sitk.ProcessObject.GlobalWarningDisplayOn()
