@@ -205,7 +205,7 @@ class _Crew(Generic[Item, Made]):
         for at in sorted(self._pending.values()):
             self._lost[at] += 1
             if self._lost[at] > RETRIES:
-                self.done[at] = Outcome(None, _KILLED)
+                self.done[at] = _killed("use fewer --workers, or a machine with more memory")
             else:
                 self._suspects.append(at)
         self._pending.clear()
@@ -219,10 +219,11 @@ class _Crew(Generic[Item, Made]):
         )
 
 
-_KILLED = (
-    f"its process was killed {RETRIES + 1} times, probably because memory ran out; use fewer "
-    "--workers, or a machine with more memory."
-)
+def _killed(remedy: str) -> Outcome[Any]:
+    return Outcome(
+        None,
+        f"its process was killed {RETRIES + 1} times, probably because memory ran out; {remedy}.",
+    )
 
 
 def _share(threads: int) -> None:
@@ -245,9 +246,7 @@ def _on_cluster(
             try:
                 yield future.result()
             except KilledWorker:
-                yield Outcome(
-                    None, _KILLED.replace("use fewer --workers, or a machine", "use workers")
-                )
+                yield _killed("use workers with more memory")
             except (CommClosedError, FutureCancelledError, TimeoutError) as error:
                 raise InputError(
                     f"the dask scheduler at {scheduler} was lost; start it, and run the command "

@@ -49,15 +49,17 @@ def write(counted: Sequence[Counted], out: Path) -> None:
             (FILES[2], Burden, burden),
         )
         for file, kind, rows in tables:
-            columns = [field.name for field in fields(kind)]
-            write_text(folder / file, tsv(columns, map(asdict, rows)))
+            write_text(folder / file, _tsv(kind, rows))
         write_text(folder / FILES[3], json.dumps(sidecar, indent=2) + "\n")
 
 
 def burden_tsv(counted: Sequence[Counted]) -> str:
     """Return ``burden.tsv``: a row per subject, region and side."""
-    columns = [field.name for field in fields(Burden)]
-    return tsv(columns, (asdict(row) for one in counted for row in one.burden))
+    return _tsv(Burden, [row for one in counted for row in one.burden])
+
+
+def _tsv(kind: Any, rows: Sequence[Any]) -> str:
+    return tsv([field.name for field in fields(kind)], map(asdict, rows))
 
 
 def table(counted: Sequence[Counted]) -> "Table":

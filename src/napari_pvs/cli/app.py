@@ -13,10 +13,11 @@ import typer
 import napari_pvs
 from napari_pvs.errors import InputError, plain
 from napari_pvs.files import require_replaceable
-from napari_pvs.workers import Workers
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
+
+    from napari_pvs.workers import Workers
 
 app = typer.Typer(
     name="napari-pvs",
@@ -55,7 +56,7 @@ Scheduler = Annotated[
 ]
 
 
-def workers_of(processes: int, scheduler: str | None) -> Workers:
+def workers_of(processes: int, scheduler: str | None) -> "Workers":
     """Return who does the work on a study.
 
     Raises
@@ -63,6 +64,8 @@ def workers_of(processes: int, scheduler: str | None) -> Workers:
     InputError
         Both are given, or no process at all.
     """
+    from napari_pvs.workers import Workers  # with multiprocessing, which --help need not wait for
+
     if processes < 1:
         raise InputError(f"--workers is {processes}; give 1 or more.")
     if scheduler is not None and processes > 1:

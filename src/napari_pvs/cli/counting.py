@@ -22,10 +22,10 @@ from napari_pvs.cli.app import (
 )
 from napari_pvs.errors import InputError
 from napari_pvs.files import claimed, require_there
-from napari_pvs.workers import Workers
 
 if TYPE_CHECKING:
     from napari_pvs.burden.count import Counted
+    from napari_pvs.workers import Workers
 
 
 @app.command(
@@ -98,7 +98,7 @@ def count(
 
 
 def _count_study(
-    study: Path, regions: str, names: Path | None, workers: Workers
+    study: Path, regions: str, names: Path | None, workers: "Workers"
 ) -> "tuple[list[Counted], list[str], list[tuple[str, str]]]":
     from napari_pvs.burden.files import count_study
     from napari_pvs.burden.regions import read_names

@@ -1,7 +1,7 @@
 """The verb that reports: a page of each subject of a study, and one of all."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,7 +20,9 @@ from napari_pvs.cli.app import (
 )
 from napari_pvs.errors import InputError
 from napari_pvs.files import claimed
-from napari_pvs.workers import Workers
+
+if TYPE_CHECKING:
+    from napari_pvs.workers import Workers
 
 
 @app.command(
@@ -63,7 +65,7 @@ def report(
         _report(study, out, regions, names, workers_of(workers, scheduler))
 
 
-def _report(study: Path, out: Path, regions: str, names: Path | None, workers: Workers) -> None:
+def _report(study: Path, out: Path, regions: str, names: Path | None, workers: "Workers") -> None:
     from napari_pvs.burden.regions import read_names
     from napari_pvs.report.files import write_study
 

@@ -1,7 +1,7 @@
 """Commands for scans and masks: segment, evaluate."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,7 +25,9 @@ from napari_pvs.cli.options import with_options
 from napari_pvs.errors import InputError
 from napari_pvs.files import claimed
 from napari_pvs.inference.config import SegmentConfig
-from napari_pvs.workers import Workers
+
+if TYPE_CHECKING:
+    from napari_pvs.workers import Workers
 
 
 @app.command(
@@ -73,7 +75,7 @@ def segment(
         segment_and_say(config, out, overwrite)
 
 
-def _segment_study(study: Path, config: SegmentConfig, again: bool, workers: Workers) -> None:
+def _segment_study(study: Path, config: SegmentConfig, again: bool, workers: "Workers") -> None:
     """Segment all subjects not yet segmented with these weights, and print what was found."""
     from napari_pvs.study.predictions import Predicted, segment_study
 

@@ -12,14 +12,14 @@ from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QVBoxLayout, QWidget
 from napari_pvs.burden.count import Burden, Counted, count
 from napari_pvs.burden.files import NONE, TEMPLATE
 from napari_pvs.burden.tables import burden_tsv
-from napari_pvs.jobs import exchange, protocol
+from napari_pvs.jobs import exchange
 from napari_pvs.jobs.protocol import CountStudy, FindRegions, Loaded, MakeReport, Nothing
 from napari_pvs.scans.regions import ELSEWHERE, SIDES
 from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.background.process import Job, Result, scan_folder
 from napari_pvs.widgets.background.thread import Background
 from napari_pvs.widgets.dock import JobDock
-from napari_pvs.widgets.metrics.study import StudyPanel
+from napari_pvs.widgets.metrics.study import StudyTable
 from napari_pvs.widgets.parts.controls import Button, ask_where, write
 from napari_pvs.widgets.parts.table import Column, Table
 from napari_pvs.widgets.state.session import BLIND
@@ -223,14 +223,13 @@ def _maker(layer: LabelsLayer) -> str:
     return "hand" if how == "drawn" else f"hand, from a prediction by weights {weights}"
 
 
-class StudyBurden(StudyPanel[Burden]):
+class StudyBurden(StudyTable[Burden]):
     """How many PVS each subject of the study has."""
 
     def __init__(self, dock: JobDock) -> None:
         tip = "PVS of each subject's label, or of its newest prediction."
-        super().__init__(dock, Table(_SUBJECTS, tip, lambda row: row.subject))
-        self._tsv = ""
-        self._rows: list[Burden] = []
+        empty = "No subject has a label or a prediction; segment the study."
+        super().__init__(dock, Table(_SUBJECTS, tip, lambda row: row.subject), empty, "burden.tsv")
         self.count = Button("Count the study", tip, self.run)
         self.export = Button("Export TSV…", "Every subject, region and side.", self._save)
         self.regions = QCheckBox("By region")
@@ -249,29 +248,8 @@ class StudyBurden(StudyPanel[Burden]):
 
         self._ask(request, "Counting …", self._on_row, self._on_done)
 
-    def clear(self) -> None:
-        """Remove the counts, because they are of another study."""
-        self._tsv, self._rows = "", []
-        self.table.show_rows([])
-
     def check(self) -> None:
         """Enable what can be done now."""
         blind = BLIND if self._dock.session.blind else None
         self.count.allow_if(blind or self._why_not("another job is running."))
         self.export.allow_if(None if self._tsv else "count the study first.")
-
-    def _on_row(self, row: Burden) -> None:
-        self._rows.append(row)
-        self.table.show_rows(self._rows)
-
-    def _on_done(self, result: Result[protocol.Table]) -> None:
-        self._tsv = result.answer.tsv
-        if notes := result.answer.notes:
-            self._dock.notice.warn(" ".join(notes))
-        if not self._rows:
-            self._dock.notice.warn("No subject has a label or a prediction; segment the study.")
-
-    def _save(self) -> None:
-        path = ask_where(self, "burden.tsv", "Table (*.tsv)")
-        if path:
-            write(path, self._tsv, self._dock.notice)

@@ -99,14 +99,56 @@ class StudyPanel(QWidget, Generic[R]):
         return busy if self._dock.busy else None
 
 
-class StudyScores(StudyPanel[SubjectScore]):
+class StudyTable(StudyPanel[R]):
+    """A panel whose job sends a row per subject, and ends with the whole as a table to export.
+
+    Parameters
+    ----------
+    dock, table
+        As for `StudyPanel`.
+    empty
+        What to say where the job found no subject.
+    file
+        Suggested for the export.
+    """
+
+    def __init__(self, dock: JobDock, table: Table[R], empty: str, file: str) -> None:
+        super().__init__(dock, table)
+        self._tsv, self._empty, self._file = "", empty, file
+        self._rows: list[R] = []
+
+    def clear(self) -> None:
+        """Remove the rows, because they are of another study."""
+        self._tsv, self._rows = "", []
+        self.table.show_rows([])
+
+    def _on_row(self, row: R) -> None:
+        self._rows.append(row)
+        self.table.show_rows(self._rows)
+
+    def _on_done(self, result: Result[protocol.Table]) -> None:
+        self._tsv = result.answer.tsv
+        if notes := result.answer.notes:
+            self._dock.notice.warn(" ".join(notes))
+        if not self._rows:
+            self._dock.notice.warn(self._empty)
+
+    def _save(self) -> None:
+        path = ask_where(self, self._file, "Table (*.tsv)")
+        if path:
+            write(path, self._tsv, self._dock.notice)
+
+
+class StudyScores(StudyTable[SubjectScore]):
     """The newest prediction of each subject, scored against its label."""
 
     def __init__(self, dock: JobDock) -> None:
         tip = "The newest prediction of each subject compared with its label."
-        super().__init__(dock, Table(_SCORES, tip, lambda row: row.subject))
-        self._tsv = ""
-        self._rows: list[SubjectScore] = []
+        empty = (
+            "No subject has both a prediction and an independent label; segment subjects "
+            "and correct them."
+        )
+        super().__init__(dock, Table(_SCORES, tip, lambda row: row.subject), empty, "study.tsv")
         tip = "Compare the newest prediction of each subject with its label."
         self.score = Button("Score the study", tip, self.run)
         self.export = Button("Export TSV…", "All measures for all subjects.", self._save)
@@ -118,35 +160,11 @@ class StudyScores(StudyPanel[SubjectScore]):
         self.clear()
         self._ask(lambda study: ScoreStudy(study=study), "Scoring …", self._on_row, self._on_done)
 
-    def clear(self) -> None:
-        """Remove the scores, because they are of another study."""
-        self._tsv, self._rows = "", []
-        self.table.show_rows([])
-
     def check(self) -> None:
         """Enable what can be done now."""
         blind = BLIND if self._dock.session.blind else None
         self.score.allow_if(blind or self._why_not("it is being scored."))
         self.export.allow_if(None if self._tsv else "score the study first.")
-
-    def _on_row(self, row: SubjectScore) -> None:
-        self._rows.append(row)
-        self.table.show_rows(self._rows)
-
-    def _on_done(self, result: Result[protocol.Table]) -> None:
-        self._tsv = result.answer.tsv
-        if notes := result.answer.notes:
-            self._dock.notice.warn(" ".join(notes))
-        if not self._rows:
-            self._dock.notice.warn(
-                "No subject has both a prediction and an independent label; segment subjects "
-                "and correct them."
-            )
-
-    def _save(self) -> None:
-        path = ask_where(self, "study.tsv", "Table (*.tsv)")
-        if path:
-            write(path, self._tsv, self._dock.notice)
 
 
 class RunTable(StudyPanel[RunRow]):
