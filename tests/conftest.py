@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import locale
 import os
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,16 @@ def no_leaked_widgets() -> Iterator[None]:
         window.close()
         window.deleteLater()
     assert not names, f"the test left widgets open: {', '.join(names)}"
+
+
+@pytest.fixture(autouse=True)
+def same_encoding() -> Iterator[None]:
+    """Fail a test that changes how text is read, as C libraries do that set the locale."""
+    before = locale.setlocale(locale.LC_CTYPE)
+    yield
+    after = locale.setlocale(locale.LC_CTYPE)
+    locale.setlocale(locale.LC_CTYPE, before)  # so that the tests that follow are not blamed
+    assert after == before, f"the test changed the locale from {before} to {after}"
 
 
 @pytest.fixture(scope="session")

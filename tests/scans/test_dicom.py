@@ -1,6 +1,7 @@
 """DICOM series are read slice by slice in order, and refused where their geometry is unsound."""
 
 import locale
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -16,14 +17,24 @@ COSINES = np.array([[0.0, 0.98, 0.199], [1.0, 0, 0], [0, -0.199, 0.98]]).T
 """Sagittal-like and tilted: directions of columns, rows and slices in LPS, as rows."""
 
 
+@contextmanager
+def locale_as_it_was():
+    """Writing sets the process's locale to "C", by which later tests would read text as ASCII."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _dictionary(tmp_path_factory):
     """Read a file first: before that, a process writes no orientation."""
     path = str(tmp_path_factory.mktemp("first") / "a.dcm")
-    sitk.WriteImage(sitk.Image(4, 4, sitk.sitkInt16), path)
-    sitk.ReadImage(path)
+    with locale_as_it_was():
+        sitk.WriteImage(sitk.Image(4, 4, sitk.sitkInt16), path)
+        sitk.ReadImage(path)
 
 
+@locale_as_it_was()
 def write(folder, skip=(), uid="1.2.3", description="t1_mprage", shift=0.0, shuffle=True, turn=()):
     """Write a series of one file per slice, in files named in any order; return its voxels."""
     folder.mkdir(exist_ok=True)
