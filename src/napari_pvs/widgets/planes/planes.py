@@ -119,7 +119,7 @@ class Planes(QObject):
         self._canvas_size: Callable[[], tuple[int, int]] | None = None
         self._thread = Background(self)
         viewer = session.viewer
-        self._upright = Upright(viewer, self, preferences().planes.radiological)
+        self._upright = Upright(viewer, self, radiological=True)  # until preferences are known
         self._compare_soon = Debouncer(PAUSE_MS, self._compare, self)
         for changed in (session.labels_edited, session.labels_changed, session.prediction_changed):
             changed.connect(self._on_compared)
