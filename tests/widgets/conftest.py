@@ -22,8 +22,9 @@ def apart(tmp_path, monkeypatch, user_data):
         return
     import napari.settings
 
-    from napari_pvs.widgets import dock
+    from napari_pvs.widgets import dock, preferences
 
+    preferences._defaults.cache_clear()
     monkeypatch.setattr(dock, "lose", lambda window, names: True)  # nobody would answer
 
     settings = str(tmp_path / "napari" / "settings.yaml")

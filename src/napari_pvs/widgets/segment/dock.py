@@ -241,6 +241,7 @@ class Segment(JobDock):
         chosen = preferences().segment
         if getattr(chosen, name) != value:
             setattr(chosen, name, value)
+        field.set(value)
 
     def _on_scan(self) -> None:
         if self.busy and self._subject is None and self._of is not self.session.scan:
