@@ -207,7 +207,7 @@ def test_labels_that_nobody_has_are_told(make_study):
         other, absent = seen.notes
         assert (name, other) == (
             "sub-01",
-            f"{misspelt} is not used: a label is named sub-02_desc-pvs_mask.nii.gz.",
+            f"{misspelt} is not used: a label is named sub-02_label-PVS_mask.nii.gz.",
         )
         assert f"{root} has no scan of sub-03" in absent
         return why

@@ -31,7 +31,7 @@ def anat(tmp_path):
 
 @pytest.fixture
 def plain(anat):
-    return anat / "sub-01_desc-pvs_mask.nii.gz"
+    return anat / "sub-01_label-PVS_mask.nii.gz"
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_a_session_has_its_own(tmp_path, mask, like):
     store = LabelStore(tmp_path, "sub-01_ses-b")
     store.save(mask(0), like, author="ann", origin="drawn")
     anat = tmp_path / "derivatives/labels/sub-01/ses-b/anat"
-    assert (anat / "sub-01_ses-b_desc-pvs_mask.nii.gz").is_file()
+    assert (anat / "sub-01_ses-b_label-PVS_mask.nii.gz").is_file()
     assert LabelStore(tmp_path, "sub-01_ses-a").revisions() == []
 
 
@@ -200,7 +200,7 @@ def test_a_stamp_of_a_damaged_file_names_no_label(store, mask, like, known):
 
 @pytest.mark.parametrize("ending", [".nii", ".mgz"])
 def test_a_plain_file_of_another_format(store, anat, plain, mask, like, ending):
-    theirs = anat / f"sub-01_desc-pvs_mask{ending}"
+    theirs = anat / f"sub-01_label-PVS_mask{ending}"
     write_like(theirs, mask(1), like)
     content = theirs.read_bytes()
     known = stamp(theirs, anat.parents[3])
@@ -231,7 +231,7 @@ def test_what_cannot_be_imported_is_left_alone(store, plain, save):
         store.import_outside()
     content = plain.read_bytes()
     with pytest.warns(
-        InputWarning, match=r"of sub-01 was left as it is \(.*desc-pvs_mask.nii.gz is "
+        InputWarning, match=r"of sub-01 was left as it is \(.*label-PVS_mask.nii.gz is "
     ):
         saved = save(1)
     assert plain.read_bytes() == content
@@ -240,7 +240,7 @@ def test_what_cannot_be_imported_is_left_alone(store, plain, save):
 
 
 def test_two_plain_files(store, anat, save, mask, like):
-    paths = [anat / f"sub-01_desc-pvs_mask.nii{end}" for end in ("", ".gz")]
+    paths = [anat / f"sub-01_label-PVS_mask.nii{end}" for end in ("", ".gz")]
     for seed, path in enumerate(paths):
         write_like(path, mask(seed), like)
     before = [path.read_bytes() for path in paths]
@@ -329,7 +329,7 @@ def test_a_full_disk_at_every_step(store, anat, save, monkeypatch):
     assert sum("No space left on device" in text for text in said) >= 4
     assert said[-1] == "left"
     assert not list(anat.rglob(".tmp-*"))
-    assert read_labels(anat / "sub-01_desc-pvs_mask.nii.gz").data.any()
+    assert read_labels(anat / "sub-01_label-PVS_mask.nii.gz").data.any()
     images = {path.name for path in (anat / "revisions").glob("*.nii.gz")}
     assert images == {store.path(r).name for r in store.revisions()}
 
@@ -495,7 +495,8 @@ def test_a_plain_file_that_is_being_written_is_not_imported(store, plain, mask, 
 
     monkeypatch.setattr(labels, "read_labels", meanwhile)
     with pytest.raises(
-        InputError, match=r"desc-pvs_mask\.nii\.gz is being written by another program; try again\."
+        InputError,
+        match=r"label-PVS_mask\.nii\.gz is being written by another program; try again\.",
     ):
         store.import_outside()
     monkeypatch.undo()

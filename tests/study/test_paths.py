@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from napari_pvs.errors import InputError
 from napari_pvs.study.paths import (
-    LABEL,
+    LABELS,
     OF_A_SCAN,
     differing,
     entities,
@@ -43,11 +43,11 @@ def test_two(tmp_path, touch):
 
 def test_a_label_on_a_templates_grid_is_not_the_subjects(tmp_path, touch):
     touch(tmp_path, "sub-01_space-MNI152_desc-pvs_mask.nii.gz")
-    assert one(tmp_path, LABEL) is None
+    assert one(tmp_path, LABELS[1]) is None
     touch(tmp_path, "sub-01_space-T1w_desc-pvs_mask.nii.gz")
-    assert one(tmp_path, LABEL).name == "sub-01_space-T1w_desc-pvs_mask.nii.gz"
+    assert one(tmp_path, LABELS[1]).name == "sub-01_space-T1w_desc-pvs_mask.nii.gz"
     touch(tmp_path, "sub-01_desc-pvs_mask.nii.gz")
-    assert one(tmp_path, LABEL).name == "sub-01_desc-pvs_mask.nii.gz"
+    assert one(tmp_path, LABELS[1]).name == "sub-01_desc-pvs_mask.nii.gz"
     # a scan of which there is nothing else is taken, whatever its space is called
     touch(tmp_path, "sub-01_space-MNI152_T1w.nii.gz")
     assert one(tmp_path, "*_T1w").name == "sub-01_space-MNI152_T1w.nii.gz"
