@@ -27,8 +27,6 @@ from napari_pvs.scans.nifti import Geometry, write_like
 TRUTH = "truth"
 LABELS = "labels"
 _COLUMNS = {
-    "index": "Value of its voxels.",
-    "name": "Of the PVS.",
     "region": "Of the brain.",
     "length_mm": "Length of the tube's axis.",
     "diameter_mm": "Mean diameter of the tube.",
@@ -109,7 +107,7 @@ def write_subject(subject: Subject, name: str, out: Path, labelled: bool) -> Non
         write_like(path, image, like, scaled=ending == PROBABILITY)
         _write_sidecar(path, text, scans, out, **more)
     rows = [row | {"index": row["id"], "name": f"PVS {row['id']}"} for row in subject.table]
-    write_text(truth / f"{name}_{NUMBERED}.tsv", _tsv(rows, tuple(_COLUMNS)))
+    write_text(truth / f"{name}_{NUMBERED}.tsv", _tsv(rows, ("index", "name", *_COLUMNS)))
     if labelled:
         label = out / "derivatives" / LABELS / anat / derivative.image(name, MASK)
         write_like(label, mask, like)
