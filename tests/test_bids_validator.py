@@ -6,7 +6,6 @@ It is on PyPI (bids-validator-deno) and needs no network.
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 
 from napari_pvs import cli
+from napari_pvs.cli.bids_app import validator
 from napari_pvs.correction.review import Review
 from napari_pvs.phantom.cohort import write_cohort
 from napari_pvs.phantom.config import PhantomConfig
@@ -25,11 +25,8 @@ from napari_pvs.study.drafts import DraftStore, Made
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.study.sittings import Sitting
 
-VALIDATOR = shutil.which("bids-validator-deno") or Path(sys.executable).with_name(
-    "bids-validator-deno"
-)
 pytestmark = pytest.mark.skipif(
-    not Path(VALIDATOR).is_file(),
+    validator() is None,
     reason="bids-validator-deno is not installed; it is in the extra dev",
 )
 SCANNER = "SIDECAR_KEY_RECOMMENDED"
@@ -46,7 +43,7 @@ FOR_PEOPLE = {
 def issues(folder: Path) -> Iterator[tuple[str, str, str, str]]:
     """Severity, code, key and place of whatever the validator says."""
     done = subprocess.run(
-        [VALIDATOR, folder, "--format", "json", "--max-rows", "-1"],
+        [validator(), folder, "--format", "json", "--max-rows", "-1"],
         capture_output=True, text=True, encoding="utf-8", check=False,
     )  # fmt: skip
     for one in json.loads(done.stdout)["issues"]["issues"]:

@@ -178,10 +178,15 @@ def _use(work_dir: Path | None) -> None:
     tempfile.tempdir = None  # read again
 
 
+def validator() -> str | None:
+    """Return the official validator's program, if it is installed."""
+    beside = str(Path(sys.executable).parent)  # of an environment that is not activated
+    return shutil.which(_VALIDATOR) or shutil.which(_VALIDATOR, path=beside)
+
+
 def _validate(bids: Path) -> None:
     """Refuse a dataset in which the official validator finds errors, if it is installed."""
-    beside = Path(sys.executable).parent / _VALIDATOR
-    program = shutil.which(_VALIDATOR) or (str(beside) if beside.is_file() else None)
+    program = validator()
     if program is None:
         return
     command = [program, str(bids), "--format", "json", "--ignoreWarnings"]
