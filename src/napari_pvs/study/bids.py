@@ -13,7 +13,7 @@ from napari_pvs.scans.derivative import MASK
 from napari_pvs.scans.scan import Scan, load_scan
 from napari_pvs.study import paths
 from napari_pvs.study.labels import LabelStore, Revision, digest
-from napari_pvs.study.paths import LABELS, derived, is_image, label_folder, label_folders, require
+from napari_pvs.study.paths import derived, is_image, label_folder, label_folders, require
 
 _LISTED = 5  # names in a sentence
 SubjectState = Literal["new", "segmented", "corrected", "reference"]
@@ -303,10 +303,10 @@ def _subject(root: Path, session: Path) -> tuple[StudySubject | None, list[str]]
     if not scans:
         return None, []
     store = LabelStore(root, name)
-    folder = label_folder(root, name)
-    plain = [path for stem in LABELS for path in paths.images(folder, stem)]
+    images = paths.label_images(label_folder(root, name))
+    plain = [path for of_name in images for path in of_name]
     paths.require_own([*scans, *plain], name)
-    named = paths.labels(folder)
+    named = paths.first_runs(images)
     # of two, it is the one that another tool wrote
     mask = store.outside() if len(named) > 1 else None
     mask = mask or next(iter(named), None)

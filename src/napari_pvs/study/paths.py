@@ -77,7 +77,24 @@ def labels(folder: Path) -> list[Path]:
     InputError
         As `one`.
     """
-    found = (one(folder, stem) for stem in LABELS)
+    return first_runs(label_images(folder))
+
+
+def label_images(folder: Path) -> list[list[Path]]:
+    """List the images of labels in a folder, by their names as in `LABELS`.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be read.
+    """
+    there = entries(folder)
+    return [_matching(there, stem, templates=False) for stem in LABELS]
+
+
+def first_runs(named: Iterable[Sequence[Path]]) -> list[Path]:
+    """Return the first run under each name, as `first_run`."""
+    found = (first_run(paths) for paths in named)
     return [path for path in found if path is not None]
 
 
@@ -170,7 +187,10 @@ def images(folder: Path, stem: str, *, templates: bool = True) -> list[Path]:
     InputError
         The folder cannot be read.
     """
-    there = entries(folder)
+    return _matching(entries(folder), stem, templates)
+
+
+def _matching(there: Sequence[Path], stem: str, templates: bool) -> list[Path]:
     found = [
         path for suffix in _SUFFIXES for path in there if fnmatchcase(path.name, stem + suffix)
     ]
