@@ -232,6 +232,8 @@ def test_what_cannot_begin(make_study, refused, use, tmp_path, head_files):
     damaged.mkdir()
     (damaged / "dataset_description.json").write_text("no JSON")
     assert "repair it, or name another folder" in said(study, damaged, "participant", *use)
+    labels = study / "derivatives" / "labels"
+    assert f"{labels} holds the labels of {study}" in said(study, labels, "participant", *use)
     assert not out.exists()
 
 

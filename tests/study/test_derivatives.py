@@ -1,6 +1,7 @@
 """Segmentations as files of a BIDS derivative."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,8 @@ from napari_pvs.inference.segment import segment_scan
 from napari_pvs.scans.derivative import DESCRIPTION
 from napari_pvs.study.bids import scan_of, subjects
 from napari_pvs.study.derivatives import mask_of, page_of, require_ours, weights_of, write
+
+STUDY = Path("study")
 
 
 @pytest.fixture
@@ -46,6 +49,17 @@ def test_the_weights_are_known_again(segmented):
     assert weights_of(out, "sub-01") is None
 
 
+def test_masks_of_others_are_never_replaced(segmented, tmp_path):
+    mask = mask_of(tmp_path / "out", "sub-01")
+    mask.parent.mkdir(parents=True)
+    mask.write_bytes(b"drawn by hand")
+    with pytest.raises(InputError, match="was not made by segmenting and is not replaced"):
+        segmented()
+    assert [path.read_bytes() for path in mask.parent.iterdir()] == [b"drawn by hand"]
+    with pytest.raises(InputError, match=r"labels holds the labels of study; name another folder"):
+        require_ours(Path("study/derivatives/labels"), STUDY, again=True)
+
+
 def test_a_page_goes_with_its_mask(segmented):
     out, _ = segmented("<p>page</p>")
     assert page_of(out, "sub-01").read_text() == "<p>page</p>"
@@ -67,19 +81,19 @@ def test_a_disk_that_is_full_leaves_what_was_there(segmented, monkeypatch):
 
 
 def test_only_our_own_folders_are_written(tmp_path):
-    require_ours(tmp_path, again=False)
-    require_ours(tmp_path / "new", again=False)
+    require_ours(tmp_path, STUDY, again=False)
+    require_ours(tmp_path / "new", STUDY, again=False)
 
     def made_by(name, version):
         about = {"Name": "x", "GeneratedBy": [{"Name": name, "Version": version}]}
         (tmp_path / DESCRIPTION).write_text(json.dumps(about))
 
     made_by("napari-pvs", napari_pvs.__version__)
-    require_ours(tmp_path, again=False)
+    require_ours(tmp_path, STUDY, again=False)
     made_by("napari-pvs", "0.0.1")
     with pytest.raises(InputError, match=r"written by napari-pvs 0\.0\.1.*add --overwrite"):
-        require_ours(tmp_path, again=False)
-    require_ours(tmp_path, again=True)
+        require_ours(tmp_path, STUDY, again=False)
+    require_ours(tmp_path, STUDY, again=True)
     made_by("fMRIPrep", "1")
     with pytest.raises(InputError, match="is a derivative of another tool"):
-        require_ours(tmp_path, again=True)
+        require_ours(tmp_path, STUDY, again=True)

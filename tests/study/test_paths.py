@@ -13,6 +13,7 @@ from napari_pvs.study.paths import (
     first_run,
     label_folder,
     label_folders,
+    labels,
     one,
     shared,
 )
@@ -94,3 +95,19 @@ def test_folders_of_labels_are_listed_with_their_subjects(tmp_path):
         (name, label_folder(tmp_path, name)) for name in ("sub-01_ses-a", "sub-01_ses-b", "sub-02")
     ]
     assert label_folders(folder) == []
+
+
+def test_the_pvs_of_a_segmentation_are_no_regions(tmp_path, touch):
+    pvs, regions = "sub-01_seg-PVS_dseg.nii.gz", "sub-01_desc-aseg_dseg.nii.gz"
+    touch(tmp_path, pvs, regions)
+    assert one(tmp_path, "*_dseg").name == regions
+    assert one(tmp_path, "*_seg-PVS_dseg").name == pvs
+
+
+def test_a_label_of_today_comes_first(tmp_path, touch):
+    former, today = "sub-01_desc-pvs_mask.nii", "sub-01_label-PVS_mask.nii.gz"
+    touch(tmp_path, former)
+    assert [path.name for path in labels(tmp_path)] == [former]
+    touch(tmp_path, today)
+    assert [path.name for path in labels(tmp_path)] == [today, former]
+    assert labels(tmp_path / "nowhere") == []

@@ -74,7 +74,7 @@ def _version(wanted: bool) -> None:
     cls=_Command,
     epilog=examples(
         "napari-pvs run bids out participant",
-        "napari-pvs run bids out participant --participant-label 01 02 --n-cpus 2 --report",
+        "napari-pvs run bids out participant --participant-label 01 02 --n-cpus 2",
         "napari-pvs run bids out group",
     ),
 )
@@ -216,7 +216,7 @@ def _group(bids: Path, out: Path, wanted: "Selection", workers: "Workers", overw
     from napari_pvs.study.derivatives import require_ours
 
     check_folder(out, overwrite, (*tables.FILES, INDEX))
-    require_ours(out, overwrite)
+    require_ours(out, bids, overwrite)
     skipped: list[str] = []
     refused: list[tuple[str, str]] = []
     with progress("Counting") as said:

@@ -18,7 +18,7 @@ from napari_pvs.inference.segment import Segmentation
 from napari_pvs.scans import derivative
 from napari_pvs.scans.derivative import MASK, NUMBERED, PROBABILITY, sidecar_of
 from napari_pvs.study.bids import StudySubject
-from napari_pvs.study.paths import anat_folder
+from napari_pvs.study.paths import anat_folder, label_dataset
 
 TITLE = "PVS segmentations"
 _ABOUT = "NapariPvs"
@@ -68,9 +68,14 @@ def write(
     Raises
     ------
     InputError
-        It cannot be written.
+        It cannot be written, or there is a mask that was not made by segmenting.
     """
     name = subject.name
+    if (mask := mask_of(out, name)).exists() and weights_of(out, name) is None:
+        raise InputError(
+            f"{mask} was not made by segmenting and is not replaced; move it away, or name another "
+            "folder."
+        )
     sources = [path for path in (subject.t1, subject.t2, subject.brain) if path is not None]
     images = {ending: derivative.image(name, ending) for ending in (PROBABILITY, NUMBERED, MASK)}
     sidecars = {ending: sidecar_of(Path(file)).name for ending, file in images.items()}
@@ -132,21 +137,26 @@ def weights_of(out: Path, name: str) -> str | None:
     return found.about.weights_id
 
 
-def require_ours(out: Path, again: bool) -> None:
+def require_ours(out: Path, study: Path, again: bool) -> None:
     """Refuse a folder whose files do not go with what would be written beside them.
 
     Parameters
     ----------
     out
         Output folder; it need not exist.
+    study
+        Whose labels are not to be replaced by segmentations.
     again
         What is there may be replaced.
 
     Raises
     ------
     InputError
-        Another tool, or another version, wrote a derivative there, or its description is damaged.
+        It is the folder of the labels; another tool, or another version, wrote a derivative there,
+        or its description is damaged.
     """
+    if out.resolve() == label_dataset(study).resolve():
+        raise InputError(f"{out} holds the labels of {study}; name another folder.")
     versions = derivative.versions(out)
     if versions is None:
         return

@@ -104,7 +104,7 @@ def segment_study(
             f"method {config.method} segments single scans; give one with --t1 or --t2."
         )
     if output is not None:
-        derivatives.require_ours(output.out, again)
+        derivatives.require_ours(output.out, study, again)
     seen = survey(study, wanted)
     for text in seen.notes:
         warnings.warn(text, InputWarning, stacklevel=2)
