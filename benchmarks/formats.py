@@ -27,6 +27,8 @@ from napari_pvs.inference.segment import segment
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.scans.derivative import MASK, REVIEW, image
 from napari_pvs.scans.nifti import Geometry
+from napari_pvs.study import derivatives
+from napari_pvs.study.bids import subject
 from napari_pvs.study.drafts import keep_decisions
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.study.paths import label_folder
@@ -111,7 +113,9 @@ def write_results(study: Path, best: Path, out: Path) -> None:
     score = segment(config).probability
     threshold = round(float(np.quantile(score[score > 0], 0.8)), 3)  # so that some are found
     config = config.model_copy(update={"threshold": threshold})
-    outputs.write(segment(config), out / "results", config)
+    found = segment(config)
+    outputs.write(found, out / "results", config)
+    derivatives.write(found, derivatives.folder_of(study), study, subject(study, "sub-01"), config)
     label = label_folder(study, "sub-01") / image("sub-01", MASK)
     burden.write([count_mask(label)], out / "counted")
     compared = compare(label, label)

@@ -429,3 +429,14 @@ def test_runs_and_missing_scans_are_told(tmp_path, touch):
         "1 of 3 have no T1w; T2w alone is used of sub-3.",
         "1 of 3 have no T2w; T1w alone is used of sub-2.",
     )
+
+
+def test_copies_of_a_label_under_both_names_are_no_news(make_study):
+    study, (one, two) = make_study(1), ("desc-pvs_mask", "label-PVS_mask")
+    store = LabelStore(study, "sub-01")
+    store.import_outside()
+    anat = study / "derivatives/labels/sub-01/anat"
+    shutil.copy(anat / f"sub-01_{one}.nii.gz", anat / f"sub-01_{two}.nii.gz")
+    seen = survey(study)
+    assert seen.notes == ()
+    assert seen.found[0].revision == 1

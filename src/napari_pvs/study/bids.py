@@ -312,7 +312,8 @@ def _subject(root: Path, session: Path) -> tuple[StudySubject | None, list[str]]
     mask = mask or next(iter(named), None)
     t1, t2, notes = paths.choose(scans, mask)
     if mask is not None:
-        notes += [f"{path} is not used; {mask.name} is." for path in plain if path != mask]
+        unused = (path for path in plain if path not in (mask, *named))
+        notes += [f"{path} is not used; {mask.name} is." for path in unused]
     reference = t1 or t2
     on_template = reference is not None and "_space-" in reference.name
     # a mask on a template's grid fits only a scan on that grid
