@@ -25,7 +25,10 @@ from napari_pvs.inference import outputs
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.segment import segment
 from napari_pvs.network.config import NetworkConfig
+from napari_pvs.scans.derivative import MASK, REVIEW, image
 from napari_pvs.scans.nifti import Geometry
+from napari_pvs.study import derivatives
+from napari_pvs.study.bids import subject
 from napari_pvs.study.drafts import keep_decisions
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.study.paths import label_folder
@@ -78,7 +81,7 @@ def make_study(study: Path) -> Path:
         like = Geometry.from_affine(SHAPE, AFFINE)
         draft = store.save(label, like, author="A", origin="drawn", state="draft")
         store.save(label, like, author="A", origin="corrected", parent=draft.number)
-        path = label_folder(study, name) / f"{name}_desc-pvs_review.json"
+        path = label_folder(study, name) / f"{name}_{REVIEW}"
         decision = Decision(
             point=(5, 5, 6), kind="found", verdict="accept", rater="A", time=datetime.now(UTC)
         )
@@ -110,8 +113,10 @@ def write_results(study: Path, best: Path, out: Path) -> None:
     score = segment(config).probability
     threshold = round(float(np.quantile(score[score > 0], 0.8)), 3)  # so that some are found
     config = config.model_copy(update={"threshold": threshold})
-    outputs.write(segment(config), out / "results", config)
-    label = label_folder(study, "sub-01") / "sub-01_desc-pvs_mask.nii.gz"
+    found = segment(config)
+    outputs.write(found, out / "results", config)
+    derivatives.write(found, derivatives.folder_of(study), study, subject(study, "sub-01"), config)
+    label = label_folder(study, "sub-01") / image("sub-01", MASK)
     burden.write([count_mask(label)], out / "counted")
     compared = compare(label, label)
     write_text(out / "scores" / "scores.json", scores.to_json(compared))

@@ -40,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         config = PhantomConfig(subjects=given.subjects, labelled=given.subjects, seed=given.seed)
         write_cohort(config, Path(folder) / "cohort")
-        tables = sorted(Path(folder).glob("cohort/derivatives/truth/*/anat/*_desc-pvs_pvs.tsv"))
+        tables = sorted(Path(folder).glob("cohort/derivatives/truth/*/anat/*_seg-PVS_dseg.tsv"))
         rows = np.concatenate([measured(table) for table in tables])
     print("voxels\tPVS\tmeasure\tby\ttrue mean\terror\tSD\tr")
     kept = []
@@ -64,8 +64,8 @@ def main() -> None:
 def measured(table: Path) -> np.ndarray:
     """Voxels, true length and diameter, ours, the peer's: a row for each PVS of a subject."""
     with table.open() as file:
-        tubes = {int(row["id"]): row for row in csv.DictReader(file, delimiter="\t")}
-    volume = read_labels(table.with_name(table.name.replace("_pvs.tsv", "_dseg.nii.gz")))
+        tubes = {int(row["index"]): row for row in csv.DictReader(file, delimiter="\t")}
+    volume = read_labels(table.with_name(table.name.replace(".tsv", ".nii.gz")))
     grid = Grid(volume.data.shape, volume.affine)
     found = moments(volume.data, grid.affine[:3, :3])
     rows = []

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_pvs.scans import derivative
 from napari_pvs.scans.scan import Scan, load_scan
 
 REAL = {
@@ -65,7 +66,9 @@ def main() -> None:
     for folder in sorted(given.cohort.glob("sub-*")):
         t1, t2 = (folder / "anat" / f"{folder.name}_{kind}w.nii.gz" for kind in ("T1", "T2"))
         truth = given.cohort / "derivatives" / "truth" / folder.name / "anat"
-        labels = np.asarray(nib.load(truth / f"{folder.name}_desc-pvs_dseg.nii.gz").dataobj)
+        labels = np.asarray(
+            nib.load(truth / derivative.image(folder.name, derivative.NUMBERED)).dataobj
+        )
         add(looks, "phantom", folder.name, load_scan(t1, t2), centres(labels))
     report(looks)
     draw(looks, given.out)

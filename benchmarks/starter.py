@@ -44,6 +44,7 @@ from napari_pvs.network.m2ss import M2SS
 from napari_pvs.network.weights import ModelCard, load, save, starter_path
 from napari_pvs.phantom.cohort import TRUTH, subject_name, write_cohort
 from napari_pvs.phantom.config import PhantomConfig
+from napari_pvs.scans.derivative import MASK, PROBABILITY, image
 from napari_pvs.scans.scan import Scan, load_scan
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.run import resume, train
@@ -214,8 +215,8 @@ def scans(study: Path, names: list[str], used: tuple[str, ...]) -> Iterator[Case
     for name in names:
         files = {key: study / name / "anat" / f"{name}_{key.upper()}w.nii.gz" for key in used}
         truth = study / "derivatives" / TRUTH / name / "anat"
-        reference = np.asanyarray(nib.load(truth / f"{name}_desc-pvs_mask.nii.gz").dataobj) > 0
-        fraction = nib.load(truth / f"{name}_desc-pvs_probseg.nii.gz").get_fdata(dtype=np.float32)
+        reference = np.asanyarray(nib.load(truth / image(name, MASK)).dataobj) > 0
+        fraction = nib.load(truth / image(name, PROBABILITY)).get_fdata(dtype=np.float32)
         yield name, load_scan(files.get("t1"), files.get("t2")), reference, fraction
 
 

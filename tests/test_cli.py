@@ -362,7 +362,7 @@ def test_demo_makes_segments_and_measures(run, monkeypatch, tmp_path, make_head,
     def write(config, out, progress=None):
         steps.append(config.subjects)
         truth = out / "derivatives" / "truth" / "sub-01" / "anat"
-        write_image(truth / "sub-01_desc-pvs_mask.nii.gz", head.label)
+        write_image(truth / "sub-01_label-PVS_mask.nii.gz", head.label)
 
     def segment(config, out, overwrite):
         steps.append(Path(config.t2).name)

@@ -25,6 +25,7 @@ FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`(napari-pvs [^`]+)`")
 KNOWN = (
     "pip ",
+    "bids-validator-deno ",
     "python3 -m venv",
     "py -m venv",
     ". .venv",

@@ -83,6 +83,22 @@ def test_labels_decisions_and_roles(written):
     assert sorted(roles.read(study).values()) == ["train", "unlabelled", "validation"]
 
 
+def test_a_study_goes_on_and_loses_nothing(written):
+    study = written / "study"
+    before = {path: path.read_bytes() for path in study.rglob("*") if path.is_file()}
+    store = LabelStore(study, "sub-01")
+    plain = label_folder(study, "sub-01") / "sub-01_desc-pvs_mask.nii.gz"
+    mask = store.load(store.current())
+    array = mask.data.copy()
+    array[7, 7, 7] = 1
+    saved = store.save(array, mask, author="B", origin="corrected")
+    assert saved.number == 3
+    assert plain.read_bytes() == store.path(saved).read_bytes()  # as scripts know it
+    assert [one.state for one in subjects(study)] == ["corrected", "corrected", "new"]
+    changed = {path.name for path, content in before.items() if path.read_bytes() != content}
+    assert changed == {plain.name}
+
+
 def test_a_run_is_read_and_goes_on(run, small_network):
     config, split = folder.read_config(run), folder.read_split(run)
     assert (config.method, config.epochs) == ("m2ss", 1)

@@ -24,6 +24,8 @@ QT = (
 SLOW = ("torch", "deepbet", "SimpleITK", "nilearn", "skimage", "monai", "matplotlib", "napari")
 OF_NO_MODULE = {
     "cli/test_streams.py": "the command line as a process: pipes, code pages, odd names of files",
+    "test_bids_validator.py": "what the official validator says of cohorts, studies and outputs",
+    "test_containers.py": "the recipes of Docker and Apptainer",
     "test_docs.py": "the snippets of the documentation, and what of it is made from the code",
     "test_release.py": "what a release says of itself, in every place that says it",
     "test_formats.py": "files that released versions wrote",

@@ -206,8 +206,8 @@ def test_workers_count_the_same(count, make_study, refused, tmp_path):
     two = count(study, tmp_path / "two", "--regions", "none", "--workers", "2")
     assert one[1] == two[1]
     assert one[0].replace(str(tmp_path / "one"), "") == two[0].replace(str(tmp_path / "two"), "")
-    (study / "sub-02" / "anat" / "sub-02_T1w.nii.gz").unlink()
-    (study / "sub-02" / "anat" / "sub-02_T2w.nii.gz").write_bytes(b"no image")
+    for kind in ("T1w", "T2w"):
+        (study / "sub-02" / "anat" / f"sub-02_{kind}.nii.gz").write_bytes(b"no image")
     (
         study / "derivatives" / "labels" / "sub-02" / "anat" / "sub-02_desc-pvs_mask.nii.gz"
     ).write_bytes(b"no")

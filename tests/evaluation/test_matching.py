@@ -55,6 +55,14 @@ def test_finds_one_mask_per_subject(tmp_path):
     assert find(tmp_path, matching.PROBABILITIES).files.keys() == {"sub-01"}
 
 
+def test_finds_the_mask_of_a_bids_derivative(tmp_path):
+    kinds = ("label-PVS_mask", "label-PVS_probseg", "seg-PVS_dseg")
+    touch(tmp_path, *(f"sub-01/anat/sub-01_{kind}.nii.gz" for kind in kinds))
+    mask, score = matching.MASKS, matching.PROBABILITIES
+    assert find(tmp_path, mask).files["sub-01"].name == "sub-01_label-PVS_mask.nii.gz"
+    assert find(tmp_path, score).files["sub-01"].name == "sub-01_label-PVS_probseg.nii.gz"
+
+
 def test_finds_the_brain_mask(tmp_path):
     touch(tmp_path, "sub-01_desc-brain_mask.nii.gz", "sub-01_desc-pvs_mask.nii.gz")
     found = find(tmp_path, matching.REGIONS)

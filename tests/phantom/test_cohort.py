@@ -42,23 +42,24 @@ def rows(path: Path) -> list[dict[str, str]]:
 def test_layout(cohort: Path) -> None:
     expected = {
         "dataset_description.json",
+        "README.md",
+        "participants.json",
         "participants.tsv",
+        "derivatives/truth/.bidsignore",
         "derivatives/truth/dataset_description.json",
+        "derivatives/labels/.bidsignore",
         "derivatives/labels/dataset_description.json",
-        "derivatives/labels/sub-01/anat/sub-01_desc-pvs_mask.nii.gz",
+        "derivatives/labels/sub-01/anat/sub-01_label-PVS_mask.json",
+        "derivatives/labels/sub-01/anat/sub-01_label-PVS_mask.nii.gz",
     }
     for sub in ("sub-01", "sub-02"):
         expected |= {f"{sub}/anat/{sub}_T1w.nii.gz", f"{sub}/anat/{sub}_T2w.nii.gz"}
         expected |= {
-            f"derivatives/truth/{sub}/anat/{sub}_desc-{name}"
-            for name in (
-                "pvs_mask.nii.gz",
-                "pvs_dseg.nii.gz",
-                "pvs_probseg.nii.gz",
-                "brain_mask.nii.gz",
-                "pvs_pvs.tsv",
-            )
+            f"derivatives/truth/{sub}/anat/{sub}_{name}"
+            for stem in ("label-PVS_mask", "label-PVS_probseg", "seg-PVS_dseg", "desc-brain_mask")
+            for name in (f"{stem}.nii.gz", f"{stem}.json")
         }
+        expected |= {f"derivatives/truth/{sub}/anat/{sub}_seg-PVS_dseg.tsv"}
     assert set(digests(cohort)) == expected
 
 
@@ -71,6 +72,12 @@ def test_descriptions(cohort: Path, small: PhantomConfig) -> None:
         path = cohort / "derivatives" / name / "dataset_description.json"
         about = json.loads(path.read_text())
         assert (about["Name"], about["DatasetType"]) == (name, "derivative")
+        assert about["DatasetLinks"] == {"raw": "../.."}
+    path = cohort / "derivatives/truth/sub-02/anat/sub-02_seg-PVS_dseg.json"
+    said = json.loads(path.read_text())
+    assert said["Sources"] == [f"bids:raw:sub-02/anat/sub-02_T{n}w.nii.gz" for n in (1, 2)]
+    table = rows(path.with_suffix(".tsv"))
+    assert table[0].keys() - {"index", "name"} == said.keys() & table[0].keys()
 
 
 def test_participants(cohort: Path) -> None:
@@ -79,7 +86,7 @@ def test_participants(cohort: Path) -> None:
     assert [p["labelled"] for p in people] == ["true", "false"]
     for p in people:
         truth = cohort / "derivatives/truth" / p["participant_id"] / "anat"
-        table = rows(truth / f"{p['participant_id']}_desc-pvs_pvs.tsv")
+        table = rows(truth / f"{p['participant_id']}_seg-PVS_dseg.tsv")
         assert int(p["pvs"]) == len(table)
         total = sum(float(row["volume_mm3"]) for row in table)
         assert float(p["volume_mm3"]) == pytest.approx(total, abs=0.1)
@@ -88,10 +95,10 @@ def test_participants(cohort: Path) -> None:
 
 def test_files_agree(cohort: Path) -> None:
     truth = cohort / "derivatives/truth/sub-01/anat"
-    mask = read_labels(truth / "sub-01_desc-pvs_mask.nii.gz").data
-    instances = read_labels(truth / "sub-01_desc-pvs_dseg.nii.gz").data
-    share = read_volume(truth / "sub-01_desc-pvs_probseg.nii.gz").data
-    label = cohort / "derivatives/labels/sub-01/anat/sub-01_desc-pvs_mask.nii.gz"
+    mask = read_labels(truth / "sub-01_label-PVS_mask.nii.gz").data
+    instances = read_labels(truth / "sub-01_seg-PVS_dseg.nii.gz").data
+    share = read_volume(truth / "sub-01_label-PVS_probseg.nii.gz").data
+    label = cohort / "derivatives/labels/sub-01/anat/sub-01_label-PVS_mask.nii.gz"
     assert mask.any()
     np.testing.assert_array_equal(mask, instances > 0)
     np.testing.assert_array_equal(mask, read_labels(label).data)
@@ -142,9 +149,9 @@ def test_empty_subjects_are_written_and_readable(small: PhantomConfig, tmp_path:
     bare = small.model_copy(update={"pvs": (0, 0), "subjects": 1})
     out = write_cohort(bare, tmp_path / "bare")
     truth = out / "derivatives/truth/sub-01/anat"
-    assert not read_labels(truth / "sub-01_desc-pvs_mask.nii.gz").data.any()
-    assert not read_labels(truth / "sub-01_desc-pvs_dseg.nii.gz").data.any()
-    assert rows(truth / "sub-01_desc-pvs_pvs.tsv") == []
+    assert not read_labels(truth / "sub-01_label-PVS_mask.nii.gz").data.any()
+    assert not read_labels(truth / "sub-01_seg-PVS_dseg.nii.gz").data.any()
+    assert rows(truth / "sub-01_seg-PVS_dseg.tsv") == []
     assert rows(out / "participants.tsv")[0]["pvs"] == "0"
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_pvs.burden.count import Burden
+from napari_pvs.burden.count import Burden, Counted
 from napari_pvs.evaluation.compare import score
 from napari_pvs.report.cohort import Row, report
 from napari_pvs.report.trust import Check
@@ -17,7 +17,7 @@ def row(name: str, count: int, light="green", agreement=None) -> Row:
     rows = (burden("all", "both", count), burden("thalamus", "left", count // 2))
     rows += (burden("pons", "both", None if name == "sub-03" else 1),)
     check = Check("Noise of the T1", light, "signal 3 × noise", "Very noisy.")
-    return Row(name, "segmented", light, (check,), rows, agreement)
+    return Row(name, "segmented", light, (check,), Counted((), rows), agreement)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.scans.nifti import write_like
 from napari_pvs.study import bids
-from napari_pvs.study.bids import fingerprint, subjects, survey
+from napari_pvs.study.bids import Selection, fingerprint, subjects, survey
 from napari_pvs.study.labels import LabelStore
 
 
@@ -207,7 +207,7 @@ def test_labels_that_nobody_has_are_told(make_study):
         other, absent = seen.notes
         assert (name, other) == (
             "sub-01",
-            f"{misspelt} is not used: a label is named sub-02_desc-pvs_mask.nii.gz.",
+            f"{misspelt} is not used: a label is named sub-02_label-PVS_mask.nii.gz.",
         )
         assert f"{root} has no scan of sub-03" in absent
         return why
@@ -382,3 +382,61 @@ def test_what_only_the_second_scan_or_no_scan_is_named_for(tmp_path, touch):
     (one,) = survey(tmp_path).found
     assert one.t2.name == "sub-01_run-1_T2w.nii.gz"
     assert survey(tmp_path).notes == ()
+
+
+@pytest.mark.parametrize("stem", ["label-PVS_mask", "desc-pvs_mask"])
+def test_a_label_is_found_under_each_name(tmp_path, touch, stem):
+    touch(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz")
+    label = f"derivatives/labels/sub-01/anat/sub-01_{stem}.nii.gz"
+    touch(tmp_path, label)
+    (one,) = survey(tmp_path).found
+    assert (one.label, one.state) == (tmp_path / label, "reference")
+
+
+def test_two_labels_of_two_names_refuse_their_subject_only(make_study, write_image, head):
+    study = make_study(2)
+    write_image(study / "derivatives/labels/sub-01/anat/sub-01_label-PVS_mask.nii.gz", head.brain)
+    seen = survey(study)
+    assert [one.name for one in seen.found] == ["sub-02"]
+    ((name, why),) = seen.refused
+    assert name == "sub-01"
+    assert "sub-01_label-PVS_mask.nii.gz and sub-01_desc-pvs_mask.nii.gz; keep one of them" in why
+
+
+def test_whom_one_wants(tmp_path, touch):
+    for name in ("sub-1", "sub-2/ses-a", "sub-2/ses-b", "sub-3/ses-a"):
+        touch(tmp_path, f"{name}/anat/{name.replace('/', '_')}_T1w.nii.gz")
+
+    def names(*which):
+        return [one.name for one in survey(tmp_path, Selection(*which)).found]
+
+    assert names() == ["sub-1", "sub-2_ses-a", "sub-2_ses-b", "sub-3_ses-a"]
+    assert names(("1", "sub-3")) == ["sub-1", "sub-3_ses-a"]
+    assert names((), ("ses-a",)) == ["sub-2_ses-a", "sub-3_ses-a"]
+    assert names(("2",), ("b",)) == ["sub-2_ses-b"]
+    with pytest.raises(InputError, match="has no scan of sub-4, ses-c; check the names"):
+        names(("2", "4"), ("a", "c"))
+    with pytest.raises(InputError, match="has no scan of sub-4"):
+        names(("4",))
+
+
+def test_runs_and_missing_scans_are_told(tmp_path, touch):
+    touch(tmp_path, *(f"sub-1/anat/sub-1_run-{n}_T1w.nii.gz" for n in (1, 2)))
+    touch(tmp_path, "sub-1/anat/sub-1_run-1_T2w.nii.gz", "sub-2/anat/sub-2_T1w.nii.gz")
+    touch(tmp_path, "sub-3/anat/sub-3_T2w.nii.gz")
+    assert survey(tmp_path).notes == (
+        f"{tmp_path / 'sub-1/anat/sub-1_run-2_T1w.nii.gz'} is not used; sub-1_run-1_T1w.nii.gz is.",
+        "1 of 3 have no T1w; T2w alone is used of sub-3.",
+        "1 of 3 have no T2w; T1w alone is used of sub-2.",
+    )
+
+
+def test_copies_of_a_label_under_both_names_are_no_news(make_study):
+    study, (one, two) = make_study(1), ("desc-pvs_mask", "label-PVS_mask")
+    store = LabelStore(study, "sub-01")
+    store.import_outside()
+    anat = study / "derivatives/labels/sub-01/anat"
+    shutil.copy(anat / f"sub-01_{one}.nii.gz", anat / f"sub-01_{two}.nii.gz")
+    seen = survey(study)
+    assert seen.notes == ()
+    assert seen.found[0].revision == 1

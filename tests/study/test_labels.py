@@ -31,7 +31,7 @@ def anat(tmp_path):
 
 @pytest.fixture
 def plain(anat):
-    return anat / "sub-01_desc-pvs_mask.nii.gz"
+    return anat / "sub-01_label-PVS_mask.nii.gz"
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_a_session_has_its_own(tmp_path, mask, like):
     store = LabelStore(tmp_path, "sub-01_ses-b")
     store.save(mask(0), like, author="ann", origin="drawn")
     anat = tmp_path / "derivatives/labels/sub-01/ses-b/anat"
-    assert (anat / "sub-01_ses-b_desc-pvs_mask.nii.gz").is_file()
+    assert (anat / "sub-01_ses-b_label-PVS_mask.nii.gz").is_file()
     assert LabelStore(tmp_path, "sub-01_ses-a").revisions() == []
 
 
@@ -200,7 +200,7 @@ def test_a_stamp_of_a_damaged_file_names_no_label(store, mask, like, known):
 
 @pytest.mark.parametrize("ending", [".nii", ".mgz"])
 def test_a_plain_file_of_another_format(store, anat, plain, mask, like, ending):
-    theirs = anat / f"sub-01_desc-pvs_mask{ending}"
+    theirs = anat / f"sub-01_label-PVS_mask{ending}"
     write_like(theirs, mask(1), like)
     content = theirs.read_bytes()
     known = stamp(theirs, anat.parents[3])
@@ -231,7 +231,7 @@ def test_what_cannot_be_imported_is_left_alone(store, plain, save):
         store.import_outside()
     content = plain.read_bytes()
     with pytest.warns(
-        InputWarning, match=r"of sub-01 was left as it is \(.*desc-pvs_mask.nii.gz is "
+        InputWarning, match=r"of sub-01 was left as it is \(.*label-PVS_mask.nii.gz is "
     ):
         saved = save(1)
     assert plain.read_bytes() == content
@@ -240,7 +240,7 @@ def test_what_cannot_be_imported_is_left_alone(store, plain, save):
 
 
 def test_two_plain_files(store, anat, save, mask, like):
-    paths = [anat / f"sub-01_desc-pvs_mask.nii{end}" for end in ("", ".gz")]
+    paths = [anat / f"sub-01_label-PVS_mask.nii{end}" for end in ("", ".gz")]
     for seed, path in enumerate(paths):
         write_like(path, mask(seed), like)
     before = [path.read_bytes() for path in paths]
@@ -329,7 +329,7 @@ def test_a_full_disk_at_every_step(store, anat, save, monkeypatch):
     assert sum("No space left on device" in text for text in said) >= 4
     assert said[-1] == "left"
     assert not list(anat.rglob(".tmp-*"))
-    assert read_labels(anat / "sub-01_desc-pvs_mask.nii.gz").data.any()
+    assert read_labels(anat / "sub-01_label-PVS_mask.nii.gz").data.any()
     images = {path.name for path in (anat / "revisions").glob("*.nii.gz")}
     assert images == {store.path(r).name for r in store.revisions()}
 
@@ -495,7 +495,8 @@ def test_a_plain_file_that_is_being_written_is_not_imported(store, plain, mask, 
 
     monkeypatch.setattr(labels, "read_labels", meanwhile)
     with pytest.raises(
-        InputError, match=r"desc-pvs_mask\.nii\.gz is being written by another program; try again\."
+        InputError,
+        match=r"label-PVS_mask\.nii\.gz is being written by another program; try again\.",
     ):
         store.import_outside()
     monkeypatch.undo()
@@ -541,3 +542,99 @@ def test_the_plain_file_is_of_the_newest_of_two_that_are_saved_at_once(
     monkeypatch.setattr(labels, "atomic", meanwhile)
     assert save(1).number == 1
     assert plain.read_bytes() == NEWER
+
+
+@pytest.fixture
+def former(anat):
+    return anat / "sub-01_desc-pvs_mask.nii.gz"
+
+
+@pytest.fixture
+def scans(tmp_path, like):
+    folder = tmp_path / "sub-01" / "anat"
+    for number in (1, 2):
+        write_like(folder / f"sub-01_T{number}w.nii.gz", np.ones(like.shape, np.int32), like)
+    return [f"bids:raw:sub-01/anat/sub-01_T{number}w.nii.gz" for number in (1, 2)]
+
+
+def test_the_plain_file_is_described(store, plain, anat, save, scans, mask, like):
+    save(1)
+    sidecar = plain.with_name("sub-01_label-PVS_mask.json")
+    told = json.loads(sidecar.read_text())
+    assert (told["Sources"], told["SpatialReference"]) == (scans, scans[0])
+    assert (told["Manual"], told["NapariPvsRevision"]) == (True, 1)
+    about = json.loads((anat.parents[1] / "dataset_description.json").read_text())
+    assert about["DatasetLinks"] == {"raw": "../.."}
+    store.save(mask(2), like, author="net", origin="predicted")
+    told = json.loads(sidecar.read_text())
+    assert (told["Manual"], told["NapariPvsRevision"]) == (False, 2)
+
+
+def test_the_sidecar_of_another_tool_is_left_alone(plain, save, scans):
+    sidecar = plain.with_name("sub-01_label-PVS_mask.json")
+    sidecar.parent.mkdir(parents=True)
+    sidecar.write_text('{"Manual": false}')
+    save(1)
+    assert sidecar.read_text() == '{"Manual": false}'
+    assert plain.is_file()
+
+
+def test_without_scans_nothing_is_described(anat, save):
+    save(1)
+    assert [path.name for path in anat.iterdir() if path.is_file()] == [
+        "sub-01_label-PVS_mask.nii.gz"
+    ]
+    assert not (anat.parents[1] / "dataset_description.json").exists()
+
+
+def test_a_file_of_the_former_name_keeps_it(store, former, plain, anat, mask, like, save, scans):
+    write_like(former, mask(1), like)
+    theirs = former.read_bytes()
+    assert store.outside() == former
+    saved = save(2)
+    imported = store.revisions()[0]
+    assert (imported.origin, imported.comment) == ("imported", former.name)
+    assert store.path(imported).read_bytes() == theirs
+    assert former.read_bytes() == store.path(saved).read_bytes()
+    assert not plain.exists()
+    assert former.with_name("sub-01_desc-pvs_mask.json").is_file()
+    write_like(former, mask(3), like)  # by another program
+    assert store.outside() == former
+    assert save(4).number == 4
+
+
+def test_copies_under_both_names_are_kept_up_to_date(store, former, plain, save):
+    save(1)
+    shutil.copyfile(plain, former)  # as version 0.1 does
+    assert store.outside() is None
+    saved = save(2)
+    assert plain.read_bytes() == former.read_bytes() == store.path(saved).read_bytes()
+    assert len(store.revisions()) == 2
+
+
+@pytest.mark.parametrize("foreign", ["former", "plain"])
+def test_of_both_names_the_one_that_another_tool_wrote_wins(
+    store, former, plain, mask, like, save, foreign
+):
+    save(1)
+    shutil.copyfile(plain, former)
+    theirs = former if foreign == "former" else plain
+    write_like(theirs, mask(2), like)
+    assert store.outside() == theirs
+    imported = store.import_outside()
+    np.testing.assert_array_equal(store.load(imported).data, mask(2))
+    assert store.outside() is None
+    assert plain.read_bytes() == former.read_bytes() == store.path(imported).read_bytes()
+
+
+def test_of_two_that_other_tools_wrote_neither_is_taken(store, former, plain, mask, like, save):
+    write_like(former, mask(1), like)
+    write_like(plain, mask(1), like)
+    assert store.outside() == plain  # they are the same
+    write_like(former, mask(2), like)
+    with pytest.raises(InputError, match=f"contains {plain.name} and {former.name}; keep one of"):
+        store.outside()
+    before = former.read_bytes(), plain.read_bytes()
+    with pytest.warns(InputWarning, match="keep one of them"):
+        assert save(3).number == 1
+    assert (former.read_bytes(), plain.read_bytes()) == before

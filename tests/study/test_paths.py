@@ -6,13 +6,14 @@ from hypothesis import strategies as st
 
 from napari_pvs.errors import InputError
 from napari_pvs.study.paths import (
-    LABEL,
+    LABELS,
     OF_A_SCAN,
     differing,
     entities,
     first_run,
     label_folder,
     label_folders,
+    labels,
     one,
     shared,
 )
@@ -43,11 +44,11 @@ def test_two(tmp_path, touch):
 
 def test_a_label_on_a_templates_grid_is_not_the_subjects(tmp_path, touch):
     touch(tmp_path, "sub-01_space-MNI152_desc-pvs_mask.nii.gz")
-    assert one(tmp_path, LABEL) is None
+    assert one(tmp_path, LABELS[1]) is None
     touch(tmp_path, "sub-01_space-T1w_desc-pvs_mask.nii.gz")
-    assert one(tmp_path, LABEL).name == "sub-01_space-T1w_desc-pvs_mask.nii.gz"
+    assert one(tmp_path, LABELS[1]).name == "sub-01_space-T1w_desc-pvs_mask.nii.gz"
     touch(tmp_path, "sub-01_desc-pvs_mask.nii.gz")
-    assert one(tmp_path, LABEL).name == "sub-01_desc-pvs_mask.nii.gz"
+    assert one(tmp_path, LABELS[1]).name == "sub-01_desc-pvs_mask.nii.gz"
     # a scan of which there is nothing else is taken, whatever its space is called
     touch(tmp_path, "sub-01_space-MNI152_T1w.nii.gz")
     assert one(tmp_path, "*_T1w").name == "sub-01_space-MNI152_T1w.nii.gz"
@@ -94,3 +95,19 @@ def test_folders_of_labels_are_listed_with_their_subjects(tmp_path):
         (name, label_folder(tmp_path, name)) for name in ("sub-01_ses-a", "sub-01_ses-b", "sub-02")
     ]
     assert label_folders(folder) == []
+
+
+def test_the_pvs_of_a_segmentation_are_no_regions(tmp_path, touch):
+    pvs, regions = "sub-01_seg-PVS_dseg.nii.gz", "sub-01_desc-aseg_dseg.nii.gz"
+    touch(tmp_path, pvs, regions)
+    assert one(tmp_path, "*_dseg").name == regions
+    assert one(tmp_path, "*_seg-PVS_dseg").name == pvs
+
+
+def test_a_label_of_today_comes_first(tmp_path, touch):
+    former, today = "sub-01_desc-pvs_mask.nii", "sub-01_label-PVS_mask.nii.gz"
+    touch(tmp_path, former)
+    assert [path.name for path in labels(tmp_path)] == [former]
+    touch(tmp_path, today)
+    assert [path.name for path in labels(tmp_path)] == [today, former]
+    assert labels(tmp_path / "nowhere") == []

@@ -60,6 +60,8 @@ class Burden:
     """Median."""
     diameter_mm: float | None
     """Median."""
+    scans: str | None = None
+    """That the subject has, such as ``T1+T2``; None for a mask alone."""
 
 
 @dataclass(frozen=True)

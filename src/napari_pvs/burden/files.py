@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from glob import escape
 from pathlib import Path
@@ -18,12 +19,32 @@ from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.pvs import read_on, read_pvs, warn_of_outside
 from napari_pvs.scans.regions import Regions, fit_regions
 from napari_pvs.scans.scan import Scan
-from napari_pvs.study.bids import StudySubject, scan_of, survey
+from napari_pvs.study.bids import EVERYBODY, Selection, StudySubject, scan_of, survey
+from napari_pvs.study.derivatives import mask_of
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.study.paths import derived
 from napari_pvs.workers import HERE, Workers, each
 
 Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which masks of a study to take.
+
+    Attributes
+    ----------
+    wanted
+        Of which subjects.
+    out
+        BIDS derivative with the masks; None for labels and predictions of the study itself.
+    """
+
+    wanted: Selection = EVERYBODY
+    out: Path | None = None
+
+
+OWN = Source()
 TEMPLATE, NONE = "template", "none"
 """In the place of a label map: the template's regions, registered to the scan; or no regions."""
 
@@ -132,6 +153,7 @@ def count_study(
     failed: Callable[[str, str], None],
     workers: Workers = HERE,
     progress: Callable[[int, int], None] | None = None,
+    source: Source = OWN,
 ) -> Iterator[Counted]:
     """Count the PVS of each subject's label or, if it has none yet, of its newest prediction.
 
@@ -152,6 +174,8 @@ def count_study(
         Who does it.
     progress
         Called with the number of subjects done, and of all.
+    source
+        Whose masks, and which.
 
     Raises
     ------
@@ -170,6 +194,7 @@ def count_study(
         failed=failed,
         workers=workers,
         progress=progress,
+        source=source,
     )
 
 
@@ -181,6 +206,7 @@ def each_mask(
     failed: Callable[[str, str], None],
     workers: Workers = HERE,
     progress: Callable[[int, int], None] | None = None,
+    source: Source = OWN,
 ) -> Iterator[Made]:
     """Make something of the mask of each subject of a study; what fails for one stops no other.
 
@@ -191,7 +217,7 @@ def each_mask(
     make
         Called with the subject, its mask that counts, and its state; must be picklable unless the
         workers are this process.
-    skipped, failed, workers, progress
+    skipped, failed, workers, progress, source
         As for `count_study`.
 
     Raises
@@ -199,12 +225,12 @@ def each_mask(
     InputError
         It is not a study.
     """
-    seen = survey(study)
+    seen = survey(study, source.wanted)
     for text in seen.notes:
         warnings.warn(text, InputWarning, stacklevel=2)
     for name, why in seen.refused:
         failed(name, why)
-    outcomes = each(partial(_made, study, make), seen.found, workers)
+    outcomes = each(partial(_made, study, make, source.out), seen.found, workers)
     for done, (subject, outcome) in enumerate(zip(seen.found, outcomes, strict=True), start=1):
         if outcome.why:
             failed(subject.name, outcome.why)
@@ -217,9 +243,12 @@ def each_mask(
 
 
 def _made(
-    study: Path, make: Callable[[StudySubject, Path, str], Made], subject: StudySubject
+    study: Path,
+    make: Callable[[StudySubject, Path, str], Made],
+    out: Path | None,
+    subject: StudySubject,
 ) -> tuple[Made] | None:
-    found = _countable(study, subject)
+    found = _countable(study, subject) if out is None else _segmented(out, subject)
     return None if found is None else (make(subject, *found),)
 
 
@@ -236,8 +265,26 @@ def _countable(study: Path, subject: StudySubject) -> tuple[Path, str] | None:
     return None if made is None else (store.path(made), "segmented")
 
 
+def _segmented(out: Path, subject: StudySubject) -> tuple[Path, str] | None:
+    mask = mask_of(out, subject.name)
+    return (mask, "segmented") if mask.is_file() else None
+
+
+def of_subject(counted: Counted, subject: StudySubject, state: str) -> Counted:
+    """Note in a count the state of the label, and which scans there are: T1 alone finds fewer."""
+    scans = "+".join(kind for kind, path in (("T1", subject.t1), ("T2", subject.t2)) if path)
+    rows = (replace(row, state=state, scans=scans) for row in counted.burden)
+    return replace(counted, burden=tuple(rows))
+
+
 def _counted(
     study: Path, regions: str, names: Numbering, subject: StudySubject, mask: Path, state: str
+) -> Counted:
+    return of_subject(_count(study, regions, names, subject, mask), subject, state)
+
+
+def _count(
+    study: Path, regions: str, names: Numbering, subject: StudySubject, mask: Path
 ) -> Counted:
     if regions == TEMPLATE:
         scan = scan_of(subject)
@@ -250,11 +297,9 @@ def _counted(
         else:
             for text in laid.doubts:
                 warnings.warn(f"{subject.name}: {text}", InputWarning, stacklevel=2)
-            return count_on_scan(mask, scan, regions=laid, subject=subject.name, state=state)
+            return count_on_scan(mask, scan, regions=laid, subject=subject.name)
     of_map = None if regions in (TEMPLATE, NONE) else _map_of(study, subject, regions)
-    return count_mask(
-        mask, regions=of_map, names=names, brain=subject.brain, subject=subject.name, state=state
-    )
+    return count_mask(mask, regions=of_map, names=names, brain=subject.brain, subject=subject.name)
 
 
 def regions_of_map(

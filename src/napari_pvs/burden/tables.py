@@ -32,6 +32,7 @@ COLUMNS = {
     "count_per_ml": "Number of PVS per mL of the region.",
     "length_mm": "Median length: of the straight rod that spreads as far as a PVS.",
     "diameter_mm": "Median diameter: of the rod that has a PVS's length and volume.",
+    "scans": "That the subject has: T1+T2, T1 or T2; counts of one and of both do not compare.",
 }
 """Of ``burden.tsv``, as its sidecar explains them."""
 

@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 from napari_pvs.cli import (
+    bids_app,
     cohorts,
     counting,
     crossvalidation,
@@ -21,6 +22,7 @@ from napari_pvs.errors import InputError, InputWarning, plain
 
 __all__ = [
     "app",
+    "bids_app",
     "cohorts",
     "counting",
     "crossvalidation",

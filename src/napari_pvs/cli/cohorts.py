@@ -65,6 +65,7 @@ def demo(
 def _demo(out: Path, seed: int, overwrite: bool) -> None:
     from napari_pvs.inference import outputs
     from napari_pvs.phantom.cohort import remove_cohort, subject_name, write_cohort
+    from napari_pvs.scans import derivative
     from napari_pvs.study.paths import truth_folder
 
     outputs.check_folder(out, overwrite)
@@ -79,7 +80,7 @@ def _demo(out: Path, seed: int, overwrite: bool) -> None:
     config = {"t1": f"{scans}_T1w.nii.gz", "t2": f"{scans}_T2w.nii.gz"}
     segmentation.segment_and_say(build(SegmentConfig, config), out, overwrite)
     say("Comparing the result with the truth …")
-    truth = truth_folder(cohort, name) / f"{name}_desc-pvs_mask.nii.gz"
+    truth = truth_folder(cohort, name) / derivative.image(name, derivative.MASK)
     segmentation.evaluate(
         out / outputs.MASK, truth, json_file=out / "evaluation.json", overwrite=overwrite
     )

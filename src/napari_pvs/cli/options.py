@@ -20,7 +20,7 @@ _WIDEST = 20
 
 
 def with_options(
-    model: type[BaseModel], arguments: tuple[str, ...] = ()
+    model: type[BaseModel], arguments: tuple[str, ...] = (), without: tuple[str, ...] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorate a typer command ``f(*, config, ...)``: ``config`` becomes one option per field.
 
@@ -33,9 +33,11 @@ def with_options(
         The configuration; its field descriptions are the help.
     arguments
         Fields that are positional arguments instead of options.
+    without
+        Fields that keep their default, because the command has no use for them.
     """
 
-    return lambda function: _Command(function, model, arguments)
+    return lambda function: _Command(function, model, arguments, without)
 
 
 class _Command:
@@ -45,9 +47,14 @@ class _Command:
     """
 
     def __init__(
-        self, function: Callable[..., None], model: type[BaseModel], arguments: tuple[str, ...]
+        self,
+        function: Callable[..., None],
+        model: type[BaseModel],
+        arguments: tuple[str, ...],
+        without: tuple[str, ...],
     ):
         self._function, self._model, self._arguments = function, model, arguments
+        self._without = without
         self._parameters = inspect.signature(function).parameters
         self.__doc__, self.__name__ = function.__doc__, function.__name__
         self.__module__ = function.__module__
@@ -70,6 +77,7 @@ class _Command:
         made = [
             _parameter(self._model, name, name in self._arguments)
             for name in self._model.model_fields
+            if name not in self._without
         ]
         parameters = sorted(made + own, key=lambda p: p.default is not inspect.Parameter.empty)
         keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]

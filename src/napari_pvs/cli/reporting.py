@@ -72,7 +72,7 @@ def _report(study: Path, out: Path, regions: str, names: Path | None, workers: "
     skipped: list[str] = []
     refused: list[tuple[str, str]] = []
     with progress("Reporting") as said:
-        written = write_study(
+        written, _ = write_study(
             study,
             out,
             regions=regions,

@@ -1,7 +1,7 @@
 """Commands for scans and masks: segment, evaluate."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -66,7 +66,7 @@ def segment(
                 f"--{option} is for one scan; segment {study} without it, then run napari-pvs "
                 f"{verb}."
             )
-        _segment_study(study, config, overwrite, workers_of(workers, scheduler))
+        segment_study_and_say(study, config, overwrite, workers_of(workers, scheduler))
         return
     require_study(workers, scheduler)
     if out is None:
@@ -75,8 +75,18 @@ def segment(
         segment_and_say(config, out, overwrite)
 
 
-def _segment_study(study: Path, config: SegmentConfig, again: bool, workers: "Workers") -> None:
-    """Segment all subjects not yet segmented with these weights, and print what was found."""
+def segment_study_and_say(
+    study: Path, config: SegmentConfig, again: bool, workers: "Workers", **more: Any
+) -> None:
+    """Segment all subjects not yet segmented with these weights, and print what was found.
+
+    Parameters
+    ----------
+    study, config, again, workers
+        As for `study.predictions.segment_study`.
+    **more
+        Its other parameters.
+    """
     from napari_pvs.study.predictions import Predicted, segment_study
 
     def tell(one: Predicted) -> None:
@@ -85,7 +95,7 @@ def _segment_study(study: Path, config: SegmentConfig, again: bool, workers: "Wo
 
     told = []
     with progress("Segmenting") as said:
-        for one in segment_study(study, config, again, workers):
+        for one in segment_study(study, config, again, workers, **more):
             told.append(one)
             if said is None:
                 tell(one)  # in a log, at once

@@ -44,12 +44,12 @@ class SegmentConfig(BaseModel):
     )
     regions: bool = Field(
         False,
-        description="Register the ICBM152 template, so that each PVS in pvs.tsv has a region and a "
-        "side; about 20 s on one core.",
+        description="Register the ICBM152 template, so that each PVS in the table has a region and "
+        "a side; about 20 s on one core.",
     )
     report: bool = Field(
         False,
-        description="Write report.html too: pictures, burden by region, what limits the result.",
+        description="Write a report too: pictures, burden by region, what limits the result.",
     )
     device: Device = Field("auto", description="auto, cpu, cuda or mps.")
     backend: BackendName = Field(

@@ -34,6 +34,19 @@ CONVERTED = {"t1": "T1w.nii.gz", "t2": "T2w.nii.gz"}
 REPORT = "report.html"
 FORMAT = "napari-pvs-results/1"
 """Of a folder of these, in its `SUMMARY`; raised when a reader of before would misread one."""
+COLUMNS = {
+    "voxels": "Number of voxels.",
+    "volume_mm3": "Volume.",
+    "length_mm": "Length of the straight rod that spreads as far.",
+    "diameter_mm": "Diameter of the rod of this length and volume.",
+    "x_mm": "Centre, scanner RAS+.",
+    "y_mm": "Centre, scanner RAS+.",
+    "z_mm": "Centre, scanner RAS+.",
+    "mean_probability": "Mean of the probability map.",
+    "region": "Of the brain; n/a where the template was not registered.",
+    "side": "Of the brain.",
+}
+"""Of the table of a BIDS derivative, beside ``index`` and ``name``."""
 _SCANS = ("--t1", "--t2")
 FILES = (MASK, PROBABILITY, LABELS, TABLE, OVERLAY, SUMMARY)
 
@@ -106,21 +119,13 @@ def write(
     -------
     The content of ``summary.json``.
     """
-    scan, found = result.scan, _summary(result, config)
-    probability, labels = scan.to_source(result.probability), scan.to_source(result.labels)
+    found = summary(result, config)
     there, gone = (FILES, (REPORT,)) if report is None else ((REPORT, *FILES), ())
     with atomic_set(Path(out), there, gone) as folder:
-        with ThreadPoolExecutor() as pool:  # compression releases the GIL
-            jobs = [
-                pool.submit(
-                    write_like, folder / PROBABILITY, probability, scan.source, scaled=True
-                ),
-                pool.submit(write_like, folder / LABELS, labels, scan.source),
-                pool.submit(write_like, folder / MASK, labels > 0, scan.source),
-                pool.submit(overlay, scan, result.labels, folder / OVERLAY),
-            ]
-        for job in jobs:
-            job.result()
+        with ThreadPoolExecutor(1) as pool:
+            drawn = pool.submit(overlay, result.scan, result.labels, folder / OVERLAY)
+            write_images(result, folder / MASK, folder / PROBABILITY, folder / LABELS)
+        drawn.result()
         if report is not None:
             write_text(folder / REPORT, report)
         write_text(folder / TABLE, _tsv(result))
@@ -128,7 +133,22 @@ def write(
     return found
 
 
-def _summary(result: Segmentation, config: SegmentConfig) -> dict[str, Any]:
+def write_images(result: Segmentation, mask: Path, probability: Path, labels: Path) -> None:
+    """Write the images of a segmentation, in the axis order of the scan's file."""
+    scan, numbers = result.scan, result.scan.to_source(result.labels)
+    score = scan.to_source(result.probability)
+    with ThreadPoolExecutor() as pool:  # compression releases the GIL
+        jobs = [
+            pool.submit(write_like, probability, score, scan.source, scaled=True),
+            pool.submit(write_like, labels, numbers, scan.source),
+            pool.submit(write_like, mask, numbers > 0, scan.source),
+        ]
+    for job in jobs:
+        job.result()
+
+
+def summary(result: Segmentation, config: SegmentConfig) -> dict[str, Any]:
+    """Say what was found, in what, and how: the content of ``summary.json``."""
     grid = result.scan.grid
     return {
         "format": FORMAT,
@@ -177,17 +197,31 @@ def _regions(result: Segmentation) -> dict[str, Any] | None:
 
 def _tsv(result: Segmentation) -> str:
     """Make a row for each PVS, then for each component that was left out for its shape."""
-    rows = [*result.table, *result.excluded]
-    where: list[Place | None] = [None] * len(rows)
-    if result.regions is not None:
-        where[: len(result.table)] = places(result.labels, len(result.table), result.regions)
+    rows = _rows(result)
+    count = len(rows)
+    rows += [asdict(row) | {"region": None, "side": None} for row in result.excluded]
+    for at, row in enumerate(rows):
+        row["status"] = "pvs" if at < count else "excluded by shape"
     columns = [*(field.name for field in fields(Pvs)), "region", "side", "status"]
-    lines = []
-    for at, (row, place) in enumerate(zip(rows, where, strict=True)):
-        told = asdict(place) if place else {"region": None, "side": None}
-        status = "pvs" if at < len(result.table) else "excluded by shape"
-        lines.append(asdict(row) | told | {"status": status})
-    return tsv(columns, lines)
+    return tsv(columns, rows)
+
+
+def dseg_tsv(result: Segmentation) -> str:
+    """Make the table of the numbered PVS as BIDS wants it: a row for each, which has a name."""
+    rows = _rows(result)
+    named = [{"index": row.pop("id"), "name": f"PVS {at}"} | row for at, row in enumerate(rows, 1)]
+    measured = [field.name for field in fields(Pvs) if field.name != "id"]
+    return tsv(["index", "name", *measured, "region", "side"], named)
+
+
+def _rows(result: Segmentation) -> list[dict[str, Any]]:
+    """Make a row for each PVS, with its place where that is known."""
+    where: list[Place | None] = [None] * len(result.table)
+    if result.regions is not None:
+        where[:] = places(result.labels, len(result.table), result.regions)
+    nowhere = {"region": None, "side": None}
+    pairs = zip(result.table, where, strict=True)
+    return [asdict(row) | (asdict(place) if place else nowhere) for row, place in pairs]
 
 
 def _versions() -> dict[str, str]:

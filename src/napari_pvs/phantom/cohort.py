@@ -1,7 +1,7 @@
 """A synthetic cohort on disk: a BIDS dataset of scans and labels, with the truth of every PVS."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from functools import lru_cache, partial
@@ -20,23 +20,37 @@ from napari_pvs.phantom.anatomy import Anatomy, icbm152, read_anatomy
 from napari_pvs.phantom.config import PhantomConfig
 from napari_pvs.phantom.sites import SITES
 from napari_pvs.phantom.subject import Subject, make_subject
+from napari_pvs.scans import derivative
+from napari_pvs.scans.derivative import GENERATOR, MASK, NUMBERED, PROBABILITY
 from napari_pvs.scans.nifti import Geometry, write_like
 
 TRUTH = "truth"
 LABELS = "labels"
-GENERATOR = "napari-pvs"
-_COLUMNS = (
-    "id",
-    "region",
-    "length_mm",
-    "diameter_mm",
-    "volume_mm3",
-    "fluid",
-    "voxels",
-    "x",
-    "y",
-    "z",
-)
+_COLUMNS = {
+    "region": "Of the brain.",
+    "length_mm": "Length of the tube's axis.",
+    "diameter_mm": "Mean diameter of the tube.",
+    "volume_mm3": "Volume of the tube.",
+    "fluid": "Fluid in the tube, 0 to 1; the rest is tissue.",
+    "voxels": "Number of voxels by the label rule.",
+    "x": "Centre, scanner RAS+ mm.",
+    "y": "Centre, scanner RAS+ mm.",
+    "z": "Centre, scanner RAS+ mm.",
+}
+_PARTICIPANTS = {
+    "site": "Scanner, with its contrast, noise and voxels.",
+    "anatomy": "Head that it was made from.",
+    "labelled": "Whether derivatives/labels holds its label.",
+    "pvs": "Number of PVS.",
+    "volume_mm3": "Their volume.",
+}
+_README = """# Synthetic perivascular spaces
+
+T1- and T2-weighted scans of heads that do not exist, made by napari-pvs {version}. Every
+perivascular space is known: `derivatives/truth` has the truth about all subjects,
+`derivatives/labels` the labels of those that count as labelled. `dataset_description.json` has the
+settings and the seed.
+"""
 
 
 def subject_name(index: int) -> str:
@@ -80,15 +94,33 @@ def write_subject(subject: Subject, name: str, out: Path, labelled: bool) -> Non
     for modality, scan in (("T1w", subject.t1), ("T2w", subject.t2)):
         write_like(out / anat / f"{name}_{modality}.nii.gz", np.rint(scan).astype(np.int32), like)
     truth = out / "derivatives" / TRUTH / anat
+    scans = [out / anat / f"{name}_{modality}.nii.gz" for modality in ("T1w", "T2w")]
     mask = subject.instances > 0
-    write_like(truth / f"{name}_desc-pvs_mask.nii.gz", mask, like)
-    write_like(truth / f"{name}_desc-pvs_dseg.nii.gz", subject.instances, like)
-    write_like(truth / f"{name}_desc-pvs_probseg.nii.gz", subject.fraction, like, scaled=True)
-    write_like(truth / f"{name}_desc-brain_mask.nii.gz", subject.brain, like)
-    write_text(truth / f"{name}_desc-pvs_pvs.tsv", _tsv(subject.table, _COLUMNS))
+    images: tuple[tuple[str, Any, str, dict[str, Any]], ...] = (
+        (MASK, mask, "PVS by the label rule.", {"kind": "ROI"}),
+        (NUMBERED, subject.instances, "PVS by the label rule, one number each.", _told(_COLUMNS)),
+        (PROBABILITY, subject.fraction, "Share of each voxel inside a PVS.", {}),
+        ("desc-brain_mask", subject.brain, "Brain.", {"kind": "Brain"}),
+    )
+    for ending, image, text, more in images:
+        path = truth / derivative.image(name, ending)
+        write_like(path, image, like, scaled=ending == PROBABILITY)
+        _write_sidecar(path, text, scans, out, **more)
+    rows = [row | {"index": row["id"], "name": f"PVS {row['id']}"} for row in subject.table]
+    write_text(truth / f"{name}_{NUMBERED}.tsv", _tsv(rows, ("index", "name", *_COLUMNS)))
     if labelled:
-        label = out / "derivatives" / LABELS / anat / f"{name}_desc-pvs_mask.nii.gz"
+        label = out / "derivatives" / LABELS / anat / derivative.image(name, MASK)
         write_like(label, mask, like)
+        _write_sidecar(label, "PVS by the label rule.", scans, out, kind="ROI")
+
+
+def _write_sidecar(path: Path, text: str, scans: list[Path], out: Path, **more: Any) -> None:
+    said = derivative.sidecar(text, scans, out, manual=False, **more)
+    write_text(derivative.sidecar_of(path), said)
+
+
+def _told(columns: dict[str, str]) -> dict[str, Any]:
+    return {name: {"Description": text} for name, text in columns.items()}
 
 
 def write_cohort(
@@ -132,20 +164,17 @@ def write_cohort(
     generated = {"Name": GENERATOR, "Version": napari_pvs.__version__}
     description = {
         "Name": "Synthetic perivascular spaces",
-        "BIDSVersion": "1.10.0",
+        "BIDSVersion": derivative.VERSION,
         "DatasetType": "raw",
+        "Authors": [GENERATOR],
         "GeneratedBy": [generated | {"Configuration": settings}],
     }
     # before the subjects, so that what a kill leaves can be recognised as a cohort
     write_text(out / "dataset_description.json", json.dumps(description, indent=2) + "\n")
+    write_text(out / "README.md", _README.format(version=napari_pvs.__version__))
+    write_text(out / "participants.json", json.dumps(_told(_PARTICIPANTS), indent=2) + "\n")
     for name in (TRUTH, LABELS):
-        about = description | {
-            "Name": name,
-            "DatasetType": "derivative",
-            "GeneratedBy": [generated],
-        }
-        path = out / "derivatives" / name / "dataset_description.json"
-        write_text(path, json.dumps(about, indent=2) + "\n")
+        derivative.describe(out / "derivatives" / name, name, out)
     job = partial(_make_and_write, config, out)
     pool = (
         ProcessPoolExecutor(config.jobs, get_context("spawn"), initializer=_one_thread)
@@ -222,7 +251,7 @@ def _make_and_write(config: PhantomConfig, out: Path, index: int) -> dict[str, A
     }
 
 
-def _tsv(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
+def _tsv(rows: Sequence[Mapping[str, Any]], columns: tuple[str, ...]) -> str:
     lines = ["\t".join(columns)]
     lines += ["\t".join(str(row[column]) for column in columns) for row in rows]
     return "\n".join(lines) + "\n"

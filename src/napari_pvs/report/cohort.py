@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from napari_pvs.burden.count import Burden
+from napari_pvs.burden.count import Burden, Counted
 from napari_pvs.burden.regions import ALL
 from napari_pvs.evaluation.compare import SubjectScore
 from napari_pvs.evaluation.summary import summarise
@@ -29,8 +29,8 @@ class Row:
         As in the study.
     light, checks
         Of the report.
-    burden
-        Rows of the whole and of the regions.
+    counted
+        PVS of the whole and of the regions.
     agreement
         Of the prediction with the label, where there are both.
     """
@@ -39,8 +39,13 @@ class Row:
     state: str
     light: Light
     checks: tuple[Check, ...]
-    burden: tuple[Burden, ...]
+    counted: Counted
     agreement: SubjectScore | None
+
+    @property
+    def burden(self) -> tuple[Burden, ...]:
+        """Rows of the whole and of the regions."""
+        return self.counted.burden
 
 
 def report(

@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.burden.count import Counted
-from napari_pvs.burden.files import NONE, TEMPLATE, each_mask, regions_of_map
+from napari_pvs.burden.files import (
+    NONE,
+    OWN,
+    TEMPLATE,
+    Source,
+    each_mask,
+    of_subject,
+    regions_of_map,
+)
 from napari_pvs.burden.regions import FREESURFER, Numbering
 from napari_pvs.errors import InputError
 from napari_pvs.evaluation.compare import SubjectScore, score
@@ -59,6 +67,11 @@ def of_segmentation(result: Segmentation, config: SegmentConfig) -> SubjectRepor
             _training(config),
         )
     )
+
+
+def page_of(result: Segmentation, config: SegmentConfig) -> str:
+    """Return the page of a scan that was just segmented, as HTML."""
+    return of_segmentation(result, config).html
 
 
 def of_mask(
@@ -111,12 +124,13 @@ def report_study(
     failed: Callable[[str, str], None],
     workers: Workers = HERE,
     progress: Callable[[int, int], None] | None = None,
+    source: Source = OWN,
 ) -> Iterator[tuple[Row, str]]:
     """Make the page of each subject that has a label or a prediction.
 
     Parameters
     ----------
-    study, regions, names, skipped, failed, workers, progress
+    study, regions, names, skipped, failed, workers, progress, source
         As for `burden.files.count_study`.
 
     Yields
@@ -135,6 +149,7 @@ def report_study(
         failed=failed,
         workers=workers,
         progress=progress,
+        source=source,
     )
 
 
@@ -155,9 +170,11 @@ def _of_subject(
         laid = regions_of_map(study, subject, regions, scan.grid, names)
     origin = {"mask": str(mask), "state": state}
     made = report(Findings(subject.name, scan, labels, None, laid, why, origin, TRAINING))
-    counted: Counted = made.counted
-    compared = _compared(study, subject, mask, marked, scan.grid)
-    return Row(subject.name, state, made.light, made.checks, counted.burden, compared), made.html
+    counted = of_subject(made.counted, subject, state)
+    compared = None
+    if state != "segmented":  # otherwise the mask is a prediction itself
+        compared = _compared(study, subject, mask, marked, scan.grid)
+    return Row(subject.name, state, made.light, made.checks, counted, compared), made.html
 
 
 def _compared(
@@ -184,19 +201,20 @@ def write_study(
     failed: Callable[[str, str], None],
     workers: Workers = HERE,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Path]:
+    source: Source = OWN,
+) -> tuple[list[Path], list[Counted]]:
     """Write a page for each subject into a folder as it is made, and that of the cohort last.
 
     Parameters
     ----------
-    study, regions, names, skipped, failed, workers, progress
+    study, regions, names, skipped, failed, workers, progress, source
         As for `report_study`.
     out
-        The folder; pages of the same names are replaced.
+        The folder; pages of the same names are replaced, unless it is the derivative itself.
 
     Returns
     -------
-    The pages; the last is `INDEX`. None where there was no subject.
+    The pages, of which the last is `INDEX`, and what was counted. None where there was no subject.
     """
     rows: list[Row] = []
     written: list[Path] = []
@@ -212,11 +230,12 @@ def write_study(
 
     pages = report_study(
         study, regions=regions, names=names, skipped=skip, failed=fail,
-        workers=workers, progress=progress,
+        workers=workers, progress=progress, source=source,
     )  # fmt: skip
     for row, html in pages:
         path = out / f"{row.name}.html"
-        write_text(path, html)
+        if source.out != out or not path.exists():  # that of the segmentation shows more
+            write_text(path, html)
         written.append(path)
         rows.append(row)
     if rows:
@@ -224,4 +243,4 @@ def write_study(
         links = {row.name: f"{row.name}.html" for row in rows}
         write_text(out / INDEX, cohort.report(title, rows, links, left_out))
         written.append(out / INDEX)
-    return written
+    return written, [row.counted for row in rows]

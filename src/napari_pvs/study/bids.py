@@ -1,19 +1,21 @@
 """A cohort on disk, in BIDS: its subjects, their scans and their labels."""
 
-import os
 import warnings
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.files import require_fetched, sentence
+from napari_pvs.scans import derivative
+from napari_pvs.scans.derivative import MASK
 from napari_pvs.scans.scan import Scan, load_scan
 from napari_pvs.study import paths
 from napari_pvs.study.labels import LabelStore, Revision, digest
-from napari_pvs.study.paths import LABEL, derived, is_image, label_folder, label_folders, require
+from napari_pvs.study.paths import derived, is_image, label_folder, label_folders, require
 
+_LISTED = 5  # names in a sentence
 SubjectState = Literal["new", "segmented", "corrected", "reference"]
 
 
@@ -96,6 +98,36 @@ class Survey:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Selection:
+    """The subjects and sessions that are wanted, all where none is named.
+
+    Attributes
+    ----------
+    persons, sessions
+        With or without ``sub-`` and ``ses-``.
+    """
+
+    persons: tuple[str, ...] = ()
+    sessions: tuple[str, ...] = ()
+
+    def has(self, folder: Path) -> bool:
+        """Tell whether the folder of a subject or session is wanted."""
+        key, _, label = folder.name.partition("-")
+        named = self.persons if key == "sub" else self.sessions
+        return not named or label in (one.removeprefix(f"{key}-") for one in named)
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Return those that are not among subjects such as ``sub-01_ses-02``."""
+        there = {part for name in names for part in name.split("_")}
+        wanted = [f"sub-{one.removeprefix('sub-')}" for one in self.persons]
+        wanted += [f"ses-{one.removeprefix('ses-')}" for one in self.sessions]
+        return [one for one in wanted if one not in there]
+
+
+EVERYBODY = Selection()
+
+
 def subjects(root: Path) -> list[StudySubject]:
     """List the usable subjects of a BIDS dataset; warn about the others.
 
@@ -110,18 +142,26 @@ def subjects(root: Path) -> list[StudySubject]:
     return list(seen.found)
 
 
-def survey(root: Path) -> Survey:
+def survey(root: Path, wanted: Selection = EVERYBODY) -> Survey:
     """Find the subjects of a BIDS dataset, without writing anything.
 
     Scans are ``sub-*/[ses-*/]anat/*_T1w`` and ``*_T2w``; labels are
-    ``derivatives/labels/sub-*/[ses-*/]anat/*_desc-pvs_mask`` and the revisions next to it (see
-    `LabelStore`); brain masks are ``*_desc-brain_mask`` in any derivative. If a label names a run
-    or an acquisition, the scans of that run or acquisition are used.
+    ``derivatives/labels/sub-*/[ses-*/]anat/*_label-PVS_mask`` (or ``*_desc-pvs_mask``) and the
+    revisions next to it (see `LabelStore`); brain masks are ``*_desc-brain_mask`` in any
+    derivative. If a label names a run or an acquisition, the scans of that run or acquisition are
+    used.
+
+    Parameters
+    ----------
+    root
+        The dataset.
+    wanted
+        Whose folders are looked into.
 
     Raises
     ------
     InputError
-        The root is not a folder, or holds no usable subject.
+        The root is not a folder, or holds no usable subject; one that is wanted is not there.
     """
     root = Path(root)
     if not root.is_dir():
@@ -130,31 +170,23 @@ def survey(root: Path) -> Survey:
     refused: list[tuple[str, str]] = []
     notes: list[str] = []
     without: list[Path] = []
-    for folder in _folders(root, "sub-"):
+    for session in _sessions(root, wanted, refused, notes):
+        name = "_".join(session.relative_to(root).parts)
         try:
-            require_fetched(folder)
-            sessions = _folders(folder, "ses-")
-            if sessions and _scans(folder):
-                notes.append(
-                    f"the scans in {folder / 'anat'} are not used, because {folder.name} has "
-                    "sessions; move them into one of these."
-                )
+            require_fetched(session)
+            one, doubts = _subject(root, session)
         except (InputError, OSError) as error:
-            refused.append((folder.name, sentence(error)))
+            refused.append((name, sentence(error)))
             continue
-        for session in sessions or [folder]:
-            name = "_".join(session.relative_to(root).parts)
-            try:
-                require_fetched(session)
-                one, doubts = _subject(root, session)
-            except (InputError, OSError) as error:
-                refused.append((name, sentence(error)))
-                continue
-            found += [one] if one else []
-            notes += doubts
-            without += [] if one else [session]
-    _tell_of_labels(root, found, refused, notes, without)
+        found += [one] if one else []
+        notes += doubts
+        without += [] if one else [session]
+    if wanted == EVERYBODY:
+        _tell_of_labels(root, found, refused, notes, without)
+    elif lost := wanted.missing([*(one.name for one in found), *(name for name, _ in refused)]):
+        raise InputError(f"{root} has no scan of {', '.join(lost)}; check the names.")
     notes += [f"{path} contains no anat/*_T1w or *_T2w and is not used." for path in without]
+    notes += _alone(found)
     if not found and refused:
         why = " ".join(f"{name}: {reason}" for name, reason in refused)
         raise InputError(why if len(refused) > 1 else refused[0][1])
@@ -164,6 +196,38 @@ def survey(root: Path) -> Survey:
             "(napari-pvs phantom makes one)."
         )
     return Survey(tuple(found), tuple(refused), tuple(notes))
+
+
+def _sessions(
+    root: Path, wanted: Selection, refused: list[tuple[str, str]], notes: list[str]
+) -> Iterator[Path]:
+    """Yield the folders of sessions, and of subjects that have none."""
+    for folder in filter(wanted.has, _folders(root, "sub-")):
+        try:
+            require_fetched(folder)
+            sessions = _folders(folder, "ses-")
+            if sessions and paths.scans(folder):
+                notes.append(
+                    f"the scans in {folder / 'anat'} are not used, because {folder.name} has "
+                    "sessions; move them into one of these."
+                )
+        except (InputError, OSError) as error:
+            refused.append((folder.name, sentence(error)))
+            continue
+        yield from filter(wanted.has, sessions)
+        if not sessions and not wanted.sessions:
+            yield folder
+
+
+def _alone(found: Sequence[StudySubject]) -> Iterator[str]:
+    """Say who lacks a T1 or a T2 that others have."""
+    for kind, other, bare in (
+        ("T1w", "T2w", [one.name for one in found if one.t1 is None]),
+        ("T2w", "T1w", [one.name for one in found if one.t2 is None]),
+    ):
+        if 0 < len(bare) < len(found):
+            some = ", ".join(bare[:_LISTED]) + (" …" if len(bare) > _LISTED else "")
+            yield f"{len(bare)} of {len(found)} have no {kind}; {other} alone is used of {some}."
 
 
 def _folders(parent: Path, beginning: str) -> list[Path]:
@@ -202,7 +266,7 @@ def _tell_of_labels(
         elif name not in known:
             notes.append(f"{image} is not used: {root} has no scan of {name}.")
         elif image.parent.name != "revisions":
-            notes.append(f"{image} is not used: a label is named {name}{LABEL[1:]}.nii.gz.")
+            notes.append(f"{image} is not used: a label is named {derivative.image(name, MASK)}.")
 
 
 def _labels_without_use(root: Path, names: Container[str]) -> Iterator[tuple[str, Path]]:
@@ -235,16 +299,21 @@ def subject(root: Path, name: str) -> StudySubject:
 def _subject(root: Path, session: Path) -> tuple[StudySubject | None, list[str]]:
     """Return a subject (None if it has no scan) and notes about its files."""
     name = "_".join(session.relative_to(root).parts)
-    scans = _scans(session)
+    scans = paths.scans(session)
     if not scans:
         return None, []
     store = LabelStore(root, name)
-    plain = paths.images(label_folder(root, name), LABEL)
+    images = paths.label_images(label_folder(root, name))
+    plain = [path for of_name in images for path in of_name]
     paths.require_own([*scans, *plain], name)
-    mask = paths.first_run(plain)
-    t1, t2, notes = _chosen(scans, mask)
+    named = paths.first_runs(images)
+    # of two, it is the one that another tool wrote
+    mask = store.outside() if len(named) > 1 else None
+    mask = mask or next(iter(named), None)
+    t1, t2, notes = paths.choose(scans, mask)
     if mask is not None:
-        notes += [f"{path} is not used; {mask.name} is." for path in plain if path != mask]
+        unused = (path for path in plain if path not in (mask, *named))
+        notes += [f"{path} is not used; {mask.name} is." for path in unused]
     reference = t1 or t2
     on_template = reference is not None and "_space-" in reference.name
     # a mask on a template's grid fits only a scan on that grid
@@ -259,61 +328,6 @@ def _subject(root: Path, session: Path) -> tuple[StudySubject | None, list[str]]
     if current is not None:
         label = store.path(current)
     return StudySubject(name, t1, t2, label, brain, current, pending), notes
-
-
-def _scans(session: Path) -> list[Path]:
-    anat = session / "anat"
-    if os.path.lexists(anat) and not anat.is_dir():
-        raise InputError(f"{anat} is not a folder; replace it by the folder with the scans.")
-    return [path for kind in ("T1w", "T2w") for path in paths.images(anat, f"*_{kind}")]
-
-
-def _chosen(
-    scans: Iterable[Path], label: Path | None
-) -> tuple[Path | None, Path | None, list[str]]:
-    """Choose the T1 and T2 of one run and acquisition: the label's, if it names one.
-
-    Raises
-    ------
-    InputError
-        The choice is ambiguous, or no scan matches the label's name.
-    """
-    wanted = paths.entities(label) if label is not None else {}
-    chosen: list[Path | None] = []
-    for kind in ("_T1w.", "_T2w."):
-        there = [path for path in scans if kind in path.name]
-        said = [paths.entities(path) for path in there]
-        fitting = [p for p, e in zip(there, said, strict=True) if not paths.differing(e, wanted)]
-        # prefer scans that name what the label names
-        named = [p for p in fitting if paths.shared(paths.entities(p), wanted)]
-        first = next((path for path in chosen if path is not None), None)
-        if first is not None and not named:
-            run = {"run": paths.entities(first).get("run", "")}
-            named = [p for p in fitting if paths.shared(paths.entities(p), run)]
-        chosen.append(paths.first_run(named or fitting))
-        if label is not None and there and not fitting and (kind == "_T1w." or not chosen[0]):
-            raise InputError(
-                f"{label} names another run or acquisition than {there[0].name}; rename it, or add "
-                "its scan."
-            )
-    t1, t2 = chosen
-    notes = []
-    if label is not None and (extra := _unnamed(wanted, (t1, t2))):
-        notes.append(
-            f"{label} names {extra}, but no scan does; {(t1 or t2 or label).name} is used as its "
-            "scan."
-        )
-    if t1 and t2 and "run" in paths.differing(paths.entities(t1), paths.entities(t2)):
-        notes.append(
-            f"{t1.name} and {t2.name} are from different runs; check that they belong together."
-        )
-    return t1, t2, notes
-
-
-def _unnamed(wanted: Mapping[str, str], scans: Iterable[Path | None]) -> str:
-    """Return what a label's name says and neither scan's does, such as ``run-2``."""
-    known = {key for path in scans if path is not None for key in paths.entities(path)}
-    return ", ".join(f"{k}-{wanted[k]}" for k in paths.OF_A_SCAN if k in wanted and k not in known)
 
 
 def scan_of(subject: StudySubject, device: str = "cpu") -> Scan:

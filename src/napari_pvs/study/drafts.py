@@ -25,6 +25,7 @@ from napari_pvs import json_files
 from napari_pvs.correction.review import Decision, Review
 from napari_pvs.errors import InputError
 from napari_pvs.files import unwritable, write_text
+from napari_pvs.scans.derivative import REVIEW
 from napari_pvs.scans.grid import Grid, to_ras
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.labels import LabelStore, Origin, Revision, State
@@ -352,7 +353,7 @@ def scan_key(scan: Scan) -> str:
 
 
 def _review_path(root: Path, subject: str) -> Path:
-    return label_folder(root, subject) / f"{subject}_desc-pvs_review.json"
+    return label_folder(root, subject) / f"{subject}_{REVIEW}"
 
 
 def as_input_error(error: InputError | OSError) -> InputError:

@@ -1,15 +1,20 @@
 """A subject's PVS label as immutable revisions, plus the plain file that other tools read.
 
 The revisions are in ``derivatives/labels/sub-01/anat/revisions/``. The plain BIDS file next to that
-folder, ``sub-01_desc-pvs_mask.nii.gz``, is a copy of the current final revision. If its content
+folder, ``sub-01_label-PVS_mask.nii.gz``, is a copy of the current final revision. If its content
 matches no revision, someone else wrote it: then it takes precedence, and it is imported as a
 revision before it is ever overwritten.
+
+Version 0.1 named the plain file ``sub-01_desc-pvs_mask.nii.gz``. Where there is one it stays, and
+is kept up to date, because scripts may read it; a file of the other name is made where there is
+none. Where there are both, each is such a copy; one that is not was written by someone else.
 """
 
 import hashlib
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from glob import escape
 from itertools import chain, takewhile
@@ -23,11 +28,15 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from napari_pvs import json_files
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.files import atomic, explained, write_text
+from napari_pvs.scans import derivative
 from napari_pvs.scans.nifti import Geometry, Volume, encoded, read_labels
-from napari_pvs.study.paths import LABEL, entries, label_folder, one, require
+from napari_pvs.study import paths
+from napari_pvs.study.paths import entries, label_folder, require
 
 Origin = Literal["drawn", "corrected", "predicted", "imported"]
 State = Literal["draft", "final"]
+_OURS = "NapariPvsRevision"
+"""Key by which a sidecar of the plain file is known to be ours; the number of its revision."""
 _ROOM = "make room or allow writing there, and save again"
 
 
@@ -207,7 +216,7 @@ def stamp(path: Path, study: Path) -> str:
 
     Examples
     --------
-    ``derivatives/labels/sub-01/anat/sub-01_desc-pvs_mask.nii.gz@0123456789ab``
+    ``derivatives/labels/sub-01/anat/sub-01_label-PVS_mask.nii.gz@0123456789ab``
     """
     return f"{path.relative_to(study).as_posix()}@{digest(path)[:12]}"
 
@@ -288,10 +297,13 @@ class LabelStore(Revisions):
         InputError
             There are two plain files, one cannot be read, or a sidecar is damaged.
         """
-        path = one(self._anat, LABEL)
-        if path is None or not self.folder.is_dir():
-            return path
-        return None if self.published(digest(path)) else path
+        plain = paths.labels(self._anat)
+        if self.folder.is_dir():
+            plain = [path for path in plain if not self.published(digest(path))]
+        if len(plain) > 1 and digest(plain[0]) != digest(plain[1]):
+            one, two = plain
+            raise InputError(f"{one.parent} contains {one.name} and {two.name}; keep one of them.")
+        return next(iter(plain), None)
 
     def stamped(self, known: str) -> Path | None:
         """Find the file of a label by its `stamp`, even if it has since become a revision.
@@ -434,11 +446,13 @@ class LabelStore(Revisions):
             while (current := self.current()) is not None:
                 if (path := self.outside()) is not None:
                     raise refused or InputError(f"{path} was changed by another program")
-                path = one(self._anat, LABEL) or self._anat / f"{self.subject}{LABEL[1:]}.nii.gz"
+                new = self._anat / derivative.image(self.subject, derivative.MASK)
                 content = self.path(current).read_bytes()
-                if not path.is_file() or path.read_bytes() != content:
-                    with atomic(path) as temporary:
-                        temporary.write_bytes(content)
+                for path in paths.labels(self._anat) or [new]:
+                    if not path.is_file() or path.read_bytes() != content:
+                        with atomic(path) as temporary:
+                            temporary.write_bytes(content)
+                    self._describe(path, current)
                 if self.current() == current:  # otherwise another writer got in between
                     return
         except (InputError, OSError) as error:
@@ -448,6 +462,29 @@ class LabelStore(Revisions):
                 InputWarning,
                 stacklevel=3,
             )
+
+    def _describe(self, path: Path, current: Revision) -> None:
+        """Write the sidecar of the plain file, unless another tool has written one."""
+        sources: list[Path] = []
+        with suppress(InputError):  # the label is as good without them
+            scans = paths.scans(paths.anat_folder(self._root, self.subject).parent)
+            sources = [scan for scan in paths.choose(scans, path)[:2] if scan is not None]
+        if not sources:  # drafts of a scan of no study
+            return
+        manual = {"drawn": True, "corrected": True, "predicted": False}.get(current.origin)
+        text = derivative.sidecar(
+            "Perivascular spaces: the newest final label.",
+            sources,
+            self._root,
+            manual=manual,
+            kind="ROI",
+            **{_OURS: current.number},
+        )
+        sidecar = derivative.sidecar_of(path)
+        before = sidecar.read_text("utf-8", "replace") if sidecar.exists() else None
+        if before is None or (_OURS in before and before != text):
+            write_text(sidecar, text)
+        derivative.describe(paths.label_dataset(self._root), "PVS labels", self._root)
 
 
 def _encoded(array: NDArray[Any], like: Geometry) -> bytes:

@@ -1,14 +1,18 @@
 """Where a BIDS study keeps a subject's files."""
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from napari_pvs.errors import InputError
+from napari_pvs.scans.derivative import FORMER_MASK, MASK, NUMBERED
+from napari_pvs.scans.names import stem_of
 
 _SUFFIXES = (".nii.gz", ".nii", ".mgz")
-LABEL = "*_desc-pvs_mask"
+LABELS = (f"*_{MASK}", f"*_{FORMER_MASK}")
+"""Stems of a label, that of today first; a file of either is used and kept up to date."""
 OF_A_SCAN = ("acq", "ce", "rec", "run", "echo", "inv")
 """Entities that distinguish the scans of one subject and session."""
 _RUN = re.compile(r"_run-\d+")
@@ -32,14 +36,19 @@ def require(root: Path) -> None:
         raise InputError(f"{root} is no longer there; open the study where it is now.")
 
 
+def label_dataset(root: Path) -> Path:
+    """Folder with the labels of a study, a BIDS derivative."""
+    return Path(root) / "derivatives" / "labels"
+
+
 def label_folder(root: Path, name: str) -> Path:
     """Folder with the labels of ``sub-01`` or ``sub-01_ses-02``."""
-    return _derived(root, "labels", name)
+    return anat_folder(label_dataset(root), name)
 
 
 def label_folders(root: Path) -> list[tuple[str, Path]]:
     """List the subjects that have a folder of labels, with it, sorted by folder."""
-    folder = Path(root) / "derivatives" / "labels"
+    folder = label_dataset(root)
     found = sorted([*folder.glob("sub-*/anat"), *folder.glob("sub-*/ses-*/anat")])
     return [("_".join(anat.relative_to(folder).parts[:-1]), anat) for anat in found]
 
@@ -49,10 +58,44 @@ def truth_folder(root: Path, name: str) -> Path:
     return _derived(root, "truth", name)
 
 
-def _derived(root: Path, derivative: str, name: str) -> Path:
+def anat_folder(dataset: Path, name: str) -> Path:
+    """Folder of the anatomical images of ``sub-01`` or ``sub-01_ses-02`` in a dataset."""
     subject, _, session = name.partition("_ses-")
-    folder = Path(root) / "derivatives" / derivative / subject
+    folder = Path(dataset) / subject
     return folder / f"ses-{session}" / "anat" if session else folder / "anat"
+
+
+def _derived(root: Path, derivative: str, name: str) -> Path:
+    return anat_folder(Path(root) / "derivatives" / derivative, name)
+
+
+def labels(folder: Path) -> list[Path]:
+    """Find the label in a folder under each of its names, that of today first.
+
+    Raises
+    ------
+    InputError
+        As `one`.
+    """
+    return first_runs(label_images(folder))
+
+
+def label_images(folder: Path) -> list[list[Path]]:
+    """List the images of labels in a folder, by their names as in `LABELS`.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be read.
+    """
+    there = entries(folder)
+    return [_matching(there, stem, templates=False) for stem in LABELS]
+
+
+def first_runs(named: Iterable[Sequence[Path]]) -> list[Path]:
+    """Return the first run under each name, as `first_run`."""
+    found = (first_run(paths) for paths in named)
+    return [path for path in found if path is not None]
 
 
 def derived(
@@ -144,7 +187,10 @@ def images(folder: Path, stem: str, *, templates: bool = True) -> list[Path]:
     InputError
         The folder cannot be read.
     """
-    there = entries(folder)
+    return _matching(entries(folder), stem, templates)
+
+
+def _matching(there: Sequence[Path], stem: str, templates: bool) -> list[Path]:
     found = [
         path for suffix in _SUFFIXES for path in there if fnmatchcase(path.name, stem + suffix)
     ]
@@ -153,7 +199,9 @@ def images(folder: Path, stem: str, *, templates: bool = True) -> list[Path]:
     # fMRIPrep also writes each mask on a template's grid; a label there is never the subject's
     own = [path for path in found if "_space-" not in path.name]
     native = [path for path in found if _NATIVE.search(path.name)]
-    found = own or (found if templates and stem != LABEL else native)
+    found = own or (found if templates and stem not in LABELS else native)
+    if not stem.endswith(NUMBERED):  # the PVS of a segmentation are no regions
+        found = [path for path in found if not stem_of(path).endswith(NUMBERED)]
     # the phase of a complex image shows no anatomy
     return [path for path in found if entities(path).get("part", "mag") == "mag"]
 
@@ -194,6 +242,74 @@ def differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
     """
     alike = shared(one, other)
     return [key for key in OF_A_SCAN if key in one and key in other and key not in alike]
+
+
+def scans(session: Path) -> list[Path]:
+    """List the T1 and T2 in the folder of a subject or session.
+
+    Raises
+    ------
+    InputError
+        It cannot be read.
+    """
+    anat = session / "anat"
+    if os.path.lexists(anat) and not anat.is_dir():
+        raise InputError(f"{anat} is not a folder; replace it by the folder with the scans.")
+    return [path for kind in ("T1w", "T2w") for path in images(anat, f"*_{kind}")]
+
+
+def choose(scans: Iterable[Path], label: Path | None) -> tuple[Path | None, Path | None, list[str]]:
+    """Choose the T1 and T2 of one run and acquisition: the label's, if it names one.
+
+    Returns
+    -------
+    T1, T2, and notes on what was doubtful.
+
+    Raises
+    ------
+    InputError
+        The choice is ambiguous, or no scan matches the label's name.
+    """
+    wanted = entities(label) if label is not None else {}
+    chosen: list[Path | None] = []
+    notes = []
+    for kind in ("_T1w.", "_T2w."):
+        there = [path for path in scans if kind in path.name]
+        said = [entities(path) for path in there]
+        fitting = [p for p, e in zip(there, said, strict=True) if not differing(e, wanted)]
+        # prefer scans that name what the label names
+        named = [p for p in fitting if shared(entities(p), wanted)]
+        first = next((path for path in chosen if path is not None), None)
+        if first is not None and not named:
+            run = {"run": entities(first).get("run", "")}
+            named = [p for p in fitting if shared(entities(p), run)]
+        used = first_run(named or fitting)
+        chosen.append(used)
+        if used is not None:
+            rest = (path for path in named or fitting if path != used)
+            notes += [f"{path} is not used; {used.name} is." for path in rest]
+        if label is not None and there and not fitting and (kind == "_T1w." or not chosen[0]):
+            raise InputError(
+                f"{label} names another run or acquisition than {there[0].name}; rename it, or add "
+                "its scan."
+            )
+    t1, t2 = chosen
+    if label is not None and (extra := _unnamed(wanted, (t1, t2))):
+        notes.append(
+            f"{label} names {extra}, but no scan does; {(t1 or t2 or label).name} is used as its "
+            "scan."
+        )
+    if t1 and t2 and "run" in differing(entities(t1), entities(t2)):
+        notes.append(
+            f"{t1.name} and {t2.name} are from different runs; check that they belong together."
+        )
+    return t1, t2, notes
+
+
+def _unnamed(wanted: Mapping[str, str], scans: Iterable[Path | None]) -> str:
+    """Return what a label's name says and neither scan's does, such as ``run-2``."""
+    known = {key for path in scans if path is not None for key in entities(path)}
+    return ", ".join(f"{k}-{wanted[k]}" for k in OF_A_SCAN if k in wanted and k not in known)
 
 
 def shared(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:

@@ -1,7 +1,7 @@
 """Predictions for a study's subjects: drafts that nobody has reviewed."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -13,7 +13,9 @@ from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.predictor import Predictor
 from napari_pvs.inference.segment import Segmentation, predictor_of, segment_scan
-from napari_pvs.study.bids import StudySubject, scan_of, survey
+from napari_pvs.scans.derivative import describe
+from napari_pvs.study import derivatives
+from napari_pvs.study.bids import EVERYBODY, Selection, StudySubject, scan_of, survey
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.study.paths import require
 from napari_pvs.workers import HERE, Workers, each
@@ -42,12 +44,39 @@ class Predicted:
     why: str = ""
 
 
-def segment_study(
-    study: Path, config: SegmentConfig, again: bool = False, workers: Workers = HERE
-) -> Iterator[Predicted]:
-    """Segment all subjects of a study with one network, and save each mask as a draft.
+Page = Callable[[Segmentation, SegmentConfig], str]
+"""Makes the report of a segmentation; must be picklable for other processes."""
 
-    An unusable scan does not stop the others.
+
+@dataclass(frozen=True)
+class Output:
+    """Where segmentations go instead of into the study, which is then only read.
+
+    Attributes
+    ----------
+    out
+        BIDS derivative.
+    page
+        Makes the report beside each; None for no reports.
+    """
+
+    out: Path
+    page: Page | None = None
+
+
+def segment_study(
+    study: Path,
+    config: SegmentConfig,
+    again: bool = False,
+    workers: Workers = HERE,
+    *,
+    wanted: Selection = EVERYBODY,
+    output: Output | None = None,
+) -> Iterator[Predicted]:
+    """Segment the subjects of a study with one network.
+
+    Each mask is saved as a draft, and with its probabilities in the study's own derivative. An
+    unusable scan does not stop the others.
 
     Parameters
     ----------
@@ -59,25 +88,34 @@ def segment_study(
         Include subjects that already have a prediction by these weights.
     workers
         Who does it.
+    wanted
+        Whom to segment.
+    output
+        Where to write instead of into the study.
 
     Raises
     ------
     InputError
-        No study, unusable weights, a method other than the network, or a study that cannot be
-        written.
+        No study, unusable weights, a method other than the network, or a study or output folder
+        that cannot be written, or that another tool or version has written.
     """
     if config.method != "network":
         raise InputError(
             f"method {config.method} segments single scans; give one with --t1 or --t2."
         )
-    seen = survey(study)
+    if output is not None:
+        derivatives.require_ours(output.out, study, again)
+    seen = survey(study, wanted)
     for text in seen.notes:
         warnings.warn(text, InputWarning, stacklevel=2)
     total = len(seen.found) + len(seen.refused)
     predictor = predictor_of(config)  # refuses bad weights before the work is shared
-    call = partial(_segmented, study.absolute(), config, again)
+    describe(output.out if output else derivatives.folder_of(study), derivatives.TITLE, study)
+    if output is not None:
+        output = replace(output, out=output.out.absolute())
+    call = partial(_segmented, study.absolute(), config, again, output)
     if workers == HERE:
-        call = partial(_segmented, study, config, again, predictor=predictor)
+        call = partial(_segmented, study, config, again, output, predictor=predictor)
     for one, outcome in zip(seen.found, each(call, seen.found, workers), strict=True):
         told = Predicted(one.name, total)
         if outcome.why:
@@ -95,18 +133,31 @@ def _segmented(
     study: Path,
     config: SegmentConfig,
     again: bool,
+    output: Output | None,
     one: StudySubject,
     predictor: Predictor | None = None,
 ) -> tuple[int, float] | None:
     """Segment a subject; return number and volume of its PVS, None if that was done before."""
     predictor = predictor or _shared_predictor(config)
-    before = LabelStore(study, one.name).predicted()
-    if before is not None and before.weights_id == predictor.weights_id and not again:
+    if not again and predictor.weights_id == _weights_before(study, output, one.name):
         return None
     scan = scan_of(one, config.device)
     result = segment_scan(scan, config, predictor)
-    keep(result, study, one.name)
+    if output is None:
+        derivatives.write(result, derivatives.folder_of(study), study, one, config)
+        keep(result, study, one.name)  # last: by it the subject is known as segmented
+    else:
+        page = output.page(result, config) if output.page is not None else None
+        derivatives.write(result, output.out, study, one, config, page)
     return len(result.table), sum(row.volume_mm3 for row in result.table)
+
+
+def _weights_before(study: Path, output: Output | None, name: str) -> str | None:
+    """Return the id of the weights that have segmented a subject."""
+    if output is not None:
+        return derivatives.weights_of(output.out, name)
+    before = LabelStore(study, name).predicted()
+    return None if before is None else before.weights_id
 
 
 @lru_cache(maxsize=1)

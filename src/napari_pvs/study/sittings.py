@@ -15,6 +15,7 @@ from napari_pvs import json_files
 from napari_pvs.errors import InputError
 from napari_pvs.evaluation.tables import tsv
 from napari_pvs.files import explained, write_text
+from napari_pvs.scans.derivative import SITTINGS
 from napari_pvs.study.drafts import set_aside
 from napari_pvs.study.paths import label_folder, label_folders, require
 
@@ -190,4 +191,4 @@ def _grouped(
 
 
 def _path(study: Path, subject: str) -> Path:
-    return label_folder(study, subject) / f"{subject}_desc-pvs_sittings.json"
+    return label_folder(study, subject) / f"{subject}_{SITTINGS}"

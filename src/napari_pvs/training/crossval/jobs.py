@@ -12,6 +12,7 @@ from napari_pvs import json_files
 from napari_pvs.errors import InputError, words_of
 from napari_pvs.evaluation.compare import SubjectScore
 from napari_pvs.files import write_text
+from napari_pvs.scans.derivative import FORMER_PROBABILITY, PROBABILITY
 from napari_pvs.study.bids import person_of, subjects, survey
 from napari_pvs.study.labels import LabelStore, stamp
 from napari_pvs.study.paths import one, truth_folder
@@ -317,7 +318,9 @@ def _ceiling(study: Path, subject: PreparedSubject) -> float | None:
     from napari_pvs.scans.grid import to_ras
     from napari_pvs.scans.nifti import read_volume
 
-    path = one(truth_folder(study, subject.name), "*_desc-pvs_probseg")
+    folder = truth_folder(study, subject.name)
+    stems = (f"*_{ending}" for ending in (PROBABILITY, FORMER_PROBABILITY))
+    path = next(filter(None, (one(folder, stem) for stem in stems)), None)
     if path is None or subject.label is None:
         return None
     volume = read_volume(path)
