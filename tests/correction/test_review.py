@@ -12,6 +12,7 @@ from napari_pvs.correction.review import (
     Queue,
     Review,
     Scale,
+    beside,
     candidates,
     measured,
 )
@@ -281,6 +282,68 @@ def test_every_item_says_why(doubtful):
     reasons = {i.point[1]: i.reason for i in listed(mask, p) if i.point[0] == 2}
     assert reasons[20] == "Possibly missed (probability 0.45); 8.0 mm³"
     assert reasons[2] == "Large (probability 1.00); 20.0 mm³"
+
+
+@pytest.mark.parametrize(("near", "told"), [(4, True), (5, False)])
+def test_what_touches_a_lesion_comes_first_and_says_so(doubtful, near, told):
+    mask, p = doubtful
+    lesions = np.zeros(SHAPE, bool)
+    lesions[near, near : near + 4, 12:16] = True  # beside the corner of the surest one
+    scale = Scale(p, T, 0.5, (1, 1, 0.5), beside(lesions))
+    sure = next(i for i in candidates(mask, scale) if i.kind == "found" and i.point[0] == 2)
+    assert sure.lesion is told
+    assert (sure.cue == "touches a lesion") is told
+    assert (sure.doubt == 1) is told
+    found = ComponentIndex(mask)
+    one = by_x(measured(found.entries, found.entries, mask, scale))[2]
+    assert one.lesion is told
+    if told:
+        assert sure.reason == "Touches a lesion (probability 1.00); 20.0 mm³"
+
+
+def test_a_missed_one_says_that_it_touches_a_lesion(doubtful):
+    mask, p = doubtful
+    lesions = np.zeros(SHAPE, bool)
+    lesions[2, 20, 20] = True
+    (missed,) = (
+        i for i in candidates(mask, Scale(p, T, 0.5, lesions=lesions)) if i.kind == "missed"
+    )
+    said = "Possibly missed, touches a lesion (probability 0.45); 8.0 mm³"
+    assert missed.reason == said
+    assert missed.doubt < 1  # most are lesions indeed
+
+
+@pytest.mark.parametrize(
+    ("edges", "lesions", "told"),
+    [
+        ((1.0, 1.0, 1.0), None, True),
+        ((0.5, 0.5, 0.5), None, False),  # as wide as a PVS may be
+        ((0.5, 0.5, 2.0), None, False),  # long
+        ((1.0, 1.0, 1.0), np.zeros(SHAPE, bool), False),  # a map knows better
+        (None, None, False),
+    ],
+)
+def test_without_a_map_what_has_the_shape_of_a_lesion_is_doubted(edges, lesions, told):
+    x, y, z = np.ogrid[:30, :30, :30]
+    p = np.where((x - 9) ** 2 + (y - 9) ** 2 + (z - 9) ** 2 <= 6, 0.99, 0.001).astype(np.float32)
+    p[20:22, 20:22, 2:14] = 0.99
+    scale = Scale(p, T, 0.5, edges, lesions)
+    items = by_x(candidates((p >= T).astype(np.uint8), scale))
+    ball = next(item for point, item in items.items() if point < 15)
+    assert ball.round is told
+    assert (ball.reason.startswith("Wide and round, as lesions are (prob")) is told
+    assert (ball.doubt == 1) is told
+    assert not next(item for point, item in items.items() if point > 15).round
+
+
+def test_lesions_are_widened_by_one_voxel_to_all_sides():
+    lesions = np.zeros((7, 7, 7), bool)
+    assert not beside(lesions).any()
+    lesions[0, 3, 3] = True
+    expected = np.zeros((7, 7, 7), bool)
+    expected[0:2, 2:5, 2:5] = True
+    np.testing.assert_array_equal(beside(lesions), expected)
+    assert lesions.sum() == 1
 
 
 def test_what_shape_excludes_is_listed_until_it_is_labelled(doubtful):

@@ -9,15 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from napari_pvs.correction.click import WIDTH_MM
 from napari_pvs.correction.component_index import Entry
-from napari_pvs.correction.neighbourhood import Point
-from napari_pvs.inference.components import least_voxels
-from napari_pvs.scans.masks import Box, Voxels, bounding_box, box_of, voxels_of
+from napari_pvs.correction.neighbourhood import Point, VoxelSize
+from napari_pvs.inference.components import is_round, least_voxels
+from napari_pvs.scans.masks import Box, Voxels, bounding_box, box_of, distance_inside, voxels_of
 
 Kind = Literal["found", "missed", "excluded", "disputed"]
 Verdict = Literal["accept", "reject", "skip"]
 Cue = Literal["uncertain", "threshold-sensitive", "possibly missed", "excluded by shape",
-              "disputed", "large", "likely", "no prediction"]  # fmt: skip
+              "disputed", "touches a lesion", "wide and round", "large", "likely",
+              "no prediction"]  # fmt: skip
+DOUBTFUL: tuple[Cue, ...] = (
+    "uncertain", "threshold-sensitive", "touches a lesion", "wide and round"
+)  # fmt: skip
+"""Cues of PVS of the mask that may be none."""
 
 MARGIN = 0.1
 """How far the threshold is moved to see whether a PVS is stable."""
@@ -76,6 +82,10 @@ class Item:
         Of the volume and of the number of all PVS, 0 to 1.
     number
         Of the component in the mask; None where it is in none.
+    lesion
+        It lies in a lesion of the scan's map, or beside one.
+    round
+        The scan has no map of lesions, and its shape is that of one; see `is_round`.
     grown
         The voxels of a missed one are those that a click would add.
     drawn
@@ -96,6 +106,8 @@ class Item:
     volume_share: float
     count_share: float
     number: int | None = None
+    lesion: bool = False
+    round: bool = False
     grown: bool = False
     drawn: bool = False
     rater: str = ""
@@ -135,9 +147,11 @@ class Item:
     def doubt(self) -> float:
         """Uncertainty or instability, whichever is larger, 0 to 1.
 
-        1 where shape excludes it, or raters disagree.
+        1 where shape excludes it, raters disagree, or it may be a lesion.
         """
         if self.kind in ("excluded", "disputed"):
+            return 1.0
+        if self.kind == "found" and (self.lesion or self.round):
             return 1.0
         return max(self.uncertainty, min(1.0, self.instability / 2))
 
@@ -155,6 +169,10 @@ class Item:
             return "excluded by shape"
         if self.kind == "disputed":
             return "disputed"
+        if self.lesion:
+            return "touches a lesion"
+        if self.round:
+            return "wide and round"
         if np.isnan(self.mean_probability):
             return "no prediction"
         if self.instability / 2 > self.uncertainty:
@@ -172,8 +190,11 @@ class Item:
             "large": "Large",
             "likely": "Likely a PVS",
             "disputed": f"Only {self.rater} has it",
+            "wide and round": "Wide and round, as lesions are",
         }
         said = words.get(self.cue, self.cue.capitalize())
+        if self.lesion and self.cue != "touches a lesion":
+            said += ", touches a lesion"
         if not np.isnan(self.mean_probability) and self.cue != "threshold-sensitive":
             said += f" (probability {self.mean_probability:.2f})"
         return f"{said}; {self.volume_mm3:.1f} mm³"
@@ -472,16 +493,34 @@ class Scale:
         The one that masks are made with.
     voxel_volume
         In mm³.
+    voxel_size
+        In mm, in the order of the mask's axes; None where shapes are not judged.
+    lesions
+        bool (X, Y, Z), from `beside`; None where the scan has no map of lesions.
     """
 
     probability: NDArray[np.floating[Any]] | None
     threshold: float
     voxel_volume: float
+    voxel_size: VoxelSize | None = None
+    lesions: NDArray[np.bool_] | None = None
 
     @property
     def low(self) -> float:
         """The lower threshold, at which a PVS is looked at again."""
         return max(self.threshold - MARGIN, MISSED_SHARE * self.threshold)
+
+
+def beside(lesions: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return a map of lesions with the voxels that touch them by a face, an edge or a corner."""
+    out = np.array(lesions)
+    if out.any():
+        box = bounding_box(out, 1)
+        out[box] = distance_inside(~out[box], (1, 1, 1)) < _CORNER
+    return out
+
+
+_CORNER = 1.8  # voxels; a corner is 1.73 away, the next but one 2
 
 
 @dataclass(frozen=True)
@@ -653,6 +692,7 @@ def _item(kind: Kind, index: Voxels, unstable: float, scale: Scale, total: _Tota
     else:
         p = scale.probability[index]
         doubt, peak = float(_entropy(p, scale.threshold).mean()), int(p.argmax())
+    judged = None if scale.lesions is not None else scale.voxel_size  # a map tells better
     return Item(
         kind=kind,
         point=(int(index[0][peak]), int(index[1][peak]), int(index[2][peak])),
@@ -663,6 +703,8 @@ def _item(kind: Kind, index: Voxels, unstable: float, scale: Scale, total: _Tota
         voxel_volume=scale.voxel_volume,
         volume_share=len(index[0]) / max(total.voxels, 1),
         count_share=1 / max(total.count, 1),
+        lesion=scale.lesions is not None and bool(scale.lesions[index].any()),
+        round=judged is not None and is_round(np.stack(index, 1), judged, WIDTH_MM),
     )
 
 

@@ -330,6 +330,43 @@ def test_the_next_subject_is_shown_by_the_same_layers(dock, make_study, wait):
     assert not set(layers) & set(before)
 
 
+def test_lesions_of_a_subject_are_outlined_and_cannot_be_painted_on(
+    dock, make_study, wait, write_image
+):
+    root = make_study(subjects=2, labelled=0)
+    one = subjects(root)[0]
+    where = root / "derivatives" / "lst" / "sub-01" / "anat"
+    where.mkdir(parents=True)
+    lesions = np.zeros(nib.load(one.t1).shape, np.uint8)
+    lesions[8:12, 8:12, 8:12] = 1
+    file = write_image(where / "sub-01_label-lesion_mask.nii.gz", lesions, nib.load(one.t1).affine)
+    one, two = subjects(root)
+    assert one.lesions == file
+    dock.subjects.study = root
+    dock.load_subject(one)
+    wait(dock)
+    session, layers = dock.session, dock.viewer.layers
+    assert [layer.name for layer in layers] == ["T1", "T2", "lesions"]
+    np.testing.assert_array_equal(session.array(layers["lesions"]), session.scan.lesions)
+    assert np.count_nonzero(session.scan.lesions) == 64
+    assert not layers["lesions"].editable
+    assert session.labels is None  # they are no PVS
+    dock.load_subject(two)
+    wait(dock)
+    assert [layer.name for layer in layers] == ["T1", "T2"]
+    assert session.scan.lesions is None
+
+
+def test_a_dropped_map_of_lesions_belongs_to_the_scan(dock, head_files, head, wait, write_image):
+    t1, t2, brain = head_files
+    dock.rows["brain"].give(brain)
+    drop(dock, t1, t2, write_image(t1.with_name("wmh_mask.nii.gz"), head.label))
+    assert dock.rows["lesions"].given == t1.with_name("wmh_mask.nii.gz")
+    dock.load_rows()
+    wait(dock)
+    np.testing.assert_array_equal(dock.session.scan.lesions, head.label > 0)
+
+
 def test_a_scan_left_off_half_way_is_taken_out(dock, add_scan, head_files, pvs_scan):
     add_scan(dock.viewer, *head_files)
     dock.session.new_labels()

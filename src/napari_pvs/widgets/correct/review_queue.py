@@ -21,6 +21,7 @@ from napari_pvs.correction.click import grow
 from napari_pvs.correction.evidence import from_map
 from napari_pvs.correction.neighbourhood import Point
 from napari_pvs.correction.review import (
+    DOUBTFUL,
     Decision,
     Focus,
     Item,
@@ -29,6 +30,7 @@ from napari_pvs.correction.review import (
     Review,
     Scale,
     Verdict,
+    beside,
     candidates,
 )
 from napari_pvs.errors import InputError
@@ -121,6 +123,7 @@ class QueuePanel(QWidget):
         self._review = Review()  # points are voxels of the layers
         self._aside: tuple[Decision, ...] = ()  # others, which are kept all the same
         self._scan: Scan | None = None
+        self._lesions: NDArray[np.bool_] | None = None  # of that scan, in the axes of the layers
         self._turn = 0
         self._history: History | None = None
         self._back: list[Item] = []
@@ -160,7 +163,8 @@ class QueuePanel(QWidget):
         self.groups: dict[Group, Button] = {
             "uncertain": Button(
                 "Uncertain",
-                "Go to the next PVS that is uncertain or threshold-sensitive. Key U.",
+                "Go to the next PVS that is uncertain or threshold-sensitive, touches a lesion, or "
+                "looks like one. Key U.",
                 lambda: self.move_to("uncertain"),
             ),
             "missed": Button(
@@ -204,8 +208,13 @@ class QueuePanel(QWidget):
             return
         prediction = self._session.prediction
         score = None if prediction is None else to_display(prediction.probability)
+        x, y, z = scan.grid.voxel_size
         scale = Scale(
-            score, prediction.threshold if prediction else _THRESHOLD, scan.grid.voxel_volume
+            score,
+            prediction.threshold if prediction else _THRESHOLD,
+            scan.grid.voxel_volume,
+            (z, y, x),
+            self._lesions,
         )
         smallest = prediction.min_volume if prediction else _MIN_VOLUME_MM3
         left_out = None if prediction is None else prediction.excluded
@@ -267,8 +276,7 @@ class QueuePanel(QWidget):
         elif group == "missed":
             chosen = [item for item in pending if item.kind != "found"]
         else:
-            cues = ("uncertain", "threshold-sensitive")
-            chosen = [item for item in pending if item.cue in cues]
+            chosen = [item for item in pending if item.cue in DOUBTFUL]
         if chosen:
             self._go_through(chosen)
         else:
@@ -549,6 +557,8 @@ class QueuePanel(QWidget):
         session = self._session
         if session.scan is not self._scan:
             self._scan, self._review, self._aside = session.scan, Review(), ()
+            known = None if session.scan is None else session.scan.lesions
+            self._lesions = None if known is None else beside(to_display(known))
         layer = session.labels
         if self._history is None or self._history.layer is not layer:
             self._history = None if layer is None else History(layer)

@@ -44,10 +44,12 @@ from napari_pvs.widgets.viewer.typed import Event, Layer, Layers, Viewer
 _LOADED = "loaded"  # topic of what is said of it
 _NAMES: dict[ImageName, re.Pattern[str]] = {
     "brain": re.compile(r"brain.*mask|mask.*brain", re.IGNORECASE),
+    "lesions": re.compile(r"lesion|wmh|infarct", re.IGNORECASE),
     "t2": re.compile(r"(?<![a-z0-9])t2", re.IGNORECASE),
     "t1": re.compile(r"(?<![a-z0-9])t1|mp2?rage", re.IGNORECASE),
 }
 """What the name of a file tells."""
+_MASKS: tuple[ImageName, ...] = ("brain", "lesions")
 
 
 class ImageRow(QWidget):
@@ -207,6 +209,12 @@ class Load(JobDock):
             ("t1", "T1", "T1-weighted; results have its voxels.", Image),
             ("t2", "T2", "T2-weighted; aligned with the T1 by its header.", Image),
             ("brain", "Brain mask", "Computed if none is given.", Labels),
+            (
+                "lesions",
+                "Lesions",
+                "A map of lesions, if there is one: the review asks about PVS that touch them.",
+                Labels,
+            ),
         )
         for name, title, tip, kind in images:
             rows[name] = ImageRow(self.session.viewer.layers, title, tip, kind)
@@ -398,7 +406,9 @@ class Load(JobDock):
         elif len(scans) < len(paths) or not scans:
             return False
         masks = [
-            one for one in scans if is_label_name(one) and not _NAMES["brain"].search(one.name)
+            one
+            for one in scans
+            if is_label_name(one) and not any(_NAMES[kind].search(one.name) for kind in _MASKS)
         ]
         for path in masks:
             self.session.viewer.open(str(path), plugin="napari-pvs")
@@ -470,7 +480,7 @@ class Load(JobDock):
         if told is None and images:
             choices: tuple[ImageName, ...] = ("t1", "t2")
             told = next((row for row in choices if self.rows[row].given is None), None)
-        if told is None or images == (told == "brain") or self.rows[told].given is not None:
+        if told is None or images == (told in _MASKS) or self.rows[told].given is not None:
             return
         self.rows[told].give(layer)
         self.notice.say(f"{name} is open as a layer. Press Load to make it the scan.")

@@ -44,7 +44,7 @@ revision, its number by study, or nothing for another tool's file. What was corr
 ``"corrected_from"``: the weights of the prediction that last went into it, None for a label.
 ``"author"`` is the rater whose labels they were when they were loaded. What decides between two
 raters has ``"adjudicates"``, the numbers of their revisions, and a ``"comment"`` that says so."""
-Role = Literal["T1", "T2", "prediction", "labels", "reference", "rater"]
+Role = Literal["T1", "T2", "prediction", "labels", "reference", "rater", "lesions"]
 
 _parents: "weakref.WeakKeyDictionary[Layer, Parents]" = weakref.WeakKeyDictionary()
 
@@ -128,6 +128,7 @@ def _record(layer: Layer, **values: Any) -> None:
 Kind = Literal["image", "labels"]
 COLOURS: dict[str, str] = {
     "prediction": "#ffb000", "labels": "#00c8ff", "reference": "#3ddc64", "rater": "#b79cff",
+    "lesions": "#ff9d9d",
 }  # fmt: skip
 """Of label layers by role; told apart also by people who do not see red and green apart."""
 LayerData = tuple[NDArray[Any], dict[str, Any], str]
@@ -224,7 +225,8 @@ def mask_layer(
     name
         What the layer list shows.
     role
-        ``"prediction"``, ``"labels"``, ``"reference"``, or ``"rater"`` for another rater's.
+        ``"prediction"``, ``"labels"``, ``"reference"``, ``"lesions"``, or ``"rater"`` for another
+        rater's.
     colour
         In place of the role's.
     """
