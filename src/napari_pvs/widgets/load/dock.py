@@ -29,6 +29,7 @@ from napari_pvs.scans.names import SUFFIXES, is_label_name
 from napari_pvs.scans.nifti import Volume
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.bids import StudySubject
+from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.background.idle import Steps
 from napari_pvs.widgets.background.process import Job, Result
 from napari_pvs.widgets.dock import SCANS_KEY, JobDock
@@ -38,7 +39,7 @@ from napari_pvs.widgets.parts.controls import FILES, Button, Notice, as_it_is, s
 from napari_pvs.widgets.parts.saving import OfferPanel
 from napari_pvs.widgets.state.segmentation import results_request, showing
 from napari_pvs.widgets.state.session import BLIND
-from napari_pvs.widgets.viewer.layers import layer_volume, role_of, source_of
+from napari_pvs.widgets.viewer.layers import layer_volume, results_of, role_of, source_of
 from napari_pvs.widgets.viewer.typed import Event, Layer, Layers, Viewer
 
 _LOADED = "loaded"  # topic of what is said of it
@@ -197,6 +198,7 @@ class Load(JobDock):
         self.setAcceptDrops(True)
         self._drops = CanvasDrops(self.session.viewer, self.drop_on_canvas, self)
         self.autosave.look()
+        self._results_soon = Debouncer(0, self._take_results, self)
         for layer in self.session.viewer.layers:
             self._take_layer(layer)
         self._on_study()
@@ -470,7 +472,13 @@ class Load(JobDock):
         self._take_layer(event.value)
 
     def _take_layer(self, layer: Layer) -> None:
-        """Offer an image that was opened by napari as the scan, where there is none yet."""
+        """Offer an image that was opened by napari as the scan, where there is none yet.
+
+        A results folder that was opened by napari becomes the prediction.
+        """
+        if results_of(layer) is not None:
+            self._results_soon.throttle()  # napari is adding the others
+            return
         source = source_of(layer)
         if self.session.scan is not None or role_of(layer) is not None or source is None:
             return
@@ -484,6 +492,21 @@ class Load(JobDock):
             return
         self.rows[told].give(layer)
         self.notice.say(f"{name} is open as a layer. Press Load to make it the scan.")
+
+    def _take_results(self) -> None:
+        """Show results that napari has opened as the prediction, in place of their layers."""
+        layers = self.session.viewer.layers
+        read = [layer for layer in layers if results_of(layer) is not None]
+        if not read or self.session.blind:
+            return
+        pvs, folder = read[-1], results_of(read[-1])
+        if self.session.scan is not None and not self.session.fits(pvs):
+            self.notice.warn("These results are of another scan; they stay as layers.")
+            return
+        for layer in read:
+            layers.remove(layer)
+        if folder is not None:
+            self.open_results(folder)
 
     def _browse(self) -> None:
         name = QFileDialog.getExistingDirectory(self, "Choose a BIDS folder", self.folder)
