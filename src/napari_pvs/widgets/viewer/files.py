@@ -1,4 +1,4 @@
-"""napari's reader and writers of NIfTI and MGH files, and its reader of results folders."""
+"""napari's reader and writers of NIfTI and MGH files."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,58 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError
-from napari_pvs.inference.outputs import PROBABILITY
 from napari_pvs.scans.checks import require_variety
 from napari_pvs.scans.display import looks_like_labels
 from napari_pvs.scans.names import SUFFIXES, is_label_name, is_scan_name, stem_of
 from napari_pvs.scans.nifti import NotIntegers, Volume, read_labels, read_volume, write_like
-from napari_pvs.widgets.viewer.layers import KEY, LayerData, layer_volume, volume_layer
+from napari_pvs.widgets.viewer.layers import LayerData, layer_volume, volume_layer
 
 
 def get_reader(
     path: str | Sequence[str],
 ) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
-    """Return what reads files ending in ``.nii``, ``.nii.gz`` or ``.mgz``, or a results folder.
-
-    Returns
-    -------
-    `read` or `read_folder`; None for anything else.
-    """
+    """Return what reads NIfTI and MGH files, or a results folder; None for others."""
     names = _listed(path)
     if len(names) == 1 and Path(names[0]).is_dir():
-        return read_folder if (Path(names[0]) / PROBABILITY).is_file() else None
+        from napari_pvs.widgets.viewer.results import folder_reader  # slow to import
+
+        return folder_reader(Path(names[0]))
     return read if all(name.lower().endswith(SUFFIXES) for name in names) else None
-
-
-def read_folder(path: str | Sequence[str]) -> list[LayerData]:
-    """Read what ``napari-pvs segment`` wrote: its scan, if that is still there, map and PVS.
-
-    Each PVS is a label of its number, and the features of the layer are its row of ``pvs.tsv``.
-
-    Raises
-    ------
-    InputError
-        As `napari_pvs.inference.results.written` and `read`.
-    """
-    from napari_pvs.inference.results import written  # slow to import
-
-    (folder,) = _listed(path)
-    found = written(Path(folder))
-    scans = () if found.scan is None else (found.scan.t1, found.scan.t2)
-    there = [one for one in scans if one is not None]
-    layers = [_read(one) for one in there]
-    for _, meta, _ in layers[:-1]:
-        meta["visible"] = False  # T2 shows PVS best, and would hide T1
-    chances = read_volume(found.probability, constant=True)
-    data, meta, kind = volume_layer(chances, "PVS probability", "image")
-    layers.append((data, meta | {"visible": False, "contrast_limits": (0.0, 1.0)}, kind))
-    data, meta, kind = volume_layer(read_labels(found.labels), "PVS", "labels")
-    features = {"index": found.table["id"]} | found.table
-    layers.append((data, meta | {"features": features}, kind))
-    for at, (_, meta, _) in enumerate(layers):
-        made = {} if at < len(there) else {"weights_id": found.key, "corrected_from": found.key}
-        meta["metadata"][KEY] |= {"results": Path(folder)} | made
-    return layers
 
 
 def read(path: str | Sequence[str]) -> list[LayerData]:

@@ -261,8 +261,8 @@ class Workspace(QWidget):
             self._waiting = subject or ""
             self.load.open_study(place.study)
             return
-        for name, path in (("t1", place.t1), ("t2", place.t2), ("brain", place.brain)):
-            self.load.rows[name].give(path)  # type: ignore[index]
+        for name, row in self.load.rows.items():
+            row.give(getattr(place, name))
         self.load.load_rows()
 
     def open_results(self, results: Path, scan: Recent) -> None:
