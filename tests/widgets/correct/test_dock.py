@@ -379,6 +379,17 @@ def test_what_was_said_of_an_edit_goes_with_it(correcting, qtbot, tubes):
     assert dock.notice.parentWidget().height() == height
 
 
+def test_what_was_said_of_a_copy_goes_with_the_next_decision(reviewing, qtbot):
+    dock, session, viewer = reviewing
+    dock.copy.click()
+    assert dock.notice.text()
+    qtbot.waitUntil(lambda: not dock.queue._make_soon.pending, timeout=LONG)
+    press(qtbot, viewer, Qt.Key.Key_J)
+    assert dock.notice.text()
+    press(qtbot, viewer, Qt.Key.Key_Y)  # which changes no voxel, but is what Ctrl+Z undoes
+    assert dock.notice.text() == ""
+
+
 def test_labels_that_were_moved_are_not_saved_and_it_is_said(correcting, qtbot, tmp_path):
     dock, session, _ = correcting
     session.labels.translate = np.add(session.labels.translate, (0, 2, 0))

@@ -47,13 +47,13 @@ def show(session: Session, result: Result[Loaded], study: Path | None = None) ->
     layers = scan_layers(scan, exchange.load_limits(result.path))
     subject = result.answer.subject
     origin = {} if study is None or subject is None else _origin(study, subject)
+    if scan.lesions is not None and scan.lesions.any():
+        layers.append(mask_layer(scan.lesions, scan, "lesions", "lesions"))
     for role, name in _NAMES.items():
         if (result.path / f"{role}.npy").is_file():
             layer = mask_layer(exchange.load_array(result.path, role), scan, name, role)
             layer[1]["metadata"][KEY] |= origin
             layers.append(layer)
-    if scan.lesions is not None and scan.lesions.any():
-        layers.append(mask_layer(scan.lesions, scan, "lesions", "lesions"))
     kept = yield from _replace(session, layers, study, subject)
     return [*result.answer.notes, *kept]
 
