@@ -1,6 +1,7 @@
 """The Load dock: a subject's T1 and T2 from files, layers or a study, or a synthetic one."""
 
 import re
+import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -140,15 +141,18 @@ class CanvasDrops(QObject):
     def __init__(self, viewer: Viewer, take: Callable[[list[Path]], bool], parent: QObject) -> None:
         super().__init__(parent)
         self._take = take
-        self._canvas: Any = getattr(getattr(viewer, "window", None), "_qt_viewer", None)
-        if self._canvas is not None:
-            self._canvas.installEventFilter(self)
+        canvas: Any = getattr(getattr(viewer, "window", None), "_qt_viewer", None)
+        # a dock that is kept for a while must not keep the window
+        self._canvas = None if canvas is None else weakref.ref(canvas)
+        if canvas is not None:
+            canvas.installEventFilter(self)
 
     def stop(self) -> None:
         """Leave drops to napari."""
-        if self._canvas is not None:
-            self._canvas.removeEventFilter(self)
-            self._canvas = None
+        canvas = None if self._canvas is None else self._canvas()
+        if canvas is not None:
+            canvas.removeEventFilter(self)
+        self._canvas = None
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Take a drop of local files."""
