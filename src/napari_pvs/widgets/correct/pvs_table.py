@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_pvs.correction.review import Item
+from napari_pvs.correction.items import Item
 from napari_pvs.inference.shape import rod_of
 from napari_pvs.scans.display import to_display
 from napari_pvs.scans.masks import Voxels

@@ -17,22 +17,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_pvs.correction.candidates import Scale, beside, candidates
 from napari_pvs.correction.click import grow
 from napari_pvs.correction.evidence import from_map
+from napari_pvs.correction.items import DOUBTFUL, Decision, Focus, Item, Kind, Review, Verdict
 from napari_pvs.correction.neighbourhood import Point
-from napari_pvs.correction.review import (
-    DOUBTFUL,
-    Decision,
-    Focus,
-    Item,
-    Kind,
-    Queue,
-    Review,
-    Scale,
-    Verdict,
-    beside,
-    candidates,
-)
+from napari_pvs.correction.review import Queue
 from napari_pvs.errors import InputError
 from napari_pvs.scans.display import display_index, grid_index, to_display
 from napari_pvs.scans.masks import Voxels

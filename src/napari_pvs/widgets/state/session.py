@@ -16,7 +16,7 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
-from napari_pvs.correction.review import Focus
+from napari_pvs.correction.items import Focus
 from napari_pvs.errors import InputError
 from napari_pvs.jobs.scratch import Folder
 from napari_pvs.scans.display import from_display
