@@ -336,10 +336,10 @@ def test_decisions_that_could_not_be_written_are_not_replaced_by_older_ones(
     qtbot.waitUntil(lambda: len(place.review().decisions) == 1, timeout=LONG)
     monkeypatch.setattr(DraftStore, "save_review", _refuse)
     panel.yes()
-    assert len(panel._review.decisions) == 2
+    assert len(panel._decisions.review.decisions) == 2
     with qtbot.waitSignal(panel._autosave.reviewed, timeout=LONG):
         panel._autosave.look()  # as each dock does when it opens
-    assert len(panel._review.decisions) == 2
+    assert len(panel._decisions.review.decisions) == 2
     qtbot.waitUntil(lambda: not panel._make_soon.pending, timeout=LONG)
     qtbot.waitUntil(lambda: panel.left.text() == "2 of 4 reviewed", timeout=LONG)
 
