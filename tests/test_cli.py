@@ -384,7 +384,7 @@ def test_demo_makes_segments_and_measures(run, monkeypatch, tmp_path, make_head,
     ("arguments", "parts"),
     [
         (["segment", "--thresold", "1"], ["no such option", "--thresold", "segment --help"]),
-        (["segment", "--threshold", "much"], ["--threshold", "valid number", "segment --help"]),
+        (["segment", "--threshold", "much"], ["--threshold", "a valid ", "segment --help"]),
         (["segment", "--t1"], ["--t1", "requires an argument"]),
         (["evaluate"], ["missing argument", "evaluate --help"]),
         (["segmnt"], ["segmnt", "napari-pvs --help"]),

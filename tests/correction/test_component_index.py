@@ -125,3 +125,14 @@ def test_an_empty_mask():
     assert (gone, len(new)) == (set(), 3)
     gone, new = found.update(empty, difference(mask, empty))
     assert (len(gone), new) == (3, set())
+
+
+def test_dots_in_a_row():
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[5, 5, ::2] = 1
+    found = ComponentIndex(mask)
+    check(found, mask)
+    before = mask.copy()
+    mask[5, 5, 4] = 0
+    found.update(mask, difference(before, mask))
+    check(found, mask)

@@ -8,6 +8,7 @@ from scipy import ndimage
 from napari_pvs.scans.masks import (
     bounding_box,
     box_of,
+    connected_components,
     distance_inside,
     fill_holes,
     moved,
@@ -112,3 +113,27 @@ def test_thick_parts_hold_a_ball():
     assert found[2:14, 4:16, 4:16].all()
     assert not found[18:].any()
     assert not thick(mask, (1, 1, 1), 14).any()
+
+
+@given(
+    arrays(bool, array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=9)),
+    st.sampled_from([6, 26]),
+    st.integers(0, 2),
+)
+def test_components_are_those_of_scipy_in_any_view(mask, connectivity, axis):
+    """Lines and slices with gaps between their voxels in memory too."""
+    near = ndimage.generate_binary_structure(3, 1 if connectivity == 6 else 3)
+    for view in (mask, mask.T, mask[::2], mask.take([0], axis), mask[:, :1, -1:], mask[:1, :1]):
+        found, count = connected_components(view, connectivity)
+        expected, number = ndimage.label(view, near)
+        assert (count, found.shape) == (number, view.shape)
+        assert not found[~view].any()
+        pairs = np.unique(np.stack([found[view], expected[view]]), axis=1)
+        assert pairs.shape[1] == number
+
+
+def test_components_of_a_dashed_line():
+    line = np.zeros((1, 1, 40), bool)
+    line[..., ::2] = True
+    for view in (line, line.T, np.asfortranarray(line)):
+        assert connected_components(view)[1] == 20

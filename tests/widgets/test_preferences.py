@@ -10,8 +10,12 @@ pytest.importorskip("napari")
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.network.device import Device
 from napari_pvs.widgets import preferences as module
+from napari_pvs.widgets.correct.dock import Correct
+from napari_pvs.widgets.load.dock import Load
+from napari_pvs.widgets.metrics.dock import Metrics
 from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.segment.dock import Segment
+from napari_pvs.widgets.train.dock import Train
 
 
 def manifest():
@@ -39,6 +43,29 @@ def test_what_a_dock_is_set_to_is_there_in_the_next(make_dock):
     again = make_dock(Segment)
     assert (again.config().device, again.config().windows) == ("cpu", "paper")
     assert "device: cpu" in preferences().config_path.read_text()
+
+
+def test_docks_are_drawn_before_preferences_are_read(make_dock, monkeypatch, qtbot):
+    chosen = preferences().segment
+    chosen.windows, chosen.min_volume = "paper", 2.0
+    preferences().correct.brush_3d = True
+    monkeypatch.setattr(module, "_known", False)  # as in a process that has just begun
+    read = []
+    monkeypatch.setattr(module, "_read", lambda get=module._read: read.append(0) or get())
+    segment, correct, *_others = map(make_dock, (Segment, Correct, Load, Metrics, Train))
+    assert not read
+    qtbot.waitUntil(correct.in_3d.isChecked)
+    assert (segment.windows.raw(), segment.min_volume.value()) == ("paper", 2.0)
+    assert (preferences().segment.windows, preferences().segment.min_volume) == ("paper", 2.0)
+
+
+def test_a_choice_made_before_preferences_are_read_stays(make_dock, monkeypatch):
+    preferences().segment.windows = "paper"
+    monkeypatch.setattr(module, "_known", False)
+    dock = make_dock(Segment)
+    dock.device.set("cpu")
+    assert (dock.config().device, dock.config().windows) == ("cpu", "paper")
+    assert (preferences().segment.device, preferences().segment.windows) == ("cpu", "paper")
 
 
 def test_open_docks_follow_napari_s_dialog_for_as_long_as_they_live(make_dock, qtbot):

@@ -12,7 +12,15 @@ from napari_pvs.correction.component_index import Entry
 from napari_pvs.correction.items import MARGIN, Item, Kind
 from napari_pvs.correction.neighbourhood import Point, VoxelSize
 from napari_pvs.inference.components import is_round, least_voxels
-from napari_pvs.scans.masks import Box, Voxels, bounding_box, box_of, distance_inside, voxels_of
+from napari_pvs.scans.masks import (
+    Box,
+    Voxels,
+    bounding_box,
+    box_of,
+    connected_components,
+    distance_inside,
+    voxels_of,
+)
 
 MISSED_SHARE = 0.4
 """A PVS that may have been missed exceeds this share of the threshold."""
@@ -103,7 +111,7 @@ def candidates(
     present = present[box]
     probability = None if probability is None else probability[box]
     origin = (box[0].start, box[1].start, box[2].start)
-    parts = _connected(present)
+    parts, _ = connected_components(present)
     sizes = np.bincount(parts[present], minlength=1)
     total = _Total(int(sizes[1:].sum()), int(np.count_nonzero(sizes[1:])))
     extra = _disputed(disputed or {}, box, scale, total)
@@ -111,7 +119,7 @@ def candidates(
         found = _items("found", parts, present, np.zeros(len(sizes)), scale, origin, total)
         return sorted(found + extra, key=lambda item: -item.priority)
     # what joins a PVS at the lower threshold is shared among the PVS that it joins
-    wide = _connected((probability >= scale.low) | present)
+    wide, _ = connected_components((probability >= scale.low) | present)
     room = np.bincount(wide.ravel())
     taken = np.bincount(wide[present], minlength=len(room))
     home = np.zeros(len(sizes), np.int64)
@@ -128,7 +136,7 @@ def candidates(
     parts, missed = _missed(present, probability, min_volume_mm3, scale, left_out)
     extra = _items("missed", parts, missed, np.zeros(parts.max() + 1), *more)[:MOST_MISSED]
     if left_out is not None and left_out.any():
-        parts = _connected(left_out)
+        parts, _ = connected_components(left_out)
         extra += _items("excluded", parts, left_out, np.zeros(parts.max() + 1), *more)
     return sorted(found + extra, key=lambda item: -item.priority)
 
@@ -154,7 +162,7 @@ def _instability(index: Voxels, mask: NDArray[Any], scale: Scale) -> float:
     high = [int(axis.max()) + 1 + _AROUND for axis in index]
     box = box_of(low, high)
     present = mask[box] > 0
-    wide = _connected((scale.probability[box] >= scale.low) | present)
+    wide, _ = connected_components((scale.probability[box] >= scale.low) | present)
     first = first_voxel(index)
     joined = wide == wide[first[0] - low[0], first[1] - low[1], first[2] - low[2]]
     share = len(index[0]) / np.count_nonzero(joined & present)
@@ -169,7 +177,7 @@ def _disputed(
     found = []
     origin = (box[0].start, box[1].start, box[2].start)
     for rater, mask in disputed.items():
-        parts = _connected(mask[box])
+        parts, _ = connected_components(mask[box])
         steady = np.zeros(parts.max(initial=0) + 1)
         for item in _items("disputed", parts, mask[box], steady, scale, origin, total):
             item.rater = rater
@@ -185,7 +193,7 @@ def _missed(
     left_out: NDArray[np.bool_] | None,
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Number the parts that no PVS of the mask is in, and tell which may be PVS."""
-    parts = _connected((probability >= MISSED_SHARE * scale.threshold) | present)
+    parts, _ = connected_components((probability >= MISSED_SHARE * scale.threshold) | present)
     sizes = np.bincount(parts.ravel())
     above = np.bincount(parts[probability >= scale.threshold], minlength=len(sizes))
     sizes[0] = 0
@@ -245,12 +253,6 @@ def _item(kind: Kind, index: Voxels, unstable: float, scale: Scale, total: _Tota
         lesion=scale.lesions is not None and bool(scale.lesions[index].any()),
         round=judged is not None and is_round(np.stack(index, 1), judged, WIDTH_MM),
     )
-
-
-def _connected(mask: NDArray[np.bool_]) -> NDArray[Any]:
-    import cc3d
-
-    return np.asarray(cc3d.connected_components(mask, connectivity=26))
 
 
 def _entropy(p: NDArray[np.floating[Any]], threshold: float) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.correction.neighbourhood import Point
-from napari_pvs.scans.masks import Voxels, bounding_box
+from napari_pvs.scans.masks import Voxels, bounding_box, connected_components
 
 _Part = tuple[Voxels, Point, Point]
 
@@ -190,12 +190,10 @@ class ComponentIndex:
 
 def _parts(mask: NDArray[np.bool_], origin: Point) -> list[_Part]:
     """Voxels and box corners of each connected component, the largest first."""
-    import cc3d
-
     if not mask.any():
         return []
     box = bounding_box(mask)  # saves half of the volume or more
-    parts = np.asarray(cc3d.connected_components(mask[box], connectivity=26))
+    parts, _ = connected_components(mask[box])
     where = np.flatnonzero(parts > 0)
     numbers = parts.ravel()[where]
     order = np.argsort(numbers, kind="stable")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_pvs.correction.click import WIDTH_MM, Change
 from napari_pvs.correction.neighbourhood import VoxelSize
-from napari_pvs.scans.masks import Box, distance_inside
+from napari_pvs.scans.masks import Box, connected_components, distance_inside
 
 ASK_MM3 = 60.0
 """A growth that is larger is asked about: a PVS 2 mm wide and 20 mm long has 63 mm³."""
@@ -69,8 +69,6 @@ def fluid_space(
     -------
     bool, the box's shape.
     """
-    import cc3d
-
     inside = np.asarray(brain[box], bool)
     several = all(image is not None for image in images)
     fluid = inside.copy()
@@ -87,7 +85,7 @@ def fluid_space(
     # distances to tissue alone: beyond the box and the brain, fluid may go on
     no_tissue = fluid | ~inside
     wide = distance_inside(no_tissue, voxel_size) > radius
-    parts = np.asarray(cc3d.connected_components(no_tissue, connectivity=6))
+    parts, _ = connected_components(no_tissue, 6)
     named = np.unique(parts[wide])
     return np.asarray(np.isin(parts, named[named > 0]) & fluid, bool)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError
-from napari_pvs.scans.masks import Box
+from napari_pvs.scans.masks import Box, connected_components
 
 Point = tuple[int, int, int]
 VoxelSize = tuple[float, float, float]
@@ -63,9 +63,7 @@ def component_at(point: Point, mask: NDArray[Any]) -> tuple[NDArray[np.bool_], B
 
 def connected(mask: NDArray[np.bool_], seed: Point) -> NDArray[np.bool_]:
     """Return the 26-connected component of a mask at one of its voxels."""
-    import cc3d
-
-    parts = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26)
+    parts, _ = connected_components(mask)
     return np.asarray(parts == parts[seed], bool)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.evaluation.overlap import Mask, Overlap, masks_inside, overlap
-from napari_pvs.scans.masks import Box, Voxels, box_of, voxels_of
+from napari_pvs.scans.masks import Box, Voxels, box_of, connected_components, voxels_of
 
 SIZE_LIMITS_MM3 = (5.0, 10.0, 15.0)
 SIZE_NAMES = ("<5", "5-10", "10-15", ">15")
@@ -124,9 +124,7 @@ def detection(
 
 def _components(mask: Mask) -> tuple[NDArray[np.integer[Any]], NDArray[np.int64]]:
     """Labels 1..n of the 26-connected components and their sizes in voxels."""
-    import cc3d
-
-    label, n = cc3d.connected_components(mask, connectivity=26, return_N=True)
+    label, n = connected_components(mask)
     return label, np.bincount(label[mask], minlength=n + 1)[1:]
 
 
@@ -273,13 +271,11 @@ class _Parts:
     """The 26-connected components of a mask, which is given by its points, in a box."""
 
     def __init__(self, points: Voxels, box: Box) -> None:
-        import cc3d
-
         self._corner = np.array([side.start for side in box])
         self.mask = np.zeros([side.stop - side.start for side in box], bool)
         self.where = tuple(axis - start for axis, start in zip(points, self._corner, strict=True))
         self.mask[self.where] = True
-        self._label, self.n = cc3d.connected_components(self.mask, connectivity=26, return_N=True)
+        self._label, self.n = connected_components(self.mask)
         self._ids = self._label[self.where]
 
     def apart_from(self, other: "_Parts") -> NDArray[np.int64]:

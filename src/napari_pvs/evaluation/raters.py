@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_pvs.evaluation.agreement import icc_a1
 from napari_pvs.evaluation.overlap import masks_inside, overlap
-from napari_pvs.scans.masks import Mask
+from napari_pvs.scans.masks import Mask, connected_components
 
 
 @dataclass(frozen=True)
@@ -179,10 +179,8 @@ def contingency(
 
 
 def _numbered(mask: Mask) -> tuple[NDArray[np.int64], int]:
-    import cc3d
-
-    label, n = cc3d.connected_components(mask, connectivity=26, return_N=True)
-    return np.asarray(label, np.int64), int(n)
+    label, n = connected_components(mask)
+    return np.asarray(label, np.int64), n
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from napari_pvs.inference.shape import moments, rod
 from napari_pvs.scans.grid import Grid
-from napari_pvs.scans.masks import Box, bounding_box
+from napari_pvs.scans.masks import Box, bounding_box, connected_components
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,10 @@ def label(
     -------
     int32 (X, Y, Z): 0 background, 1 the largest PVS, and so on.
     """
-    import cc3d
-
     above = probability >= threshold
     # few voxels are PVS, so only this line goes through the whole volume
     voxels = np.flatnonzero(above)
-    found = cc3d.connected_components(above, connectivity=26, out_dtype=np.uint32)
+    found, _ = connected_components(above)
     ids = np.take(found, voxels)
     del found  # before another array of its size is made
     sizes = np.bincount(ids, minlength=1)

@@ -7,7 +7,13 @@ from numpy.typing import NDArray
 
 from napari_pvs.scans.atlas import Atlas, fit_atlas
 from napari_pvs.scans.grid import Grid
-from napari_pvs.scans.masks import bounding_box, distance_inside, fill_holes, thick
+from napari_pvs.scans.masks import (
+    bounding_box,
+    connected_components,
+    distance_inside,
+    fill_holes,
+    thick,
+)
 from napari_pvs.scans.tissue import FLUID, WHITE, log_posteriors
 
 Volume = NDArray[np.floating[Any]]
@@ -82,9 +88,7 @@ def _close(mask: Mask, radius: float, size: VoxelSize) -> Mask:
 
 def _largest(mask: Mask) -> Mask:
     """Keep the largest 6-connected component and those at least a tenth of its size."""
-    import cc3d
-
-    labels = cc3d.connected_components(mask, connectivity=6)
+    labels, _ = connected_components(mask, 6)
     counts = np.bincount(labels.ravel())
     counts[0] = 0
     keep = counts >= max(0.1 * counts.max(), 1)

@@ -51,6 +51,7 @@ from napari_pvs.jobs.protocol import (
     Subjects,
     Table,
 )
+from napari_pvs.scans.masks import connected_components
 from napari_pvs.scans.nifti import Volume
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study import bids
@@ -239,8 +240,6 @@ def list_subjects(request: ListSubjects, folder: Path, say: Say) -> Subjects:
 
 def count_pvs(request: CountPvs, folder: Path, say: Say) -> Nothing:
     """Count the PVS of each label and measure their volume."""
-    import cc3d
-
     from napari_pvs.scans.grid import Grid
     from napari_pvs.scans.nifti import read_labels
 
@@ -251,9 +250,9 @@ def count_pvs(request: CountPvs, folder: Path, say: Say) -> Nothing:
             say(Row(Count(name, error=str(error))))
             continue
         present = label.data > 0
-        found = cc3d.connected_components(present, connectivity=26, return_N=True)[1]
+        _, found = connected_components(present)
         volume = np.count_nonzero(present) * Grid(label.shape, label.affine).voxel_volume
-        say(Row(Count(name, int(found), float(volume))))
+        say(Row(Count(name, found, float(volume))))
     return Nothing()
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError
 from napari_pvs.scans.grid import Grid
-from napari_pvs.scans.masks import fill_holes
+from napari_pvs.scans.masks import connected_components, fill_holes
 
 VOLUME_ML = (300.0, 2500.0)
 """Volume limits of a brain; adult brains have 900 to 1900 mL including ventricles."""
@@ -179,9 +179,7 @@ def deepbet_mask(image: NDArray[np.floating], device: str) -> NDArray[np.bool_]:
 
 def _solid(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Largest 6-connected component, with holes filled."""
-    import cc3d
-
-    labels = cc3d.connected_components(mask, connectivity=6)
+    labels, _ = connected_components(mask, 6)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     return fill_holes(labels == sizes.argmax())

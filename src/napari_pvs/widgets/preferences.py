@@ -12,6 +12,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Literal, Protocol, cast
 
+from qtpy.QtCore import QTimer
+
 import napari_pvs
 from napari_pvs.network.device import Device
 
@@ -61,12 +63,33 @@ class Preferences(Protocol):
     planes: PlanesPreferences
 
 
+_waiting: list[tuple[str, "_Weak"]] = []
+"""Sections and methods that are to follow them."""
+_known = False
+"""Whether napari has read manifests and files, which takes it as long as opening a few docks."""
+
+
 def preferences() -> Preferences:
-    """Return the preferences, as in ``preferences().correct.rater``."""
+    """Return the preferences, as in ``preferences().correct.rater``.
+
+    The first time this takes a while; widgets that are being made use `follow`.
+    """
+    global _known
+    found = _read()
+    _known = True
+    while _waiting:
+        section, call = _waiting.pop(0)
+        events = getattr(getattr(found, section), "events", None)
+        if events is not None:
+            events.connect(call)
+        call()
+    return found
+
+
+def _read() -> Preferences:
     with contextlib.suppress(ImportError, KeyError):
         from napari.settings import get_plugin_settings
 
-        # napari reads manifests and files only the first time
         return cast("Preferences", get_plugin_settings(NAME))
     return cast("Preferences", _defaults())
 
@@ -80,10 +103,16 @@ def rater() -> str:
 
 
 def follow(section: str, call: Callable[[], None]) -> None:
-    """Call a widget's method when napari's dialog changes a preference of a section."""
-    events = getattr(getattr(preferences(), section), "events", None)
-    if events is not None:
-        events.connect(_Weak(call))
+    """Call a widget's method now, and when napari's dialog changes a preference of a section.
+
+    Where the preferences are not known yet, "now" is when somebody asks for them or, at the
+    latest, when Qt has nothing else to do: docks are drawn first.
+    """
+    _waiting.append((section, _Weak(call)))
+    if _known:
+        preferences()
+    else:
+        QTimer.singleShot(0, preferences)
 
 
 class _Weak:

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from napari_pvs import json_files
 from napari_pvs.errors import InputError
 from napari_pvs.files import atomic, write_text
-from napari_pvs.scans.masks import distance_inside, thick
+from napari_pvs.scans.masks import connected_components, distance_inside, thick
 from napari_pvs.scans.signal import fluid_level, noise, smoothness
 from napari_pvs.training.data.prepared import PreparedSubject
 
@@ -158,7 +158,6 @@ def _is_cut(brain: NDArray[np.bool_]) -> bool:
 
 def _white(bright: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return white matter as the brightest of three classes of a T1 (Otsu 1979), without specks."""
-    import cc3d
     from skimage.filters import threshold_multiotsu
 
     values = bright[brain]
@@ -168,7 +167,7 @@ def _white(bright: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.
     except ValueError:  # fewer than three intensities
         return np.zeros(brain.shape, bool)
     white = (bright > least) & brain
-    parts = cc3d.connected_components(white, connectivity=6)
+    parts, _ = connected_components(white, 6)
     counts = np.bincount(parts.ravel())
     counts[0] = 0
     return np.asarray((counts >= 0.05 * max(1, counts.max()))[parts] & white)

@@ -23,7 +23,7 @@ from napari_pvs.widgets.correct.sittings import SittingPanel
 from napari_pvs.widgets.dock import Dock
 from napari_pvs.widgets.parts.controls import Button, LayerBox, Notice, allow, section, sentence
 from napari_pvs.widgets.parts.saving import OfferPanel, SavingPanel
-from napari_pvs.widgets.preferences import preferences
+from napari_pvs.widgets.preferences import follow, preferences
 from napari_pvs.widgets.state.segmentation import COPY_TIP, copy_to_labels
 from napari_pvs.widgets.viewer.typed import LabelsLayer, MouseEvent, Viewer
 
@@ -177,8 +177,8 @@ class Correct(Dock):
         form.addRow(_in_row(*self.brushes, self.eraser))
         self.in_3d = QCheckBox("Brush and eraser in 3D")
         self.in_3d.setToolTip("Use a ball instead of a disc in the current slice.")
-        self.in_3d.setChecked(preferences().correct.brush_3d)
         self.in_3d.toggled.connect(self._on_3d)
+        follow("correct", self._show_preferences)
         form.addRow(self.in_3d)
         self.modes: dict[Mode, Button] = {}
         for mode, (title, key, tip) in MODES.items():
@@ -340,6 +340,9 @@ class Correct(Dock):
 
     def _copy(self) -> None:
         self.notice.say(copy_to_labels(self.session), _EDIT)
+
+    def _show_preferences(self) -> None:
+        self.in_3d.setChecked(preferences().correct.brush_3d)
 
     def _on_3d(self, on: bool) -> None:
         preferences().correct.brush_3d = on

@@ -11,6 +11,7 @@ from napari_pvs.study.sittings import Action, Sitting, Tally, Work
 from napari_pvs.widgets.background.thread import Background
 from napari_pvs.widgets.correct.review_queue import QueuePanel
 from napari_pvs.widgets.parts.controls import Button, Notice, ask_where, write
+from napari_pvs.widgets.preferences import follow
 from napari_pvs.widgets.state.autosave import Autosave
 from napari_pvs.widgets.state.session import Session
 
@@ -66,7 +67,9 @@ class SittingPanel(QWidget):
         session.viewer.dims.events.current_step.connect(self._on_step)
         for changed in (session.scan_changed, session.study_changed):
             changed.connect(self._on_context)
-        self._on_context()
+        if session.scan is not None:
+            self._on_context()
+        follow("correct", self._show)
 
     def save(self) -> None:
         """Save the sitting, if there is something new in it."""

@@ -59,7 +59,7 @@ class SavingPanel(QWidget):
         self.notice = Notice()
         self.state = Notice()
         self.state.setToolTip("Where the labels are saved. A draft is offered again after a crash.")
-        self.rater = QLineEdit(autosave.rater)
+        self.rater = QLineEdit()
         self.rater.setToolTip("Your name or initials, stored with every revision.")
         self.rater.editingFinished.connect(self._on_rater)
         self.save = Button(

@@ -16,7 +16,7 @@ from qtpy.QtGui import QColor, QPainter
 
 from napari_pvs.evaluation.detection import FALSE, MISSED, TRUE, told_apart
 from napari_pvs.scans.display import place_text, scanner_mm, to_display
-from napari_pvs.scans.masks import Box, bounding_box
+from napari_pvs.scans.masks import Box, bounding_box, connected_components
 from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.background.thread import Background
@@ -119,7 +119,7 @@ class Planes(QObject):
         self._canvas_size: Callable[[], tuple[int, int]] | None = None
         self._thread = Background(self)
         viewer = session.viewer
-        self._upright = Upright(viewer, self, preferences().planes.radiological)
+        self._upright = Upright(viewer, self, radiological=True)  # until preferences are known
         self._compare_soon = Debouncer(PAUSE_MS, self._compare, self)
         for changed in (session.labels_edited, session.labels_changed, session.prediction_changed):
             changed.connect(self._on_compared)
@@ -520,13 +520,8 @@ def _fitted(size: tuple[int, int], sides: list[tuple[float, float]]) -> float:
 
 
 def _counted(marks: NDArray[np.uint8]) -> tuple[int, int, int]:
-    import cc3d
-
-    counts = [
-        int(cc3d.connected_components(marks == mark, connectivity=26, return_N=True)[1])
-        for mark in (TRUE, FALSE, MISSED)
-    ]
-    return counts[0], counts[1], counts[2]
+    true, false, missed = (connected_components(marks == mark)[1] for mark in (TRUE, FALSE, MISSED))
+    return true, false, missed
 
 
 def _side(axis: int, millimetres: float) -> str:

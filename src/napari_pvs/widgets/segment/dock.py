@@ -17,7 +17,7 @@ from napari_pvs.widgets.background.idle import Steps
 from napari_pvs.widgets.background.process import Job, Result
 from napari_pvs.widgets.dock import JOB, PREDICTIONS_KEY, JobDock, blink_predictions
 from napari_pvs.widgets.parts.controls import Button, Notice, allow, as_it_is
-from napari_pvs.widgets.parts.fields import field_of
+from napari_pvs.widgets.parts.fields import Field, field_of
 from napari_pvs.widgets.preferences import follow, preferences
 from napari_pvs.widgets.segment.study import StudyPanel
 from napari_pvs.widgets.segment.weights_list import WeightsList
@@ -57,9 +57,8 @@ class Segment(JobDock):
         self._cut_soon = Debouncer(0, self.cut, self)
         for slider in (self.threshold, self.min_volume, self.max_width):
             slider.valueChanged.connect(lambda _: self._cut_soon.throttle())
-        self._show_preferences()
-        self.device.on_change(self._prefer)
-        self.windows.on_change(self._prefer)
+        self.device.on_change(lambda: self._prefer("device", self.device))
+        self.windows.on_change(lambda: self._prefer("windows", self.windows))
         follow("segment", self._show_preferences)
         self.session.scan_changed.connect(self._on_scan)
         self.session.prediction_changed.connect(self._on_prediction)
@@ -86,12 +85,11 @@ class Segment(JobDock):
         form.addRow(self.hint)
 
     def _build_prediction(self) -> None:
-        smallest = preferences().segment.min_volume
         result = self.group("Prediction")
         self.name = Notice()
         result.addRow(self.name)
         self.threshold = _slider(LOWEST, 0.99, 0.5, 2, _describe("threshold"))
-        self.min_volume = _slider(0, _LARGEST_MM3, smallest, 1, _describe("min_volume"))
+        self.min_volume = _slider(0, _LARGEST_MM3, 0, 1, _describe("min_volume"))
         result.addRow("Threshold", self.threshold)
         result.addRow("Min. mm³", self.min_volume)
         self.max_width = _width_box()
@@ -117,12 +115,13 @@ class Segment(JobDock):
 
     def config(self) -> SegmentConfig:
         """The configuration in the form; threshold and smallest volume can be changed later."""
+        chosen = preferences().segment  # before the fields, which follow them
         return SegmentConfig(
             weights=self.weights.currentData(),
             device=self.device.raw(),
             windows=self.windows.raw(),
             min_volume=self.min_volume.value(),
-            threshold=preferences().segment.threshold or None,
+            threshold=chosen.threshold or None,
         )
 
     def run_it(self) -> None:
@@ -236,12 +235,12 @@ class Segment(JobDock):
         if self.session.prediction is None:
             self.min_volume.setValue(chosen.min_volume)
 
-    def _prefer(self) -> None:
-        """Save the choices as the defaults for the next dock and session."""
+    def _prefer(self, name: str, field: Field) -> None:
+        """Save a choice as the default for the next dock and session."""
+        value = field.raw()  # before the preferences, which fields follow
         chosen = preferences().segment
-        for name, field in (("device", self.device), ("windows", self.windows)):
-            if getattr(chosen, name) != field.raw():
-                setattr(chosen, name, field.raw())
+        if getattr(chosen, name) != value:
+            setattr(chosen, name, value)
 
     def _on_scan(self) -> None:
         if self.busy and self._subject is None and self._of is not self.session.scan:

@@ -401,8 +401,10 @@ class Autosave(QObject):
             return
         self.flush()  # what was edited until now
         if known[1:] != self._known[1:]:
-            days = preferences().correct.keep_drafts_days
-            self._place = None if scan is None else DraftStore(scan, study, name, keep_days=days)
+            self._place = None
+            if scan is not None:
+                days = preferences().correct.keep_drafts_days
+                self._place = DraftStore(scan, study, name, keep_days=days)
             self.decline()
             self.look()
         self._work = None

@@ -204,7 +204,7 @@ class Session(QObject):
         self._save_states: weakref.WeakKeyDictionary[LabelsLayer, SaveState]
         self._save_states = weakref.WeakKeyDictionary()
         self._edits: Edits | None = None
-        self._blind: bool = preferences().correct.blind
+        self._blind = False
         self._cover = Cover()
         self._masks: weakref.WeakKeyDictionary[LabelsLayer, bool] = weakref.WeakKeyDictionary()
         self._set_by_user: weakref.WeakKeyDictionary[LabelsLayer, Known]
@@ -487,6 +487,7 @@ class Session(QObject):
 
     def adopt(self, layer: Layer) -> None:
         """Adopt a layer whose metadata say what it is, such as a scan opened as sample data."""
+        preferences()  # who is blind is so before the first layer
         role = role_of(layer)
         if self.blind:
             self._cover.hide(layer)

@@ -19,7 +19,7 @@ from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.background.process import Job, Result
 from napari_pvs.widgets.dock import JobDock
 from napari_pvs.widgets.parts.controls import Button, Notice, as_it_is, section, there
-from napari_pvs.widgets.preferences import preferences
+from napari_pvs.widgets.preferences import follow, preferences
 from napari_pvs.widgets.train.form import ConfigForm
 from napari_pvs.widgets.train.offer import Offer
 from napari_pvs.widgets.train.run_view import RunView
@@ -50,8 +50,7 @@ class Train(JobDock):
         self.session.study_opened.connect(self._on_study)
         self.session.study_labelled.connect(self._ask_plan)
         self._on_study()
-        if self.study is None:
-            self._find_again()
+        follow("train", self._find_again)
         self.check()
 
     def _build_study(self) -> None:
@@ -252,7 +251,7 @@ class Train(JobDock):
     def _find_again(self) -> None:
         """Open the study that was trained on last, in case its run is still in progress."""
         remembered = preferences().train.study
-        if remembered and Path(remembered).is_dir():
+        if self.study is None and remembered and Path(remembered).is_dir():
             self.open_study(Path(remembered))
 
     def _on_resumed(self) -> None:
