@@ -32,7 +32,7 @@ from qtpy.QtWidgets import QApplication
 from scenes import SHAPE, scene
 from skimage import measure, morphology
 
-from napari_pvs.correction.review import Scale, candidates
+from napari_pvs.correction.candidates import Scale, candidates
 from napari_pvs.evaluation.compare import score
 from napari_pvs.scans.display import to_display
 from napari_pvs.widgets.correct.clicks import Clicker

@@ -17,7 +17,7 @@ import numpy as np
 
 from napari_pvs.burden import tables as burden
 from napari_pvs.burden.files import count_mask
-from napari_pvs.correction.review import Decision, Review
+from napari_pvs.correction.items import Decision, Review
 from napari_pvs.evaluation import tables as scores
 from napari_pvs.evaluation.compare import compare
 from napari_pvs.files import write_text

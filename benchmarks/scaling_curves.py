@@ -101,8 +101,10 @@ def jobs(count: int) -> dict[str, Callable[[], Any]]:
     """What is done with so many PVS."""
     from scipy import ndimage
 
+    from napari_pvs.correction.candidates import Scale, candidates
     from napari_pvs.correction.component_index import ComponentIndex
-    from napari_pvs.correction.review import Queue, Review, Scale, candidates
+    from napari_pvs.correction.items import Review
+    from napari_pvs.correction.review import Queue
     from napari_pvs.evaluation.compare import score
     from napari_pvs.inference.components import drop_round, label, table
     from napari_pvs.inference.outputs import _tsv

@@ -61,6 +61,12 @@ def test_two_raters_are_compared(study, tmp_path, capsys):
     assert found["left_out"] == {}
 
 
+def test_it_can_be_quiet(study, tmp_path, capsys):
+    assert agree(study, "--quiet", "--tsv", tmp_path / "agreement.tsv") == 0
+    assert capsys.readouterr().out == ""
+    assert (tmp_path / "agreement.tsv").is_file()
+
+
 def test_the_raters_are_named(study, capsys):
     assert agree(study, "--raters", "bob", "ann") == 0
     assert "1: bob, 2: ann" in capsys.readouterr().out

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from skimage.measure import regionprops
 
-from napari_pvs.inference.components import drop_round, label, round_ones, table
+from napari_pvs.inference.components import drop_round, is_round, label, round_ones, table
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.segment import components
 from napari_pvs.scans.grid import Grid
@@ -168,3 +168,18 @@ def test_a_lower_threshold_loses_no_voxel_and_what_shape_excludes_is_told(
         kept = drop_round(labels, (0.8, 0.8, 0.8), 1.5) > 0
         np.testing.assert_array_equal(kept | told, labels > 0)
         assert not (kept & told).any()
+
+
+def test_one_component_is_round_where_all_of_them_together_are():
+    rng = np.random.default_rng(5)
+    above = gaussian_filter(rng.random((40, 40, 40)), 1.5) > 0.53
+    labels = label(above, 0.5, 0.0, 1.0)
+    size = (1.0, 0.7, 1.4)
+    told = set(round_ones(labels, size, 2.4).tolist())
+    alone = {
+        number
+        for number in range(1, labels.max() + 1)
+        if is_round(np.argwhere(labels == number), size, 2.4)
+    }
+    assert alone == told
+    assert 0 < len(told) < labels.max()

@@ -1,5 +1,7 @@
 """What passes between napari and its helper process comes out as it went in."""
 
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -45,6 +47,14 @@ def test_a_scan_comes_back_and_is_saved_like_its_file(scan, tmp_path):
     assert first.read_bytes() == second.read_bytes()
     limits = exchange.load_limits(folder)
     assert limits["T1"] == brain_limits(scan.t1, scan.brain, "T1")
+
+
+def test_lesions_go_with_their_scan(scan, tmp_path):
+    exchange.save_scan(tmp_path, scan)
+    assert exchange.load_scan(tmp_path).lesions is None
+    lesions = scan.brain & (scan.t2 > np.median(scan.t2))
+    exchange.save_scan(tmp_path, replace(scan, lesions=lesions))
+    np.testing.assert_array_equal(exchange.load_scan(tmp_path).lesions, lesions)
 
 
 def test_one_modality(scan, tmp_path):

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -100,6 +101,32 @@ def test_files_become_a_scan_and_its_labels(ask, head_files, head, tmp_path, wri
     np.testing.assert_array_equal(got, head.label)
     assert got.dtype == np.uint8
     assert not (ask.folder / "reference.npy").exists()
+
+
+def test_a_map_of_lesions_comes_with_the_scan_or_says_why_not(ask, head_files, head):
+    t1, t2, brain = head_files
+    shape, affine = head.label.shape, nib.load(t1).affine
+    away = brain.parent / "away.nii.gz"
+    away_affine = affine.copy()
+    away_affine[:3, 3] += 500
+    nib.save(nib.Nifti1Image(head.label.astype(np.uint8), away_affine), away)
+    half = brain.parent / "half.nii.gz"  # as a FLAIR has it: other voxels, the same place
+    coarse = affine @ np.diag([2, 2, 2, 1.0])
+    coarse[:3, 3] += affine[:3, :3] @ [0.5, 0.5, 0.5]
+    blocks = np.zeros([n // 2 for n in shape], np.uint8)
+    blocks[5, 6, 7] = 3
+    nib.save(nib.Nifti1Image(blocks, coarse), half)
+    assert ask(LoadScan(t1=t1, t2=t2, brain=brain, lesions=half)).notes == ()
+    scan = exchange.load_scan(ask.folder)
+    expected = np.zeros(shape, bool)
+    expected[10:12, 12:14, 14:16] = True
+    np.testing.assert_array_equal(scan.lesions, expected)
+    (note,) = ask(LoadScan(t1=t1, t2=t2, brain=brain, lesions=away)).notes
+    assert note == (f"{away} does not overlap with {t1}; give the lesion map of this scan.")
+    assert exchange.load_scan(ask.folder).lesions is None
+    gone = brain.parent / "gone.nii.gz"
+    (note,) = ask(LoadScan(t1=t1, t2=t2, brain=brain, lesions=gone)).notes
+    assert str(gone) in note
 
 
 def test_what_is_doubtful_about_a_mask_is_told(ask, head_files, head):

@@ -32,6 +32,40 @@ def test_scans_labels_and_masks(tmp_path, touch):
     assert two.t2.name == "sub-02_T2w.nii"
 
 
+@pytest.mark.parametrize(
+    "name", ["label-lesion", "label-WMH", "desc-lesions", "desc-wmh", "run-1_label-lesion"]
+)
+def test_a_map_of_lesions_is_found_by_its_name(tmp_path, name, touch):
+    found = tmp_path / f"derivatives/lst/sub-01/anat/sub-01_{name}_mask.nii.gz"
+    touch(
+        tmp_path,
+        "sub-01/anat/sub-01_T1w.nii.gz",
+        "derivatives/bet/sub-01/anat/sub-01_desc-brain_mask.nii.gz",
+        f"derivatives/aside/sub-01/anat/sub-01_space-MNI152_{name}_mask.nii.gz",
+        found.relative_to(tmp_path),
+    )
+    (one,) = subjects(tmp_path)
+    assert one.lesions == found
+    assert one.brain.name == "sub-01_desc-brain_mask.nii.gz"
+
+
+def test_a_map_of_lesions_that_cannot_be_used_stops_nothing(tmp_path, touch):
+    where = "derivatives/lst/sub-01/anat"
+    touch(
+        tmp_path,
+        "sub-01/anat/sub-01_T1w.nii.gz",
+        f"{where}/sub-01_acq-a_desc-lesion_mask.nii.gz",
+        f"{where}/sub-01_acq-b_desc-lesion_mask.nii.gz",
+    )
+    found = survey(tmp_path)
+    assert found.found[0].lesions is None
+    assert found.notes == (
+        f"sub-01 has no lesion map: {tmp_path / where} contains "
+        "sub-01_acq-a_desc-lesion_mask.nii.gz and sub-01_acq-b_desc-lesion_mask.nii.gz; keep one "
+        "of them.",
+    )
+
+
 def test_sessions_belong_to_one_person(tmp_path, touch):
     touch(
         tmp_path,

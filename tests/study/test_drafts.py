@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from napari_pvs.correction.review import Decision, Review
+from napari_pvs.correction.items import Decision, Review
 from napari_pvs.errors import InputError
 from napari_pvs.scans.nifti import Geometry
 from napari_pvs.scans.scan import Scan, load_scan

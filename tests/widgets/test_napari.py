@@ -10,6 +10,7 @@ import pytest
 
 import napari_pvs
 from napari_pvs.errors import InputError
+from napari_pvs.inference import components
 
 pytest.importorskip("napari")
 if sys.platform == "linux" and not os.environ.get("DISPLAY"):
@@ -63,6 +64,41 @@ def test_the_manifest_is_valid_and_every_command_exists():
     assert manifest.name == "napari-pvs"
     (reader,) = manifest.contributions.readers
     assert reader.filename_patterns == ["*.nii", "*.nii.gz", "*.mgz"]
+    assert reader.accepts_directories
+
+
+def test_a_results_folder_opens_by_the_menu(make_napari_viewer, head_files, tmp_path, monkeypatch):
+    from napari._qt.dialogs.qt_reader_dialog import QtReaderDialog
+    from qtpy.QtWidgets import QFileDialog
+
+    from napari_pvs.inference import outputs
+    from napari_pvs.inference.config import SegmentConfig
+    from napari_pvs.inference.segment import Segmentation
+    from napari_pvs.scans.scan import load_scan
+
+    t1, t2, brain = head_files
+    scan = load_scan(t1, t2, brain)
+    labels = np.zeros(scan.grid.shape, np.int32)
+    labels[5:8, 5, 5], labels[12, 12:14, 12] = 1, 2
+    found = components.table(labels, labels > 0, scan.grid)
+    made = Segmentation(
+        scan, labels.astype(np.float32) / 2, labels, found, 0.5, {"method": "frangi"}
+    )
+    outputs.write(made, tmp_path / "results", SegmentConfig(t1=t1, t2=t2, brain_mask=brain))
+    viewer = make_napari_viewer()
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path / "results"))
+    asked = []
+
+    def choose(dialog):  # napari's own reader takes any folder
+        asked.append(dialog.windowTitle())
+        dialog.deleteLater()
+        return "napari-pvs", False
+
+    monkeypatch.setattr(QtReaderDialog, "get_user_choices", choose)
+    viewer.window._qt_viewer._open_folder_dialog()
+    assert asked == ["Choose reader"]
+    assert [layer.name for layer in viewer.layers] == ["t1", "t2", "PVS probability", "PVS"]
+    assert viewer.layers["PVS"].features["voxels"].tolist() == [3, 2]
 
 
 def test_files_opened_and_saved_are_the_same_files(make_napari_viewer, files, tmp_path):

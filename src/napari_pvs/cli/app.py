@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ import typer
 
 import napari_pvs
 from napari_pvs.errors import InputError, plain
-from napari_pvs.files import require_replaceable
+from napari_pvs.files import require_replaceable, write_text
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
@@ -205,6 +206,45 @@ def require_new(path: Path | None, overwrite: bool) -> None:
     require_replaceable(path)
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists; add --overwrite to replace it.")
+
+
+JsonFile = Annotated[Path | None, typer.Option("--json", help="File for all measures, as JSON.")]
+TsvFile = Annotated[
+    Path | None, typer.Option("--tsv", help="File for a table with one row per subject.")
+]
+
+
+@dataclass(frozen=True)
+class MeasureFiles:
+    """The files that measures go to; refused before any work.
+
+    Parameters
+    ----------
+    json, tsv
+        None where not wanted.
+    overwrite
+        Whether one that exists may be replaced.
+
+    Raises
+    ------
+    InputError
+        As `require_different` and `require_new`.
+    """
+
+    json: Path | None
+    tsv: Path | None
+    overwrite: bool
+
+    def __post_init__(self) -> None:
+        require_different(json=self.json, tsv=self.tsv)
+        for path in (self.json, self.tsv):
+            require_new(path, self.overwrite)
+
+    def write(self, json: str, tsv: str) -> None:
+        """Write the texts; do it before anything is printed, whose reader may go away."""
+        for path, text in ((self.json, json), (self.tsv, tsv)):
+            if path is not None:
+                write_text(path, text)
 
 
 def require_different(**paths: Path | None) -> None:

@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 
 from napari_pvs.cli.app import (
+    JsonFile,
+    MeasureFiles,
     Overwrite,
+    Quiet,
+    TsvFile,
     app,
     examples,
     refuse_some,
-    require_different,
-    require_new,
     say,
     show,
 )
@@ -32,27 +34,18 @@ def agree(
             help="The two raters, as the Correct dock names them. Needed if there are more.",
         ),
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="File for all measures, as JSON.")
-    ] = None,
-    tsv_file: Annotated[
-        Path | None, typer.Option("--tsv", help="File for a table with one row per subject.")
-    ] = None,
+    json_file: JsonFile = None,
+    tsv_file: TsvFile = None,
     overwrite: Overwrite = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare the final labels of two raters: kappa per PVS, DSC, ICC of counts and volumes."""
     from napari_pvs.evaluation import rater_tables
-    from napari_pvs.files import write_text
     from napari_pvs.study.raters import agree as compare
 
-    require_different(json=json_file, tsv=tsv_file)
-    for path in (json_file, tsv_file):
-        require_new(path, overwrite)
+    files = MeasureFiles(json_file, tsv_file, overwrite)
     found = compare(study, raters)
-    if json_file is not None:
-        write_text(json_file, rater_tables.to_json(found))
-    if tsv_file is not None:
-        write_text(tsv_file, rater_tables.to_tsv(found))
+    files.write(rater_tables.to_json(found), rater_tables.to_tsv(found))
     show(rater_tables.table(found))
     if found.missing:
         say(f"Labelled by one of them only: {', '.join(found.missing)}.")

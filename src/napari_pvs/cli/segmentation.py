@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_pvs.cli.app import (
+    JsonFile,
+    MeasureFiles,
     Overwrite,
     Processes,
     Quiet,
     Scheduler,
+    TsvFile,
     app,
     examples,
     progress,
     refuse_some,
-    require_different,
-    require_new,
     require_study,
     say,
     show,
@@ -152,12 +153,8 @@ def evaluate(
     probability: Annotated[
         Path | None, typer.Option(help="Probability map or folder of maps, for the AUPRC.")
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="File for all measures, as JSON.")
-    ] = None,
-    tsv_file: Annotated[
-        Path | None, typer.Option("--tsv", help="File for a table with one row per subject.")
-    ] = None,
+    json_file: JsonFile = None,
+    tsv_file: TsvFile = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -165,17 +162,10 @@ def evaluate(
     from napari_pvs.evaluation import tables
     from napari_pvs.evaluation.compare import compare
     from napari_pvs.evaluation.summary import summarise
-    from napari_pvs.files import write_text
 
-    require_different(json=json_file, tsv=tsv_file)
-    for path in (json_file, tsv_file):
-        require_new(path, overwrite)
+    files = MeasureFiles(json_file, tsv_file, overwrite)
     comparison = compare(prediction, reference, region, probability)
-    # files first, because the reader of the tables may go away
-    if json_file is not None:
-        write_text(json_file, tables.to_json(comparison))
-    if tsv_file is not None:
-        write_text(tsv_file, tables.to_tsv(comparison))
+    files.write(tables.to_json(comparison), tables.to_tsv(comparison))
     show(tables.table(comparison))
     show(tables.size_table(summarise(comparison.scores)))
     for side, names in (

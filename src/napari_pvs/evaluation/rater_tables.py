@@ -1,13 +1,12 @@
 """The agreement of two raters as tables for the terminal, spreadsheets or programs."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_pvs.errors import plain
 from napari_pvs.evaluation.raters import Contingency, RaterScore, summarise_raters
-from napari_pvs.evaluation.tables import tsv
+from napari_pvs.evaluation.tables import as_json, number, tsv
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -84,7 +83,7 @@ def to_json(found: RaterComparison) -> str:
         "missing": found.missing,
         "left_out": dict(found.left_out),
     }
-    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+    return as_json(content)
 
 
 def table(found: RaterComparison) -> "Table":
@@ -143,10 +142,7 @@ def table(found: RaterComparison) -> "Table":
 def _counts(pvs: Contingency) -> Sequence[str]:
     cells = (pvs.both, pvs.only_first, pvs.only_second, pvs.neither)
     rates = (pvs.kappa, pvs.positive_agreement)
-    return [
-        *("–" if cell is None else f"{cell}" for cell in cells),
-        *("–" if rate is None else f"{rate:z.3f}" for rate in rates),
-    ]
+    return [*(number(cell, 0) for cell in cells), *(number(rate, 3) for rate in rates)]
 
 
 def _cells(pvs: Contingency) -> dict[str, Any]:

@@ -30,7 +30,12 @@ class Column:
 
     def text(self, value: float | None) -> str:
         """The number, or a dash where it is undefined."""
-        return "–" if value is None else f"{value:.{self.decimals}f}"
+        return number(value, self.decimals)
+
+
+def number(value: float | None, decimals: int) -> str:
+    """Return a number for people, or a dash where it is undefined."""
+    return "–" if value is None else f"{value:z.{decimals}f}"
 
 
 COLUMNS = (
@@ -107,7 +112,7 @@ def size_table(summary: Summary) -> "Table":
     rows = zip(SIZE_NAMES, summary.lenient_by_size, summary.strict_by_size, strict=True)
     for name, lenient, strict in rows:
         rates = [
-            "–" if value is None else f"{value:.3f}"
+            number(value, 3)
             for one in (lenient, strict)
             for value in (one.recall, one.precision, one.f1)
         ]
@@ -170,6 +175,11 @@ def to_json(comparison: Comparison) -> str:
         "only_predicted": comparison.only_predicted,
         "only_reference": comparison.only_reference,
     }
+    return as_json(content)
+
+
+def as_json(content: Mapping[str, Any]) -> str:
+    """Return the text of a JSON file; ``null`` for None, and no NaN."""
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 

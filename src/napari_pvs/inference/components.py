@@ -105,11 +105,39 @@ def round_ones(
     if max_width_mm is None:
         return np.zeros(0, np.int32)
     found = moments(labels, np.diag(voxel_size))
-    sizes, axes = found.sizes, 4 * np.sqrt(found.variances)
-    width, length = axes[:, 1], axes[:, 2]
-    wide = (sizes >= 8) & (width > max_width_mm) & (length < 2 * width)
+    wide = _round(found.sizes, found.variances, max_width_mm)
     wide[0] = False
     return np.flatnonzero(wide).astype(np.int32)
+
+
+def is_round(
+    points: NDArray[np.integer], voxel_size: tuple[float, float, float], max_width_mm: float
+) -> bool:
+    """Tell whether one component is wide and round, as `round_ones` does.
+
+    Parameters
+    ----------
+    points
+        (n, 3), its voxels.
+    voxel_size
+        In mm, in the order of the points' columns.
+    """
+    if len(points) < _SHAPELESS:
+        return False
+    spread = np.cov(points * np.array(voxel_size), rowvar=False, bias=True)
+    variances = np.linalg.eigvalsh(spread + np.diag(np.square(voxel_size)) / 12)
+    return bool(_round(np.array([len(points)]), variances[None], max_width_mm)[0])
+
+
+_SHAPELESS = 8  # voxels, below which a component has no shape
+
+
+def _round(
+    sizes: NDArray[np.integer], variances: NDArray[np.floating], max_width_mm: float
+) -> NDArray[np.bool_]:
+    axes = 4 * np.sqrt(variances)
+    width, length = axes[:, 1], axes[:, 2]
+    return np.asarray((sizes >= _SHAPELESS) & (width > max_width_mm) & (length < 2 * width))
 
 
 def drop_round(

@@ -1,5 +1,6 @@
 """Reads what `outputs.write` has left, or a map or mask alone, on the voxels of a scan."""
 
+import csv
 import hashlib
 import re
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from napari_pvs import json_files
 from napari_pvs.errors import InputError
 from napari_pvs.inference.components import LOWEST
 from napari_pvs.inference.config import SegmentConfig
-from napari_pvs.inference.outputs import FORMAT, LABELS, MASK, PROBABILITY, SUMMARY
+from napari_pvs.inference.outputs import FORMAT, LABELS, MASK, PROBABILITY, SUMMARY, TABLE
 from napari_pvs.inference.segment import components
 from napari_pvs.scans.checks import Placed
 from napari_pvs.scans.names import SUFFIXES, stem_of
@@ -137,6 +138,74 @@ class ScanFiles:
     t1: Path | None
     t2: Path | None
     brain_mask: Path | None
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a results folder has to show.
+
+    Attributes
+    ----------
+    probability, labels
+        Images: the map, and the numbered PVS.
+    scan
+        The files that it was made of; None where they are not there any more.
+    key
+        Id of the weights, of 12 digits, or a method's name.
+    table
+        Columns of ``pvs.tsv``, a row for each number of ``labels``; what is not available is None.
+    """
+
+    probability: Path
+    labels: Path
+    scan: "ScanFiles | None"
+    key: str
+    table: dict[str, list[float | str | None]]
+
+
+def written(folder: Path) -> Written:
+    """Look into a folder that `outputs.write` wrote.
+
+    Raises
+    ------
+    InputError
+        It is none, or a file of it is damaged.
+    """
+    folder = Path(folder)
+    summary = _summary_of(folder / PROBABILITY)
+    missing = [one for one in (PROBABILITY, LABELS, TABLE) if not (folder / one).is_file()]
+    if summary is None or missing:
+        raise InputError(
+            f"{folder} holds no {(missing or [SUMMARY])[0]}; choose a folder that napari-pvs "
+            "segment wrote."
+        )
+    try:
+        scan: ScanFiles | None = scan_files(folder)
+    except ScanGone:
+        scan = None
+    key = summary.weights_id or summary.method
+    table = _columns(folder / TABLE)
+    return Written(folder / PROBABILITY, folder / LABELS, scan, key, table)
+
+
+def _columns(path: Path) -> dict[str, list[float | str | None]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file, delimiter="\t")
+        if any(len(row) != len(header) for row in rows) or "id" not in header:
+            raise ValueError("its rows differ")
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path} is damaged ({error}); segment the scan again.") from error
+    return {name: [_cell(row[at]) for row in rows] for at, name in enumerate(header)}
+
+
+def _cell(text: str) -> float | str | None:
+    if text == "n/a":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 class ScanGone(InputError):

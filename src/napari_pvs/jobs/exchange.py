@@ -58,11 +58,14 @@ def save_scan(folder: Path, scan: Scan) -> None:
             save_array(folder, name.lower(), image)
             limits[name] = brain_limits(image, scan.brain, name)
     save_array(folder, "brain", scan.brain)
+    if scan.lesions is not None:
+        save_array(folder, "lesions", scan.lesions)
     values = {
         "affine": scan.grid.affine.tolist(),
         "source": _encoded(scan.source),
         "warnings": scan.warnings,
         "limits": limits,
+        "lesions": scan.lesions is not None,
     }
     (folder / _SCAN).write_text(json.dumps(values), encoding="utf-8")
 
@@ -79,6 +82,7 @@ def load_scan(folder: Path) -> Scan:
         brain=brain,
         source=_decoded(values["source"]),
         warnings=tuple(values["warnings"]),
+        lesions=load_array(folder, "lesions") if values["lesions"] else None,
     )
 
 

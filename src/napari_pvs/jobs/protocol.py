@@ -29,7 +29,7 @@ from napari_pvs.training.runs.status import History, Measures
 
 REQUEST = "request.json"
 Number = int | float | str
-ImageName = Literal["t1", "t2", "brain"]
+ImageName = Literal["t1", "t2", "brain", "lesions"]
 
 
 @dataclass(frozen=True)
@@ -228,12 +228,14 @@ class Header:
 class LoadScan(Request, verb="load scan", answers=Loaded):
     """Load a scan from files, or from volumes ``stored`` in the folder.
 
-    ``labels`` are label files by name; one that cannot be used is left out, with a note saying why.
+    ``labels`` are label files by name; one that cannot be used is left out, with a note saying why,
+    and so is a map of lesions.
     """
 
     t1: Path | None = None
     t2: Path | None = None
     brain: Path | None = None
+    lesions: Path | None = None
     stored: tuple[ImageName, ...] = ()
     labels: dict[str, Path] = {}
 

@@ -58,7 +58,7 @@ from napari_pvs.study import bids
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.study.raters import final_of
 
-_TITLES = {"t1": "T1", "t2": "T2", "brain": "brain mask"}
+_TITLES = {"t1": "T1", "t2": "T2", "brain": "brain mask", "lesions": "lesion map"}
 
 
 def load_scan(request: LoadScan, folder: Path, say: Say) -> Loaded:
@@ -66,24 +66,30 @@ def load_scan(request: LoadScan, folder: Path, say: Say) -> Loaded:
     from napari_pvs.scans import checks, nifti
     from napari_pvs.scans.dicom import read_image
 
-    say(Phase("Reading …"))
-    volumes: list[Volume | None] = []
-    for name, title in _TITLES.items():
-        read = nifti.read_labels if name == "brain" else read_image
-        check = checks.require_finite if name == "brain" else checks.require_variety
+    def given(name: str) -> Volume | None:
+        labels = name in ("brain", "lesions")
         path: Path | None = getattr(request, name)
         if name in request.stored:
             volume = exchange.load_volume(folder, f"layer_{name}")
-            check(volume.data, f"the {title} layer")
-            volumes.append(volume)
-        else:
-            volumes.append(None if path is None else read(path))
-    t1, t2, brain = volumes
+            check = checks.require_finite if labels else checks.require_variety
+            check(volume.data, f"the {_TITLES[name]} layer")
+            return volume
+        if path is None:
+            return None
+        return nifti.read_labels(path) if labels else read_image(path)
+
+    say(Phase("Reading …"))
+    t1, t2, brain = (given(name) for name in ("t1", "t2", "brain"))
     if brain is None:
         say(Phase("Finding the brain …"))
     scan = Scan.from_volumes(t1, t2, brain)
-    exchange.save_scan(folder, scan)
     notes = list(scan.warnings)
+    try:
+        lesions = given("lesions")
+        scan = scan if lesions is None else scan.with_lesions(lesions)
+    except InputError as error:
+        notes.append(str(error))
+    exchange.save_scan(folder, scan)
     for name, path in request.labels.items():
         try:
             notes += _read(folder, name, path, scan)
@@ -103,7 +109,9 @@ def load_subject(request: LoadSubject, folder: Path, say: Say) -> Loaded:
     label, _ = bids.label_of(request.study, found)
     role = "reference" if found.state == "reference" else "labels"
     labels = {} if label is None else {role: label}
-    files = LoadScan(t1=found.t1, t2=found.t2, brain=found.brain, labels=labels)
+    files = LoadScan(
+        t1=found.t1, t2=found.t2, brain=found.brain, lesions=found.lesions, labels=labels
+    )
     return replace(load_scan(files, folder, say), subject=found)
 
 

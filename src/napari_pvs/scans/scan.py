@@ -36,6 +36,8 @@ class Scan:
         Axes, affine and header of the reference file, for writing results like it.
     warnings
         Sentences on what looked doubtful; each was also issued as an `InputWarning`.
+    lesions
+        bool, shape of ``grid``: lesions of white matter, where a map of them is known.
     """
 
     t1: NDArray[np.float32] | None
@@ -44,12 +46,36 @@ class Scan:
     brain: NDArray[np.bool_]
     source: Geometry
     warnings: tuple[str, ...] = ()
+    lesions: NDArray[np.bool_] | None = None
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """``("T1",)``, ``("T2",)`` or ``("T1", "T2")``."""
         given = (("T1", self.t1), ("T2", self.t2))
         return tuple(name for name, image in given if image is not None)
+
+    def with_lesions(self, lesions: Volume) -> "Scan":
+        """Return the scan with a map of its lesions.
+
+        Parameters
+        ----------
+        lesions
+            Non-zero in lesions, on any grid; all zero where there are none.
+
+        Raises
+        ------
+        InputError
+            It does not overlap with the scan.
+        """
+        placed = _placed(lesions, "the lesion map")
+        there = placed.data != 0
+        found = resample(there, placed.grid.affine, self.grid, order=0)
+        if there.any() and not found.any():
+            raise InputError(
+                f"{placed.name} does not overlap with {self.source.path or 'the scan'}; give the "
+                "lesion map of this scan."
+            )
+        return replace(self, lesions=np.ascontiguousarray(found))
 
     def to_source(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return an array on the scan's grid in the axis order of the reference file."""
@@ -137,8 +163,9 @@ class Scan:
             raise InputError("neither a T1 nor a T2 was given; give at least one.")
         source = first.geometry()
         of_files = [text for volume in (t1, t2, brain) if volume for text in volume.warnings]
-        images = [_placed(t1, "the T1"), _placed(t2, "the T2"), _placed(brain, "the brain mask")]
-        del first, t1, t2, brain  # so that `_build` frees what it has brought onto the grid
+        named = ((t1, "the T1"), (t2, "the T2"), (brain, "the brain mask"))
+        images = [None if volume is None else _placed(volume, name) for volume, name in named]
+        del first, named, t1, t2, brain  # so that `_build` frees what it has brought onto the grid
         scan = _build(images, source, device)
         return replace(scan, warnings=(*of_files, *scan.warnings))
 
@@ -175,9 +202,7 @@ def load_scan(
     )
 
 
-def _placed(volume: Volume | None, name: str) -> Placed | None:
-    if volume is None:
-        return None
+def _placed(volume: Volume, name: str) -> Placed:
     return Placed.turned(str(volume.path or name), volume.data, volume.affine)
 
 

@@ -1,5 +1,6 @@
 """A cohort on disk, in BIDS: its subjects, their scans and their labels."""
 
+import re
 import warnings
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from napari_pvs.study.labels import LabelStore, Revision, digest
 from napari_pvs.study.paths import derived, is_image, label_folder, label_folders, require
 
 _LISTED = 5  # names in a sentence
+_LESIONS = re.compile(r"_(label|desc)-(lesion|wmh)", re.IGNORECASE)
 SubjectState = Literal["new", "segmented", "corrected", "reference"]
 
 
@@ -39,6 +41,8 @@ class StudySubject:
     pending
         The newest draft that is newer than the last final revision; a rater's draft takes
         precedence over a prediction.
+    lesions
+        Map of the lesions of white matter, if a derivative has one.
     """
 
     name: str
@@ -48,6 +52,7 @@ class StudySubject:
     brain: Path | None
     current: Revision | None = None
     pending: Revision | None = None
+    lesions: Path | None = None
 
     @property
     def person(self) -> str:
@@ -323,11 +328,25 @@ def _subject(root: Path, session: Path) -> tuple[StudySubject | None, list[str]]
     for path in (t1, t2, mask, brain):
         if path is not None:
             require_fetched(path)
+    lesions, doubts = _lesions(root, name, reference)
     label, pending = store.outside(), store.pending()
     current = None if label else store.current()
     if current is not None:
         label = store.path(current)
-    return StudySubject(name, t1, t2, label, brain, current, pending), notes
+    notes += doubts
+    return StudySubject(name, t1, t2, label, brain, current, pending, lesions), notes
+
+
+def _lesions(root: Path, name: str, scan: Path | None) -> tuple[Path | None, list[str]]:
+    """Return the map of a subject's lesions, and notes: one that cannot be used stops nothing."""
+    found = derived(root, name, "*_mask", templates=False, scan=scan, named=_LESIONS)
+    try:
+        path = next(found, None)
+        if path is not None:
+            require_fetched(path)
+    except InputError as error:
+        return None, [f"{name} has no lesion map: {error}"]
+    return path, []
 
 
 def scan_of(subject: StudySubject, device: str = "cpu") -> Scan:

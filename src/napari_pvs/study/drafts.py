@@ -22,7 +22,7 @@ import platformdirs
 from numpy.typing import NDArray
 
 from napari_pvs import json_files
-from napari_pvs.correction.review import Decision, Review
+from napari_pvs.correction.items import Decision, Review
 from napari_pvs.errors import InputError
 from napari_pvs.files import unwritable, write_text
 from napari_pvs.scans.derivative import REVIEW

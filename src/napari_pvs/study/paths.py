@@ -99,7 +99,13 @@ def first_runs(named: Iterable[Sequence[Path]]) -> list[Path]:
 
 
 def derived(
-    root: Path, name: str, stem: str, *, templates: bool, scan: Path | None = None
+    root: Path,
+    name: str,
+    stem: str,
+    *,
+    templates: bool,
+    scan: Path | None = None,
+    named: re.Pattern[str] | None = None,
 ) -> Iterator[Path]:
     """Find a subject's image with this stem in each derivative; see `one`.
 
@@ -111,10 +117,17 @@ def derived(
         As for `one`.
     scan
         Leave out images whose name says another run or acquisition than this scan's.
+    named
+        What else must be found in an image's name.
     """
     for derivative in entries(Path(root) / "derivatives"):
         found = one(
-            _derived(root, derivative.name, name), stem, templates=templates, scan=scan, name=name
+            _derived(root, derivative.name, name),
+            stem,
+            templates=templates,
+            scan=scan,
+            name=name,
+            named=named,
         )
         if found is not None:
             yield found
@@ -127,6 +140,7 @@ def one(
     templates: bool = True,
     scan: Path | None = None,
     name: str | None = None,
+    named: re.Pattern[str] | None = None,
 ) -> Path | None:
     """Find the one image in a folder with this stem, such as ``*_T1w``.
 
@@ -138,7 +152,7 @@ def one(
         Where to look, and for what.
     templates
         Fall back on an image on a template's grid, except for labels.
-    scan
+    scan, named
         As for `derived`.
     name
         The folder's owner, ``sub-01`` or ``sub-01_ses-02``.
@@ -149,6 +163,8 @@ def one(
         There are two, or the file name is that of another subject.
     """
     found = images(folder, stem, templates=templates)
+    if named is not None:
+        found = [path for path in found if named.search(path.name)]
     if name is not None:
         require_own(found, name)
     if scan is not None:

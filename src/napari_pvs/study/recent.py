@@ -28,7 +28,7 @@ class Recent(BaseModel):
     ----------
     study
         The BIDS folder; None for files.
-    t1, t2, brain
+    t1, t2, brain, lesions
         Files of a scan.
     key
         What the drafts of those are kept under; see `drafts.scan_key`.
@@ -40,6 +40,7 @@ class Recent(BaseModel):
     t1: Path | None = None
     t2: Path | None = None
     brain: Path | None = None
+    lesions: Path | None = None
     key: str = ""
 
     @property

@@ -379,6 +379,15 @@ def test_what_was_said_of_an_edit_goes_with_it(correcting, qtbot, tubes):
     assert dock.notice.parentWidget().height() == height
 
 
+def test_what_was_said_of_a_copy_goes_with_the_next_decision(reviewing, qtbot):
+    dock, _, viewer = reviewing
+    press(qtbot, viewer, Qt.Key.Key_J)
+    dock.copy.click()
+    assert "Your labels match the prediction" in dock.notice.text()
+    press(qtbot, viewer, Qt.Key.Key_Y)  # which changes no voxel, but is what Ctrl+Z undoes
+    assert dock.notice.text() == ""
+
+
 def test_labels_that_were_moved_are_not_saved_and_it_is_said(correcting, qtbot, tmp_path):
     dock, session, _ = correcting
     session.labels.translate = np.add(session.labels.translate, (0, 2, 0))

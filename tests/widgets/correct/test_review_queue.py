@@ -1,5 +1,7 @@
 """The review queue in the viewer."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -75,6 +77,30 @@ def test_it_begins_with_the_doubtful_one_and_says_why(reviewing, tubes):
     assert session.viewer.dims.current_step[0] == panel.item.point[0]
     camera = getattr(session.viewer, "scene", session.viewer).camera
     assert camera.zoom == module.ZOOM
+
+
+def test_what_touches_a_lesion_of_the_scan_comes_first(
+    open_scan, predict, panel_of, pvs_scan, tubes
+):
+    lesions = np.zeros(pvs_scan.grid.shape, bool)
+    x, y, z = tubes["sure"]
+    lesions[x.start - 1, y.start, z.start] = True
+    session = open_scan(scan=replace(pvs_scan, lesions=lesions))
+    predict(session)
+    panel = panel_of(session)
+    touching = [item for item in panel.queue.items if item.cue == "touches a lesion"]
+    assert [name_of(item, session, tubes) for item in touching] == ["sure"]
+    look_for(panel, session, tubes, "sure")
+    assert panel.why.text().startswith("Touches a lesion (probability 0.97)")
+    assert panel.item.doubt == 1
+    # a PVS that is drawn beside one later is told too
+    panel.queue.items.clear()
+    x, y, z = np.argwhere(lesions)[0]
+    session.labels.data_setitem(
+        tuple(np.array([i]) for i in display_index((x, y, z), session.scan)), 1
+    )
+    panel._components.follow()
+    assert panel.item_at(display_index((x, y, z), session.scan)).lesion
 
 
 def test_the_four_answers(reviewing, tubes):
@@ -310,10 +336,10 @@ def test_decisions_that_could_not_be_written_are_not_replaced_by_older_ones(
     qtbot.waitUntil(lambda: len(place.review().decisions) == 1, timeout=LONG)
     monkeypatch.setattr(DraftStore, "save_review", _refuse)
     panel.yes()
-    assert len(panel._review.decisions) == 2
+    assert len(panel._decisions.review.decisions) == 2
     with qtbot.waitSignal(panel._autosave.reviewed, timeout=LONG):
         panel._autosave.look()  # as each dock does when it opens
-    assert len(panel._review.decisions) == 2
+    assert len(panel._decisions.review.decisions) == 2
     qtbot.waitUntil(lambda: not panel._make_soon.pending, timeout=LONG)
     qtbot.waitUntil(lambda: panel.left.text() == "2 of 4 reviewed", timeout=LONG)
 

@@ -96,7 +96,7 @@ def test_dropped_files_are_shown_with_the_brains_contrast(dock, head_files, head
     t1, t2, brain = head_files
     brain = brain.rename(brain.with_name("brain_mask.nii.gz"))
     drop(dock, t2, brain, t1)
-    assert [row.given for row in dock.rows.values()] == [t1, t2, brain]
+    assert [row.given for row in dock.rows.values()] == [t1, t2, brain, None]
     assert dock.rows["t2"].label.text() == "t2.nii.gz"
     click(dock.load)
     assert dock.bar.isVisibleTo(dock)
@@ -330,6 +330,43 @@ def test_the_next_subject_is_shown_by_the_same_layers(dock, make_study, wait):
     assert not set(layers) & set(before)
 
 
+def test_lesions_of_a_subject_are_outlined_and_cannot_be_painted_on(
+    dock, make_study, wait, write_image
+):
+    root = make_study(subjects=2, labelled=0)
+    one = subjects(root)[0]
+    where = root / "derivatives" / "lst" / "sub-01" / "anat"
+    where.mkdir(parents=True)
+    lesions = np.zeros(nib.load(one.t1).shape, np.uint8)
+    lesions[8:12, 8:12, 8:12] = 1
+    file = write_image(where / "sub-01_label-lesion_mask.nii.gz", lesions, nib.load(one.t1).affine)
+    one, two = subjects(root)
+    assert one.lesions == file
+    dock.subjects.study = root
+    dock.load_subject(one)
+    wait(dock)
+    session, layers = dock.session, dock.viewer.layers
+    assert [layer.name for layer in layers] == ["T1", "T2", "lesions"]
+    np.testing.assert_array_equal(session.array(layers["lesions"]), session.scan.lesions)
+    assert np.count_nonzero(session.scan.lesions) == 64
+    assert not layers["lesions"].editable
+    assert session.labels is None  # they are no PVS
+    dock.load_subject(two)
+    wait(dock)
+    assert [layer.name for layer in layers] == ["T1", "T2"]
+    assert session.scan.lesions is None
+
+
+def test_a_dropped_map_of_lesions_belongs_to_the_scan(dock, head_files, head, wait, write_image):
+    t1, t2, brain = head_files
+    dock.rows["brain"].give(brain)
+    drop(dock, t1, t2, write_image(t1.with_name("wmh_mask.nii.gz"), head.label))
+    assert dock.rows["lesions"].given == t1.with_name("wmh_mask.nii.gz")
+    dock.load_rows()
+    wait(dock)
+    np.testing.assert_array_equal(dock.session.scan.lesions, head.label > 0)
+
+
 def test_a_scan_left_off_half_way_is_taken_out(dock, add_scan, head_files, pvs_scan):
     add_scan(dock.viewer, *head_files)
     dock.session.new_labels()
@@ -524,6 +561,60 @@ def test_results_bring_their_scan_where_there_is_none(dock, results, qtbot):
     qtbot.waitUntil(lambda: dock.session.prediction is not None, timeout=LONG)
     assert dock.session.scan.modalities == ("T1", "T2")
     assert dock.session.prediction.count == made.labels.max()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_results_that_napari_opens_become_the_prediction(
+    make_napari_viewer, results, qtbot, wait, first
+):
+    folder, made = results
+    viewer = make_napari_viewer()
+    if first:  # and the dock comes later
+        viewer.open(str(folder), plugin="napari-pvs")
+        assert [layer.name for layer in viewer.layers] == ["t1", "t2", "PVS probability", "PVS"]
+        assert [layer.visible for layer in viewer.layers] == [False, True, False, True]
+    dock = Load(viewer)
+    qtbot.addWidget(dock, before_close_func=lambda dock: dock.stop())
+    if not first:
+        viewer.open(str(folder), plugin="napari-pvs")
+    qtbot.waitUntil(lambda: dock.session.prediction is not None, timeout=LONG)
+    wait(dock)
+    session = dock.session
+    assert list(viewer.layers) == [session.t1, session.t2, session.prediction.layer]
+    assert session.prediction.count == made.labels.max()
+    dock.stop()
+
+
+def test_results_of_another_scan_stay_layers(dock, results, make_study, wait, qtbot):
+    folder, _ = results
+    (subject,) = subjects(make_study(subjects=1))
+    dock.rows["t1"].give(moved(subject.t1, folder.parent / "other_T1w.nii.gz"))
+    dock.rows["brain"].give(moved(subject.brain, folder.parent / "brain_mask.nii.gz"))
+    dock.load_rows()
+    wait(dock)
+    assert dock.session.scan is not None, dock.notice.text()
+    dock.viewer.open(str(folder), plugin="napari-pvs")
+    said = "These results are of another scan; they stay as layers."
+    qtbot.waitUntil(lambda: dock.notice.text() == said, timeout=LONG)
+    assert "PVS" in [layer.name for layer in dock.viewer.layers]
+
+
+def test_results_that_napari_opens_are_hidden_from_a_blind_rater(dock, results, qtbot):
+    dock.session.blind = True
+    layers = dock.viewer.open(str(results[0]), plugin="napari-pvs")
+    qtbot.waitUntil(lambda: not dock._results_soon.pending, timeout=LONG)
+    assert [layer.visible for layer in layers] == [False, True, False, False]
+    layers[-1].visible = True
+    assert not layers[-1].visible
+    assert dock.session.prediction is None
+
+
+def moved(file, to):
+    """Write an image 40 mm away."""
+    image = nib.load(file)
+    affine = image.affine + 40 * np.pad(np.ones((3, 1)), ((0, 1), (3, 0)))
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), to)
+    return to
 
 
 def test_results_of_a_scan_that_is_gone_ask_for_it(dock, results, head_files):

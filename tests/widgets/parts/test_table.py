@@ -2,6 +2,7 @@ import pytest
 
 pytest.importorskip("napari")
 
+from napari._qt.qt_resources import get_stylesheet
 from qtpy.QtCore import QPoint, Qt
 
 from napari_pvs.widgets.parts.table import Column, Table
@@ -105,3 +106,20 @@ def test_a_click_on_the_selected_row_moves_there_again(table, qtbot):
     for _ in range(2):
         qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=at)
     assert selected == [ROWS[1], ROWS[1]]
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_a_first_column_with_a_width_of_its_own_is_not_squeezed(qtbot, theme):
+    columns = [Column("Region", lambda row: "centrum semiovale")]
+    columns += [Column(f"Column {at}", lambda row: 7, "{:d}") for at in range(8)]
+    table = Table(tuple(columns), "a table")
+    table.set_widths({0: "centrum semiovale"})
+    table.setStyleSheet(get_stylesheet(theme))
+    table.resize(280, 200)
+    qtbot.addWidget(table)
+    with qtbot.waitExposed(table):
+        table.show()
+    table.set_rows([None])
+    needed = table.fontMetrics().horizontalAdvance("centrum semiovale")
+    assert table.columnWidth(0) > needed
+    assert table.horizontalScrollBar().isVisible()  # the others are reached so

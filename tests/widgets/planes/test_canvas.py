@@ -15,7 +15,7 @@ from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QColor, QFocusEvent, QMouseEvent, QWheelEvent
 from qtpy.QtWidgets import QApplication
 
-from napari_pvs.correction.review import Focus
+from napari_pvs.correction.items import Focus
 from napari_pvs.scans.display import display_index, from_display
 from napari_pvs.widgets.correct.dock import Correct
 from napari_pvs.widgets.planes import picture

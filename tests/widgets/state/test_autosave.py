@@ -686,7 +686,7 @@ def test_a_copied_prediction_is_remembered_when_its_layer_is_gone(
 
 
 def test_decisions_are_known_where_an_earlier_draft_is_damaged(saving, qtbot, study_scan):
-    from napari_pvs.correction.review import Decision, Review
+    from napari_pvs.correction.items import Decision, Review
 
     root, subject, scan = study_scan
     place = DraftStore(scan, root, subject.name)

@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from napari.layers import Labels
 from napari.utils._proxies import PublicOnlyProxy
 
-from napari_pvs.correction.review import Focus
+from napari_pvs.correction.items import Focus
 from napari_pvs.errors import InputError
 from napari_pvs.scans.display import display_index
 from napari_pvs.scans.scan import Scan

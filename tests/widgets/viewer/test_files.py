@@ -44,6 +44,7 @@ def save(path, data):
 def test_only_nifti_and_mgz_are_ours():
     for name in ("a.nii", "a.nii.gz", "b/a.mgz", "A.NII.GZ", ["a.nii", "b.mgz"]):
         assert get_reader(name) is read
+    assert get_reader(str(Path(__file__).parent)) is None
     for name in ("a.gz", "a.tif", "a.tar.gz", ["a.nii", "b.tif"]):
         assert get_reader(name) is None
 

@@ -10,7 +10,17 @@ if sys.platform == "linux" and not os.environ.get("DISPLAY"):
     pytest.skip("no display; run under xvfb-run", allow_module_level=True)
 
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QDockWidget, QPushButton
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QComboBox,
+    QDockWidget,
+    QPushButton,
+    QScrollArea,
+    QScrollBar,
+    QTableView,
+)
 
 from napari_pvs.study import recent
 from napari_pvs.study.recent import Recent
@@ -64,6 +74,73 @@ def test_one_entry_opens_all_docks_as_tabs_beside_three_planes(workspace, qtbot)
         if name == "Save":
             saving = dock.findChild(SavingPanel)
             qtbot.waitUntil(lambda s=saving: not s.visibleRegion().isEmpty(), timeout=LONG)
+
+
+def test_the_strip_is_as_high_as_its_rows(workspace, tmp_path, open_scan, qtbot):
+    for number in range(6):
+        study = tmp_path / f"a study with a longer name {number}"
+        study.mkdir()
+        recent.remember(Recent(study=study))
+    viewer, found = workspace()
+    window, holder = viewer.window._qt_window, found._holder()
+    qtbot.waitUntil(lambda: found.links.count() == 7, timeout=LONG)
+    step = found.steps["Load"]
+
+    def rows():
+        return len({found.links.itemAt(at).widget().y() // 10 for at in range(found.links.count())})
+
+    def fits():
+        lowest = max(
+            one.mapTo(window, QPoint(0, one.height())).y()
+            for one in (step, *found.start.findChildren(QPushButton))
+            if one.isVisible()
+        )
+        end = holder.mapTo(window, QPoint(0, holder.height())).y()
+        return lowest <= end <= lowest + 8
+
+    qtbot.waitUntil(lambda: rows() == 1 and fits(), timeout=LONG)
+    window.resize(1000, 768)
+    qtbot.waitUntil(lambda: rows() == 2 and fits(), timeout=LONG)
+    window.resize(1366, 768)
+    qtbot.waitUntil(lambda: rows() == 1 and fits(), timeout=LONG)
+    open_scan(viewer)  # the links go, and give their room back
+    qtbot.waitUntil(lambda: not found.start.isVisible() and fits(), timeout=LONG)
+
+
+@pytest.mark.parametrize("height", [768, 690])  # full screen, and with a panel and a title bar
+def test_every_control_is_reachable_on_a_small_screen(workspace, open_scan, predict, qtbot, height):
+    viewer, found = workspace(height=height)
+    window = viewer.window._qt_window
+    session = open_scan(viewer)
+    predict(session)
+    session.viewer.layers.selection.active = session.labels
+    qtbot.wait(200)
+    assert (window.width(), window.height()) == (1366, height)
+    screen = window.rect()
+    for name, (holder, dock) in found.docks.items():
+        holder.raise_()
+        qtbot.waitUntil(lambda one=holder: not one.visibleRegion().isEmpty(), timeout=LONG)
+        kinds = (QAbstractButton, QComboBox, QAbstractSpinBox, QAbstractSlider, QTableView)
+        controls = [
+            one
+            for kind in kinds
+            for one in dock.findChildren(kind)
+            if one.isVisibleTo(dock) and not isinstance(one, QScrollBar)
+        ]
+        assert len(controls) >= 2
+        for control in controls:
+            area = control.parent()
+            while area is not dock and not (
+                isinstance(area, QScrollArea) and area.widget().isAncestorOf(control)
+            ):
+                area = area.parent()
+            if isinstance(area, QScrollArea):
+                area.ensureWidgetVisible(control, 0, 0)
+            shown = control.visibleRegion().boundingRect()
+            told = f"{name}: {type(control).__name__} {control.toolTip()!r}"
+            assert min(shown.height(), 100) >= min(control.height(), 100), told
+            assert shown.width() >= control.width() - 2, told  # frames may overlap
+            assert screen.contains(control.mapTo(window, shown.center())), told
 
 
 def test_the_strip_tells_what_is_there_and_what_is_missing(workspace, open_scan, predict, qtbot):
@@ -120,6 +197,27 @@ def test_the_subject_of_a_study_is_in_the_title_and_opens_again(workspace, make_
     qtbot.waitUntil(lambda: viewer.title == "sub-02 · napari-pvs", timeout=LONG)
     qtbot.waitUntil(lambda: not found.load.busy, timeout=LONG)
     qtbot.waitUntil(lambda: found.session.t2.name == "T2 · sub-02", timeout=LONG)
+
+
+def test_the_files_of_a_scan_open_again(workspace, head_files, head, write_image, qtbot):
+    t1, t2, brain = head_files
+    lesions = write_image(t1.with_name("lesion_mask.nii.gz"), head.label)
+    _, found = workspace()
+    for name, path in (("t1", t1), ("t2", t2), ("brain", brain), ("lesions", lesions)):
+        found.load.rows[name].give(path)
+    found.load.load_rows()
+    qtbot.waitUntil(lambda: found.session.scan is not None, timeout=LONG)
+    qtbot.waitUntil(lambda: bool(recent.read()), timeout=LONG)
+    qtbot.waitUntil(lambda: not found.load.busy, timeout=LONG)
+    (place,) = recent.read()
+    assert (place.t1, place.t2, place.brain, place.lesions) == (t1, t2, brain, lesions)
+    found.session.viewer.layers.clear()
+    for row in found.load.rows.values():
+        row.give(None)
+    found.open_recent(place)
+    qtbot.waitUntil(lambda: found.session.scan is not None, timeout=LONG)
+    qtbot.waitUntil(lambda: not found.load.busy, timeout=LONG)
+    assert found.session.scan.lesions.any()
 
 
 def test_closing_the_strip_leaves_the_docks(workspace):

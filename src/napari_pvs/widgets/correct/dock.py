@@ -30,7 +30,7 @@ from napari_pvs.widgets.viewer.typed import LabelsLayer, MouseEvent, Viewer
 BRUSHES_MM = (1, 2, 3)
 """Widths of PVS."""
 _MODE = "mode"  # topic of what is said of it
-_EDIT = "edit"  # topic of what is said of the last click; it goes with the next edit
+_EDIT = "edit"  # topic of what is said of the last click or step; it goes with the next one
 _PLACE = "place"
 _NO_LABELS = "make labels first: New, or Copy prediction to labels."
 AHEAD_MS = 2000
@@ -70,6 +70,7 @@ class Correct(Dock):
         self.session.labels_moved.connect(self._on_moved)
         for speaker in (self.clicker.said, self.queue.said, self.raters.said):
             speaker.connect(lambda text: self.notice.say(text, _EDIT))
+        self.queue.worked.connect(self._on_worked)
         self.clicker.asked.connect(self._ask)
         self.clicker.failed.connect(lambda text: self.notice.error(text, _EDIT))
         self.clicker.done.connect(self._on_clicked)
@@ -271,6 +272,11 @@ class Correct(Dock):
     def _on_edit(self) -> None:
         self.notice.take_back(_EDIT)
 
+    def _on_worked(self, what: str) -> None:
+        """A decision is a step of undo too: what was said of the step before goes."""
+        if what == "decision":
+            self.notice.take_back(_EDIT)
+
     def _on_moved(self) -> None:
         """Say at once that labels were moved: they cannot be saved so."""
         why = self.session.misplaced()
@@ -333,7 +339,7 @@ class Correct(Dock):
         self.session.new_labels()
 
     def _copy(self) -> None:
-        self.notice.say(copy_to_labels(self.session))
+        self.notice.say(copy_to_labels(self.session), _EDIT)
 
     def _show_preferences(self) -> None:
         self.in_3d.setChecked(preferences().correct.brush_3d)

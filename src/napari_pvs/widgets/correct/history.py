@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from napari_pvs.correction.items import Decision
 from napari_pvs.correction.neighbourhood import Point
-from napari_pvs.correction.review import Decision
 from napari_pvs.widgets.viewer.typed import LabelsLayer
 
 

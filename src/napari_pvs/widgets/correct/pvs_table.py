@@ -11,14 +11,13 @@ from qtpy.QtCore import QModelIndex, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QLineEdit,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_pvs.correction.review import Item
+from napari_pvs.correction.items import Item
 from napari_pvs.inference.shape import rod_of
 from napari_pvs.scans.display import to_display
 from napari_pvs.scans.masks import Voxels
@@ -26,7 +25,7 @@ from napari_pvs.scans.regions import place_of
 from napari_pvs.widgets.correct.components import Components
 from napari_pvs.widgets.correct.region_colours import RegionColours
 from napari_pvs.widgets.correct.review_queue import QueuePanel
-from napari_pvs.widgets.parts.controls import Button, Notice, ask_where, there, write
+from napari_pvs.widgets.parts.controls import Button, Notice, ask_where, write
 from napari_pvs.widgets.parts.table import Column, Table
 from napari_pvs.widgets.state.session import Session
 from napari_pvs.widgets.viewer.canvas import show_voxel
@@ -161,10 +160,6 @@ class PvsTable(QWidget):
         self.table.setMinimumHeight(190)
         self.table.selected.connect(self._show)
         self.table.chosen.connect(self._show)
-        # the numbers come into view, not the status alone
-        there(self.table.horizontalHeader()).setSectionResizeMode(
-            0, QHeaderView.ResizeMode.Interactive
-        )
         self.table.set_widths(
             {0: "possibly missed", 1: "0000", 2: "000.0", 3: "00.0", 4: "0.0", 5: "0.00"}
         )

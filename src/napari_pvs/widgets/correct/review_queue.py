@@ -17,28 +17,21 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_pvs.correction.candidates import Scale, beside, candidates
 from napari_pvs.correction.click import grow
 from napari_pvs.correction.evidence import from_map
+from napari_pvs.correction.items import DOUBTFUL, Decision, Focus, Item, Kind, Review, Verdict
 from napari_pvs.correction.neighbourhood import Point
-from napari_pvs.correction.review import (
-    Decision,
-    Focus,
-    Item,
-    Kind,
-    Queue,
-    Review,
-    Scale,
-    Verdict,
-    candidates,
-)
+from napari_pvs.correction.review import Queue
 from napari_pvs.errors import InputError
-from napari_pvs.scans.display import display_index, grid_index, to_display
+from napari_pvs.scans.display import to_display
 from napari_pvs.scans.masks import Voxels
 from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.background.thread import Background
 from napari_pvs.widgets.correct.clicks import Clicker, Mode
 from napari_pvs.widgets.correct.components import Components
+from napari_pvs.widgets.correct.decisions import Decisions
 from napari_pvs.widgets.correct.history import History
 from napari_pvs.widgets.parts.controls import Button, Notice
 from napari_pvs.widgets.state.autosave import Autosave
@@ -118,9 +111,9 @@ class QueuePanel(QWidget):
         self.item: Item | None = None
         self.disputed: dict[str, NDArray[np.bool_]] | None = None
         self._disputes = 0
-        self._review = Review()  # points are voxels of the layers
-        self._aside: tuple[Decision, ...] = ()  # others, which are kept all the same
+        self._decisions = Decisions(session, autosave)
         self._scan: Scan | None = None
+        self._lesions: NDArray[np.bool_] | None = None  # of that scan, in the axes of the layers
         self._turn = 0
         self._history: History | None = None
         self._back: list[Item] = []
@@ -160,7 +153,8 @@ class QueuePanel(QWidget):
         self.groups: dict[Group, Button] = {
             "uncertain": Button(
                 "Uncertain",
-                "Go to the next PVS that is uncertain or threshold-sensitive. Key U.",
+                "Go to the next PVS that is uncertain or threshold-sensitive, touches a lesion, or "
+                "looks like one. Key U.",
                 lambda: self.move_to("uncertain"),
             ),
             "missed": Button(
@@ -204,8 +198,13 @@ class QueuePanel(QWidget):
             return
         prediction = self._session.prediction
         score = None if prediction is None else to_display(prediction.probability)
+        x, y, z = scan.grid.voxel_size
         scale = Scale(
-            score, prediction.threshold if prediction else _THRESHOLD, scan.grid.voxel_volume
+            score,
+            prediction.threshold if prediction else _THRESHOLD,
+            scan.grid.voxel_volume,
+            (z, y, x),
+            self._lesions,
         )
         smallest = prediction.min_volume if prediction else _MIN_VOLUME_MM3
         left_out = None if prediction is None else prediction.excluded
@@ -267,8 +266,7 @@ class QueuePanel(QWidget):
         elif group == "missed":
             chosen = [item for item in pending if item.kind != "found"]
         else:
-            cues = ("uncertain", "threshold-sensitive")
-            chosen = [item for item in pending if item.cue in cues]
+            chosen = [item for item in pending if item.cue in DOUBTFUL]
         if chosen:
             self._go_through(chosen)
         else:
@@ -548,7 +546,10 @@ class QueuePanel(QWidget):
     def _on_change(self) -> None:
         session = self._session
         if session.scan is not self._scan:
-            self._scan, self._review, self._aside = session.scan, Review(), ()
+            self._scan = session.scan
+            self._decisions.clear()
+            known = None if session.scan is None else session.scan.lesions
+            self._lesions = None if known is None else beside(to_display(known))
         layer = session.labels
         if self._history is None or self._history.layer is not layer:
             self._history = None if layer is None else History(layer)
@@ -570,7 +571,9 @@ class QueuePanel(QWidget):
             return
         shown, before = self.item, self.queue
         self._disputes = sum(item.kind == "disputed" for item in items)
-        self.queue = Queue(items, self._review, mask, self._components.entries, scale, before)
+        self.queue = Queue(
+            items, self._decisions.review, mask, self._components.entries, scale, before
+        )
         self._back = [found for one in self._back if (found := self.item_at(one.point)) is not None]
         self.item = None if shown is None else self.item_at(shown.point)
         if self.item is not None:
@@ -595,39 +598,19 @@ class QueuePanel(QWidget):
         self._tell()
 
     def _on_review(self, review: Review) -> None:
-        # what could not be written is in memory alone
-        self._aside = (*self._turned(review, display_index).decisions, *self._aside)
-        self._choose_decisions()
+        self._renew(self._decisions.take(review, self.disputed is not None))
 
     def _choose_decisions(self) -> None:
-        """Choose the decisions that hold now, and keep the others aside."""
-        rater, found = self._autosave.rater, {*self._aside, *self._review.decisions}
-        last: dict[Point, Decision] = {}
-        for one in sorted(found, key=lambda one: one.time):
-            others = self._session.blind and one.rater != rater
-            if not others and (self.disputed is None or one.kind == "disputed"):
-                last[one.point] = one
-        chosen = Review(decisions=tuple(last.values()))
-        changed = chosen != self._review
-        self._review, self._aside = chosen, tuple(found.difference(last.values()))
+        self._renew(self._decisions.choose(self.disputed is not None))
+
+    def _renew(self, changed: bool) -> None:
+        """List the PVS anew where other decisions hold now."""
         if changed and self._session.labels is not None:
             self._make_soon.throttle()
 
     def _keep(self) -> None:
         if self.queue is not None:
-            self._review = self.queue.review
-            kept = Review(decisions=(*self._aside, *self._review.decisions))
-            self._autosave.save_review(self._turned(kept, grid_index))
-
-    def _turned(self, review: Review, turn: Callable[[Point, Scan], Point]) -> Review:
-        scan = self._session.scan
-        if scan is None:
-            return review
-        return Review(
-            decisions=tuple(
-                one.model_copy(update={"point": turn(one.point, scan)}) for one in review.decisions
-            )
-        )
+            self._decisions.keep(self.queue.review)
 
 
 def _holds(index: Voxels, point: Point) -> bool:

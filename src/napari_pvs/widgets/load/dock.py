@@ -1,6 +1,7 @@
 """The Load dock: a subject's T1 and T2 from files, layers or a study, or a synthetic one."""
 
 import re
+import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from napari_pvs.scans.names import SUFFIXES, is_label_name
 from napari_pvs.scans.nifti import Volume
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.bids import StudySubject
+from napari_pvs.widgets.background.debounce import Debouncer
 from napari_pvs.widgets.background.idle import Steps
 from napari_pvs.widgets.background.process import Job, Result
 from napari_pvs.widgets.dock import SCANS_KEY, JobDock
@@ -38,16 +40,18 @@ from napari_pvs.widgets.parts.controls import FILES, Button, Notice, as_it_is, s
 from napari_pvs.widgets.parts.saving import OfferPanel
 from napari_pvs.widgets.state.segmentation import results_request, showing
 from napari_pvs.widgets.state.session import BLIND
-from napari_pvs.widgets.viewer.layers import layer_volume, role_of, source_of
+from napari_pvs.widgets.viewer.layers import layer_volume, results_of, role_of, source_of
 from napari_pvs.widgets.viewer.typed import Event, Layer, Layers, Viewer
 
 _LOADED = "loaded"  # topic of what is said of it
 _NAMES: dict[ImageName, re.Pattern[str]] = {
     "brain": re.compile(r"brain.*mask|mask.*brain", re.IGNORECASE),
+    "lesions": re.compile(r"lesion|wmh|infarct", re.IGNORECASE),
     "t2": re.compile(r"(?<![a-z0-9])t2", re.IGNORECASE),
     "t1": re.compile(r"(?<![a-z0-9])t1|mp2?rage", re.IGNORECASE),
 }
 """What the name of a file tells."""
+_MASKS: tuple[ImageName, ...] = ("brain", "lesions")
 
 
 class ImageRow(QWidget):
@@ -137,15 +141,18 @@ class CanvasDrops(QObject):
     def __init__(self, viewer: Viewer, take: Callable[[list[Path]], bool], parent: QObject) -> None:
         super().__init__(parent)
         self._take = take
-        self._canvas: Any = getattr(getattr(viewer, "window", None), "_qt_viewer", None)
-        if self._canvas is not None:
-            self._canvas.installEventFilter(self)
+        canvas: Any = getattr(getattr(viewer, "window", None), "_qt_viewer", None)
+        # a dock that is kept for a while must not keep the window
+        self._canvas = None if canvas is None else weakref.ref(canvas)
+        if canvas is not None:
+            canvas.installEventFilter(self)
 
     def stop(self) -> None:
         """Leave drops to napari."""
-        if self._canvas is not None:
-            self._canvas.removeEventFilter(self)
-            self._canvas = None
+        canvas = None if self._canvas is None else self._canvas()
+        if canvas is not None:
+            canvas.removeEventFilter(self)
+        self._canvas = None
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Take a drop of local files."""
@@ -195,6 +202,7 @@ class Load(JobDock):
         self.setAcceptDrops(True)
         self._drops = CanvasDrops(self.session.viewer, self.drop_on_canvas, self)
         self.autosave.look()
+        self._results_soon = Debouncer(0, self._take_results, self)
         for layer in self.session.viewer.layers:
             self._take_layer(layer)
         self._on_study()
@@ -207,6 +215,12 @@ class Load(JobDock):
             ("t1", "T1", "T1-weighted; results have its voxels.", Image),
             ("t2", "T2", "T2-weighted; aligned with the T1 by its header.", Image),
             ("brain", "Brain mask", "Computed if none is given.", Labels),
+            (
+                "lesions",
+                "Lesions",
+                "A map of lesions, if there is one: the review asks about PVS that touch them.",
+                Labels,
+            ),
         )
         for name, title, tip, kind in images:
             rows[name] = ImageRow(self.session.viewer.layers, title, tip, kind)
@@ -398,7 +412,9 @@ class Load(JobDock):
         elif len(scans) < len(paths) or not scans:
             return False
         masks = [
-            one for one in scans if is_label_name(one) and not _NAMES["brain"].search(one.name)
+            one
+            for one in scans
+            if is_label_name(one) and not any(_NAMES[kind].search(one.name) for kind in _MASKS)
         ]
         for path in masks:
             self.session.viewer.open(str(path), plugin="napari-pvs")
@@ -460,7 +476,13 @@ class Load(JobDock):
         self._take_layer(event.value)
 
     def _take_layer(self, layer: Layer) -> None:
-        """Offer an image that was opened by napari as the scan, where there is none yet."""
+        """Offer an image that was opened by napari as the scan, where there is none yet.
+
+        A results folder that was opened by napari becomes the prediction.
+        """
+        if results_of(layer) is not None:
+            self._results_soon.throttle()  # napari is adding the others
+            return
         source = source_of(layer)
         if self.session.scan is not None or role_of(layer) is not None or source is None:
             return
@@ -470,10 +492,25 @@ class Load(JobDock):
         if told is None and images:
             choices: tuple[ImageName, ...] = ("t1", "t2")
             told = next((row for row in choices if self.rows[row].given is None), None)
-        if told is None or images == (told == "brain") or self.rows[told].given is not None:
+        if told is None or images == (told in _MASKS) or self.rows[told].given is not None:
             return
         self.rows[told].give(layer)
         self.notice.say(f"{name} is open as a layer. Press Load to make it the scan.")
+
+    def _take_results(self) -> None:
+        """Show results that napari has opened as the prediction, in place of their layers."""
+        layers = self.session.viewer.layers
+        read = [layer for layer in layers if results_of(layer) is not None]
+        if not read or self.session.blind:
+            return
+        pvs, folder = read[-1], results_of(read[-1])
+        if self.session.scan is not None and not self.session.fits(pvs):
+            self.notice.warn("These results are of another scan; they stay as layers.")
+            return
+        for layer in read:
+            layers.remove(layer)
+        if folder is not None:
+            self.open_results(folder)
 
     def _browse(self) -> None:
         name = QFileDialog.getExistingDirectory(self, "Choose a BIDS folder", self.folder)

@@ -22,7 +22,7 @@ from napari_pvs.widgets.state.session import Session
 from napari_pvs.widgets.viewer.canvas import adding, remove
 from napari_pvs.widgets.viewer.layers import KEY, LayerData, Role, mask_layer, role_of, scan_layers
 from napari_pvs.widgets.viewer.sample import result_layers
-from napari_pvs.widgets.viewer.typed import ImageLayer, Layer
+from napari_pvs.widgets.viewer.typed import ImageLayer, LabelsLayer, Layer
 
 _NAMES: dict[Role, str] = {"labels": "PVS labels", "reference": "reference PVS"}
 
@@ -47,6 +47,8 @@ def show(session: Session, result: Result[Loaded], study: Path | None = None) ->
     layers = scan_layers(scan, exchange.load_limits(result.path))
     subject = result.answer.subject
     origin = {} if study is None or subject is None else _origin(study, subject)
+    if scan.lesions is not None and scan.lesions.any():
+        layers.append(mask_layer(scan.lesions, scan, "lesions", "lesions"))
     for role, name in _NAMES.items():
         if (result.path / f"{role}.npy").is_file():
             layer = mask_layer(exchange.load_array(result.path, role), scan, name, role)
@@ -137,14 +139,22 @@ def _exchange(
                 yield
                 place.visible = True
             session.adopt(place)
+            _lock(place)
         else:
             hidden = kind == "image" and layers[at + 1 :] and layers[at + 1][2] == "image"
             layer = (Image if kind == "image" else Labels)(data, visible=not hidden, **meta)
             yield
             shown.append(layer)
             yield from adding(viewer, layer)
+            _lock(layer)
     yield
     _show_all(session, anew=bool(refilled))
+
+
+def _lock(layer: Layer) -> None:
+    """Keep the brush out of a map of lesions, which nobody saves."""
+    if role_of(layer) == "lesions":
+        cast("LabelsLayer", layer).editable = False
 
 
 def _own(session: Session) -> tuple[list[Layer], list[str]]:
@@ -152,7 +162,7 @@ def _own(session: Session) -> tuple[list[Layer], list[str]]:
     notes = []
     there = session.viewer.layers
     own = [session.t1, session.t2, *(one.layer for one in session.predictions.values())]
-    own += [layer for layer in there if role_of(layer) == "rater"]
+    own += [layer for layer in there if role_of(layer) in ("rater", "lesions")]
     for layer in (session.reference, session.labels):
         if layer is None or role_of(layer) is None:
             continue  # the user's own layer is the user's to remove

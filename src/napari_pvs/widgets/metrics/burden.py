@@ -83,7 +83,8 @@ class BurdenPanel(QWidget):
         )
         self.export = Button("Export TSV…", "All regions and sides, as a table.", self._save)
         self.table = Table(_REGIONS, "PVS by region.", lambda row: row.both.region)
-        self.table.set_widths({1: "0000", 2: "000", 3: "000", 4: "0000", 5: "0.00", 6: "00.0"})
+        self.table.set_widths({0: "centrum semiovale", 1: "000", 2: "000", 3: "000", 4: "0000",
+                               5: "0.00", 6: "00.0", 7: "0.0"})  # fmt: skip
         buttons = QHBoxLayout()
         for button in (self.regions, self.report, self.export):
             buttons.addWidget(button)

@@ -184,7 +184,14 @@ class Table(QTableView, Generic[R]):
         self.setVisible(bool(rows))
 
     def set_widths(self, widths: dict[int, str]) -> None:
-        """Make columns as wide as these texts, and their titles, need."""
+        """Make columns as wide as these texts, and their titles, need.
+
+        The first column takes what the others leave, unless it is named too; then the table is
+        scrolled where it is too narrow for all of them.
+        """
+        if 0 in widths:
+            header = there(self.horizontalHeader())
+            header.setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)
         for at, text in widths.items():
             wide = max(self.fontMetrics().horizontalAdvance(one) for one in
                        (text, self.model_.columns[at].title))  # fmt: skip

@@ -37,7 +37,7 @@ PAUSE_MS = 250
 """How long after an edit a comparison follows."""
 STILL = 4
 """Pixels that the mouse may move between press and release of a click."""
-_OUTLINED = ("prediction", "labels", "reference", "rater")
+_OUTLINED = ("prediction", "labels", "reference", "rater", "lesions")
 _DRAWN = (
     "visible", "opacity", "blending", "contrast_limits", "gamma", "colormap", "interpolation2d",
     "data", "paint", "labels_update", "scale", "translate",

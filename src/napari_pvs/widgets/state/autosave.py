@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
-from napari_pvs.correction.review import Review
+from napari_pvs.correction.items import Review
 from napari_pvs.errors import InputError
 from napari_pvs.scans.display import from_display, to_display
 from napari_pvs.scans.masks import voxels_of

@@ -16,20 +16,20 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
-from napari_pvs.correction.review import Focus
+from napari_pvs.correction.items import Focus
 from napari_pvs.errors import InputError
 from napari_pvs.jobs.scratch import Folder
 from napari_pvs.scans.display import from_display
 from napari_pvs.scans.regions import Regions
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.bids import StudySubject
-from napari_pvs.widgets.preferences import follow, preferences, rater
+from napari_pvs.widgets.preferences import follow, preferences
+from napari_pvs.widgets.state.cover import Cover, reveals
 from napari_pvs.widgets.state.prediction import Prediction
 from napari_pvs.widgets.viewer.canvas import add, make_current
 from napari_pvs.widgets.viewer.edits import Edits, Known, since
 from napari_pvs.widgets.viewer.layers import (
     KEY,
-    author_of,
     forget,
     layer_array,
     made_by,
@@ -205,7 +205,7 @@ class Session(QObject):
         self._save_states = weakref.WeakKeyDictionary()
         self._edits: Edits | None = None
         self._blind = False
-        self._covered: weakref.WeakKeyDictionary[Layer, bool] = weakref.WeakKeyDictionary()
+        self._cover = Cover()
         self._masks: weakref.WeakKeyDictionary[LabelsLayer, bool] = weakref.WeakKeyDictionary()
         self._set_by_user: weakref.WeakKeyDictionary[LabelsLayer, Known]
         self._set_by_user = weakref.WeakKeyDictionary()
@@ -252,12 +252,12 @@ class Session(QObject):
             return
         self._blind = on
         if on:
-            if self.labels is not None and self._reveals(self.labels):
+            if self.labels is not None and reveals(self.labels):
                 self.set_labels(None)
             for layer in self.viewer.layers:
-                self._cover(layer)
+                self._cover.hide(layer)
         else:
-            self._uncover()
+            self._cover.lift(self.viewer.layers)
         self.prediction_changed.emit()
         self.blind_changed.emit()
 
@@ -303,8 +303,7 @@ class Session(QObject):
 
     def forget(self, layer: LabelsLayer) -> None:
         """Forget what was recorded for a layer that now shows another subject."""
-        if self._covered.pop(layer, None) is not None:
-            layer.events.visible.disconnect(self._on_uncovered)
+        self._cover.forget(layer)
         self._save_states.pop(layer, None)
         self._masks.pop(layer, None)
         self._set_by_user.pop(layer, None)
@@ -371,7 +370,8 @@ class Session(QObject):
         self.predictions[prediction.weights_id] = prediction
         prediction.layer.events.visible.connect(self._on_visible)
         self.weights = prediction.file
-        self._cover(prediction.layer, True)
+        if self.blind:
+            self._cover.hide(prediction.layer, later=True)
         self.prediction_changed.emit()
 
     def show_prediction(self, prediction: Prediction) -> None:
@@ -401,7 +401,7 @@ class Session(QObject):
             return
         if layer is not None:
             self._require_own(layer)
-            if self.blind and self._reveals(layer):
+            if self.blind and reveals(layer):
                 raise InputError(
                     f"the layer {layer.name!r} is hidden in blind mode; choose labels of your own."
                 )
@@ -489,56 +489,18 @@ class Session(QObject):
         """Adopt a layer whose metadata say what it is, such as a scan opened as sample data."""
         preferences()  # who is blind is so before the first layer
         role = role_of(layer)
-        self._cover(layer)
+        if self.blind:
+            self._cover.hide(layer)
         if role in ("T1", "T2") and isinstance(layer, Image):
             self._adopt_image(layer, layer.metadata[KEY].get("scan"))
         elif not isinstance(layer, Labels):  # a copy that was made an image
             return
         elif role == "reference" and self.reference is None and self.fits(layer):
             self.set_reference(layer)
-        elif self.blind and self._reveals(layer):
+        elif self.blind and reveals(layer):
             return
         elif role == "labels" and self.labels is None and self.fits(layer):
             self.set_labels(layer)
-
-    def _reveals(self, layer: Layer) -> bool:
-        """Whether a layer shows what a blind rater must not see."""
-        if role_of(layer) in ("prediction", "reference", "rater") or made_by(layer) is not None:
-            return True
-        return author_of(layer) not in (None, rater())
-
-    def _cover(self, layer: Layer, later: bool = False) -> None:
-        """Hide a layer for as long as the rater is blind, if it must be.
-
-        Parameters
-        ----------
-        layer
-            Of the viewer.
-        later
-            It is to be shown then, even if it is hidden now.
-        """
-        if not self.blind or not self._reveals(layer):
-            return
-        if layer in self._covered:
-            self._covered[layer] |= later
-            return
-        self._covered[layer] = layer.visible or later
-        layer.events.visible.connect(self._on_uncovered)
-        layer.visible = False
-
-    def _uncover(self) -> None:
-        """Show again what was hidden."""
-        covered = dict(self._covered)
-        self._covered.clear()
-        for layer, visible in covered.items():
-            layer.events.visible.disconnect(self._on_uncovered)
-            if layer in self.viewer.layers:
-                layer.visible = visible
-
-    def _on_uncovered(self, event: Any) -> None:
-        """The layer list's eye shows nothing to a blind rater."""
-        if event.source in self._covered and event.source.visible:
-            event.source.visible = False
 
     def _on_preference(self) -> None:
         self.blind = preferences().correct.blind

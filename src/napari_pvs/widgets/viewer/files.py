@@ -19,9 +19,13 @@ from napari_pvs.widgets.viewer.layers import LayerData, layer_volume, volume_lay
 def get_reader(
     path: str | Sequence[str],
 ) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
-    """Return `read` for files ending in ``.nii``, ``.nii.gz`` or ``.mgz``, None for others."""
-    ours = all(name.lower().endswith(SUFFIXES) for name in _listed(path))
-    return read if ours else None
+    """Return what reads NIfTI and MGH files, or a results folder; None for others."""
+    names = _listed(path)
+    if len(names) == 1 and Path(names[0]).is_dir():
+        from napari_pvs.widgets.viewer.results import folder_reader  # slow to import
+
+        return folder_reader(Path(names[0]))
+    return read if all(name.lower().endswith(SUFFIXES) for name in names) else None
 
 
 def read(path: str | Sequence[str]) -> list[LayerData]:

@@ -42,9 +42,10 @@ A layer of the user's own that got the scan's ``"source"`` is ``"adopted"``.
 Labels that were loaded as a prediction have its ``"weights_id"``, those of a study the ``"loaded"``
 revision, its number by study, or nothing for another tool's file. What was corrected has
 ``"corrected_from"``: the weights of the prediction that last went into it, None for a label.
+What the reader made of a results folder has its path, ``"results"``.
 ``"author"`` is the rater whose labels they were when they were loaded. What decides between two
 raters has ``"adjudicates"``, the numbers of their revisions, and a ``"comment"`` that says so."""
-Role = Literal["T1", "T2", "prediction", "labels", "reference", "rater"]
+Role = Literal["T1", "T2", "prediction", "labels", "reference", "rater", "lesions"]
 
 _parents: "weakref.WeakKeyDictionary[Layer, Parents]" = weakref.WeakKeyDictionary()
 
@@ -71,6 +72,12 @@ def made_by(layer: Layer) -> str | None:
     """Tell which weights have made labels that were loaded as a prediction, by their id."""
     weights: str | None = _metadata(layer).get("weights_id")
     return weights
+
+
+def results_of(layer: Layer) -> Path | None:
+    """Tell the results folder that a layer was read from; None where it was not."""
+    folder: Path | None = _metadata(layer).get("results")
+    return folder
 
 
 def record_origin(layer: Layer, weights_id: str | None) -> None:
@@ -128,6 +135,7 @@ def _record(layer: Layer, **values: Any) -> None:
 Kind = Literal["image", "labels"]
 COLOURS: dict[str, str] = {
     "prediction": "#ffb000", "labels": "#00c8ff", "reference": "#3ddc64", "rater": "#b79cff",
+    "lesions": "#ff9d9d",
 }  # fmt: skip
 """Of label layers by role; told apart also by people who do not see red and green apart."""
 LayerData = tuple[NDArray[Any], dict[str, Any], str]
@@ -224,7 +232,8 @@ def mask_layer(
     name
         What the layer list shows.
     role
-        ``"prediction"``, ``"labels"``, ``"reference"``, or ``"rater"`` for another rater's.
+        ``"prediction"``, ``"labels"``, ``"reference"``, ``"lesions"``, or ``"rater"`` for another
+        rater's.
     colour
         In place of the role's.
     """

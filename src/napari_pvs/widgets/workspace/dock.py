@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
     QDockWidget,
     QHBoxLayout,
@@ -91,6 +92,7 @@ class Workspace(QWidget):
         if theme is not None:
             theme.connect(self._colour)
         self._tell_soon = Debouncer(0, self._tell, self)
+        self._fit_soon = Debouncer(0, self._fit_height, self)
         for changed in (
             session.scan_changed, session.prediction_changed, session.labels_changed,
             session.save_state_changed, session.reference_changed, session.study_changed,
@@ -198,11 +200,26 @@ class Workspace(QWidget):
         self._fit_height()
 
     def _fit_height(self) -> None:
-        """Let the strip be no higher than it must; Qt keeps the height of a dock otherwise."""
-        holder = self._holder()
-        if holder is not None:
-            needed = max(self.layout_.totalSizeHint().height(), _BUTTONS)
-            holder.setMaximumHeight(needed + 4)
+        """Let the strip be as high as it must at its width, not less, not more.
+
+        Qt would keep the height that it had once, or take that of another width.
+        """
+        holder, column = self._holder(), self.layout_
+        if holder is None:
+            return
+        column.invalidate()
+        needed = column.totalSizeHint().height()
+        if column.hasHeightForWidth():
+            needed = column.totalHeightForWidth(self.width())
+        needed = max(needed, _BUTTONS)
+        if (holder.minimumHeight(), holder.maximumHeight()) != (needed, needed):
+            holder.setMinimumHeight(needed)
+            holder.setMaximumHeight(needed)
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Fit the height to the width."""
+        super().resizeEvent(event)
+        self._fit_soon.throttle()
 
     def _name_layers(self, subject: str) -> None:
         """Add the subject to the names of its layers, where the user gave none."""
@@ -261,8 +278,8 @@ class Workspace(QWidget):
             self._waiting = subject or ""
             self.load.open_study(place.study)
             return
-        for name, path in (("t1", place.t1), ("t2", place.t2), ("brain", place.brain)):
-            self.load.rows[name].give(path)  # type: ignore[index]
+        for name, row in self.load.rows.items():
+            row.give(getattr(place, name))
         self.load.load_rows()
 
     def open_results(self, results: Path, scan: Recent) -> None:

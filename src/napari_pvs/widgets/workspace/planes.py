@@ -73,7 +73,7 @@ class PlanesDock(QWidget):
         if not can_turn(self.session.viewer):
             self.radiological.setToolTip(f"{tip} napari's own view follows from napari 0.6 on.")
         self.radiological.toggled.connect(self._on_convention)
-        self.keys = QElidingLabel(f"{SCANS_KEY}: T1/T2 · hold {HIDE_KEY}: no labels")
+        self.keys = QElidingLabel(f"{SCANS_KEY}: T1/T2 · {HIDE_KEY}: hide")
         self.keys.setToolTip(
             f"{SCANS_KEY} shows T1 in place of T2, or T2 in place of T1; labels are hidden for as "
             f"long as {HIDE_KEY} is held. Keys work while a plane has the focus."
