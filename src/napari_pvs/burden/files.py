@@ -240,7 +240,7 @@ def _counted(
     study: Path, regions: str, names: Numbering, subject: StudySubject, mask: Path, state: str
 ) -> Counted:
     if regions == TEMPLATE:
-        scan = scan_of(subject)
+        scan = scan_of(subject, study=study)
         try:
             laid = fit_regions(scan)
         except InputError as error:  # it has PVS all the same

@@ -22,6 +22,7 @@ from napari_pvs.inference.segment import Segmentation
 from napari_pvs.scans.dicom import convert, is_dicom
 from napari_pvs.scans.nifti import write_like
 from napari_pvs.scans.regions import Place, places
+from napari_pvs.scans.registration import write_movement
 
 MASK = "pvs_mask.nii.gz"
 PROBABILITY = "pvs_probability.nii.gz"
@@ -32,6 +33,8 @@ SUMMARY = "summary.json"
 CONVERTED = {"t1": "T1w.nii.gz", "t2": "T2w.nii.gz"}
 """Scans that were given as DICOM."""
 REPORT = "report.html"
+MOVEMENT = "t2_to_t1.tfm"
+"""The rigid movement that put the T2 onto the T1, if it was moved."""
 FORMAT = "napari-pvs-results/1"
 """Of a folder of these, in its `SUMMARY`; raised when a reader of before would misread one."""
 _SCANS = ("--t1", "--t2")
@@ -97,7 +100,8 @@ def write(
 ) -> dict[str, Any]:
     """Write mask, probability map, label image, table, overlay and summary: `FILES`.
 
-    And the ``report``, a page, if there is one; that of an older result is removed.
+    And the ``report``, a page, if there is one, and `MOVEMENT`, if the T2 was moved; those of an
+    older result are removed.
 
     Images have the shape, affine and header geometry of the input scan (of the T1, if there are
     both). The files are written as one set, the summary last: if it is there, so are all others.
@@ -108,7 +112,9 @@ def write(
     """
     scan, found = result.scan, _summary(result, config)
     probability, labels = scan.to_source(result.probability), scan.to_source(result.labels)
-    there, gone = (FILES, (REPORT,)) if report is None else ((REPORT, *FILES), ())
+    more = {REPORT: report is not None, MOVEMENT: _was_moved(result)}
+    there = (*(name for name, made in more.items() if made), *FILES)
+    gone = tuple(name for name, made in more.items() if not made)
     with atomic_set(Path(out), there, gone) as folder:
         with ThreadPoolExecutor() as pool:  # compression releases the GIL
             jobs = [
@@ -123,6 +129,8 @@ def write(
             job.result()
         if report is not None:
             write_text(folder / REPORT, report)
+        if _was_moved(result) and scan.registration is not None:
+            write_movement(scan.registration, folder / MOVEMENT)
         write_text(folder / TABLE, _tsv(result))
         write_text(folder / SUMMARY, json.dumps(found, indent=2) + "\n")
     return found
@@ -144,12 +152,17 @@ def _summary(result: Segmentation, config: SegmentConfig) -> dict[str, Any]:
         "threshold": result.threshold,
         **result.origin,
         "regions": _regions(result),
+        "t2_registration": result.scan.registration and result.scan.registration.as_json(),
         "warnings": list(result.scan.warnings),
         "command": _command(),
         # not by pydantic's own JSON, which refuses file names that are not UTF-8
         "config": json.loads(json.dumps(config.model_dump(), default=str)),
         "versions": _versions(),
     }
+
+
+def _was_moved(result: Segmentation) -> bool:
+    return result.scan.registration is not None and result.scan.registration.corrected
 
 
 def _command() -> list[str]:

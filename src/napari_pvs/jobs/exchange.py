@@ -18,6 +18,7 @@ from napari_pvs.scans.display import Modality, brain_limits, from_display, to_di
 from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.nifti import Geometry, Volume
 from napari_pvs.scans.regions import Quality, Regions
+from napari_pvs.scans.registration import Registration
 from napari_pvs.scans.scan import Scan
 
 _SCAN, _REGIONS = "scan.json", "regions.json"
@@ -63,6 +64,7 @@ def save_scan(folder: Path, scan: Scan) -> None:
         "source": _encoded(scan.source),
         "warnings": scan.warnings,
         "limits": limits,
+        "registration": scan.registration and scan.registration.as_json(),
     }
     (folder / _SCAN).write_text(json.dumps(values), encoding="utf-8")
 
@@ -72,6 +74,7 @@ def load_scan(folder: Path) -> Scan:
     values = json.loads((folder / _SCAN).read_text(encoding="utf-8"))
     images = {name: load_array(folder, name.lower()) for name in values["limits"]}
     brain = load_array(folder, "brain")
+    registration = values["registration"]
     return Scan(
         t1=images.get("T1"),
         t2=images.get("T2"),
@@ -79,6 +82,7 @@ def load_scan(folder: Path) -> Scan:
         brain=brain,
         source=_decoded(values["source"]),
         warnings=tuple(values["warnings"]),
+        registration=registration and Registration.from_json(registration),
     )
 
 

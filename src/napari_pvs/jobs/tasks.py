@@ -81,7 +81,7 @@ def load_scan(request: LoadScan, folder: Path, say: Say) -> Loaded:
     t1, t2, brain = volumes
     if brain is None:
         say(Phase("Finding the brain …"))
-    scan = Scan.from_volumes(t1, t2, brain)
+    scan = Scan.from_volumes(t1, t2, brain, register=request.register_t2)
     exchange.save_scan(folder, scan)
     notes = list(scan.warnings)
     for name, path in request.labels.items():
@@ -103,7 +103,13 @@ def load_subject(request: LoadSubject, folder: Path, say: Say) -> Loaded:
     label, _ = bids.label_of(request.study, found)
     role = "reference" if found.state == "reference" else "labels"
     labels = {} if label is None else {role: label}
-    files = LoadScan(t1=found.t1, t2=found.t2, brain=found.brain, labels=labels)
+    files = LoadScan(
+        t1=found.t1,
+        t2=found.t2,
+        brain=found.brain,
+        labels=labels,
+        register_t2=request.register_t2,
+    )
     return replace(load_scan(files, folder, say), subject=found)
 
 

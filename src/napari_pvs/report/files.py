@@ -141,7 +141,7 @@ def report_study(
 def _of_subject(
     study: Path, regions: str, names: Numbering, subject: StudySubject, mask: Path, state: str
 ) -> tuple[Row, str]:
-    scan = scan_of(subject)
+    scan = scan_of(subject, study=study)
     marked = np.ascontiguousarray(read_on(mask, scan.grid, subject.t1 or subject.t2) > 0)
     labels = label(marked, 1, 0.0, scan.grid.voxel_volume)
     laid: Regions | None = None

@@ -103,7 +103,7 @@ def _segmented(
     before = LabelStore(study, one.name).predicted()
     if before is not None and before.weights_id == predictor.weights_id and not again:
         return None
-    scan = scan_of(one, config.device)
+    scan = scan_of(one, config.device, study=study, register=config.register_t2)
     result = segment_scan(scan, config, predictor)
     keep(result, study, one.name)
     return len(result.table), sum(row.volume_mm3 for row in result.table)
