@@ -101,6 +101,8 @@ def measured(table: Path) -> np.ndarray:
 def along_skeleton(mask: np.ndarray, size: np.ndarray) -> float:
     """Measure the longest path on the skeleton, plus a voxel; nan if it is in pieces."""
     points = np.argwhere(skeletonize(np.pad(mask, 1)))
+    if len(points) < 2:
+        return float(size.mean())
     pairs = cKDTree(points).query_pairs(1.8, output_type="ndarray")
     away = np.linalg.norm((points[pairs[:, 0]] - points[pairs[:, 1]]) * size, axis=1)
     graph = coo_matrix((away, pairs.T), shape=(len(points),) * 2)

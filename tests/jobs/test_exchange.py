@@ -53,7 +53,7 @@ def test_a_scan_comes_back_and_is_saved_like_its_file(scan, tmp_path):
 def test_the_registration_of_a_scan_comes_back(scan, tmp_path):
     exchange.save_scan(tmp_path, scan)
     assert exchange.load_scan(tmp_path).registration is None
-    found = Registration(np.eye(4) + 1 / 3, 1.5, 0.1, 0.2, True)
+    found = Registration(np.eye(4) + 1 / 3, 1.5, 0.1, 0.2, True, 2.5)
     exchange.save_scan(tmp_path, replace(scan, registration=found))
     back = exchange.load_scan(tmp_path).registration
     assert back.as_json() == found.as_json()

@@ -58,15 +58,15 @@ def test_a_t2_that_lies_elsewhere_is_red() -> None:
 
 
 @pytest.mark.parametrize(
-    ("after", "corrected", "light", "words"),
+    ("sharpness", "corrected", "light", "words"),
     [
-        (0.3, False, "green", "They lie on one another"),
-        (0.3, True, "green", "The T2 was registered"),
-        (0.1, True, "amber", "one head"),
+        (3.0, False, "green", "They lie on one another"),
+        (3.0, True, "green", "The T2 was registered"),
+        (1.2, True, "amber", "one head"),
     ],
 )
-def test_a_registration_says_how_the_t2_lies(after, corrected, light, words) -> None:
-    found = Registration(np.eye(4), 4.25, 0.05, after, corrected)
+def test_a_registration_says_how_the_t2_lies(sharpness, corrected, light, words) -> None:
+    found = Registration(np.eye(4), 4.25, 0.05, 0.3, corrected, sharpness)
     check = by_name(trust(replace(scan(), registration=found), None, None))[
         "Alignment of T1 and T2"
     ]

@@ -6,7 +6,7 @@ from napari_pvs.study import bids
 from napari_pvs.study.bids import scan_of, subjects
 from napari_pvs.study.registrations import FOLDER, file_of, keep, known
 
-FOUND = Registration(np.eye(4) + np.pi / 1e3, 5.25, 0.05, 0.31, True)
+FOUND = Registration(np.eye(4) + np.pi / 1e3, 5.25, 0.05, 0.31, True, 3.5)
 
 
 @pytest.fixture

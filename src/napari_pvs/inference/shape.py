@@ -106,7 +106,8 @@ def rod_of(points: NDArray[np.integer], edges: NDArray[np.floating]) -> tuple[fl
 
 END_VOXELS = 0.5
 """How much of a PVS a mask leaves out, both ends together, in voxels: ends taper until they no
-longer show. From synthetic PVS of other seeds and sites than those that it is tested on."""
+longer show. Chosen on synthetic PVS of 0.8 mm; of other seeds and voxel sizes the mean error is
+below 0.1 mm too."""
 
 
 def curved_lengths(

@@ -12,7 +12,7 @@ from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.intensity import normalise
 from napari_pvs.scans.masks import Mask, bounding_box
 from napari_pvs.scans.regions import LIKENESS, OVERLAP, VENTRICLES, Regions
-from napari_pvs.scans.registration import OTHER, Registration
+from napari_pvs.scans.registration import SHARP, Registration
 from napari_pvs.scans.scan import Scan
 
 Light = Literal["green", "amber", "red"]
@@ -193,12 +193,12 @@ def _noise(name: str, image: NDArray[np.float32], brain: Mask, white: Mask) -> l
 
 
 def _registered(found: Registration) -> Check:
-    light: Light = "green" if found.after >= OTHER else "amber"
+    light: Light = "green" if found.sharpness >= SHARP else "amber"
     words = "They lie on one another, to about half a voxel."
     if found.corrected:
         words = "The T2 was registered to the T1, and lies on it to about half a voxel."
     if light == "amber":
-        words = "They agree little even where they fit best: look whether they show one head."
+        words = "They fit nowhere much better than elsewhere: look whether they show one head."
     return Check(
         "Alignment of T1 and T2",
         light,

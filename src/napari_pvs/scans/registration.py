@@ -21,9 +21,10 @@ from napari_pvs.scans.masks import Mask
 Affine = NDArray[np.floating[Any]]
 Movement = NDArray[np.float64]
 
-OTHER = 0.17
-"""A registered T2 with less mutual information at `MIDDLE_MM` is of another person, because two
-cortices never match. ``benchmarks/registration.py`` measures the margin."""
+SHARP, AWAY_MM = 1.8, 5.0
+"""Where a T2 of the same person lies on the T1, mutual information is more than so many times that
+`AWAY_MM` beside, because the folds of a cortex only match themselves. Noise lowers both, so that it
+tells less than mutual information itself. ``benchmarks/registration.py`` measures the margin."""
 THICK_MM = 2.5
 """Slices thicker than this blur the folds, so that nobody is told from another person by them."""
 COARSE_MM, MIDDLE_MM = 4.0, 2.0
@@ -54,6 +55,9 @@ class Registration:
         entropy: as the headers place them, and as the scan has them.
     corrected
         Whether the T2 was moved.
+    sharpness
+        ``after`` over the mutual information `AWAY_MM` beside; below `SHARP`, it may be another
+        person's.
     """
 
     to_t1: Affine
@@ -61,6 +65,7 @@ class Registration:
     before: float
     after: float
     corrected: bool
+    sharpness: float
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
@@ -79,10 +84,10 @@ class Registration:
                 f"{second} lay up to {self.shift_mm:.1f} mm off {first} and was registered to it "
                 f"(mutual information {self.before:.2f} before, {self.after:.2f} after)."
             )
-        if self.after < OTHER:
+        if self.sharpness < SHARP:
             told.append(
-                f"{second} agrees little with {first} ({self.after:.2f}; images of one person "
-                f"mostly have over {OTHER}); look whether they show one head."
+                f"{second} fits {first} nowhere much better than {AWAY_MM:.0f} mm beside; look "
+                "whether they show one head."
             )
         return told
 
@@ -119,18 +124,21 @@ def find(first: Placed, second: Placed, brain: Mask) -> Registration | None:
     middle = pair.at(MIDDLE_MM, 8000)
     near, fit = _climb(middle, still, 0.4, 1e-4)
     within = 0.5 * max(np.cbrt(image.grid.voxel_volume) for image in (first, second))
-    if fit < OTHER:  # otherwise the folds fit, and nowhere else would they fit better
+    sharp = _sharpness(middle, near, fit)
+    if sharp < SHARP:  # otherwise the folds fit, and nowhere else would they fit better
         near, fit = _search(pair)
-        _require_same_person(first, second, fit)
+        sharp = _sharpness(middle, near, fit)
+        _require_same_person(first, second, sharp)
     before = middle(still)
     if pair.shift(near) <= within:
-        return Registration(np.eye(4), pair.shift(near), before, before, False)
+        return Registration(np.eye(4), pair.shift(near), before, before, False, sharp)
     fine = pair.at(0.0, 20_000)
     best, gained = _climb(fine, near, 0.3, 1e-5)
     shift = pair.shift(best)
     if shift <= within or gained < _GAIN * fine(still):
-        return Registration(np.eye(4), shift, before, before, False)
-    return Registration(np.linalg.inv(pair.matrix(best)), shift, before, middle(best), True)
+        return Registration(np.eye(4), shift, before, before, False, sharp)
+    placed = np.linalg.inv(pair.matrix(best))
+    return Registration(placed, shift, before, middle(best), True, sharp)
 
 
 def moved(image: Placed, registration: Registration) -> Placed:
@@ -172,14 +180,22 @@ def _best(movements: Sequence[Movement], information: "_Information") -> list[Mo
     return [movements[at] for at in order[:_STARTS]]
 
 
-def _require_same_person(first: Placed, second: Placed, fit: float) -> None:
+def _sharpness(information: "_Information", best: Movement, fit: float) -> float:
+    """Return how many times more two images agree in a place than `AWAY_MM` beside, on average."""
+    moves = np.hstack([np.zeros((3, 3)), np.eye(3) * AWAY_MM])
+    beside = np.mean([information(best + way * one) for one in moves for way in (1, -1)])
+    return fit / max(float(beside), 1e-9)
+
+
+def _require_same_person(first: Placed, second: Placed, sharp: float) -> None:
     slices = max(max(image.grid.voxel_size) for image in (first, second))
-    if slices <= THICK_MM and fit < OTHER:
+    if slices <= THICK_MM and sharp < SHARP:
         raise InputError(
-            f"{second.name} does not fit {first.name}: registered as well as it can be, their "
-            f"mutual information is {fit:.2f} (images of one person have over {OTHER}). It may "
-            "be of another person, or lie more than 3 cm away; give the T2 of this person or one "
-            "of the two images alone; --register off uses it as its header places it."
+            f"{second.name} does not fit {first.name}: where it fits best, they agree only "
+            f"{sharp:.1f} times as well as {AWAY_MM:.0f} mm beside (images of one person more than "
+            f"{SHARP} times). It may be of another person, or lie more than 3 cm away; give the T2 "
+            "of this person or one of the two images alone; --register off uses it as its header "
+            "places it."
         )
 
 

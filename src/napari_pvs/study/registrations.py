@@ -30,6 +30,7 @@ class _Kept(BaseModel):
     before: FiniteFloat
     after: FiniteFloat
     corrected: bool
+    sharpness: FiniteFloat
 
 
 def key(files: tuple[Path | None, ...], version: int) -> str:
