@@ -4,12 +4,12 @@
         [--anatomy MAP ...] [--real FOLDER]
 
 Each pair is a synthetic head whose T2 was moved by 0 to 10 mm in any direction and turned by 0 to
-10 degrees around any axis (both uniform), behind its header's back; 40 pairs by default. The residual
-is the largest distance in the brain between where `scans.registration.find` puts a point and where it
-belongs. Sites take turns, so the voxels have 0.6 to 1.2 mm, noise differs, and some scans are of 2
-to 5 mm slices, interpolated; every second head is made of the label maps that are given, if any.
-The first movement again with a T2 of 4.5 mm slices in its own voxels, and with one that shows 60 mm
-of the head. *In place*: as it is.
+10 degrees around any axis (both uniform), behind its header's back; by default there are 40 pairs.
+The residual is the largest distance in the brain between where `scans.registration.find` puts a
+point and where it belongs. Sites take turns, so the voxels have 0.6 to 1.2 mm, noise differs, and
+some scans are of 2 to 5 mm slices, interpolated; every second head is made of the label maps that
+are given, if any. The first movement again with a T2 of 4.5 mm slices in its own voxels, and with
+one that shows 60 mm of the head. *In place*: as it is.
 
 The T2 of another person is that of the next head but one (of the same template or of another map),
 centred on the brain. Of real scans, ``FOLDER`` has the names listed in `REAL`.
