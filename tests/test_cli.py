@@ -116,6 +116,15 @@ def test_segment(run, scans, tmp_path):
     assert (found["count"], found["config"]["min_volume"]) == (0, 1e6)
 
 
+def test_segment_with_a_t2_that_is_not_registered(run, scans, tmp_path):
+    out = tmp_path / "out"
+    assert run(*scans, "--out", out, "--register", "off")[0] == 0
+    told = json.loads((out / "summary.json").read_text())
+    assert told["config"]["register_t2"] == "off"
+    assert told["t2_registration"] is None
+    assert run(*scans, "--out", out, "--register", "elastic")[0] == 2
+
+
 def test_segment_with_the_papers_windows(run, scans, tmp_path):
     assert run(*scans, "--out", tmp_path / "out", "--windows", "paper")[0] == 0
 

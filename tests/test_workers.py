@@ -1,8 +1,11 @@
 """Workers: the same outcomes from one process, several, or a cluster, even if one is killed."""
 
 import os
+import re
+import signal
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -154,3 +157,37 @@ def test_nobody_answers(work):
         pytest.raises(InputError, match=r"no dask scheduler answers at tcp://127.0.0.1:9"),
     ):
         list(each(work, [1], Workers(scheduler="tcp://127.0.0.1:9")))
+
+
+SBATCH = """#!/bin/sh
+# takes SLURM's place: the first job runs here, the others wait in its queue
+mkdir "$QUEUE/first" 2>/dev/null && { sh "$1" >"$QUEUE/log" 2>&1 & echo $! >"$QUEUE/pid"; }
+echo "Submitted batch job 1"
+"""
+
+
+@pytest.mark.filterwarnings("ignore:Port 8787:UserWarning")  # of the dashboard, if it is in use
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # its socket
+def test_the_slurm_cluster_of_the_documentation(work, tmp_path, monkeypatch):
+    pytest.importorskip("dask_jobqueue")
+    page = Path(__file__).parents[1] / "docs" / "how-to" / "segment.md"
+    (snippet,) = re.findall(r"```python\n(from dask_jobqueue.*?)```", page.read_text("utf-8"), re.S)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, content in (("sbatch", SBATCH), ("scancel", "#!/bin/sh\n")):
+        (programs / name).write_text(content)
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("QUEUE", str(tmp_path))
+    names: dict = {}
+    exec(snippet, names)  # as it stands there
+    try:
+        assert names["cluster"].job_script().rstrip().endswith("--nthreads 1")
+        folder = tmp_path / "items"
+        folder.mkdir()
+        # workers with more threads would be refused
+        found = list(each(work, items(folder, 3), Workers(scheduler=names["cluster"])))
+        assert [(one.value, one.why) for one in found] == [(0, ""), (2, ""), (4, "")]
+    finally:
+        names["cluster"].close()
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_pvs.evaluation.compare import Comparison
     from napari_pvs.inference.predictor import Progress
     from napari_pvs.inference.segment import Segmentation
+    from napari_pvs.scans.choices import Register
     from napari_pvs.scans.scan import Scan
 
 Name = str | Path
@@ -27,6 +28,7 @@ def load(
     *,
     brain_mask: Name | None = None,
     device: str = "cpu",
+    register: "Register | None" = None,
 ) -> "Scan":
     """Read the T1, the T2 or both of one subject.
 
@@ -38,6 +40,9 @@ def load(
         Non-zero inside the brain, on any grid; found in the scan or computed when None.
     device
         Where the brain mask is computed: ``"cpu"`` or ``"cuda"``.
+    register
+        ``"auto"``, the default: register a T2 that lies more than half a voxel off the T1.
+        ``"off"``: leave it where its header places it.
 
     Returns
     -------
@@ -54,12 +59,13 @@ def load(
     >>> scan.grid.voxel_size  # doctest: +SKIP
     (0.8, 0.8, 0.8)
     """
+    from napari_pvs.scans.choices import REGISTER
     from napari_pvs.scans.scan import load_scan
 
     if t1 is None and t2 is None:
         raise InputError("no scan was given; name a T1, a T2, or both.")
     first, second, brain = (None if one is None else Path(one) for one in (t1, t2, brain_mask))
-    return load_scan(first, second, brain, device)
+    return load_scan(first, second, brain, device, register or REGISTER)
 
 
 def segment(

@@ -12,6 +12,7 @@ from napari_pvs.inference import outputs
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.segment import segment
 from napari_pvs.scans.regions import Regions, places
+from napari_pvs.scans.registration import Registration
 
 TURN = np.array([[0.78, -0.17, 0, -9], [0.17, 0.78, 0, -11], [0, 0, 0.8, -10], [0, 0, 0, 1]])
 FLIPPED = np.array([[0, 0, -0.8, 9], [-0.8, 0, 0, 11], [0, 0.8, 0, -10], [0, 0, 0, 1.0]])
@@ -274,3 +275,27 @@ def test_a_patient_does_not_reach_the_results(inputs, tmp_path, monkeypatch):
     # other folders are told as they were given
     monkeypatch.setattr(outputs.sys, "argv", ["napari-pvs", "segment", "--out", str(folder)])
     assert outputs._command()[-1] == str(folder)
+
+
+def test_the_movement_of_a_t2_is_written_and_told(inputs, tmp_path):
+    config, out = inputs(), tmp_path / "out"
+    result = segment(config)
+    assert result.scan.registration is None  # so small a head tells nothing
+    moved = Registration(np.diag([1.0, 1, 1, 1]) + np.eye(4, k=3) * 2.5, 2.5, 0.05, 0.3, True, 3.0)
+    with_it = replace(result, scan=replace(result.scan, registration=moved))
+    outputs.write(with_it, out, config)
+    told = json.loads((out / "summary.json").read_text())["t2_registration"]
+    np.testing.assert_array_equal(told.pop("to_t1"), moved.to_t1)
+    assert told == {
+        "shift_mm": 2.5,
+        "before": 0.05,
+        "after": 0.3,
+        "corrected": True,
+        "sharpness": 3.0,
+    }
+    text = (out / outputs.MOVEMENT).read_text()
+    # of points of the T1 to the T2, in LPS
+    assert "Parameters: 1 0 0 0 1 0 0 0 1 2.5 0 0" in text
+    outputs.write(result, out, config)
+    assert not (out / outputs.MOVEMENT).exists()
+    assert json.loads((out / "summary.json").read_text())["t2_registration"] is None

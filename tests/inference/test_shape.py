@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
-from napari_pvs.inference.shape import moments, rod, rod_of
+from napari_pvs.inference.shape import END_VOXELS, curved_lengths, moments, rod, rod_of
 
 
 def drawn(length, diameter, direction, size):
@@ -64,3 +65,48 @@ def test_one_pvs_is_measured_as_all_are():
     found = moments(mask.astype(np.int32), edges)
     volume = np.count_nonzero(mask) * 0.5 * 0.4 * 0.8
     assert rod_of(np.argwhere(mask), edges) == pytest.approx(rod(found.variances[1, 2], volume))
+
+
+def arc(radius, turn, width=1.2):
+    """Voxels of a bent tube whose course is ``radius * turn`` long, in voxels."""
+    at = np.linspace(0, turn, 400)
+    line = np.stack([40 + radius * np.cos(at), 40 + radius * np.sin(at), 5 + 0 * at], 1)
+    grid = np.argwhere(np.ones((80, 80, 11), bool))
+    away, _ = cKDTree(line).query(grid, distance_upper_bound=width)
+    return grid[np.isfinite(away)]
+
+
+@pytest.mark.parametrize(("radius", "turn"), [(8, 2.5), (12, 1.5), (6, np.pi)])
+def test_the_length_of_a_bent_tube_is_that_along_its_course(radius, turn):
+    points = arc(radius, turn)
+    (curved,) = curved_lengths(points, np.zeros(len(points), int), np.eye(3) * 0.8)
+    true = 0.8 * (radius * turn + 2 * 1.2)  # with its round ends
+    straight, _ = rod_of(points, np.eye(3) * 0.8)
+    assert straight < 0.9 * true
+    assert curved == pytest.approx(true, rel=0.12)
+
+
+def test_lengths_do_not_depend_on_the_others_or_on_the_axes():
+    first, second = arc(8, 2.5), np.array([(1, 1, 1), (1, 1, 2), (1, 1, 3)])
+    both = np.concatenate([first, second])
+    ids = np.repeat([0, 2], [len(first), len(second)])
+    found = curved_lengths(both, ids, np.eye(3))
+    assert np.isnan(found[1])  # nobody has this number
+    alone = curved_lengths(first, np.zeros(len(first), int), np.eye(3))
+    assert found[0] == pytest.approx(alone[0], rel=1e-9)
+    # 3 voxels in a row spread like a rod of 3
+    assert found[2] == pytest.approx(3 + END_VOXELS)
+    turn = np.array([[0, -1.0, 0], [0.8, 0, 0], [0, 0, 0.6]])
+    scaled = curved_lengths(second, np.zeros(3, int), turn)
+    assert scaled[0] == pytest.approx(np.sqrt(12 * (2 / 3 * 0.36 + 0.48 ** (2 / 3) / 12))
+                                      + END_VOXELS * 0.48 ** (1 / 3))  # fmt: skip
+
+
+def test_touching_pvs_of_two_numbers_stay_apart_and_pieces_have_no_course():
+    row = np.array([(x, 0, 0) for x in range(6)])
+    found = curved_lengths(row, np.array([0, 0, 0, 1, 1, 1]), np.eye(3))
+    assert found.tolist() == pytest.approx([3 + END_VOXELS] * 2)
+    assert np.isnan(curved_lengths(row[[0, 1, 4, 5]], np.zeros(4, int), np.eye(3))).all()
+    assert not curved_lengths(row[:0], np.zeros(0, int), np.eye(3)).size
+    one = curved_lengths(row[:1], np.zeros(1, int), np.eye(3))
+    assert one.tolist() == [1 + END_VOXELS]

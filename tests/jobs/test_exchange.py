@@ -10,6 +10,7 @@ from napari_pvs.jobs import exchange
 from napari_pvs.scans.display import brain_limits
 from napari_pvs.scans.nifti import read_labels, read_volume, write_like
 from napari_pvs.scans.regions import Quality, Regions
+from napari_pvs.scans.registration import Registration
 from napari_pvs.scans.scan import Scan, load_scan
 
 PIR = nib.affines.from_matvec([[0, 0, 1.2], [-0.8, 0, 0], [0, -0.9, 0]], (1, 2, 3))
@@ -55,6 +56,16 @@ def test_lesions_go_with_their_scan(scan, tmp_path):
     lesions = scan.brain & (scan.t2 > np.median(scan.t2))
     exchange.save_scan(tmp_path, replace(scan, lesions=lesions))
     np.testing.assert_array_equal(exchange.load_scan(tmp_path).lesions, lesions)
+
+
+def test_the_registration_of_a_scan_comes_back(scan, tmp_path):
+    exchange.save_scan(tmp_path, scan)
+    assert exchange.load_scan(tmp_path).registration is None
+    found = Registration(np.eye(4) + 1 / 3, 1.5, 0.1, 0.2, True, 2.5)
+    exchange.save_scan(tmp_path, replace(scan, registration=found))
+    back = exchange.load_scan(tmp_path).registration
+    assert back.as_json() == found.as_json()
+    np.testing.assert_array_equal(back.to_t1, found.to_t1)
 
 
 def test_one_modality(scan, tmp_path):

@@ -12,7 +12,9 @@ from napari_pvs.report.trust import Check
 def row(name: str, count: int, light="green", agreement=None) -> Row:
     def burden(region, side, n):
         volume = None if n is None else 5.0 * n
-        return Burden(name, "segmented", region, side, 1e6, None, n, volume, 0.1, 0.2, 4.0, 1.0)
+        return Burden(
+            name, "segmented", region, side, 1e6, None, n, volume, 0.1, 0.2, 4.0, 4.6, 1.0
+        )
 
     rows = (burden("all", "both", count), burden("thalamus", "left", count // 2))
     rows += (burden("pons", "both", None if name == "sub-03" else 1),)

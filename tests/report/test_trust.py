@@ -9,6 +9,7 @@ from napari_pvs.report.trust import TRAINING, Check, percentiles, trust, worst
 from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.nifti import Geometry
 from napari_pvs.scans.regions import Quality, Regions
+from napari_pvs.scans.registration import Registration
 from napari_pvs.scans.scan import Scan
 
 SHAPE = (48, 56, 48)
@@ -54,6 +55,25 @@ def test_a_t2_that_lies_elsewhere_is_red() -> None:
     moved = by_name(trust(scan(shift=4), None, None))["Alignment of T1 and T2"]
     assert moved.light == "red"
     assert "moved by 12 mm" in moved.value
+
+
+@pytest.mark.parametrize(
+    ("sharpness", "corrected", "light", "words"),
+    [
+        (3.0, False, "green", "They lie on one another"),
+        (3.0, True, "green", "The T2 was registered"),
+        (1.2, True, "amber", "one head"),
+    ],
+)
+def test_a_registration_says_how_the_t2_lies(sharpness, corrected, light, words) -> None:
+    found = Registration(np.eye(4), 4.25, 0.05, 0.3, corrected, sharpness)
+    check = by_name(trust(replace(scan(), registration=found), None, None))[
+        "Alignment of T1 and T2"
+    ]
+    assert check.light == light
+    assert check.value.startswith("4.2 mm apart")
+    assert ("corrected" in check.value) == corrected
+    assert words in check.words
 
 
 def test_one_contrast_alone_is_told() -> None:

@@ -145,3 +145,108 @@ def test_what_is_converted_knows_no_patient(tmp_path):
     back = read_volume(made)
     np.testing.assert_array_equal(back.data, read_series(tmp_path / "a").data)
     np.testing.assert_allclose(back.affine, read_series(tmp_path / "a").affine, atol=1e-4)
+
+
+def enhanced(path, order=tuple(range(SHAPE[2])), slopes=None, places=None, compressed=False):
+    """Write one enhanced file of many frames in some order; return the voxels in theirs."""
+    pydicom = pytest.importorskip("pydicom")
+    from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, RLELossless
+
+    def group(**values):
+        item = pydicom.Dataset()
+        for name, value in values.items():
+            setattr(item, name, value)
+        return pydicom.Sequence([item])
+
+    def item(**groups):
+        one = pydicom.Dataset()
+        for name, value in groups.items():
+            setattr(one, name, value)
+        return one
+
+    stored = np.random.default_rng(0).integers(0, 900, SHAPE).astype(np.uint16)
+    slopes = [2.0] * SHAPE[2] if slopes is None else slopes
+    across = np.cross(COSINES[0], COSINES[1])
+    one = pydicom.Dataset()
+    one.file_meta = pydicom.dataset.FileMetaDataset()
+    one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    one.SOPClassUID, one.SOPInstanceUID = EnhancedMRImageStorage, "1.2.3.4"
+    one.PatientName, one.Modality, one.SeriesInstanceUID = NAME, "MR", "1.2.3"
+    one.Rows, one.Columns, one.NumberOfFrames = SHAPE[1], SHAPE[0], len(order)
+    one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
+    one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 16, 15, 0
+    angles = [f"{value:.6f}" for value in np.ravel(COSINES[:2])]
+    one.SharedFunctionalGroupsSequence = pydicom.Sequence(
+        [
+            item(
+                PixelMeasuresSequence=group(PixelSpacing=[1.1, 0.9], SliceThickness=1.5),
+                PlaneOrientationSequence=group(ImageOrientationPatient=angles),
+            )
+        ]
+    )
+    frames = []
+    for at in order:
+        away = 1.5 * at if places is None else places[at]
+        place = [f"{v:.6f}" for v in np.array([-20.0, -30, 10]) + across * away]
+        frames.append(
+            item(
+                PlanePositionSequence=group(ImagePositionPatient=place),
+                PixelValueTransformationSequence=group(
+                    RescaleSlope=slopes[at], RescaleIntercept=-3, RescaleType="US"
+                ),
+            )
+        )
+    one.PerFrameFunctionalGroupsSequence = pydicom.Sequence(frames)
+    one.PixelData = np.ascontiguousarray(stored[..., list(order)].T).tobytes()
+    if compressed:
+        one.compress(RLELossless)
+    path.parent.mkdir(exist_ok=True)
+    one.save_as(path, enforce_file_format=True)
+    return stored * np.array(slopes) - 3
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"compressed": True},
+        {"order": (5, 2, 7, 0, 1, 6, 4, 3)},
+        {"order": tuple(range(8))[::-1]},
+        {"slopes": [2.0, 1.5, 3, 1, 0.5, 2, 4, 1.25], "order": (5, 2, 7, 0, 1, 6, 4, 3)},
+    ],
+)
+def test_an_enhanced_file_has_the_values_and_places_of_its_frames(tmp_path, given):
+    expected = enhanced(tmp_path / "a" / "one.dcm", **given)
+    found = read_series(tmp_path / "a")
+    np.testing.assert_allclose(found.data, expected, rtol=1e-6)
+    across = np.cross(COSINES[0], COSINES[1])
+    place = np.array([-20.0, -30, 10]) + 0.9 * 4 * COSINES[0] + 1.1 * 5 * COSINES[1]
+    place += 1.5 * 6 * across
+    np.testing.assert_allclose((found.affine @ [4, 5, 6, 1])[:3], place * [-1, -1, 1], atol=1e-3)
+    made = convert(tmp_path / "a", tmp_path / "T1w.nii")
+    assert b"DOE" not in made.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"order": (0, 1, 2, 4, 5, 6, 7)}, r"lacks slices.*after frame 3, elsewhere 1\.50 mm"),
+        ({"places": [0, 1.5, 3, 4.5, 0, 1.5, 3, 4.5]}, "uneven|in one place"),
+    ],
+)
+def test_enhanced_files_of_unsound_geometry_are_refused(tmp_path, given, match):
+    enhanced(tmp_path / "a" / "one.dcm", **given)
+    with pytest.raises(InputError, match=match) as caught:
+        read_series(tmp_path / "a")
+    assert NAME not in str(caught.value)
+
+
+def test_frames_that_say_nothing_of_their_place_are_refused(tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    enhanced(tmp_path / "a" / "one.dcm")
+    one = pydicom.dcmread(tmp_path / "a" / "one.dcm")
+    for frame in one.PerFrameFunctionalGroupsSequence:
+        del frame.PlanePositionSequence
+    one.save_as(tmp_path / "a" / "one.dcm")
+    with pytest.raises(InputError, match="does not say where its frames lie"):
+        read_series(tmp_path / "a")

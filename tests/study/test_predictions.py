@@ -84,10 +84,10 @@ def test_a_disk_that_cannot_read_one_scan_keeps_nobody_else_back(make_study, con
 
     read = predictions.scan_of
 
-    def failing(subject, device):
+    def failing(subject, device, **more):
         if subject.name == "sub-02":
             raise OSError(5, "Input/output error", str(subject.t1))
-        return read(subject, device)
+        return read(subject, device, **more)
 
     monkeypatch.setattr(predictions, "scan_of", failing)
     one, two, three = segment_study(make_study(3, labelled=0), config)

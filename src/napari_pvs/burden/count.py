@@ -20,7 +20,7 @@ BothSides = Literal["both", "left", "right"]
 
 @dataclass(frozen=True)
 class CountedPvs:
-    """One connected PVS; its length and diameter are those of `shape.rod`.
+    """One connected PVS, with the lengths and the diameter of `components.Pvs`.
 
     ``side`` is None where nothing tells it. ``flag`` tells what is wider than a PVS should be.
     """
@@ -31,6 +31,7 @@ class CountedPvs:
     side: Side | None
     volume_mm3: float
     length_mm: float
+    curved_length_mm: float
     diameter_mm: float
     flag: Flag | None
     x_mm: float
@@ -57,6 +58,8 @@ class Burden:
     """Of the region's volume."""
     count_per_ml: float | None
     length_mm: float | None
+    """Median."""
+    curved_length_mm: float | None
     """Median."""
     diameter_mm: float | None
     """Median."""
@@ -117,7 +120,8 @@ def count(
     pvs = tuple(
         CountedPvs(
             subject, one.id, place.region, place.side, one.volume_mm3, one.length_mm,
-            one.diameter_mm, flag(one.length_mm, one.diameter_mm), one.x_mm, one.y_mm, one.z_mm,
+            one.curved_length_mm, one.diameter_mm, flag(one.length_mm, one.diameter_mm),
+            one.x_mm, one.y_mm, one.z_mm,
         )
         for one, place in zip(rows, where, strict=True)
     )  # fmt: skip
@@ -169,5 +173,6 @@ def _burden(
                 round(100 * volume / room, 5) if room else None,
                 round(1000 * len(inside) / room, 4) if room else None,
                 round(median(one.length_mm for one in inside), 3) if inside else None,
+                round(median(one.curved_length_mm for one in inside), 3) if inside else None,
                 round(median(one.diameter_mm for one in inside), 3) if inside else None,
             )

@@ -20,7 +20,7 @@ from napari_pvs.scans.pvs import read_on, read_pvs, warn_of_outside
 from napari_pvs.scans.regions import Regions, fit_regions
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.bids import EVERYBODY, Selection, StudySubject, scan_of, survey
-from napari_pvs.study.derivatives import mask_of
+from napari_pvs.study.derivatives import folder_of, mask_of
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.study.paths import derived
 from napari_pvs.workers import HERE, Workers, each
@@ -42,6 +42,10 @@ class Source:
 
     wanted: Selection = EVERYBODY
     out: Path | None = None
+
+    def derivative(self, study: Path) -> Path:
+        """Where segmentations of the study lie, and what was found out about its scans."""
+        return folder_of(study) if self.out is None else self.out
 
 
 OWN = Source()
@@ -189,7 +193,7 @@ def count_study(
         )
     return each_mask(
         study,
-        partial(_counted, study, regions, names),
+        partial(_counted, study, regions, names, source.derivative(study)),
         skipped=skipped,
         failed=failed,
         workers=workers,
@@ -278,16 +282,22 @@ def of_subject(counted: Counted, subject: StudySubject, state: str) -> Counted:
 
 
 def _counted(
-    study: Path, regions: str, names: Numbering, subject: StudySubject, mask: Path, state: str
+    study: Path,
+    regions: str,
+    names: Numbering,
+    keep_in: Path,
+    subject: StudySubject,
+    mask: Path,
+    state: str,
 ) -> Counted:
-    return of_subject(_count(study, regions, names, subject, mask), subject, state)
+    return of_subject(_count(study, regions, names, keep_in, subject, mask), subject, state)
 
 
 def _count(
-    study: Path, regions: str, names: Numbering, subject: StudySubject, mask: Path
+    study: Path, regions: str, names: Numbering, keep_in: Path, subject: StudySubject, mask: Path
 ) -> Counted:
     if regions == TEMPLATE:
-        scan = scan_of(subject)
+        scan = scan_of(subject, keep_in=keep_in)
         try:
             laid = fit_regions(scan)
         except InputError as error:  # it has PVS all the same

@@ -31,6 +31,7 @@ COLUMNS = {
     "volume_percent": "Of the region's volume.",
     "count_per_ml": "Number of PVS per mL of the region.",
     "length_mm": "Median length: of the straight rod that spreads as far as a PVS.",
+    "curved_length_mm": "Median length along the course of a PVS, however it is curved.",
     "diameter_mm": "Median diameter: of the rod that has a PVS's length and volume.",
     "scans": "That the subject has: T1+T2, T1 or T2; counts of one and of both do not compare.",
 }
@@ -70,7 +71,7 @@ def table(counted: Sequence[Counted]) -> "Table":
 
     titles = (
         *("subject", "region", "PVS", "left", "right"),
-        *("mm³", "% of it", "per mL", "length mm", "diameter mm"),
+        *("mm³", "% of it", "per mL", "length mm", "curved mm", "diameter mm"),
     )
     shown = Table()
     for at, title in enumerate(titles):
@@ -82,7 +83,7 @@ def table(counted: Sequence[Counted]) -> "Table":
         numbers = (
             *((value, "d") for value in (row.count, *sides)),
             (row.volume_mm3, ".0f"), (row.volume_percent, ".3f"), (row.count_per_ml, ".2f"),
-            (row.length_mm, ".1f"), (row.diameter_mm, ".2f"),
+            (row.length_mm, ".1f"), (row.curved_length_mm, ".1f"), (row.diameter_mm, ".2f"),
         )  # fmt: skip
         cells = ("–" if value is None else format(value, style) for value, style in numbers)
         shown.add_row(*(Text(plain(name)) for name in (row.subject, row.region)), *cells)

@@ -134,6 +134,9 @@ def segment_and_say(config: SegmentConfig, out: Path, overwrite: bool) -> None:
             f"Excluded by shape (--max-width): {len(result.excluded)}, {volume:.0f} mm³; listed in "
             f"{outputs.TABLE}."
         )
+    registered = found["t2_registration"]
+    if registered and registered["corrected"]:
+        names = (*names, outputs.MOVEMENT)
     for name in names:
         say(f"  {out / name}")
 

@@ -6,19 +6,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_pvs.inference.shape import moments, rod
+from napari_pvs.inference.shape import curved_lengths, moments, rod
 from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.masks import Box, bounding_box, connected_components
 
 
 @dataclass(frozen=True)
 class Pvs:
-    """One connected PVS; a row of ``pvs.tsv``. Length and diameter are those of `shape.rod`."""
+    """One connected PVS; a row of ``pvs.tsv``.
+
+    Length and diameter are those of `shape.rod`, the curved length is `shape.curved_lengths`.
+    """
 
     id: int
     voxels: int
     volume_mm3: float
     length_mm: float
+    curved_length_mm: float
     diameter_mm: float
     x_mm: float
     y_mm: float
@@ -174,6 +178,7 @@ def table(
     found = moments(labels, edges)
     where = np.unravel_index(found.voxels, labels.shape)
     total = np.bincount(found.ids, probability[where], minlength=1)
+    curved = curved_lengths(np.stack(where, axis=-1), found.ids, edges)
     rows = []
     for number in np.flatnonzero(found.sizes):
         voxels = int(found.sizes[number])
@@ -186,6 +191,7 @@ def table(
                 voxels=voxels,
                 volume_mm3=round(volume, 4),
                 length_mm=round(length, 3),
+                curved_length_mm=round(_known(float(curved[number]), length), 3),
                 diameter_mm=round(diameter, 3),
                 x_mm=round(float(x), 3),
                 y_mm=round(float(y), 3),
@@ -194,6 +200,11 @@ def table(
             )
         )
     return rows
+
+
+def _known(curved: float, straight: float) -> float:
+    """Return the curved length, or the straight one of a PVS in several pieces."""
+    return curved if math.isfinite(curved) else straight
 
 
 def _put(

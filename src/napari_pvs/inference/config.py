@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napari_pvs.network.device import BackendName, Device, Precision
+from napari_pvs.scans.choices import REGISTER, Register
 
 Method = Literal["network", "frangi", "threshold"]
 
@@ -25,6 +26,12 @@ class SegmentConfig(BaseModel):
         description="T1-weighted scan (.nii, .nii.gz, .mgz, or a folder with one DICOM series).",
     )
     t2: Path | None = Field(None, description="T2-weighted scan; resampled onto the T1's grid.")
+    register_t2: Register = Field(
+        REGISTER,
+        json_schema_extra={"options": ["--register"]},
+        description="auto: register a T2 that lies more than half a voxel off the T1 (rigidly); "
+        "off: leave it where its header places it.",
+    )
     brain_mask: Path | None = Field(
         None, description="Brain mask; if not given, taken from the scan's zeros or computed."
     )

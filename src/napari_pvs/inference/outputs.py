@@ -22,6 +22,7 @@ from napari_pvs.inference.segment import Segmentation
 from napari_pvs.scans.dicom import convert, is_dicom
 from napari_pvs.scans.nifti import write_like
 from napari_pvs.scans.regions import Place, places
+from napari_pvs.scans.registration import write_movement
 
 MASK = "pvs_mask.nii.gz"
 PROBABILITY = "pvs_probability.nii.gz"
@@ -32,12 +33,15 @@ SUMMARY = "summary.json"
 CONVERTED = {"t1": "T1w.nii.gz", "t2": "T2w.nii.gz"}
 """Scans that were given as DICOM."""
 REPORT = "report.html"
+MOVEMENT = "t2_to_t1.tfm"
+"""The rigid movement that put the T2 onto the T1, if it was moved."""
 FORMAT = "napari-pvs-results/1"
 """Of a folder of these, in its `SUMMARY`; raised when a reader of before would misread one."""
 COLUMNS = {
     "voxels": "Number of voxels.",
     "volume_mm3": "Volume.",
     "length_mm": "Length of the straight rod that spreads as far.",
+    "curved_length_mm": "Length along the course.",
     "diameter_mm": "Diameter of the rod of this length and volume.",
     "x_mm": "Centre, scanner RAS+.",
     "y_mm": "Centre, scanner RAS+.",
@@ -110,7 +114,8 @@ def write(
 ) -> dict[str, Any]:
     """Write mask, probability map, label image, table, overlay and summary: `FILES`.
 
-    And the ``report``, a page, if there is one; that of an older result is removed.
+    And the ``report``, a page, if there is one, and `MOVEMENT`, if the T2 was moved; those of an
+    older result are removed.
 
     Images have the shape, affine and header geometry of the input scan (of the T1, if there are
     both). The files are written as one set, the summary last: if it is there, so are all others.
@@ -119,8 +124,10 @@ def write(
     -------
     The content of ``summary.json``.
     """
-    found = summary(result, config)
-    there, gone = (FILES, (REPORT,)) if report is None else ((REPORT, *FILES), ())
+    scan, found = result.scan, summary(result, config)
+    more = {REPORT: report is not None, MOVEMENT: scan.movement is not None}
+    there = (*(name for name, made in more.items() if made), *FILES)
+    gone = tuple(name for name, made in more.items() if not made)
     with atomic_set(Path(out), there, gone) as folder:
         with ThreadPoolExecutor(1) as pool:
             drawn = pool.submit(overlay, result.scan, result.labels, folder / OVERLAY)
@@ -128,6 +135,8 @@ def write(
         drawn.result()
         if report is not None:
             write_text(folder / REPORT, report)
+        if scan.movement is not None:
+            write_movement(scan.movement, folder / MOVEMENT)
         write_text(folder / TABLE, _tsv(result))
         write_text(folder / SUMMARY, json.dumps(found, indent=2) + "\n")
     return found
@@ -164,6 +173,7 @@ def summary(result: Segmentation, config: SegmentConfig) -> dict[str, Any]:
         "threshold": result.threshold,
         **result.origin,
         "regions": _regions(result),
+        "t2_registration": result.scan.registration and result.scan.registration.as_json(),
         "warnings": list(result.scan.warnings),
         "command": _command(),
         # not by pydantic's own JSON, which refuses file names that are not UTF-8

@@ -68,7 +68,7 @@ def segment(config: SegmentConfig, progress: Progress | None = None) -> Segmenta
         raise InputError("no scan was given; name a T1 with --t1, a T2 with --t2, or both.")
     # check the weights before the slow part
     predictor = predictor_of(config) if config.method == "network" else None
-    scan = load_scan(config.t1, config.t2, config.brain_mask, config.device)
+    scan = load_scan(config.t1, config.t2, config.brain_mask, config.device, config.register_t2)
     return segment_scan(scan, config, predictor, progress)
 
 

@@ -18,6 +18,7 @@ from napari_pvs.scans.display import Modality, brain_limits, from_display, to_di
 from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.nifti import Geometry, Volume
 from napari_pvs.scans.regions import Quality, Regions
+from napari_pvs.scans.registration import Registration
 from napari_pvs.scans.scan import Scan
 
 _SCAN, _REGIONS = "scan.json", "regions.json"
@@ -66,6 +67,7 @@ def save_scan(folder: Path, scan: Scan) -> None:
         "warnings": scan.warnings,
         "limits": limits,
         "lesions": scan.lesions is not None,
+        "registration": scan.registration and scan.registration.as_json(),
     }
     (folder / _SCAN).write_text(json.dumps(values), encoding="utf-8")
 
@@ -75,6 +77,7 @@ def load_scan(folder: Path) -> Scan:
     values = json.loads((folder / _SCAN).read_text(encoding="utf-8"))
     images = {name: load_array(folder, name.lower()) for name in values["limits"]}
     brain = load_array(folder, "brain")
+    registration = values["registration"]
     return Scan(
         t1=images.get("T1"),
         t2=images.get("T2"),
@@ -83,6 +86,7 @@ def load_scan(folder: Path) -> Scan:
         source=_decoded(values["source"]),
         warnings=tuple(values["warnings"]),
         lesions=load_array(folder, "lesions") if values["lesions"] else None,
+        registration=registration and Registration.from_json(registration),
     )
 
 

@@ -23,6 +23,7 @@ from napari_pvs.errors import InputError
 from napari_pvs.evaluation.compare import SubjectScore
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.network.device import Device
+from napari_pvs.scans.choices import REGISTER, Register
 from napari_pvs.study.bids import StudySubject
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.runs.status import History, Measures
@@ -238,6 +239,7 @@ class LoadScan(Request, verb="load scan", answers=Loaded):
     lesions: Path | None = None
     stored: tuple[ImageName, ...] = ()
     labels: dict[str, Path] = {}
+    register_t2: Register = REGISTER
 
 
 class LoadSubject(Request, verb="load subject", answers=Loaded):
@@ -249,6 +251,7 @@ class LoadSubject(Request, verb="load subject", answers=Loaded):
     study: Path
     subject: str
     rater: str | None = None
+    register_t2: Register = REGISTER
 
 
 class ReadMask(Request, verb="read mask", answers=Loaded):

@@ -82,7 +82,7 @@ def load_scan(request: LoadScan, folder: Path, say: Say) -> Loaded:
     t1, t2, brain = (given(name) for name in ("t1", "t2", "brain"))
     if brain is None:
         say(Phase("Finding the brain …"))
-    scan = Scan.from_volumes(t1, t2, brain)
+    scan = Scan.from_volumes(t1, t2, brain, register=request.register_t2)
     notes = list(scan.warnings)
     try:
         lesions = given("lesions")
@@ -110,7 +110,12 @@ def load_subject(request: LoadSubject, folder: Path, say: Say) -> Loaded:
     role = "reference" if found.state == "reference" else "labels"
     labels = {} if label is None else {role: label}
     files = LoadScan(
-        t1=found.t1, t2=found.t2, brain=found.brain, lesions=found.lesions, labels=labels
+        t1=found.t1,
+        t2=found.t2,
+        brain=found.brain,
+        lesions=found.lesions,
+        labels=labels,
+        register_t2=request.register_t2,
     )
     return replace(load_scan(files, folder, say), subject=found)
 

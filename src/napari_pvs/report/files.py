@@ -144,7 +144,7 @@ def report_study(
     """
     return each_mask(
         study,
-        partial(_of_subject, study, regions, names),
+        partial(_of_subject, study, regions, names, source.derivative(study)),
         skipped=skipped,
         failed=failed,
         workers=workers,
@@ -154,9 +154,15 @@ def report_study(
 
 
 def _of_subject(
-    study: Path, regions: str, names: Numbering, subject: StudySubject, mask: Path, state: str
+    study: Path,
+    regions: str,
+    names: Numbering,
+    keep_in: Path,
+    subject: StudySubject,
+    mask: Path,
+    state: str,
 ) -> tuple[Row, str]:
-    scan = scan_of(subject)
+    scan = scan_of(subject, keep_in=keep_in)
     marked = np.ascontiguousarray(read_on(mask, scan.grid, subject.t1 or subject.t2) > 0)
     labels = label(marked, 1, 0.0, scan.grid.voxel_volume)
     laid: Regions | None = None

@@ -12,6 +12,7 @@ from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.intensity import normalise
 from napari_pvs.scans.masks import Mask, bounding_box
 from napari_pvs.scans.regions import LIKENESS, OVERLAP, VENTRICLES, Regions
+from napari_pvs.scans.registration import SHARP, Registration
 from napari_pvs.scans.scan import Scan
 
 Light = Literal["green", "amber", "red"]
@@ -191,7 +192,25 @@ def _noise(name: str, image: NDArray[np.float32], brain: Mask, white: Mask) -> l
     ]
 
 
+def _registered(found: Registration) -> Check:
+    light: Light = "green" if found.sharpness >= SHARP else "amber"
+    words = "They lie on one another, to about half a voxel."
+    if found.corrected:
+        words = "The T2 was registered to the T1, and lies on it to about half a voxel."
+    if light == "amber":
+        words = "They fit nowhere much better than elsewhere: look whether they show one head."
+    return Check(
+        "Alignment of T1 and T2",
+        light,
+        f"{found.shift_mm:.1f} mm apart{', corrected' if found.corrected else ''}; mutual "
+        f"information {found.after:.2f}",
+        words,
+    )
+
+
 def _alignment(t1: NDArray[np.float32], t2: NDArray[np.float32], scan: Scan) -> Check:
+    if scan.registration is not None:
+        return _registered(scan.registration)
     found = agreement_of(Placed("T1", t1, scan.grid), Placed("T2", t2, scan.grid), scan.brain)
     if found is None:
         return Check("Alignment of T1 and T2", "amber", "not measured", "Too little brain to tell.")

@@ -21,6 +21,8 @@ NUMBERED = "seg-PVS_dseg"
 FORMER_MASK = "desc-pvs_mask"
 """A mask of PVS as version 0.1 and other tools name it."""
 FORMER_PROBABILITY = "desc-pvs_probseg"
+MOVEMENT = "from-T2w_to-T1w_mode-image_xfm.tfm"
+"""How the T2 was moved onto the T1."""
 REVIEW = "desc-pvs_review.json"
 SITTINGS = "desc-pvs_sittings.json"
 GENERATOR = "napari-pvs"
@@ -33,7 +35,7 @@ RAW = "raw"
 _IGNORED = (
     *("revisions", "*_review*", "*_sittings*"),
     *("roles.json", "*.lock", "*.held", "cache", "cache/**"),
-    *("*.html", "burden*"),
+    *("*.html", "burden*", "*_xfm.tfm"),
 )
 """What is in our derivatives beside files that BIDS knows; without a slash, so folders match."""
 

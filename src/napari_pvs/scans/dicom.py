@@ -1,7 +1,9 @@
 """Reading a series of DICOM files as one volume, without what they say of the patient."""
 
 import locale
-from dataclasses import replace
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +47,9 @@ def read_image(path: Path) -> Volume:
 def read_series(path: Path) -> Volume:
     """Read a DICOM series, slices in order of their positions, as float32.
 
-    Only intensities and geometry are taken, no other field. Classic series of one file per slice,
-    compressed ones, and single files of many frames (SimpleITK, by GDCM).
+    Only intensities and geometry are taken, no other field. Classic series of one file per slice
+    and enhanced files of many frames, compressed or not (SimpleITK, by GDCM; where each frame lies
+    and how it is scaled, by pydicom). ``benchmarks/dicom.py`` compares it with dcm2niix.
 
     Parameters
     ----------
@@ -93,6 +96,8 @@ def read_series(path: Path) -> Volume:
     directions = np.reshape(image.GetDirection(), (3, 3))
     affine[:3, :3] = directions * image.GetSpacing()
     affine[:3, 3] = image.GetOrigin()
+    if len(files) == 1:
+        data, affine = _in_order(Path(files[0]), data)
     geometry = Geometry.from_affine(data.shape, _LPS @ affine)
     volume = Volume(**vars(replace(geometry, path=path)), data=data)
     require_variety(volume.data, str(path))
@@ -150,18 +155,103 @@ def _series(path: Path) -> list[str]:
     return next(iter(names.values()))
 
 
+def _in_order(
+    path: Path, data: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Put the frames of an enhanced file in the order of their places, each by its own scale.
+
+    GDCM takes them as they are stored, forgets the voxels' size where they are not in order, and
+    scales all as the first.
+
+    Parameters
+    ----------
+    path
+        One file of many frames.
+    data
+        As GDCM has read it.
+
+    Returns
+    -------
+    The data, and its affine in LPS+.
+    """
+    frames = _frames(path)
+    if len(frames) != data.shape[2]:
+        raise InputError(f"{path} does not say where its frames lie; convert it (dcm2niix).")
+    angles = np.array([frame.angles for frame in frames])
+    normal = np.cross(angles[0, :3], angles[0, 3:])
+    order = np.argsort([frame.place @ normal for frame in frames], kind="stable")
+    names = [f"frame {at + 1}" for at in order]
+    _step(path, [frames[at].place for at in order], angles[order], names)
+    first = frames[0]
+    factors = np.array([frame.slope / first.slope for frame in frames])
+    offsets = [
+        frame.intercept - first.intercept * f for frame, f in zip(frames, factors, strict=True)
+    ]
+    scaled = data[..., order] * factors[order] + np.array(offsets)[order]
+    out = np.eye(4)
+    out[:3, 0], out[:3, 1] = first.angles[:3] * first.size[1], first.angles[3:] * first.size[0]
+    out[:3, 3] = frames[order[0]].place
+    out[:3, 2] = (frames[order[-1]].place - frames[order[0]].place) / (len(frames) - 1)
+    return np.ascontiguousarray(scaled, np.float32), out
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    """Of an enhanced file: corner (LPS, mm), directions and distances (mm) of its lines, scale."""
+
+    place: NDArray[np.float64]
+    angles: NDArray[np.float64]
+    size: NDArray[np.float64]
+    slope: float
+    intercept: float
+
+
+def _frames(path: Path) -> list[_Frame]:
+    """Read what an enhanced file says of each frame; nothing if it is none."""
+    import pydicom
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of values that nobody reads here
+        whole = pydicom.dcmread(path, stop_before_pixels=True)
+        shared = (whole.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
+        out = []
+        for one in whole.get("PerFrameFunctionalGroupsSequence") or []:
+
+            def told(group: str, field: str, one: Any = one) -> Any:
+                inner = one.get(group) or shared.get(group)
+                return inner[0].get(field) if inner else None
+
+            place = told("PlanePositionSequence", "ImagePositionPatient")
+            angles = told("PlaneOrientationSequence", "ImageOrientationPatient")
+            size = told("PixelMeasuresSequence", "PixelSpacing")
+            if place is None or angles is None or size is None:
+                return []
+            slope = told("PixelValueTransformationSequence", "RescaleSlope") or 1
+            intercept = told("PixelValueTransformationSequence", "RescaleIntercept") or 0
+            where = [np.array(each, np.float64) for each in (place, angles, size)]
+            out.append(_Frame(where[0], where[1], where[2], float(slope), float(intercept)))
+    return out
+
+
 def _distance(files: list[str], path: Path) -> float:
     """Return the distance of the slices, mm, which must all be the same."""
-    first = _numbers(files[0], _ORIENTATION, 6)
-    across = np.cross(first[:3], first[3:])
-    places = []
-    for file in files:
-        if np.abs(_numbers(file, _ORIENTATION, 6) - first).max() > 1e-3:
-            raise InputError(
-                f"{path} has slices at several angles, as localisers do; give another series."
-            )
-        places.append(_numbers(file, _POSITION, 3) @ across)
-    steps = np.diff(places)
+    places = [_numbers(file, _POSITION, 3) for file in files]
+    angles = np.array([_numbers(file, _ORIENTATION, 6) for file in files])
+    return _step(path, places, angles, [Path(file).name for file in files])
+
+
+def _step(
+    path: Path,
+    corners: Sequence[NDArray[np.float64]],
+    angles: NDArray[np.float64],
+    names: Sequence[str],
+) -> float:
+    """Return the distance of slices in order, mm; refuse them if it differs, or the angles do."""
+    if np.abs(angles - angles[0]).max() > 1e-3:
+        raise InputError(
+            f"{path} has slices at several angles, as localisers do; give another series."
+        )
+    steps = np.diff(np.array(corners) @ np.cross(angles[0, :3], angles[0, 3:]))
     step = float(np.median(steps))
     if abs(step) < 1e-3:
         raise InputError(
@@ -173,7 +263,7 @@ def _distance(files: list[str], path: Path) -> float:
         at = int(np.flatnonzero(off)[0])
         raise InputError(
             f"{path} lacks slices, or has them at uneven distances: {abs(steps[at]):.2f} mm after "
-            f"{Path(files[at]).name}, elsewhere {abs(step):.2f} mm; copy the whole series again."
+            f"{names[at]}, elsewhere {abs(step):.2f} mm; copy the whole series again."
         )
     return abs(step)
 

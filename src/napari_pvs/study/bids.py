@@ -10,9 +10,10 @@ from typing import Literal
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.files import require_fetched, sentence
 from napari_pvs.scans import derivative
+from napari_pvs.scans.choices import REGISTER, Register
 from napari_pvs.scans.derivative import MASK
 from napari_pvs.scans.scan import Scan, load_scan
-from napari_pvs.study import paths
+from napari_pvs.study import paths, registrations
 from napari_pvs.study.labels import LabelStore, Revision, digest
 from napari_pvs.study.paths import derived, is_image, label_folder, label_folders, require
 
@@ -349,20 +350,41 @@ def _lesions(root: Path, name: str, scan: Path | None) -> tuple[Path | None, lis
     return path, []
 
 
-def scan_of(subject: StudySubject, device: str = "cpu") -> Scan:
+def scan_of(
+    subject: StudySubject,
+    device: str = "cpu",
+    *,
+    keep_in: Path | None = None,
+    register: Register = REGISTER,
+) -> Scan:
     """Read the scan of a subject; see `load_scan`.
+
+    Parameters
+    ----------
+    subject, device, register
+        As for `load_scan`.
+    keep_in
+        Derivative where the registration of T1 and T2 is kept for the next time; None to forget it.
 
     Raises
     ------
     InputError
         As `load_scan`; if a brain mask is needed, the message says where a study keeps it.
     """
+    files = (subject.t1, subject.t2, subject.brain)
+    kept = known = None
+    if keep_in is not None and register == "auto" and subject.t1 and subject.t2:
+        kept = registrations.file_of(keep_in, subject.name, files)
+        known = registrations.known(kept)
     try:
-        return load_scan(subject.t1, subject.t2, subject.brain, device)
+        scan = load_scan(*files, device, known or register)
     except InputError as error:
         inner = Path("masks", *subject.name.split("_"), "anat", f"{subject.name}_desc-brain_mask")
         where = f"(derivatives/{inner.as_posix()}.nii.gz)"
         raise InputError(str(error).replace("(--brain-mask)", where)) from error
+    if kept is not None and known is None and scan.registration is not None:
+        registrations.keep(kept, scan.registration)
+    return scan
 
 
 def label_of(root: Path, subject: StudySubject) -> tuple[Path | None, Revision | None]:

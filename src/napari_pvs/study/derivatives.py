@@ -16,7 +16,8 @@ from napari_pvs.inference import outputs
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.segment import Segmentation
 from napari_pvs.scans import derivative
-from napari_pvs.scans.derivative import MASK, NUMBERED, PROBABILITY, sidecar_of
+from napari_pvs.scans.derivative import MASK, MOVEMENT, NUMBERED, PROBABILITY, sidecar_of
+from napari_pvs.scans.registration import write_movement
 from napari_pvs.study.bids import StudySubject
 from napari_pvs.study.paths import anat_folder, label_dataset
 
@@ -89,7 +90,11 @@ def write(
         MASK: ("Perivascular spaces.", {"kind": "ROI", _ABOUT: about}),
     }
     names = (*images.values(), table, *sidecars.values())
-    with atomic_set(anat_folder(out, name), names) as folder:
+    movement, file = result.scan.movement, f"{name}_{MOVEMENT}"
+    there, gone = (names, (file,)) if movement is None else ((file, *names), ())
+    with atomic_set(anat_folder(out, name), there, gone) as folder:
+        if movement is not None:
+            write_movement(movement, folder / file)
         outputs.write_images(result, *(folder / images[e] for e in (MASK, PROBABILITY, NUMBERED)))
         write_text(folder / table, outputs.dseg_tsv(result))
         for ending, (text, more) in said.items():

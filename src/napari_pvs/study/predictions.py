@@ -141,14 +141,13 @@ def _segmented(
     predictor = predictor or _shared_predictor(config)
     if not again and predictor.weights_id == _weights_before(study, output, one.name):
         return None
-    scan = scan_of(one, config.device)
+    out = derivatives.folder_of(study) if output is None else output.out
+    scan = scan_of(one, config.device, keep_in=out, register=config.register_t2)
     result = segment_scan(scan, config, predictor)
+    page = output.page(result, config) if output and output.page else None
+    derivatives.write(result, out, study, one, config, page)
     if output is None:
-        derivatives.write(result, derivatives.folder_of(study), study, one, config)
         keep(result, study, one.name)  # last: by it the subject is known as segmented
-    else:
-        page = output.page(result, config) if output.page is not None else None
-        derivatives.write(result, output.out, study, one, config, page)
     return len(result.table), sum(row.volume_mm3 for row in result.table)
 
 

@@ -12,11 +12,12 @@ from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.files import TEMPORARY, atomic, write_text
 from napari_pvs.network.device import pick
 from napari_pvs.study.bids import StudySubject, person_of, survey
+from napari_pvs.study.registrations import CACHE
 from napari_pvs.study.roles import Role, Split, assign
 from napari_pvs.study.roles import read as read_roles
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data.cohort import Cohort
-from napari_pvs.training.data.prepared import CACHE, load
+from napari_pvs.training.data.prepared import load
 from napari_pvs.training.data.roles import roles_of
 from napari_pvs.training.distributed.join import joined
 from napari_pvs.training.distributed.world import World

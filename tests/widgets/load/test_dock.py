@@ -120,6 +120,31 @@ def test_dropped_files_are_shown_with_the_brains_contrast(dock, head_files, head
     assert dock.notice.text() == ""
 
 
+def test_whether_a_t2_is_registered_is_asked_for(
+    dock, head_files, make_study, click, wait, monkeypatch
+):
+    asked = []
+
+    def watched(kind):
+        return lambda **given: asked.append(given["register_t2"]) or kind(**given)
+
+    for kind in (module.LoadScan, module.LoadSubject):
+        monkeypatch.setattr(module, kind.__name__, watched(kind))
+    drop(dock, *head_files[:2])
+    dock.rows["brain"].give(head_files[2])
+    (one,) = subjects(make_study(subjects=1))
+    dock.subjects.study = one.t1.parents[2]
+    for choice in ("auto", "off"):
+        assert choice == "auto" or asked == ["auto", "auto"]
+        dock.register.set(choice)
+        click(dock.load)
+        wait(dock)
+        dock.load_subject(one)
+        wait(dock)
+    assert asked == ["auto", "auto", "off", "off"]
+    assert dock.session.scan is not None
+
+
 def test_wrong_files_stay_in_the_dock_as_a_sentence(dock, head_files, tmp_path, click, wait):
     broken = tmp_path / "T1.nii.gz"
     broken.write_bytes(b"no scan")

@@ -16,10 +16,11 @@ from napari_pvs.scans.derivative import FORMER_PROBABILITY, PROBABILITY
 from napari_pvs.study.bids import person_of, subjects, survey
 from napari_pvs.study.labels import LabelStore, stamp
 from napari_pvs.study.paths import one, truth_folder
+from napari_pvs.study.registrations import CACHE
 from napari_pvs.study.roles import Split
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data.cohort import require_unlabelled
-from napari_pvs.training.data.prepared import CACHE, PreparedSubject, load
+from napari_pvs.training.data.prepared import PreparedSubject, load
 from napari_pvs.training.methods import METHODS
 from napari_pvs.training.runs.folder import migrated
 

@@ -10,8 +10,9 @@ from napari_pvs.files import sentence
 from napari_pvs.study.bids import StudySubject, person_of, survey
 from napari_pvs.study.labels import LabelStore, stamp
 from napari_pvs.study.paths import require
+from napari_pvs.study.registrations import CACHE
 from napari_pvs.study.roles import Split, join
-from napari_pvs.training.data.prepared import CACHE, PreparedSubject, load
+from napari_pvs.training.data.prepared import PreparedSubject, load
 from napari_pvs.training.distributed.world import ALONE, World
 
 log = logging.getLogger(__name__)

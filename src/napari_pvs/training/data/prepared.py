@@ -1,13 +1,11 @@
 """Scans prepared for training: normalised, cropped to the brain, memory-mapped."""
 
-import hashlib
 import json
 import logging
 import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +18,12 @@ from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.masks import bounding_box
 from napari_pvs.scans.pvs import read_on, warn_of_outside
 from napari_pvs.study.bids import StudySubject, scan_of
+from napari_pvs.study.registrations import key
 
 log = logging.getLogger(__name__)
 
-CACHE = Path("derivatives") / "napari-pvs" / "cache"
 _Row = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
-_FORMAT = 1  # raise it when the content of the cache changes
+_FORMAT = 2  # raise it when the content of the cache changes
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +122,7 @@ class _Prepared:
 def _prepared(subject: StudySubject, cache: Path | None) -> _Prepared:
     if cache is None:
         return _prepare(subject)
-    folder = Path(cache) / f"{subject.name}-{_key(subject)}"
+    folder = Path(cache) / f"{subject.name}-{key((subject.t1, subject.t2, subject.brain), _FORMAT)}"
     try:
         return _open(folder)
     except FileNotFoundError:
@@ -155,18 +153,6 @@ def _prepare(subject: StudySubject) -> _Prepared:
         (box[0].start, box[1].start, box[2].start),
         scan.warnings,
     )
-
-
-def _key(subject: StudySubject) -> str:
-    """Return a digest of what a prepared scan depends on, without reading the scan."""
-    parts: list[Any] = [_FORMAT]
-    for path in (subject.t1, subject.t2, subject.brain):
-        if path is not None and path.exists():
-            status = path.stat()
-            parts.append([str(path.resolve()), status.st_size, status.st_mtime_ns])
-        else:
-            parts.append(None)
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
 def _write(folder: Path, prepared: _Prepared) -> None:

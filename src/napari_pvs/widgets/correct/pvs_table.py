@@ -1,6 +1,6 @@
 """The table of single PVS, tied to the viewer and to the review both ways."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import is_
 from typing import Literal
@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_pvs.correction.items import Item
-from napari_pvs.inference.shape import rod_of
+from napari_pvs.inference.shape import curved_lengths, rod_of
 from napari_pvs.scans.display import to_display
 from napari_pvs.scans.masks import Voxels
 from napari_pvs.scans.regions import place_of
@@ -232,6 +232,25 @@ class PvsTable(QWidget):
                 row.note = row.item.note
         return rows
 
+    def _points(self, index: Voxels) -> NDArray[np.intp]:
+        """Return the voxels of a PVS in the order of the scan's grid."""
+        scan = self._session.scan
+        z, y, x = index
+        depth = 0 if scan is None else scan.grid.shape[1] - 1
+        return np.stack([x, depth - y, z], 1)
+
+    def _curved(self, rows: Sequence[Row]) -> dict[int | tuple[int, ...], float]:
+        """Measure rows along their course; all at once, which is much faster than one by one."""
+        if not rows:
+            return {}
+        scan = self._session.scan
+        affine = np.eye(4) if scan is None else scan.grid.affine
+        points = [self._points(row.index) for row in rows]
+        ids = np.repeat(np.arange(len(rows)), [len(one) for one in points])
+        found = curved_lengths(np.concatenate(points), ids, affine[:3, :3])
+        pairs = zip(rows, found, strict=True)
+        return {row.key: float(mm) if np.isfinite(mm) else row.length_mm for row, mm in pairs}
+
     def _row(
         self,
         key: int | tuple[int, ...],
@@ -244,9 +263,7 @@ class PvsTable(QWidget):
         if known is not None and known.index is index:
             return known
         scan = self._session.scan
-        z, y, x = index
-        depth = 0 if scan is None else scan.grid.shape[1] - 1
-        points = np.stack([x, depth - y, z], 1)
+        points = self._points(index)
         affine = np.eye(4) if scan is None else scan.grid.affine
         length, diameter = rod_of(points, affine[:3, :3])
         place = affine[:3, :3] @ points.mean(0) + affine[:3, 3]
@@ -254,7 +271,7 @@ class PvsTable(QWidget):
             key=key,
             number=number,
             index=index,
-            volume_mm3=len(x) * (1.0 if scan is None else scan.grid.voxel_volume),
+            volume_mm3=len(points) * (1.0 if scan is None else scan.grid.voxel_volume),
             length_mm=length,
             diameter_mm=diameter,
             place=(float(place[0]), float(place[1]), float(place[2])),
@@ -353,6 +370,8 @@ class PvsTable(QWidget):
 
     def tsv(self) -> str:
         """The rows that are shown, as a table; its columns are named as those of ``pvs.tsv``."""
+        shown = self.table.shown()
+        curved = self._curved(shown)
         values: dict[str, Callable[[Row], object]] = {
             "subject": lambda _: self._session.name,
             "id": lambda row: row.number,
@@ -360,6 +379,7 @@ class PvsTable(QWidget):
             "voxels": lambda row: len(row.index[0]),
             "volume_mm3": lambda row: round(row.volume_mm3, 4),
             "length_mm": lambda row: round(row.length_mm, 3),
+            "curved_length_mm": lambda row: round(curved[row.key], 3),
             "diameter_mm": lambda row: round(row.diameter_mm, 3),
             "x_mm": lambda row: round(row.place[0], 3),
             "y_mm": lambda row: round(row.place[1], 3),
@@ -372,7 +392,7 @@ class PvsTable(QWidget):
             "note": lambda row: " ".join(row.note.split()),
         }
         lines = ["\t".join(values)]
-        for row in self.table.shown():
+        for row in shown:
             cells = (value(row) for value in values.values())
             lines.append("\t".join("n/a" if cell is None else str(cell) for cell in cells))
         return "\n".join(lines) + "\n"

@@ -26,6 +26,7 @@ from napari_pvs.jobs.protocol import (
     MakeSample,
     Segmented,
 )
+from napari_pvs.scans.choices import Register
 from napari_pvs.scans.names import SUFFIXES, is_label_name
 from napari_pvs.scans.nifti import Volume
 from napari_pvs.scans.scan import Scan
@@ -37,6 +38,7 @@ from napari_pvs.widgets.dock import SCANS_KEY, JobDock
 from napari_pvs.widgets.load.show import show, show_sample
 from napari_pvs.widgets.load.subjects import Subjects
 from napari_pvs.widgets.parts.controls import FILES, Button, Notice, as_it_is, sentence, there
+from napari_pvs.widgets.parts.fields import field_of
 from napari_pvs.widgets.parts.saving import OfferPanel
 from napari_pvs.widgets.state.segmentation import results_request, showing
 from napari_pvs.widgets.state.session import BLIND
@@ -213,7 +215,12 @@ class Load(JobDock):
         rows: dict[ImageName, ImageRow] = {}
         images: tuple[tuple[ImageName, str, str, type], ...] = (
             ("t1", "T1", "T1-weighted; results have its voxels.", Image),
-            ("t2", "T2", "T2-weighted; aligned with the T1 by its header.", Image),
+            (
+                "t2",
+                "T2",
+                "T2-weighted; one that does not lie on the T1 is registered to it.",
+                Image,
+            ),
             ("brain", "Brain mask", "Computed if none is given.", Labels),
             (
                 "lesions",
@@ -225,6 +232,8 @@ class Load(JobDock):
         for name, title, tip, kind in images:
             rows[name] = ImageRow(self.session.viewer.layers, title, tip, kind)
             form.addRow(title, rows[name])
+        self.register = field_of(SegmentConfig, "register_t2")
+        form.addRow("Register T2", self.register.widget)
         self.load = Button("Load", "Load these images as the scan.", self.load_rows)
         form.addRow(self.load)
         form.addRow(self.hint)
@@ -279,10 +288,12 @@ class Load(JobDock):
             self.notice.error(str(error))
             return
 
+        register: Register = self.register.raw()
+
         def request(folder: Path) -> LoadScan:
             for name, volume in volumes.items():
                 exchange.save_volume(folder, f"layer_{name}", volume)
-            return LoadScan(stored=tuple(volumes), **files)
+            return LoadScan(stored=tuple(volumes), register_t2=register, **files)
 
         job = Job(request, self)
         job.finished.connect(lambda result: self._on_loaded(result, None))
@@ -295,10 +306,11 @@ class Load(JobDock):
             return
         saved = self.autosave.settling()  # the subject may be the one that is being saved
         rater = self.autosave.rater if self.session.blind else None
+        register: Register = self.register.raw()
 
         def request(_: Path) -> LoadSubject:
             saved()
-            return LoadSubject(study=study, subject=subject.name, rater=rater)
+            return LoadSubject(study=study, subject=subject.name, rater=rater, register_t2=register)
 
         job = Job(request, self)
         job.finished.connect(lambda result: self._on_loaded(result, study))

@@ -46,7 +46,13 @@ _REGIONS: tuple[Column[RegionRow], ...] = (
     Column("R", lambda row: row.right, "{:d}", "On the patient's right."),
     Column("mm³", lambda row: row.both.volume_mm3, "{:.0f}", "Volume of these PVS."),
     Column("/mL", lambda row: row.both.count_per_ml, "{:.2f}", "PVS per mL of the region."),
-    Column("Length", lambda row: row.both.length_mm, "{:.1f}", "Median, mm."),
+    Column("Length", lambda row: row.both.length_mm, "{:.1f}", "Median of straight rods, mm."),
+    Column(
+        "Curved",
+        lambda row: row.both.curved_length_mm,
+        "{:.1f}",
+        "Median length along the course of PVS, mm.",
+    ),
     Column("Width", lambda row: row.both.diameter_mm, "{:.1f}", "Median diameter, mm."),
 )
 _SUBJECTS: tuple[Column[Burden], ...] = (

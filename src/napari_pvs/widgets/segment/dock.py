@@ -78,6 +78,11 @@ class Segment(JobDock):
         form.addRow("Device", self.device.widget)
         self.windows = field_of(SegmentConfig, "windows")
         form.addRow("Windows", self.windows.widget)
+        self.register = field_of(SegmentConfig, "register_t2")
+        self.register.widget.setToolTip(
+            f"{_describe('register_t2')} For the study; the scan shown was registered when loaded."
+        )
+        form.addRow("Register T2", self.register.widget)
         self.start = Button(
             "Segment", "Find the PVS of this scan; the result is a new layer.", self.run_it
         )
@@ -120,6 +125,7 @@ class Segment(JobDock):
             weights=self.weights.currentData(),
             device=self.device.raw(),
             windows=self.windows.raw(),
+            register_t2=self.register.raw(),
             min_volume=self.min_volume.value(),
             threshold=chosen.threshold or None,
         )
