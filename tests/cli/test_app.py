@@ -1,5 +1,6 @@
 """What all commands share: quiet, Ctrl-C, completion, help."""
 
+import io
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from napari_pvs import cli
+from napari_pvs.cli.app import progress
 from napari_pvs.evaluation import compare
 
 
@@ -96,3 +98,28 @@ def test_one_name_for_one_thing():
         assert ("--quiet" in names) == ("-q" in names), path
     for path in (("segment",), ("count",), ("report",), ("evaluate",), ("demo",)):
         assert {"--overwrite", "--quiet"} <= options[path], path
+
+
+def test_the_bar_of_what_comes_next_is_shown_from_its_first_step(monkeypatch):
+    import rich.console
+
+    shown = []
+    make = rich.console.Console
+
+    def console(**_):
+        shown.append(make(force_terminal=True, width=80, file=io.StringIO()))
+        return shown[-1]
+
+    monkeypatch.setattr(rich.console, "Console", console)
+    with progress("Segmenting") as bar:
+        later = bar.then("Finding regions")
+        bar(1, 2)
+        bar._bars.refresh()
+        assert "Finding regions" not in shown[0].file.getvalue()
+        bar(2, 2)
+        later(3, 4)
+        bar._bars.refresh()
+    text = shown[0].file.getvalue()
+    assert "Segmenting" in text
+    assert "Finding regions" in text
+    assert "75%" in text

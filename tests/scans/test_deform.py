@@ -33,17 +33,20 @@ def test_the_same_input_gives_the_same_result_on_any_number_of_threads() -> None
     rng = np.random.default_rng(0)
     one, two = (gaussian_filter(rng.random((32, 28, 30), np.float32), 2) for _ in range(2))
     before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    results = []
+    results, told = [], []
     for threads in (1, 3):
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
         try:
-            results.append(module._demons(one, two))
+            results.append(module._demons(one, two, lambda *step: told.append(step)))
             assert sitk.ProcessObject.GetGlobalDefaultNumberOfThreads() == threads
         finally:
             sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
     assert results[0].shape == (3, 32, 28, 30)
     assert np.abs(results[0]).max() > 0
     np.testing.assert_array_equal(*results)
+    first, second = told[: len(told) // 2], told[len(told) // 2 :]
+    assert first == second == sorted(first)
+    assert first[0][0] < first[-1][0] == first[-1][1]
 
 
 def test_an_image_is_needed(bent) -> None:

@@ -113,6 +113,7 @@ def count_on_scan(
     regions: Regions | None = None,
     subject: str | None = None,
     state: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Counted:
     """Count the PVS of a mask by the template's regions, as `fit_regions` lays them over the scan.
 
@@ -126,6 +127,8 @@ def count_on_scan(
         Those of the scan, where they are known.
     subject, state
         As for `count_mask`.
+    progress
+        As for `fit_regions`.
 
     Raises
     ------
@@ -134,7 +137,7 @@ def count_on_scan(
     """
     labels = read_on(mask, scan.grid, scan.source.path or "the scan")
     if regions is None:
-        regions = fit_regions(scan)
+        regions = fit_regions(scan, progress)
         for text in regions.doubts:
             warnings.warn(text, InputWarning, stacklevel=2)
     name = _named(mask) if subject is None else subject

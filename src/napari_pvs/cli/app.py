@@ -16,7 +16,7 @@ from napari_pvs.errors import InputError, plain
 from napari_pvs.files import require_replaceable, write_text
 
 if TYPE_CHECKING:
-    from rich.progress import ProgressColumn
+    from rich.progress import Progress, ProgressColumn
 
     from napari_pvs.workers import Workers
 
@@ -102,8 +102,8 @@ def examples(*commands: str) -> str:
 
 
 @contextmanager
-def progress(title: str) -> Iterator[Any]:
-    """A progress bar on stderr with the time left, called with steps done and the total.
+def progress(title: str) -> "Iterator[Bar | None]":
+    """A `Bar` on stderr with the time left.
 
     None in a log, or if nothing but warnings and errors is wanted.
     """
@@ -115,8 +115,24 @@ def progress(title: str) -> Iterator[Any]:
         yield None
         return
     with Progress(*columns(), console=console, transient=True) as bars:
-        task = bars.add_task(title, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+        yield Bar(bars, title)
+
+
+class Bar:
+    """A progress bar, called with steps done and the total."""
+
+    def __init__(self, bars: "Progress", title: str, visible: bool = True) -> None:
+        self._bars = bars
+        self._task = bars.add_task(title, total=None, visible=visible, start=visible)
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how much is done."""
+        self._bars.start_task(self._task)
+        self._bars.update(self._task, completed=done, total=total, visible=True)
+
+    def then(self, title: str) -> "Bar":
+        """Return the bar of what comes next, which is shown from its first step on."""
+        return Bar(self._bars, title, visible=False)
 
 
 def columns() -> "list[ProgressColumn]":

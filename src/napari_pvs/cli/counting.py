@@ -135,6 +135,8 @@ def _count_one(
     from napari_pvs.scans.scan import load_scan
 
     if t1 is not None or t2 is not None:
-        return count_on_scan(mask, load_scan(t1, t2, brain_mask))
+        scan = load_scan(t1, t2, brain_mask)
+        with progress("Finding regions") as said:
+            return count_on_scan(mask, scan, progress=said)
     path = None if regions in (None, NONE) else Path(regions)
     return count_mask(mask, regions=path, names=read_names(names), brain=brain_mask)

@@ -120,7 +120,7 @@ def segment_and_say(config: SegmentConfig, out: Path, overwrite: bool) -> None:
     outputs.check_folder(out, overwrite, names)
     config = outputs.convert_dicom(config, out)
     with progress("Segmenting") as said:
-        result = run(config, said)
+        result = run(config, said, said and said.then("Finding regions"))
     page = None
     if config.report:
         from napari_pvs.report.files import of_segmentation

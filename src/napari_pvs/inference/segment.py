@@ -56,8 +56,10 @@ class Segmentation:
         return self.labels > 0
 
 
-def segment(config: SegmentConfig, progress: Progress | None = None) -> Segmentation:
-    """Segment the scan named by a configuration.
+def segment(
+    config: SegmentConfig, progress: Progress | None = None, laying: Progress | None = None
+) -> Segmentation:
+    """Segment the scan named by a configuration; see `segment_scan`.
 
     Raises
     ------
@@ -69,7 +71,7 @@ def segment(config: SegmentConfig, progress: Progress | None = None) -> Segmenta
     # check the weights before the slow part
     predictor = predictor_of(config) if config.method == "network" else None
     scan = load_scan(config.t1, config.t2, config.brain_mask, config.device, config.register_t2)
-    return segment_scan(scan, config, predictor, progress)
+    return segment_scan(scan, config, predictor, progress, laying)
 
 
 def segment_scan(
@@ -77,6 +79,7 @@ def segment_scan(
     config: SegmentConfig,
     predictor: Predictor | None = None,
     progress: Progress | None = None,
+    laying: Progress | None = None,
 ) -> Segmentation:
     """Segment a scan in memory; the scan paths in `config` are ignored.
 
@@ -90,6 +93,8 @@ def segment_scan(
         For the method ``network``; None makes one from the configuration.
     progress
         Called with the number of windows done and the total.
+    laying
+        The same for the template's regions, as in `fit_regions`.
     """
     if config.method == "network":
         predictor = predictor or predictor_of(config)
@@ -114,16 +119,16 @@ def segment_scan(
     left_out = () if config.max_width is None else _left_out(score, threshold, labels, scan, config)
     excluded = tuple(replace(row, id=len(rows) + row.id) for row in left_out)
     found = Segmentation(scan, score, labels, rows, threshold, origin, excluded=excluded)
-    return _with_regions(found) if config.regions or config.report else found
+    return _with_regions(found, laying) if config.regions or config.report else found
 
 
-def _with_regions(found: Segmentation) -> Segmentation:
+def _with_regions(found: Segmentation, laying: Progress | None) -> Segmentation:
     """Lay the template over a segmented scan, as `fit_regions`; doubts are warnings of the scan.
 
     A scan that shows too little of a brain stays without regions.
     """
     try:
-        regions = fit_regions(found.scan)
+        regions = fit_regions(found.scan, laying)
         notes = regions.doubts
     except InputError as error:
         regions, notes = None, (f"PVS have no regions: {error}",)

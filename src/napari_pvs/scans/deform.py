@@ -1,7 +1,8 @@
 """The ICBM152 template bent onto a scan, by its tissues."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from napari_pvs.scans.tissue import GREY, ORDER, tissue_order
 Volume = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 Affine = NDArray[np.float64]
+Progress = Callable[[int, int], None]
 
 STEP_MM = 2.0
 """Distance of the nodes at which the displacement is known."""
@@ -81,7 +83,13 @@ class Deformation:
         return np.stack(found, axis=-1)
 
 
-def deform(t1: Volume | None, t2: Volume | None, brain: Mask, grid: Grid) -> Deformation:
+def deform(
+    t1: Volume | None,
+    t2: Volume | None,
+    brain: Mask,
+    grid: Grid,
+    progress: Progress | None = None,
+) -> Deformation:
     """Register the template to a scan: an affine by `register`, then a smooth displacement.
 
     What is matched is tissue, not intensity, so that T1, T2 or both are alike: the scan by
@@ -97,6 +105,8 @@ def deform(t1: Volume | None, t2: Volume | None, brain: Mask, grid: Grid) -> Def
         Brain mask; intensities outside it are not read.
     grid
         Only its voxel size is used.
+    progress
+        Called with the work done on the displacement, and all of it.
 
     Raises
     ------
@@ -128,7 +138,7 @@ def deform(t1: Volume | None, t2: Volume | None, brain: Mask, grid: Grid) -> Def
     tissue = np.full(nodes, ORDER[GREY], np.float32)
     tissue[inside] = tissue_order(sampled, inside, model.wm, model.gm, size)
     fixed = tissue * inside
-    displacement = _demons(fixed, model.tissue)
+    displacement = _demons(fixed, model.tissue, progress)
     # what the scan does not show is not held against it
     field = at_nodes(np.ones(brain.shape, np.float32)) > 0.5
     from scipy.ndimage import map_coordinates
@@ -177,7 +187,9 @@ def _model() -> _Model:
     return _Model(cut(template.wm), cut(template.gm), cut(inside), cut(np.asarray(tissue)), affine)
 
 
-def _demons(fixed: NDArray[np.float32], moving: NDArray[np.float32]) -> NDArray[np.float32]:
+def _demons(
+    fixed: NDArray[np.float32], moving: NDArray[np.float32], progress: Progress | None
+) -> NDArray[np.float32]:
     """Return the displacement, mm, from each node of ``fixed`` to its place in ``moving``."""
     import SimpleITK as sitk
 
@@ -185,6 +197,9 @@ def _demons(fixed: NDArray[np.float32], moving: NDArray[np.float32]) -> NDArray[
     for image in images:
         image.SetSpacing([STEP_MM] * 3)
     field: Any = None
+    # an iteration takes as long as it has nodes
+    work = [iterations * 8 // shrink**3 for shrink, iterations, _ in _LEVELS]
+    done = 0
 
     def on(image: Any) -> Any:
         return sitk.Resample(
@@ -192,7 +207,7 @@ def _demons(fixed: NDArray[np.float32], moving: NDArray[np.float32]) -> NDArray[
         )
 
     with one_thread():
-        for shrink, iterations, smoothing in _LEVELS:
+        for (shrink, iterations, smoothing), whole in zip(_LEVELS, work, strict=True):
             one, two = (sitk.BinShrink(image, [shrink] * 3) for image in images)
             demons = sitk.DiffeomorphicDemonsRegistrationFilter()
             demons.SetNumberOfIterations(iterations)
@@ -201,6 +216,14 @@ def _demons(fixed: NDArray[np.float32], moving: NDArray[np.float32]) -> NDArray[
             demons.SmoothUpdateFieldOn()
             demons.SetMaximumUpdateStepLength(2.0)  # nodes; ventricles of the old are far away
             started = () if field is None else (on(one),)
+            if progress is not None:
+                tell = partial(_tell, progress, demons, done, whole // iterations, sum(work))
+                demons.AddCommand(sitk.sitkIterationEvent, tell)
             field = demons.Execute(one, two, *started)
+            done += whole
         found = sitk.GetArrayFromImage(on(images[0]))  # (z, y, x, 3)
     return np.ascontiguousarray(found.transpose(3, 2, 1, 0), dtype=np.float32)
+
+
+def _tell(progress: Progress, demons: Any, before: int, each: int, total: int) -> None:
+    progress(before + each * demons.GetElapsedIterations(), total)

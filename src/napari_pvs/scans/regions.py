@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError
-from napari_pvs.scans.deform import FLUID_TO, WHITE_FROM, Deformation, deform
+from napari_pvs.scans.deform import FLUID_TO, WHITE_FROM, Deformation, Progress, deform
 from napari_pvs.scans.masks import Mask, bounding_box
 from napari_pvs.scans.scan import Scan
 from napari_pvs.scans.template import REGIONS, WHITE_MATTER, load_regions
@@ -161,7 +161,7 @@ def place_of(voxels: NDArray[np.integer], regions: Regions) -> Place:
     return Place(region, (None, *SIDES)[most(regions.sides)])
 
 
-def fit_regions(scan: Scan) -> Regions:
+def fit_regions(scan: Scan, progress: Progress | None = None) -> Regions:
     """Lay the template over a scan, and carry its regions and sides to every voxel of the brain.
 
     The regions are those of `template.REGIONS`: docs/concepts/regions.md defines them. Every
@@ -173,6 +173,8 @@ def fit_regions(scan: Scan) -> Regions:
     ----------
     scan
         T1, T2 or both.
+    progress
+        As for `deform`.
 
     Raises
     ------
@@ -186,7 +188,8 @@ def fit_regions(scan: Scan) -> Regions:
             f"{name} shows {volume:.0f} mL of brain, too little to lay a template over; count with "
             "a label map of the brain (--regions), or without regions."
         )
-    return of_deformation(deform(scan.t1, scan.t2, scan.brain, scan.grid), scan.brain, name)
+    found = deform(scan.t1, scan.t2, scan.brain, scan.grid, progress)
+    return of_deformation(found, scan.brain, name)
 
 
 def of_deformation(found: Deformation, brain: Mask, name: str) -> Regions:
