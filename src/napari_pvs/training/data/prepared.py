@@ -121,16 +121,16 @@ class _Prepared:
 
 def _prepared(subject: StudySubject, cache: Path | None) -> _Prepared:
     if cache is None:
-        return _prepare(subject)
-    folder = Path(cache) / f"{subject.name}-{key((subject.t1, subject.t2, subject.brain), _FORMAT)}"
+        return _prepare(subject, None)
+    folder = cache / f"{subject.name}-{key((subject.t1, subject.t2, subject.brain), _FORMAT)}"
     try:
         return _open(folder)
     except FileNotFoundError:
-        made = _prepare(subject)
+        made = _prepare(subject, cache.parent)
     except Exception:  # numpy's reader raises anything on foreign bytes
         log.warning("%s is damaged; preparing the scan again.", folder)
         shutil.rmtree(folder, ignore_errors=True)
-        made = _prepare(subject)
+        made = _prepare(subject, cache.parent)
     try:
         _write(folder, made)
         return _open(folder)
@@ -141,10 +141,10 @@ def _prepared(subject: StudySubject, cache: Path | None) -> _Prepared:
         return made
 
 
-def _prepare(subject: StudySubject) -> _Prepared:
+def _prepare(subject: StudySubject, derivative: Path | None) -> _Prepared:
     with warnings.catch_warnings():  # `load` tells
         warnings.simplefilter("ignore", InputWarning)
-        scan = scan_of(subject)
+        scan = scan_of(subject, keep_in=derivative)
     box = bounding_box(scan.brain, margin=2)
     return _Prepared(
         scan.normalised()[(slice(None), *box)].astype(np.float16),
