@@ -217,7 +217,7 @@ def count(
     """
     from napari_pvs.burden import files
     from napari_pvs.burden.count import count as count_array
-    from napari_pvs.burden.regions import read_names, read_regions
+    from napari_pvs.burden.regions import TEMPLATE, read_names, read_regions
 
     known = read_names(None if names is None else Path(names))
     if not isinstance(what, str | Path):
@@ -236,7 +236,7 @@ def count(
         def failed(name: str, why: str) -> None:
             warnings.warn(f"{name} was not counted: {why}", InputWarning, stacklevel=3)
 
-        ending = files.TEMPLATE if regions is None else str(regions)
+        ending = TEMPLATE if regions is None else str(regions)
         every = files.count_study(
             path,
             regions=ending,

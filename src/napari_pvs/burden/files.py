@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from napari_pvs.burden.count import Counted, count
-from napari_pvs.burden.regions import FREESURFER, Numbering, read_map, read_regions
+from napari_pvs.burden.regions import FREESURFER, NONE, TEMPLATE, Numbering, read_map, read_regions
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.evaluation.matching import subject_of
 from napari_pvs.scans.checks import Placed
@@ -49,8 +49,6 @@ class Source:
 
 
 OWN = Source()
-TEMPLATE, NONE = "template", "none"
-"""In the place of a label map: the template's regions, registered to the scan; or no regions."""
 
 
 def count_mask(

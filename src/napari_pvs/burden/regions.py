@@ -13,6 +13,9 @@ from napari_pvs.scans.grid import Grid, inside, overlap, resample
 from napari_pvs.scans.nifti import Volume, read_labels
 from napari_pvs.scans.regions import ELSEWHERE, SIDES, Regions, Side
 
+TEMPLATE, NONE = "template", "none"
+"""In the place of a label map: the template's regions, registered to the scan; or no regions."""
+
 
 @dataclass(frozen=True)
 class Numbering:

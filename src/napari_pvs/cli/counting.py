@@ -63,7 +63,7 @@ def count(
 ) -> None:
     """Count the PVS of a mask or a study: number, volume, length and diameter by region."""
     from napari_pvs.burden import tables
-    from napari_pvs.burden.files import NONE, TEMPLATE
+    from napari_pvs.burden.regions import NONE, TEMPLATE
     from napari_pvs.inference.outputs import check_folder
 
     require_there(what)
@@ -130,8 +130,8 @@ def _count_one(
     t2: Path | None,
     brain_mask: Path | None,
 ) -> "Counted":
-    from napari_pvs.burden.files import NONE, count_mask, count_on_scan
-    from napari_pvs.burden.regions import read_names
+    from napari_pvs.burden.files import count_mask, count_on_scan
+    from napari_pvs.burden.regions import NONE, read_names
     from napari_pvs.scans.scan import load_scan
 
     if t1 is not None or t2 is not None:

@@ -9,16 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.burden.count import Counted
-from napari_pvs.burden.files import (
-    NONE,
-    OWN,
-    TEMPLATE,
-    Source,
-    each_mask,
-    of_subject,
-    regions_of_map,
-)
-from napari_pvs.burden.regions import FREESURFER, Numbering
+from napari_pvs.burden.files import OWN, Source, each_mask, of_subject, regions_of_map
+from napari_pvs.burden.regions import FREESURFER, NONE, TEMPLATE, Numbering
 from napari_pvs.errors import InputError
 from napari_pvs.evaluation.compare import SubjectScore, score
 from napari_pvs.evaluation.matching import subject_of

@@ -15,7 +15,6 @@ from superqt import QElidingLabel
 
 from napari_pvs.errors import InputError
 from napari_pvs.inference.config import SegmentConfig
-from napari_pvs.inference.results import ScanGone, results_at, scan_files
 from napari_pvs.jobs import exchange
 from napari_pvs.jobs.protocol import (
     Features,
@@ -343,6 +342,8 @@ class Load(JobDock):
         self.bar.follow(self.subjects.job(folder), "Reading subjects…").start()
 
     def _open_with_scan(self, path: Path) -> None:
+        from napari_pvs.inference.results import ScanGone, scan_files  # not when a dock opens
+
         try:
             files = scan_files(path)
         except ScanGone:
@@ -385,6 +386,8 @@ class Load(JobDock):
 
         A file whose name does not tell goes where there is room, T1 first, and that is said.
         """
+        from napari_pvs.inference.results import results_at  # not when a dock opens
+
         unsure = []
         for path in paths:
             told = next((row for row, name in _NAMES.items() if name.search(path.name)), None)
@@ -414,6 +417,8 @@ class Load(JobDock):
 
         napari would ask for a reader, and show them as layers that are no scan.
         """
+        from napari_pvs.inference.results import results_at  # not when a dock opens
+
         results = results_at(paths[0]) if len(paths) == 1 else None
         if results is not None:
             self.open_results(results)

@@ -10,7 +10,7 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_pvs.burden.count import Burden, Counted, count
-from napari_pvs.burden.files import NONE, TEMPLATE
+from napari_pvs.burden.regions import NONE, TEMPLATE
 from napari_pvs.burden.tables import burden_tsv
 from napari_pvs.jobs import exchange
 from napari_pvs.jobs.protocol import CountStudy, FindRegions, Loaded, MakeReport, Nothing
