@@ -196,7 +196,7 @@ def walk(tmp_path, monkeypatch, make_study, make_head, write_image, tiny_weights
 
     monkeypatch.setattr(cohorts, "_demo", demo)
     monkeypatch.setattr(  # too little brain to lay the template over
-        "napari_pvs.burden.files.count_on_scan", lambda mask, scan: count_mask(mask)
+        "napari_pvs.burden.files.count_on_scan", lambda mask, scan, progress: count_mask(mask)
     )
     monkeypatch.setattr(
         "napari_pvs.phantom.cohort.write_cohort",
