@@ -135,7 +135,7 @@ def segment(
         if config.report:
             from napari_pvs.report.files import of_segmentation
 
-            page = of_segmentation(found, config).html
+            page = of_segmentation(found, config)
         outputs.write(found, Path(out), config, page)
     return found
 

@@ -12,6 +12,7 @@ from napari_pvs.burden.standards import VisualGrade
 from napari_pvs.errors import plain
 from napari_pvs.evaluation.tables import tsv
 from napari_pvs.files import atomic_set, write_text
+from napari_pvs.scans.derivative import described
 from napari_pvs.scans.regions import SIDES
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ def write(counted: Sequence[Counted], out: Path) -> None:
     pvs = [row for one in counted for row in one.pvs]
     visual = [row for one in counted for row in one.visual]
     burden = [row for one in counted for row in one.burden]
-    sidecar = {name: {"Description": text} for name, text in COLUMNS.items()}
     with atomic_set(out, FILES) as folder:
         tables: tuple[tuple[str, Any, Sequence[Any]], ...] = (
             (FILES[0], CountedPvs, pvs),
@@ -52,7 +52,7 @@ def write(counted: Sequence[Counted], out: Path) -> None:
         )
         for file, kind, rows in tables:
             write_text(folder / file, _tsv(kind, rows))
-        write_text(folder / FILES[3], json.dumps(sidecar, indent=2) + "\n")
+        write_text(folder / FILES[3], json.dumps(described(COLUMNS), indent=2) + "\n")
 
 
 def burden_tsv(counted: Sequence[Counted]) -> str:

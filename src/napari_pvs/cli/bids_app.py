@@ -143,10 +143,10 @@ def run(
         return
     if not skip_bids_validation:
         _validate(bids_dir)
-    from napari_pvs.report.files import page_of
+    from napari_pvs.report.files import of_segmentation
     from napari_pvs.study.predictions import Output
 
-    output = Output(out_dir, page_of if config.report else None)
+    output = Output(out_dir, of_segmentation if config.report else None)
     segment_study_and_say(bids_dir, config, overwrite, workers, wanted=wanted, output=output)
 
 

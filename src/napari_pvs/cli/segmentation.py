@@ -125,7 +125,7 @@ def segment_and_say(config: SegmentConfig, out: Path, overwrite: bool) -> None:
     if config.report:
         from napari_pvs.report.files import of_segmentation
 
-        page = of_segmentation(result, config).html
+        page = of_segmentation(result, config)
     found = outputs.write(result, out, config, page)
     say(f"{found['count']} PVS, {found['volume_mm3']:.0f} mm³, threshold {result.threshold:.2f}")
     if result.excluded:
@@ -134,8 +134,7 @@ def segment_and_say(config: SegmentConfig, out: Path, overwrite: bool) -> None:
             f"Excluded by shape (--max-width): {len(result.excluded)}, {volume:.0f} mm³; listed in "
             f"{outputs.TABLE}."
         )
-    registered = found["t2_registration"]
-    if registered and registered["corrected"]:
+    if result.scan.movement is not None:
         names = (*names, outputs.MOVEMENT)
     for name in names:
         say(f"  {out / name}")

@@ -130,7 +130,7 @@ def write(
     gone = tuple(name for name, made in more.items() if not made)
     with atomic_set(Path(out), there, gone) as folder:
         with ThreadPoolExecutor(1) as pool:
-            drawn = pool.submit(overlay, result.scan, result.labels, folder / OVERLAY)
+            drawn = pool.submit(overlay, scan, result.labels, folder / OVERLAY)
             write_images(result, folder / MASK, folder / PROBABILITY, folder / LABELS)
         drawn.result()
         if report is not None:

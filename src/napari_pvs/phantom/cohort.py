@@ -98,7 +98,12 @@ def write_subject(subject: Subject, name: str, out: Path, labelled: bool) -> Non
     mask = subject.instances > 0
     images: tuple[tuple[str, Any, str, dict[str, Any]], ...] = (
         (MASK, mask, "PVS by the label rule.", {"kind": "ROI"}),
-        (NUMBERED, subject.instances, "PVS by the label rule, one number each.", _told(_COLUMNS)),
+        (
+            NUMBERED,
+            subject.instances,
+            "PVS by the label rule, one number each.",
+            derivative.described(_COLUMNS),
+        ),
         (PROBABILITY, subject.fraction, "Share of each voxel inside a PVS.", {}),
         ("desc-brain_mask", subject.brain, "Brain.", {"kind": "Brain"}),
     )
@@ -117,10 +122,6 @@ def write_subject(subject: Subject, name: str, out: Path, labelled: bool) -> Non
 def _write_sidecar(path: Path, text: str, scans: list[Path], out: Path, **more: Any) -> None:
     said = derivative.sidecar(text, scans, out, manual=False, **more)
     write_text(derivative.sidecar_of(path), said)
-
-
-def _told(columns: dict[str, str]) -> dict[str, Any]:
-    return {name: {"Description": text} for name, text in columns.items()}
 
 
 def write_cohort(
@@ -172,7 +173,9 @@ def write_cohort(
     # before the subjects, so that what a kill leaves can be recognised as a cohort
     write_text(out / "dataset_description.json", json.dumps(description, indent=2) + "\n")
     write_text(out / "README.md", _README.format(version=napari_pvs.__version__))
-    write_text(out / "participants.json", json.dumps(_told(_PARTICIPANTS), indent=2) + "\n")
+    write_text(
+        out / "participants.json", json.dumps(derivative.described(_PARTICIPANTS), indent=2) + "\n"
+    )
     for name in (TRUTH, LABELS):
         derivative.describe(out / "derivatives" / name, name, out)
     job = partial(_make_and_write, config, out)

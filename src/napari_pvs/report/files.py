@@ -27,6 +27,7 @@ from napari_pvs.scans.pvs import read_on
 from napari_pvs.scans.regions import Regions, fit_regions
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.bids import StudySubject, scan_of
+from napari_pvs.study.derivatives import page_of
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.workers import HERE, Workers
 
@@ -34,8 +35,8 @@ INDEX = "index.html"
 """The page of a cohort, beside those of its subjects."""
 
 
-def of_segmentation(result: Segmentation, config: SegmentConfig) -> SubjectReport:
-    """Make the page of a scan that was just segmented."""
+def of_segmentation(result: Segmentation, config: SegmentConfig) -> str:
+    """Return the page of a scan that was just segmented, as HTML."""
     path = result.scan.source.path
     name = "a scan"
     if path is not None:
@@ -47,7 +48,7 @@ def of_segmentation(result: Segmentation, config: SegmentConfig) -> SubjectRepor
         for kind, given in (("T1", config.t1), ("T2", config.t2))
         if given is not None
     }
-    return report(
+    made = report(
         Findings(
             name,
             result.scan,
@@ -59,11 +60,7 @@ def of_segmentation(result: Segmentation, config: SegmentConfig) -> SubjectRepor
             _training(config),
         )
     )
-
-
-def page_of(result: Segmentation, config: SegmentConfig) -> str:
-    """Return the page of a scan that was just segmented, as HTML."""
-    return of_segmentation(result, config).html
+    return made.html
 
 
 def of_mask(
@@ -231,14 +228,14 @@ def write_study(
         workers=workers, progress=progress, source=source,
     )  # fmt: skip
     for row, html in pages:
-        path = out / f"{row.name}.html"
+        path = page_of(out, row.name)
         if source.out != out or not path.exists():  # that of the segmentation shows more
             write_text(path, html)
         written.append(path)
         rows.append(row)
     if rows:
         title = Path(study).resolve().name or str(study)
-        links = {row.name: f"{row.name}.html" for row in rows}
+        links = {row.name: page_of(out, row.name).name for row in rows}
         write_text(out / INDEX, cohort.report(title, rows, links, left_out))
         written.append(out / INDEX)
     return written, [row.counted for row in rows]

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,11 @@ def sidecar(
     about |= {"Sources": named, "SpatialReference": named[0]} if named else {}
     about |= {} if manual is None else {"Manual": manual}
     return json.dumps(about | more, indent=2) + "\n"
+
+
+def described(columns: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Say what the columns of a table are, as its sidecar does."""
+    return {name: {"Description": text} for name, text in columns.items()}
 
 
 class _Description(BaseModel):

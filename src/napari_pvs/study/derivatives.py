@@ -19,7 +19,7 @@ from napari_pvs.scans import derivative
 from napari_pvs.scans.derivative import MASK, MOVEMENT, NUMBERED, PROBABILITY, sidecar_of
 from napari_pvs.scans.registration import write_movement
 from napari_pvs.study.bids import StudySubject
-from napari_pvs.study.paths import anat_folder, label_dataset
+from napari_pvs.study.paths import DERIVATIVE, anat_folder, label_dataset
 
 TITLE = "PVS segmentations"
 _ABOUT = "NapariPvs"
@@ -28,7 +28,7 @@ _ABOUT = "NapariPvs"
 
 def folder_of(study: Path) -> Path:
     """Return the derivative in which a study keeps its segmentations."""
-    return Path(study) / "derivatives" / "napari-pvs"
+    return Path(study) / DERIVATIVE
 
 
 def mask_of(out: Path, name: str) -> Path:
@@ -83,10 +83,12 @@ def write(
     table = f"{name}_{NUMBERED}.tsv"
     about = outputs.summary(result, config)
     del about["command"]  # of the process that happened to do it
-    columns = {key: {"Description": text} for key, text in outputs.COLUMNS.items()}
     said: dict[str, tuple[str, dict[str, Any]]] = {
         PROBABILITY: ("Probability of perivascular spaces.", {}),
-        NUMBERED: ("Perivascular spaces, one number each, the largest first.", columns),
+        NUMBERED: (
+            "Perivascular spaces, one number each, the largest first.",
+            derivative.described(outputs.COLUMNS),
+        ),
         MASK: ("Perivascular spaces.", {"kind": "ROI", _ABOUT: about}),
     }
     names = (*images.values(), table, *sidecars.values())

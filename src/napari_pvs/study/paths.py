@@ -36,6 +36,10 @@ def require(root: Path) -> None:
         raise InputError(f"{root} is no longer there; open the study where it is now.")
 
 
+DERIVATIVE = Path("derivatives") / "napari-pvs"
+"""In a study: its segmentations, and what can be made again from its scans."""
+
+
 def label_dataset(root: Path) -> Path:
     """Folder with the labels of a study, a BIDS derivative."""
     return Path(root) / "derivatives" / "labels"

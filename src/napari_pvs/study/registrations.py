@@ -12,10 +12,12 @@ from napari_pvs import json_files
 from napari_pvs.errors import InputError
 from napari_pvs.files import write_text
 from napari_pvs.scans.registration import Registration
+from napari_pvs.study.paths import DERIVATIVE
 
-CACHE = Path("derivatives") / "napari-pvs" / "cache"
+_CACHE = "cache"
+CACHE = DERIVATIVE / _CACHE
 """In a study: what can be made again from its scans."""
-FOLDER = Path("cache") / "registration"
+FOLDER = Path(_CACHE) / "registration"
 """In a derivative."""
 _VERSION = 1  # raise it when `registration.find` finds something else
 _Row = Annotated[tuple[FiniteFloat, ...], Field(min_length=4, max_length=4)]
