@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -207,6 +207,60 @@ def refuse_some(
     if refused:
         why = " ".join(f"{name}: {sentence}" for name, sentence in refused)
         raise InputError(f"{len(refused)} of {total} {what} could not be {done}: {why}")
+
+
+NOBODY = "{} holds no label and no prediction; segment its subjects."
+
+
+@dataclass
+class LeftOut:
+    """Subjects that a command over many has to leave out.
+
+    Attributes
+    ----------
+    skipped
+        Those without a mask yet.
+    refused
+        Those that could not be done, each with a sentence saying why.
+    """
+
+    skipped: list[str] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+    def skip(self, name: str) -> None:
+        """Remember a subject without a mask."""
+        self.skipped.append(name)
+
+    def refuse(self, name: str, why: str) -> None:
+        """Remember a subject that could not be done."""
+        self.refused.append((name, why))
+
+    def tell(
+        self, count: int, done: str, nothing: str, missing: str = "No label and no prediction yet"
+    ) -> None:
+        """Say at the end who was left out.
+
+        Parameters
+        ----------
+        count
+            How many subjects were done.
+        done
+            What was done with them, such as "counted".
+        nothing
+            What to say where there was nobody to do.
+        missing
+            What those who were skipped do not have.
+
+        Raises
+        ------
+        InputError
+            Some could not be done, or there was nobody.
+        """
+        if not count and not self.refused:
+            raise InputError(nothing)
+        if self.skipped:
+            say(f"{missing}: {', '.join(self.skipped)}")
+        refuse_some(self.refused, len(self.refused) + count, done)
 
 
 def require_new(path: Path | None, overwrite: bool) -> None:

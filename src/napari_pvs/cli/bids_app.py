@@ -14,12 +14,12 @@ from typer.core import TyperCommand
 
 import napari_pvs
 from napari_pvs.cli.app import (
+    LeftOut,
     Overwrite,
     Quiet,
     app,
     examples,
     progress,
-    refuse_some,
     say,
     show,
     workers_of,
@@ -217,25 +217,21 @@ def _group(bids: Path, out: Path, wanted: "Selection", workers: "Workers", overw
 
     check_folder(out, overwrite, (*tables.FILES, INDEX))
     require_ours(out, bids, overwrite)
-    skipped: list[str] = []
-    refused: list[tuple[str, str]] = []
+    left_out = LeftOut()
     with progress("Counting") as said:
         pages, counted = write_study(
             bids,
             out,
-            skipped=skipped.append,
-            failed=lambda *told: refused.append(told),
+            skipped=left_out.skip,
+            failed=left_out.refuse,
             workers=workers,
             progress=said,
             source=Source(wanted, out),
         )
-    if not counted and not refused:
-        raise InputError(f"{out} holds no masks of {bids}; run the level participant first.")
     if counted:
         tables.write(counted, out)
         show(tables.table(counted))
         for path in (*(out / name for name in tables.FILES), *pages):
             say(f"  {path}")
-    if skipped:
-        say(f"Not segmented yet: {', '.join(skipped)}")
-    refuse_some(refused, len(refused) + len(counted), "counted")
+    nobody = f"{out} holds no masks of {bids}; run the level participant first."
+    left_out.tell(len(counted), "counted", nobody, "Not segmented yet")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_pvs.cli.app import (
+    NOBODY,
+    LeftOut,
     Out,
     Overwrite,
     Processes,
@@ -14,7 +16,6 @@ from napari_pvs.cli.app import (
     app,
     examples,
     progress,
-    refuse_some,
     require_study,
     say,
     show,
@@ -80,46 +81,40 @@ def count(
         raise InputError(f"the template needs the scan of {what}; name it with --t1 or --t2.")
     if not what.is_dir():
         require_study(workers, scheduler)
+    left_out = LeftOut()
     with claimed(out):
         check_folder(out, overwrite, tables.FILES)
         if what.is_dir():
             crew = workers_of(workers, scheduler)
-            found, skipped, refused = _count_study(what, regions or TEMPLATE, names, crew)
+            found = _count_study(what, regions or TEMPLATE, names, crew, left_out)
         else:
-            found, skipped, refused = [_count_one(what, regions, names, t1, t2, brain_mask)], [], []
+            found = [_count_one(what, regions, names, t1, t2, brain_mask)]
         if found:
             tables.write(found, out)
             show(tables.table(found))
             for name in tables.FILES:
                 say(f"  {out / name}")
-        if skipped:
-            say(f"No label and no prediction yet: {', '.join(skipped)}")
-        refuse_some(refused, len(refused) + len(found), "counted")
+        left_out.tell(len(found), "counted", NOBODY.format(what))
 
 
 def _count_study(
-    study: Path, regions: str, names: Path | None, workers: "Workers"
-) -> "tuple[list[Counted], list[str], list[tuple[str, str]]]":
+    study: Path, regions: str, names: Path | None, workers: "Workers", left_out: LeftOut
+) -> "list[Counted]":
     from napari_pvs.burden.files import count_study
     from napari_pvs.burden.regions import read_names
 
-    skipped: list[str] = []
-    refused: list[tuple[str, str]] = []
     with progress("Counting") as said:
-        found = list(
+        return list(
             count_study(
                 study,
                 regions=regions,
                 names=read_names(names),
-                skipped=skipped.append,
-                failed=lambda *told: refused.append(told),
+                skipped=left_out.skip,
+                failed=left_out.refuse,
                 workers=workers,
                 progress=said,
             )
         )
-    if not found and not refused:
-        raise InputError(f"{study} holds no label and no prediction; segment its subjects.")
-    return found, skipped, refused
 
 
 def _count_one(

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_pvs.cli.app import (
+    NOBODY,
+    LeftOut,
     Out,
     Overwrite,
     Processes,
@@ -14,7 +16,6 @@ from napari_pvs.cli.app import (
     app,
     examples,
     progress,
-    refuse_some,
     say,
     workers_of,
 )
@@ -69,24 +70,19 @@ def _report(study: Path, out: Path, regions: str, names: Path | None, workers: "
     from napari_pvs.burden.regions import read_names
     from napari_pvs.report.files import write_study
 
-    skipped: list[str] = []
-    refused: list[tuple[str, str]] = []
+    left_out = LeftOut()
     with progress("Reporting") as said:
         written, _ = write_study(
             study,
             out,
             regions=regions,
             names=read_names(names),
-            skipped=skipped.append,
-            failed=lambda *told: refused.append(told),
+            skipped=left_out.skip,
+            failed=left_out.refuse,
             workers=workers,
             progress=said,
         )
-    if not written and not refused:
-        raise InputError(f"{study} holds no label and no prediction; segment its subjects.")
     for path in written:
         say(f"  {path}")
-    if skipped:
-        say(f"No label and no prediction yet: {', '.join(skipped)}")
-    # the cohort's page is the last
-    refuse_some(refused, len(refused) + max(0, len(written) - 1), "reported")
+    count = max(0, len(written) - 1)  # the cohort's page is the last
+    left_out.tell(count, "reported", NOBODY.format(study))
