@@ -69,8 +69,8 @@ def main() -> None:
     )
     arguments.add_argument("--anatomy", type=Path, required=True, help="folder of label maps")
     arguments.add_argument("--work", type=Path, required=True, help="folder for cohorts and run")
-    arguments.add_argument("--subjects", type=int, default=100)
-    arguments.add_argument("--epochs", type=int, default=44)
+    arguments.add_argument("--subjects", type=int, default=48)
+    arguments.add_argument("--epochs", type=int, default=36)
     arguments.add_argument("--start", default="starter", help="weights to start from; 'none'")
     arguments.add_argument(
         "--blend", type=float, default=1, help="share of the new weights in the mean with the start"
@@ -111,7 +111,8 @@ def main() -> None:
             learning_rate=1.5e-3,
             modality_dropout=0.5,
             validation=tuple(held_out),
-            validate_every=19,
+            validate_every=8,
+            average=0.995,
         )
         train(config, run)
     answers = {

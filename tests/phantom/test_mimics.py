@@ -79,7 +79,8 @@ def test_lesions_are_blobs_with_lacunes_in_a_rim() -> None:
     distance[:17] = 4
     site = SITES["A"].model_copy(update={"plaques": 0.0})
     found = [
-        mimics.lesions(white, distance, EDGES, site, np.random.default_rng(s)) for s in range(8)
+        mimics.lesions(white, ~white, distance, EDGES, site, np.random.default_rng(s))
+        for s in range(8)
     ]
     for wmh, fluid in found:
         assert wmh.max() <= 1
@@ -92,10 +93,27 @@ def test_lesions_are_blobs_with_lacunes_in_a_rim() -> None:
     assert np.mean([wmh[:34].sum() > wmh[34:].sum() for wmh, _ in found]) > 0.5
 
 
+def test_few_lesions_lie_in_basal_ganglia() -> None:
+    white = np.zeros((70, 70, 70), bool)
+    white[:35] = True
+    distance = np.full((35, 35, 35), 20, np.float32)
+    site = SITES["A"].model_copy(update={"plaques": 1.0, "halo": (0.0, 0.0)})
+    there = [
+        mimics.lesions(white, ~white, distance, EDGES, site, np.random.default_rng(seed))[0]
+        for seed in range(8)
+    ]
+    # away from the border, which lesions of white matter cross
+    assert sum((wmh[45:] > 0.3).sum() for wmh in there) < 0.2 * sum(
+        (wmh[:25] > 0.3).sum() for wmh in there
+    )
+
+
 def test_no_white_matter_no_lesions() -> None:
     nowhere = np.zeros((10, 10, 10), bool)
     distance = np.ones((5, 5, 5), np.float32)
-    wmh, fluid = mimics.lesions(nowhere, distance, EDGES, SITES["A"], np.random.default_rng(0))
+    wmh, fluid = mimics.lesions(
+        nowhere, nowhere, distance, EDGES, SITES["A"], np.random.default_rng(0)
+    )
     assert not wmh.any()
     assert not fluid.any()
 
@@ -124,7 +142,7 @@ def test_an_infarct_is_larger_than_every_other_lesion() -> None:
     none, all_ = (SITES["A"].model_copy(update={"infarcts": share}) for share in (0.0, 1.0))
     for seed in range(4):
         wmh = [
-            mimics.lesions(white, distance, EDGES, site, np.random.default_rng(seed))[0]
+            mimics.lesions(white, ~white, distance, EDGES, site, np.random.default_rng(seed))[0]
             for site in (none, all_)
         ]
         assert (wmh[1] > 0.5).sum() > (wmh[0] > 0.5).sum() + 500
@@ -134,7 +152,7 @@ def test_the_halo_fades_with_the_distance_to_the_ventricles() -> None:
     white = np.ones((40, 40, 40), bool)
     distance = np.repeat(np.arange(20, dtype=np.float32), 400).reshape(20, 20, 20) * 2
     site = SITES["A"].model_copy(update={"halo": (0.9, 0.9)})
-    wmh, _ = mimics.lesions(white, distance, EDGES, site, np.random.default_rng(0))
+    wmh, _ = mimics.lesions(white, ~white, distance, EDGES, site, np.random.default_rng(0))
     profile = np.median(wmh, axis=(1, 2))
     assert profile[0] > 0.3
     assert profile[0] > profile[6] > profile[30]

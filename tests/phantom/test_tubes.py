@@ -3,6 +3,7 @@ import pytest
 
 from napari_pvs.phantom.tubes import (
     STEP_MM,
+    WIDEST,
     Raster,
     Tube,
     draw_tube,
@@ -129,6 +130,17 @@ def test_basal_ganglia_hold_short_wide_tubes() -> None:
     ]
     assert any(t and t.length < 2 * t.diameter and t.diameter > 2 for t in tubes)
     assert all(t is None or t.length >= 1.3 * t.diameter for t in tubes)
+
+
+@pytest.mark.parametrize("region", ["WM", "BG"])
+def test_no_tube_is_wider_than_its_region_allows(region: str) -> None:
+    allowed = np.ones((60, 60, 60), bool)
+    rng = np.random.default_rng(0)
+    drawn = [
+        draw_tube(np.full(3, 24.0), np.ones(3), allowed, np.full(3, 0.8), region, rng, 3.0)
+        for _ in range(60)
+    ]
+    assert max(tube.diameter for tube in drawn if tube) == WIDEST[region]
 
 
 def test_union_keeps_every_voxel_once() -> None:

@@ -32,12 +32,12 @@ class PhantomConfig(BaseModel):
     )
     pvs: tuple[int, int] = Field((60, 500), description="Fewest and most PVS in a subject.")
     fluid: tuple[float, float] = Field(
-        (0.5, 1.0),
+        (0.6, 1.0),
         description="Least and most fluid in a PVS, as a share of the step from the tissue around "
         "it to CSF.",
     )
     width: float = Field(
-        0.2,
+        0.35,
         ge=0,
         le=0.5,
         description="How much the width of PVS differs between subjects (SD of its logarithm).",
@@ -57,7 +57,7 @@ class PhantomConfig(BaseModel):
     visible: float = Field(
         2.5,
         ge=0,
-        description="Least contrast of a PVS that a rater sees, in SD of the noise.",
+        description="Least contrast of a PVS that a rater sees, in SD of noise and grain.",
     )
     rater_variation: float = Field(
         0.0,

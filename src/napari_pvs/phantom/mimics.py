@@ -74,6 +74,7 @@ def folia(cerebellum: Image, voxel_size: NDArray[np.float64], rng: np.random.Gen
 
 def lesions(
     white: NDArray[np.bool_],
+    ganglia: NDArray[np.bool_],
     ventricle_distance: Image,
     voxel_size: NDArray[np.float64],
     site: Site,
@@ -83,12 +84,13 @@ def lesions(
 
     A plaque may be as bright on T2 as fluid and nearly as dark on T1, but it is round, and wider
     than most PVS. A lacune differs from a PVS by its size (radius from 2.2 mm), its round shape and
-    its rim, and is rare; a punctate lesion is fainter than fluid and hardly dark on T1.
+    its rim, and is rare; a punctate lesion is fainter than fluid and hardly dark on T1. In basal
+    ganglia only lacunes and infarcts are drawn: what else is small and bright there is a PVS.
 
     Parameters
     ----------
-    white
-        White matter and basal ganglia.
+    white, ganglia
+        White matter, and basal ganglia.
     ventricle_distance
         Distance to the ventricles in mm, at every second voxel.
     voxel_size
@@ -105,7 +107,7 @@ def lesions(
     """
     wmh = np.zeros(white.shape, np.float32)
     fluid = np.zeros(white.shape, np.float32)
-    places = np.argwhere(white)
+    places, all_places = np.argwhere(white), np.argwhere(white | ganglia)
     if not len(places):
         return wmh, fluid
     near = places[ventricle_distance[tuple(places.T // 2)] < 8]
@@ -127,11 +129,11 @@ def lesions(
         _add_plaques(wmh, fluid, places, near, rough, voxel_size, rng)
     for _ in range(rng.poisson(0.6)):  # lacunes
         radii = rng.uniform(2.2, 6) * rng.uniform(0.85, 1.2, 3)
-        place = places[rng.integers(len(places))]
+        place = all_places[rng.integers(len(all_places))]
         _add_blob(fluid, place, radii, rng.uniform(0.7, 1.0), rough, voxel_size, rng)
         _add_blob(wmh, place, radii + rng.uniform(1, 2.5), 1.0, rough, voxel_size, rng)
     if rng.random() < site.infarcts:
-        place = places[rng.integers(len(places))]
+        place = all_places[rng.integers(len(all_places))]
         radii = rng.uniform(6, 25) * rng.uniform(0.6, 1.5, 3)
         _add_blob(wmh, place, radii, 1.0, rough, voxel_size, rng)
         cavity = rng.uniform(-0.5, 1)  # none in recent ones
@@ -143,7 +145,7 @@ def lesions(
         for axis in range(3):
             halo = halo.repeat(2, axis)
         halo = halo[tuple(slice(n) for n in white.shape)] * np.clip(1 + 0.5 * rough, 0, 1)
-        np.maximum(wmh, (halo * white).astype(np.float32), out=wmh)
+        np.maximum(wmh, (halo * (white | ganglia)).astype(np.float32), out=wmh)
     return wmh, fluid
 
 

@@ -23,6 +23,7 @@ from napari_pvs.phantom.tubes import (
 )
 
 _MARGIN_MM = 1.2  # a PVS keeps this far from CSF
+_SHADE = {"T1": -0.5, "T2": 1.0}  # how texture shows
 
 
 @dataclass(frozen=True)
@@ -100,23 +101,26 @@ def make_subject(
         "BG": (ganglia | ((placed["white"] > 0.5) & _near(ganglia))) & inner,
     }
     pvs = _place_pvs(regions, directions, voxel_size, config, rng)
-    wmh, lacunes = mimics.lesions(white | ganglia, to_ventricle, voxel_size, site, rng)
+    wmh, lacunes = mimics.lesions(
+        white & ~regions["BG"], ganglia, to_ventricle, voxel_size, site, rng
+    )
     others = _draw_mimics(
         placed, lacunes, regions["WM"], brain, white | ganglia, directions, voxel_size, rng
     )
-    texture = _texture(shape, voxel_size, site, rng)
+    texture, grain = _texture(ganglia, voxel_size, site, rng)
     solid = placed["csf"] < 0.5
     shift = rng.normal(size=3)
     shift *= rng.uniform(*site.misregistration) / np.linalg.norm(shift)
     scans, taken, steps = {}, [], []
     for name, contrast in contrasts.items():
         image = placed[name]
-        image *= np.where(brain & solid, 1 + texture * (1 if name == "T2" else -0.7), 1)
+        image *= np.where(brain & solid, 1 + _SHADE[name] * texture, 1)
         image += wmh * (contrast.wmh - image) * solid
         others.paint(image, contrast)
         how = draw_acquisition(site, name, voxel_size, rng)
         taken.append(how)
-        steps.append([_step(image, raster, contrast.csf) * how.snr for raster in pvs.rasters])
+        noise = {k: float(np.hypot(1 / how.snr, _SHADE[name] * v)) for k, v in grain.items()}
+        steps.append(_steps(image, pvs, contrast.csf, noise))
         image += pvs.fluid * (contrast.csf - image)
         moved = shift if name == "T2" else np.zeros(3)
         scan = acquire(image, how, site, voxel_size, moved, rng)
@@ -183,7 +187,7 @@ def _labelled(
     """Label PVS by the rule of the config.
 
     ``steps`` is, for each scan, the contrast that pure fluid would have in place of each PVS, in
-    units of the noise; ``spreads`` is how much each scan is smoothed.
+    units of noise and grain; ``spreads`` is how much each scan is smoothed.
     """
     if config.label_rule == "physical":
         return labels.physical(pvs.fraction, pvs.owner, config.label_fraction)
@@ -195,9 +199,12 @@ def _labelled(
     return labels.rater(pvs.rasters, contrast_to_noise, spreads, shape, config, rng.spawn(1)[0])
 
 
-def _step(image: Image, raster: Raster, csf: float) -> float:
-    """Return the intensity of fluid against the tissue around a PVS."""
-    return csf - float(np.median(image[tuple(raster.voxels.T)]))
+def _steps(image: Image, pvs: _Pvs, csf: float, noise: dict[str, float]) -> list[float]:
+    """Return fluid against the tissue around each PVS, in units of its region's noise and grain."""
+    return [
+        (csf - float(np.median(image[tuple(raster.voxels.T)]))) / noise[tube.region]
+        for raster, (tube, _, _) in zip(pvs.rasters, pvs.tubes, strict=True)
+    ]
 
 
 def _stripped(
@@ -280,7 +287,7 @@ def _place_pvs(
     shape = regions["WM"].shape
     pvs = _Pvs(np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.int32))
     wanted = _number(config.pvs, rng)
-    diameter = median_diameter(wanted) * lognormal(rng, 1.0, config.width, 0.7, 1.6)
+    diameter = median_diameter(wanted) * lognormal(rng, 1.0, config.width, 0.7, 2.2)
     places = {name: np.argwhere(region) for name, region in regions.items()}
     dense = smooth_field(
         shape, voxel_size, 30.0, rng
@@ -414,15 +421,24 @@ def _towards(distance: Image, voxel_size: NDArray[np.float64]) -> Image:
 
 
 def _texture(
-    shape: tuple[int, int, int],
+    ganglia: NDArray[np.bool_],
     voxel_size: NDArray[np.float64],
     site: Site,
     rng: np.random.Generator,
-) -> Image:
-    """Draw the relative intensity variation inside tissue: broad and fine."""
+) -> tuple[Image, dict[str, float]]:
+    """Draw the relative intensity variation inside tissue: broad, fine, and grain.
+
+    Grain is what is too small to be told apart: iron, and PVS too thin to be seen. Its standard
+    deviation is returned too, by region.
+    """
+    shape = ganglia.shape
     broad = rng.uniform(0.01, 0.035) * smooth_field(shape, voxel_size, 25.0, rng)
     fine = rng.uniform(*site.texture) * smooth_field(shape, voxel_size, rng.uniform(3, 6), rng)
-    return np.asarray(broad + fine, np.float32)
+    own = rng.spawn(1)[0]
+    grain = {"WM": own.uniform(*site.grain), "BG": own.uniform(*site.deep_grain)}
+    amount = np.where(_near(ganglia), grain["BG"], grain["WM"]).astype(np.float32)
+    small = amount * smooth_field(shape, voxel_size, own.uniform(1.0, 2.2), own)
+    return np.asarray(broad + fine + small, np.float32), grain
 
 
 def _table(

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 STEP_MM = 0.2  # between points of a centreline
+WIDEST = {"WM": 3.0, "BG": 4.5}  # mm
 SUPERSAMPLING = 4  # sub-voxels per axis
 
 
@@ -43,16 +44,16 @@ def lognormal(
 def median_diameter(number: int) -> float:
     """Return the median diameter of a subject's PVS in mm; it increases with their number.
 
-    It goes from 1.0 mm at 60 PVS to 1.3 mm at 500, with the logarithm of their number, so that
+    It goes from 1.2 mm at 60 PVS to 1.56 mm at 500, with the logarithm of their number, so that
     volume increases faster than number; subjects differ from it by `PhantomConfig.width`.
 
     Examples
     --------
     >>> [round(median_diameter(n), 2) for n in (10, 60, 173, 500, 900)]
-    [1.0, 1.0, 1.15, 1.3, 1.3]
+    [1.2, 1.2, 1.38, 1.56, 1.56]
     """
     share = np.log(max(number, 1) / 60) / np.log(500 / 60)
-    return float(1.0 + 0.3 * np.clip(share, 0, 1))
+    return float(1.2 + 0.36 * np.clip(share, 0, 1))
 
 
 def draw_tube(
@@ -67,8 +68,8 @@ def draw_tube(
     """Draw a tube through ``start`` along ``direction``, cut where it leaves ``allowed``.
 
     Diameters and lengths are lognormal. The median diameter is ``median`` mm, a quarter more in
-    basal ganglia; the median length 5 mm, 4 mm in basal ganglia. No tube is wider than 3 mm
-    (STRIVE-2).
+    basal ganglia; the median length 5 mm, 4 mm in basal ganglia. In white matter no tube is wider
+    than 3 mm (STRIVE-2), in basal ganglia none than 4.5 mm.
 
     Returns
     -------
@@ -77,7 +78,7 @@ def draw_tube(
     wide, 1.3 diameters are enough.
     """
     ganglia = region == "BG"
-    diameter = lognormal(rng, median * (1.25 if ganglia else 1.0), 0.35, 0.5, 3.0)
+    diameter = lognormal(rng, median * (1.25 if ganglia else 1.0), 0.35, 0.5, WIDEST[region])
     least = 1.3 if ganglia else 2.0 + min(max(diameter - 1.5, 0), 1)
     length = lognormal(rng, 4.0 if ganglia else 5.0, 0.5, least * diameter, 20.0)
     direction = direction + rng.normal(0, 0.25, 3)

@@ -1,10 +1,15 @@
 """Augmentation of a batch of patches, on the training device."""
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from napari_pvs.scans.intensity import CLIP
 from napari_pvs.training.distributed.world import Share
+
+GAIN = (0.6, 2.0)
+"""How far contrast varies: brains with much fluid have less of it in units of their quartiles."""
 
 
 def augment(
@@ -42,7 +47,8 @@ def augment(
         sigma = float(torch.empty(1).uniform_(0.3, 0.8, generator=generator))
         blur = blur[own.slice]
         images[blur] = _blur(images[blur], sigma)
-    images = images * uniform(0.75, 1.3, 2, 1, 1, 1) + uniform(-0.25, 0.25, 2, 1, 1, 1)
+    gain = uniform(*np.log(GAIN), 2, 1, 1, 1).exp()
+    images = (images * gain + uniform(-0.25, 0.25, 2, 1, 1, 1)).clamp(*CLIP)
     noisy = (torch.rand((n, 1, 1, 1, 1), generator=generator) < 0.4)[own.slice].to(images.device)
     images = images + noise(images, generator, own) * noisy * uniform(0, 0.3, 2, 1, 1, 1)
     return images * inside, labels
