@@ -129,7 +129,7 @@ def test_the_first_view_is_axial_with_anterior_up_and_right_on_the_right(
     viewer = make_napari_viewer()
     (layer,) = viewer.open(tmp_path / "corner.nii", plugin="napari-pvs")
     assert viewer.dims.displayed == (1, 2)
-    assert getattr(viewer, "scene", viewer).camera.orientation2d == ("down", "right")
+    assert viewer.scene.camera.orientation2d == ("down", "right")
     top = np.argwhere(layer.data == 999)[0]
     assert top.tolist() == [layer.data.shape[0] - 1, 0, layer.data.shape[2] - 1]
 
