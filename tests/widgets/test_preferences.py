@@ -7,7 +7,6 @@ import pytest
 
 pytest.importorskip("napari")
 
-from napari import settings
 from npe2 import PluginManager
 
 from napari_pvs.inference.config import SegmentConfig
@@ -105,16 +104,14 @@ def test_they_are_changed_in_napari_s_own_dialog(qtbot, make_dock):
     assert preferences().segment.min_volume == 2.5
 
 
-def test_a_plugin_that_is_disabled_keeps_its_defaults():
-    manager = PluginManager.instance()
+def test_a_plugin_that_is_disabled_keeps_its_defaults(monkeypatch):
+    def unknown(name):
+        raise KeyError(f"Plugin named '{name}' does not exist.")
+
     new = preferences()
-    manager.disable("napari-pvs")
-    settings._clear_plugin_settings_cache()
-    try:
-        old = preferences()
-        for section in ("correct", "segment", "train"):
-            assert vars(getattr(old, section)) == getattr(new, section).model_dump()
-        old.correct.rater = "EF"
-        assert preferences().correct.rater == "EF"
-    finally:
-        manager.enable("napari-pvs")
+    monkeypatch.setattr("napari.settings.get_plugin_settings", unknown)
+    old = preferences()
+    for section in ("correct", "segment", "train", "planes"):
+        assert vars(getattr(old, section)) == getattr(new, section).model_dump()
+    old.correct.rater = "EF"
+    assert preferences().correct.rater == "EF"
