@@ -14,6 +14,8 @@ from napari_pvs import cli
 from napari_pvs.cli.app import progress
 from napari_pvs.evaluation import compare
 
+FOR_PROGRAMS = [("evaluate",), ("agree",), ("runs", "list")]
+
 
 def verbs(group=None, path=()):
     """Every command with the words that lead to it."""
@@ -96,6 +98,9 @@ def test_one_name_for_one_thing():
     for path, names in options.items():
         assert ("--out" in names) == ("-o" in names), path
         assert ("--quiet" in names) == ("-q" in names), path
+        assert ("--json" in names) == (path in FOR_PROGRAMS), path
+    for path in FOR_PROGRAMS:  # one meaning: a file, or - for stdout
+        assert "--overwrite" in options[path], path
     for path in (("segment",), ("count",), ("report",), ("evaluate",), ("demo",)):
         assert {"--overwrite", "--quiet"} <= options[path], path
 

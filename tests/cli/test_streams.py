@@ -86,6 +86,22 @@ def test_two_options_do_not_name_one_file(mask, tmp_path, refused):
     assert not same[0].exists()
 
 
+@pytest.mark.parametrize("more", [(), ("--quiet",)])
+def test_a_dash_is_stdout_which_then_carries_nothing_else(more, mask, tmp_path, capsys):
+    file = tmp_path / "e.tsv"
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["evaluate", str(mask), str(mask), "--json", "-", "--tsv", str(file), *more])
+    assert ended.value.code == 0
+    assert json.loads(capsys.readouterr().out)["subjects"][0]["dsc"] == 1
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", str(mask), str(mask), "--tsv", "-", *more])
+    assert capsys.readouterr().out == file.read_text(encoding="utf-8")
+
+
+def test_two_texts_do_not_share_stdout(mask, refused):
+    assert "both name -" in refused("evaluate", mask, mask, "--json", "-", "--tsv", "-")
+
+
 @posix
 @pytest.mark.parametrize("kind", ["device", "link"])
 def test_results_replace_no_device_and_no_link(kind, mask, tmp_path, refused):
@@ -114,7 +130,7 @@ def test_one_damaged_run_hides_no_other(tmp_path, capsys):
     runs = [str(run_folder.with_name(name)) for name in ("b", "a")]
     for command in (
         ["list", str(tmp_path)],
-        ["list", str(tmp_path), "--json"],
+        ["list", str(tmp_path), "--json", "-"],
         ["compare", *runs, "--out", str(tmp_path / "curves.png")],
     ):
         with pytest.raises(SystemExit) as ended:

@@ -1,6 +1,7 @@
 """The verbs train and runs, as a user reads them."""
 
 import io
+import json
 import sys
 
 import pytest
@@ -33,6 +34,25 @@ def test_runs_of_what_is_no_study(make_study, tmp_path, capsys, refused):
         cli.main(["runs", "list", str(make_study(2))])
     assert ended.value.code == 0
     assert "has no runs yet; start one with napari-pvs train " in capsys.readouterr().out
+
+
+def test_runs_are_listed_for_programs(make_study, tmp_path, capsys, refused):
+    study, file = make_study(2), tmp_path / "runs.json"
+
+    def listed(*more):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["runs", "list", str(study), "--json", *map(str, more)])
+        assert ended.value.code == 0
+        return capsys.readouterr().out
+
+    assert json.loads(listed("-")) == {"format": "napari-pvs-runs/1", "runs": []}
+    train(TrainingConfig(study=study, **SMALL), study / "derivatives" / "runs" / "a")
+    assert "supervised-multi" in listed(file)
+    assert listed("-") == file.read_text()
+    (row,) = json.loads(file.read_text())["runs"]
+    assert (row["state"], row["epoch"]) == ("done", 1)
+    assert "exists; add --overwrite" in refused("runs", "list", study, "--json", file)
+    assert "contains no sub-*/anat" in refused("runs", "list", tmp_path, "--json", "-")
 
 
 def test_tell_wants_a_run(make_study, tmp_path, refused):

@@ -29,13 +29,10 @@ def apart(tmp_path, monkeypatch, user_data):
 
     settings = str(tmp_path / "napari" / "settings.yaml")
     monkeypatch.setenv("NAPARI_CONFIG", settings)  # of child processes too
-    if hasattr(napari.settings, "get_plugin_settings"):
-        napari.settings._clear_plugin_settings_cache()
-        monkeypatch.setattr(napari.settings, "_CFG_PATH", settings)
-        yield
-        napari.settings._clear_plugin_settings_cache()
-    else:
-        yield
+    napari.settings._clear_plugin_settings_cache()
+    monkeypatch.setattr(napari.settings, "_CFG_PATH", settings)
+    yield
+    napari.settings._clear_plugin_settings_cache()
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ def test_jumping_brings_a_voxel_into_the_middle(session, viewer, ndisplay):
     world = session.t1.data_to_world(at)
     np.testing.assert_allclose(viewer.dims.point[1:], world, atol=0.5)
     shown = 3 if ndisplay == 3 else 2
-    camera = getattr(viewer, "scene", viewer).camera
+    camera = viewer.scene.camera
     np.testing.assert_allclose(camera.center[-shown:], world[-shown:])
     assert camera.zoom == 7.0
     show_voxel(viewer, session.t1, at)

@@ -1,5 +1,6 @@
 """Reader, writers and sample data through napari itself."""
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -54,6 +55,14 @@ def same_file(one, other):
     assert a.get_data_dtype() == b.get_data_dtype()
     np.testing.assert_array_equal(a.affine, b.affine)
     np.testing.assert_array_equal(np.asarray(a.dataobj), np.asarray(b.dataobj))
+
+
+def test_an_older_napari_is_refused_in_words(monkeypatch):
+    from napari_pvs import widgets
+
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "0.8.0")
+    with pytest.raises(ImportError, match=r"needs napari 0\.9 or newer, and this is 0\.8\.0; run"):
+        importlib.reload(widgets)
 
 
 def test_the_manifest_is_valid_and_every_command_exists():
@@ -129,7 +138,7 @@ def test_the_first_view_is_axial_with_anterior_up_and_right_on_the_right(
     viewer = make_napari_viewer()
     (layer,) = viewer.open(tmp_path / "corner.nii", plugin="napari-pvs")
     assert viewer.dims.displayed == (1, 2)
-    assert getattr(viewer, "scene", viewer).camera.orientation2d == ("down", "right")
+    assert viewer.scene.camera.orientation2d == ("down", "right")
     top = np.argwhere(layer.data == 999)[0]
     assert top.tolist() == [layer.data.shape[0] - 1, 0, layer.data.shape[2] - 1]
 

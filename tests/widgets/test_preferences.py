@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("napari")
 
-from napari import settings
+from npe2 import PluginManager
 
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.network.device import Device
@@ -19,15 +19,8 @@ from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.segment.dock import Segment
 from napari_pvs.widgets.train.dock import Train
 
-kept = pytest.mark.skipif(
-    not hasattr(settings, "get_plugin_settings"),
-    reason="napari before 0.9 keeps no preferences of plugins",
-)
-
 
 def manifest():
-    from npe2 import PluginManager
-
     manager = PluginManager.instance()
     manager.discover()
     return manager.get_manifest("napari-pvs").contributions.configurations
@@ -50,8 +43,7 @@ def test_what_a_dock_is_set_to_is_there_in_the_next(make_dock):
     dock.windows.set("paper")
     again = make_dock(Segment)
     assert (again.config().device, again.config().windows) == ("cpu", "paper")
-    if hasattr(preferences(), "config_path"):  # napari from 0.9 on keeps them
-        assert "device: cpu" in preferences().config_path.read_text()
+    assert "device: cpu" in preferences().config_path.read_text()
 
 
 def test_docks_are_drawn_before_preferences_are_read(make_dock, monkeypatch, qtbot):
@@ -77,7 +69,6 @@ def test_a_choice_made_before_preferences_are_read_stays(make_dock, monkeypatch)
     assert (preferences().segment.device, preferences().segment.windows) == ("cpu", "paper")
 
 
-@kept
 def test_open_docks_follow_napari_s_dialog_for_as_long_as_they_live(make_dock, qtbot):
     dock = make_dock(Segment)
     chosen = preferences().segment
@@ -90,7 +81,6 @@ def test_open_docks_follow_napari_s_dialog_for_as_long_as_they_live(make_dock, q
     gc.collect()
 
 
-@kept
 # of napari's own commands, where it has no window yet
 @pytest.mark.filterwarnings("ignore:Could not resolve type hint:UserWarning")
 def test_they_are_changed_in_napari_s_own_dialog(qtbot, make_dock):
@@ -114,14 +104,14 @@ def test_they_are_changed_in_napari_s_own_dialog(qtbot, make_dock):
     assert preferences().segment.min_volume == 2.5
 
 
-@kept
-def test_an_older_napari_has_the_same_defaults(monkeypatch):
+def test_a_plugin_that_is_disabled_keeps_its_defaults(monkeypatch):
+    def unknown(name):
+        raise KeyError(f"Plugin named '{name}' does not exist.")
+
     new = preferences()
-    monkeypatch.delattr("napari.settings.get_plugin_settings")
-    module._defaults.cache_clear()
+    monkeypatch.setattr("napari.settings.get_plugin_settings", unknown)
     old = preferences()
-    for section in ("correct", "segment", "train"):
+    for section in ("correct", "segment", "train", "planes"):
         assert vars(getattr(old, section)) == getattr(new, section).model_dump()
     old.correct.rater = "EF"
     assert preferences().correct.rater == "EF"
-    module._defaults.cache_clear()

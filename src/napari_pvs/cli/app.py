@@ -278,20 +278,24 @@ def require_new(path: Path | None, overwrite: bool) -> None:
         raise InputError(f"{path} exists; add --overwrite to replace it.")
 
 
-JsonFile = Annotated[Path | None, typer.Option("--json", help="File for all measures, as JSON.")]
+_STDOUT = Path("-")
+_INSTEAD = "- prints it instead of the table."
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help=f"File for all there is, as JSON; {_INSTEAD}")
+]
 TsvFile = Annotated[
-    Path | None, typer.Option("--tsv", help="File for a table with one row per subject.")
+    Path | None, typer.Option("--tsv", help=f"File for one row per subject, as TSV; {_INSTEAD}")
 ]
 
 
 @dataclass(frozen=True)
 class MeasureFiles:
-    """The files that measures go to; refused before any work.
+    """The files that measures go to, for other programs; refused before any work.
 
     Parameters
     ----------
     json, tsv
-        None where not wanted.
+        None where not wanted; ``-`` is stdout.
     overwrite
         Whether one that exists may be replaced.
 
@@ -308,13 +312,23 @@ class MeasureFiles:
     def __post_init__(self) -> None:
         require_different(json=self.json, tsv=self.tsv)
         for path in (self.json, self.tsv):
-            require_new(path, self.overwrite)
+            require_new(None if path == _STDOUT else path, self.overwrite)
 
-    def write(self, json: str, tsv: str) -> None:
+    @property
+    def printed(self) -> bool:
+        """Whether one of them is stdout, which then carries nothing else."""
+        return _STDOUT in (self.json, self.tsv)
+
+    def write(self, json: str, tsv: str = "") -> None:
         """Write the texts; do it before anything is printed, whose reader may go away."""
-        for path, text in ((self.json, json), (self.tsv, tsv)):
-            if path is not None:
+        texts = ((self.json, json), (self.tsv, tsv))
+        for path, text in texts:
+            if path not in (None, _STDOUT):
                 write_text(path, text)
+        for path, text in texts:
+            if path == _STDOUT:
+                with _listening():
+                    print(text, end="", flush=True)  # if hushed, too: it was asked for
 
 
 def require_different(**paths: Path | None) -> None:

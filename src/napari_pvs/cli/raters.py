@@ -46,7 +46,8 @@ def agree(
     files = MeasureFiles(json_file, tsv_file, overwrite)
     found = compare(study, raters)
     files.write(rater_tables.to_json(found), rater_tables.to_tsv(found))
-    show(rater_tables.table(found))
-    if found.missing:
-        say(f"Labelled by one of them only: {', '.join(found.missing)}.")
+    if not files.printed:
+        show(rater_tables.table(found))
+        if found.missing:
+            say(f"Labelled by one of them only: {', '.join(found.missing)}.")
     refuse_some(found.left_out, len(found.left_out) + len(found.scores), "compared")

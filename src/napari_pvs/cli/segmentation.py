@@ -28,6 +28,7 @@ from napari_pvs.files import claimed
 from napari_pvs.inference.config import SegmentConfig
 
 if TYPE_CHECKING:
+    from napari_pvs.evaluation.compare import Comparison
     from napari_pvs.workers import Workers
 
 
@@ -163,11 +164,19 @@ def evaluate(
     """Score masks against references: DSC, AVD, recall, and detection per PVS."""
     from napari_pvs.evaluation import tables
     from napari_pvs.evaluation.compare import compare
-    from napari_pvs.evaluation.summary import summarise
 
     files = MeasureFiles(json_file, tsv_file, overwrite)
     comparison = compare(prediction, reference, region, probability)
     files.write(tables.to_json(comparison), tables.to_tsv(comparison))
+    if not files.printed:
+        _show(comparison, of_folders=prediction.is_dir())
+    refuse_some(comparison.refused, len(comparison.refused) + len(comparison.scores), "compared")
+
+
+def _show(comparison: "Comparison", of_folders: bool) -> None:
+    from napari_pvs.evaluation import tables
+    from napari_pvs.evaluation.summary import summarise
+
     show(tables.table(comparison))
     show(tables.size_table(summarise(comparison.scores)))
     for side, names in (
@@ -179,6 +188,5 @@ def evaluate(
     if comparison.identical:
         same = ", ".join(comparison.identical)
         say(f"Left out, because prediction and reference are the same mask: {same}.")
-    elif not prediction.is_dir() and comparison.scores[0].identical:
+    elif not of_folders and comparison.scores[0].identical:
         say("Prediction and reference are the same mask: these scores say nothing.")
-    refuse_some(comparison.refused, len(comparison.refused) + len(comparison.scores), "compared")

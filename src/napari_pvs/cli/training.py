@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_pvs.cli.app import (
+    JsonFile,
+    MeasureFiles,
     Overwrite,
     Quiet,
     app,
@@ -88,28 +90,27 @@ Run = Annotated[Path, typer.Argument(help="Folder of a run.")]
 
 
 @runs_app.command(
-    "list", epilog=examples("napari-pvs runs list study", "napari-pvs runs list study --json")
+    "list", epilog=examples("napari-pvs runs list study", "napari-pvs runs list study --json -")
 )
 def list_runs(
     study: Annotated[Path, typer.Argument(help="BIDS dataset.")],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per line.")
-    ] = False,
+    json_file: JsonFile = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """List the runs of a study: state, epochs, loss, best DSC."""
     from napari_pvs.study.bids import survey
     from napari_pvs.training.runs import status
     from napari_pvs.training.runs.compare import HEADER, row
 
+    files = MeasureFiles(json_file, None, overwrite)
     found = status.runs(study)
-    if not found and not as_json:
+    if not found:
         survey(study)  # refuses a folder that is not a study
-        say(f"{study} has no runs yet; start one with {shell('train', study)}")
-        return
     seen, refused = _seen(found)
-    if as_json:
-        say(*(status.as_json(watch.status()) for watch in seen))
-    else:
+    files.write(status.to_json(watch.status() for watch in seen))
+    if not found and not files.printed:
+        say(f"{study} has no runs yet; start one with {shell('train', study)}")
+    elif not files.printed:
         _print_table(HEADER, [row(watch) for watch in seen])
         for watch in seen:
             if why := watch.status().why:

@@ -1,6 +1,6 @@
 """The user's preferences: stored by napari, shown and changed in its File > Preferences.
 
-The defaults are in ``napari.yaml`` only. If napari is older than 0.9, or does not know the plugin,
+The defaults are in ``napari.yaml`` only. If the plugin is disabled while its docks are open,
 changes last until napari is closed.
 """
 
@@ -87,9 +87,9 @@ def preferences() -> Preferences:
 
 
 def _read() -> Preferences:
-    with contextlib.suppress(ImportError, KeyError):
-        from napari.settings import get_plugin_settings
+    from napari.settings import get_plugin_settings
 
+    with contextlib.suppress(KeyError):
         return cast("Preferences", get_plugin_settings(NAME))
     return cast("Preferences", _defaults())
 

@@ -10,7 +10,6 @@ from napari_pvs.training.runs.events import EventLog
 from napari_pvs.training.runs.folder import locked
 from napari_pvs.training.runs.status import (
     History,
-    as_json,
     best_weights,
     duration,
     events_of,
@@ -19,6 +18,7 @@ from napari_pvs.training.runs.status import (
     runs,
     seen,
     status,
+    to_json,
 )
 
 
@@ -88,7 +88,8 @@ def test_what_it_reached(make_run):
     found = status(make_run("a", *events, epoch(3, 0.6), validation(3, 0.55), method="m2ss"))
     assert (found.method, found.epoch, found.epochs) == ("m2ss", 3, 4)
     assert (found.loss, found.dsc) == (0.6, 0.6)
-    assert json.loads(as_json(found))["dsc"] == 0.6
+    (row,) = json.loads(to_json([found]))["runs"]
+    assert (row["path"], row["dsc"], row["seconds_left"]) == (str(found.path), 0.6, None)
 
 
 def test_a_repeated_epoch_counts_once(make_run):

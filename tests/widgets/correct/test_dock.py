@@ -22,7 +22,7 @@ from napari_pvs.widgets.dock import WIDTH
 from napari_pvs.widgets.planes.planes import planes_of
 from napari_pvs.widgets.state import autosave as autosave_module
 from napari_pvs.widgets.state.prediction import Prediction, make_layer
-from napari_pvs.widgets.viewer.canvas import camera_of, show_voxel
+from napari_pvs.widgets.viewer.canvas import show_voxel
 
 LONG = 120_000
 
@@ -139,7 +139,7 @@ def test_a_prediction_that_is_copied_is_taken_back_by_its_key(opened, predict, q
 
 
 def camera(viewer):
-    camera = camera_of(viewer)
+    camera = viewer.scene.camera
     return camera.zoom, tuple(camera.center)
 
 

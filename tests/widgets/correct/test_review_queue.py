@@ -75,7 +75,7 @@ def test_it_begins_with_the_doubtful_one_and_says_why(reviewing, tubes):
     # the viewer is there
     assert session.viewer.layers.selection.active is session.labels
     assert session.viewer.dims.current_step[0] == panel.item.point[0]
-    camera = getattr(session.viewer, "scene", session.viewer).camera
+    camera = session.viewer.scene.camera
     assert camera.zoom == module.ZOOM
 
 

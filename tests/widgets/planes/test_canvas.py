@@ -21,7 +21,7 @@ from napari_pvs.widgets.correct.dock import Correct
 from napari_pvs.widgets.planes import picture
 from napari_pvs.widgets.planes.canvas import Overlay, native_canvas
 from napari_pvs.widgets.planes.picture import lattice
-from napari_pvs.widgets.viewer.canvas import camera_of, show_voxel
+from napari_pvs.widgets.viewer.canvas import show_voxel
 from napari_pvs.widgets.viewer.orientation import POSTERIOR, RIGHT, SUPERIOR
 
 LONG = 120_000
@@ -158,11 +158,11 @@ def test_a_click_moves_the_crosshair_in_all_planes(opened, qtbot):
     index = session.t2.world_to_data(viewer.dims.point)
     assert tuple(np.rint(index).astype(int)) == display_index((8, 14, 9), session.scan)
     # and in napari's own view
-    camera_of(viewer).center = (0, *viewer.dims.point[1:])
+    viewer.scene.camera.center = (0, *viewer.dims.point[1:])
     native = native_canvas(viewer)
     press(qtbot, native, native.rect().center() + QPoint(3 * 8, 0))
     moved = np.array(viewer.dims.point) - session.t2.data_to_world(index)
-    zoom = camera_of(viewer).zoom
+    zoom = viewer.scene.camera.zoom
     assert abs(abs(moved[2]) - 24 / zoom) < 0.9
     assert moved[0] == pytest.approx(0, abs=1e-6)
 
@@ -190,9 +190,9 @@ def test_the_wheel_steps_and_with_control_it_zooms_all_planes(opened):
     assert viewer.dims.current_step == (step[0], step[1] - 2, step[2] + 1)
     turn_wheel(native_canvas(viewer), 1)
     assert viewer.dims.current_step == (step[0] + 1, step[1] - 2, step[2] + 1)
-    zooms = coronal.view.zoom, sagittal.view.zoom, camera_of(viewer).zoom
+    zooms = coronal.view.zoom, sagittal.view.zoom, viewer.scene.camera.zoom
     turn_wheel(coronal, 1, control=True)
-    ratios = np.array([coronal.view.zoom, sagittal.view.zoom, camera_of(viewer).zoom]) / zooms
+    ratios = np.array([coronal.view.zoom, sagittal.view.zoom, viewer.scene.camera.zoom]) / zooms
     np.testing.assert_allclose(ratios, 1.2)
 
 
@@ -351,8 +351,8 @@ def test_a_window_of_another_size_still_shows_all_of_the_scan(opened, qtbot):
     viewer, dock, _ = opened
     viewer.reset_view()
     assert dock.planes.whole
-    before = camera_of(viewer).zoom
+    before = viewer.scene.camera.zoom
     window = viewer.window._qt_window
     window.resize(window.width() + 300, window.height() + 300)
-    qtbot.waitUntil(lambda: camera_of(viewer).zoom > 1.1 * before, timeout=LONG)
+    qtbot.waitUntil(lambda: viewer.scene.camera.zoom > 1.1 * before, timeout=LONG)
     assert dock.planes.zoom == pytest.approx(1, abs=0.05)

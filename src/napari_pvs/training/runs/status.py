@@ -4,7 +4,7 @@ import contextlib
 import json
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -367,9 +367,10 @@ def log_end(path: Path) -> str:
         return ""
 
 
-def as_json(run: RunStatus) -> str:
-    """Return a status as one JSON object."""
-    return json.dumps(asdict(run) | {"path": str(run.path)})
+def to_json(runs: Iterable[RunStatus]) -> str:
+    """Return the text of a JSON file of runs; ``null`` where undefined."""
+    rows = [asdict(run) | {"path": str(run.path)} for run in runs]
+    return json.dumps({"format": "napari-pvs-runs/1", "runs": rows}, indent=2) + "\n"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_pvs.widgets.viewer.canvas import camera_of
 from napari_pvs.widgets.viewer.typed import LabelsLayer, Layer, MouseEvent, Viewer
 
 Point = tuple[int, int, int]
@@ -110,12 +109,12 @@ class Binding:
         return (self.layer, *more)
 
     def _before_second(self, viewer: Viewer, _: MouseEvent) -> None:
-        camera = camera_of(viewer)
+        camera = viewer.scene.camera
         self._view = camera.zoom, camera.center
 
     def _on_second(self, layer: LabelsLayer, event: MouseEvent) -> None:
         if self._plain(event) and self._quick():
-            camera = camera_of(self._viewer)
+            camera = self._viewer.scene.camera
             camera.zoom, camera.center = self._view
             self._on_click(layer, event)
 

@@ -30,7 +30,6 @@ from napari_pvs.widgets.planes.picture import Point, View, lattice
 from napari_pvs.widgets.planes.planes import STILL, Planes
 from napari_pvs.widgets.planes.stroke import Stroke, brush_outline
 from napari_pvs.widgets.preferences import preferences
-from napari_pvs.widgets.viewer.canvas import camera_of
 from napari_pvs.widgets.viewer.orientation import POSTERIOR, turn_of, upright
 from napari_pvs.widgets.viewer.typed import LabelsLayer, Viewer
 
@@ -408,9 +407,9 @@ class Overlay(QWidget):
         first = dims.ndim - 3
         if dims.ndisplay != 2 or first < 0 or min(dims.order[-3:]) < first:
             return None
-        if self._planes.session.scan is None or _in_a_grid(viewer):
+        if self._planes.session.scan is None or viewer.canvas.grid.enabled:
             return None
-        camera = camera_of(viewer)
+        camera = viewer.scene.camera
         rows, columns = (axis - first for axis in dims.order[-2:])
         centre = float(camera.center[-2]), float(camera.center[-1])
         size = max(self.width(), 1), max(self.height(), 1)
@@ -462,7 +461,7 @@ class Overlay(QWidget):
         return True
 
     def _zoom_at(self, view: View, at: QPointF, by: float) -> None:
-        camera = camera_of(self._planes.session.viewer)
+        camera = self._planes.session.viewer.scene.camera
         depth = self._planes.point[view.normal]
         before = view.place(at.x(), at.y(), depth)
         self._planes.set_zoom(self._planes.zoom * by)
@@ -477,8 +476,3 @@ def _size_of(known: "weakref.ref[QWidget]") -> tuple[int, int]:
     """Return the size of a canvas, which must not be kept by what the viewer keeps."""
     canvas = known()
     return (800, 600) if canvas is None else (max(canvas.width(), 1), max(canvas.height(), 1))
-
-
-def _in_a_grid(viewer: Viewer) -> bool:
-    owner = getattr(viewer, "canvas", viewer)  # napari < 0.9: the viewer's own
-    return bool(getattr(getattr(owner, "grid", None), "enabled", False))

@@ -24,7 +24,7 @@ from napari_pvs.widgets.planes import picture
 from napari_pvs.widgets.planes.picture import Lattice, Line, Point, View, lattice
 from napari_pvs.widgets.preferences import follow, preferences
 from napari_pvs.widgets.state.session import Session
-from napari_pvs.widgets.viewer.canvas import camera_of, follow_jumps
+from napari_pvs.widgets.viewer.canvas import follow_jumps
 from napari_pvs.widgets.viewer.edits import version
 from napari_pvs.widgets.viewer.layers import role_of
 from napari_pvs.widgets.viewer.orientation import NAMES, Upright
@@ -128,7 +128,7 @@ class Planes(QObject):
         session.scan_changed.connect(self._on_scan)
         follow_jumps(viewer, self._on_jump)
         follow("planes", self._on_preference)
-        dims, camera = viewer.dims.events, camera_of(viewer).events
+        dims, camera = viewer.dims.events, viewer.scene.camera.events
         dims.current_step.connect(self._on_step)
         dims.order.connect(self._on_layer)
         dims.ndisplay.connect(self._on_view)
@@ -202,7 +202,7 @@ class Planes(QObject):
         self.zoom = min(max(zoom, 0.2), 60.0)
         self._zooming = True
         try:
-            camera_of(self._session.viewer).zoom = self.zoom * self._fit()
+            self._session.viewer.scene.camera.zoom = self.zoom * self._fit()
         finally:
             self._zooming = False
         self.zoomed.emit()
@@ -414,7 +414,7 @@ class Planes(QObject):
 
     def _on_zoom(self, _: object = None) -> None:
         if not self._zooming and self._session.viewer.dims.ndisplay == 2:
-            self.zoom = float(camera_of(self._session.viewer).zoom) / self._fit()
+            self.zoom = float(self._session.viewer.scene.camera.zoom) / self._fit()
             self.zoomed.emit()
 
     def _on_camera(self, _: object = None) -> None:

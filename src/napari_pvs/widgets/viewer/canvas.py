@@ -17,15 +17,10 @@ from napari_pvs.widgets.background.idle import IdleWork, Steps
 from napari_pvs.widgets.viewer.typed import Layer, Viewer
 
 
-def camera_of(viewer: Viewer) -> Any:
-    """Return the camera of a viewer."""
-    return getattr(viewer, "scene", viewer).camera  # type: ignore[union-attr]  # napari < 0.9
-
-
 def make_current(viewer: "weakref.ref[Any]", _: object = None) -> None:
     """Make the canvas of a viewer the current OpenGL context until the next drawing.
 
-    napari 0.9 carries out what is pending when a layer is removed, in whatever context is current
+    napari carries out what is pending when a layer is removed, in whatever context is current
     then. Where it is not the canvas's, the next drawing may read freed buffers: a segmentation
     fault, with Mesa each time that two layers are removed without a drawing between them.
     """
@@ -63,7 +58,7 @@ def show_voxel(
         Pixels of the canvas per mm; None leaves the zoom.
     """
     dims = viewer.dims
-    camera = camera_of(viewer)
+    camera = viewer.scene.camera
     world = layer.data_to_world(index)
     first = dims.ndim - len(world)
     dims.set_point(list(range(first, dims.ndim)), list(world))

@@ -7,11 +7,10 @@ or on its side; its camera is turned instead (from napari 0.6 on), and voxels st
 
 import weakref
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from qtpy.QtCore import QObject
 
-from napari_pvs.widgets.viewer.canvas import camera_of
 from napari_pvs.widgets.viewer.typed import Viewer
 
 SUPERIOR, POSTERIOR, RIGHT = range(3)
@@ -73,16 +72,8 @@ def letters(rows: int, columns: int, turn: Turn) -> tuple[str, str, str, str]:
 
 def turn_of(viewer: Viewer) -> Turn:
     """Return how napari's own view is turned now."""
-    orientation = getattr(camera_of(viewer), "orientation", None)
-    if orientation is None:  # napari < 0.6 cannot turn it
-        return Turn()
-    _, vertical, horizontal = (str(getattr(one, "value", one)) for one in orientation)
+    vertical, horizontal = viewer.scene.camera.orientation2d
     return Turn("up" if vertical == "up" else "down", "left" if horizontal == "left" else "right")
-
-
-def can_turn(viewer: Viewer) -> bool:
-    """Tell whether this napari can turn its view."""
-    return hasattr(camera_of(viewer), "orientation")
 
 
 class Upright(QObject):
@@ -135,9 +126,8 @@ class Upright(QObject):
         self._turn()
 
     def _turn(self) -> None:
-        camera: Any = camera_of(self._viewer)
         dims = self._viewer.dims
-        if not can_turn(self._viewer) or dims.ndim < 3:
+        if dims.ndim < 3:
             return
         first = dims.ndim - 3
         depth, rows, columns = (axis - first for axis in dims.order[-3:])
@@ -148,7 +138,8 @@ class Upright(QObject):
         odd = dims.ndisplay == 3 and (depth, rows, columns) in (
             (SUPERIOR, RIGHT, POSTERIOR), _CORONAL, (RIGHT, POSTERIOR, SUPERIOR),
         )  # fmt: skip
-        camera.orientation = "away" if odd else "towards", turn.vertical, turn.horizontal
+        away = "away" if odd else "towards"
+        self._viewer.scene.camera.orientation = away, turn.vertical, turn.horizontal
 
 
 def _stood_up(before: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:

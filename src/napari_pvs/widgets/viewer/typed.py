@@ -127,6 +127,8 @@ class Viewer(Protocol):
 
     layers: Layers
     dims: Any
+    scene: Any
+    canvas: Any
     events: Any
     mouse_drag_callbacks: list[Any]
     mouse_double_click_callbacks: list[Any]

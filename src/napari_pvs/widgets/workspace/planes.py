@@ -19,7 +19,7 @@ from napari_pvs.widgets.parts.controls import LayerBox
 from napari_pvs.widgets.planes.canvas import PlaneCanvas, native_canvas
 from napari_pvs.widgets.planes.planes import FILL_KEY, HIDE_KEY, planes_of
 from napari_pvs.widgets.state.session import session_of
-from napari_pvs.widgets.viewer.orientation import POSTERIOR, RIGHT, can_turn
+from napari_pvs.widgets.viewer.orientation import POSTERIOR, RIGHT
 from napari_pvs.widgets.viewer.typed import Viewer
 
 
@@ -68,10 +68,9 @@ class PlanesDock(QWidget):
         )
         self.fill.toggled.connect(self._on_fill)
         self.radiological = QCheckBox("Radiological")
-        tip = "The patient's right is on the left of the screen. Off: the neurological convention."
-        self.radiological.setToolTip(tip)
-        if not can_turn(self.session.viewer):
-            self.radiological.setToolTip(f"{tip} napari's own view follows from napari 0.6 on.")
+        self.radiological.setToolTip(
+            "The patient's right is on the left of the screen. Off: the neurological convention."
+        )
         self.radiological.toggled.connect(self._on_convention)
         self.keys = QElidingLabel(f"{SCANS_KEY}: T1/T2 · {HIDE_KEY}: hide")
         self.keys.setToolTip(
