@@ -74,7 +74,7 @@ def bumps(seed=0):
     """Unlabelled patches whose images are bright where their pseudo-label is high."""
     rng = np.random.default_rng(seed)
     target = rng.random((6, 1, 8, 8, 8), dtype=np.float32)
-    return Patches(np.repeat(20 * target, 2, 1) + 1, target, ())
+    return Patches(np.repeat(4 * target, 2, 1) + 0.5, target, ())
 
 
 def generator():
