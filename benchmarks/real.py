@@ -14,7 +14,8 @@ scans; what can be measured without one:
   before any mark on them was seen; those that came with the data are "first list".
 - Contrast of each mark: its peak against the median of a shell 2-5 mm around it, inside the brain,
   without other marks and fluid, in units of the shell's median absolute deviation (MAD). Visible is
-  a peak of more than 3 MAD, bright on T2 and dark on T1, in every image given.
+  a peak of more than 3 MAD, bright on T2 and dark on T1, in every image given. Ends of sulci stand
+  out too, so that marks outside the other `regions` and lesions are counted on their own.
 - One person's T1 alone, T2 alone and both: PVS with a partner within `PARTNER_VOXELS` voxels.
 - Where the marked volume lies; see `regions`.
 - Inserted PVS: tubes of known diameter and fill, at the scan's own fluid intensity and smoothness;
@@ -703,6 +704,7 @@ def judge(person: Person, kinds: tuple[str, ...], method: Method) -> tuple[dict[
     first = person.voxels(row for row in person.listed("pvs") if row["how"] == FIRST)
     total = max(1, int(mask.sum()))
     shares = {name: float(mask[region].sum() / total) for name, region in person.regions.items()}
+    aside = beside_tissue(labels, person)
     if person.lesion is not None:
         shares["lesion"] = float(mask[person.lesion].sum() / total)
     out: dict[str, Any] = {
@@ -713,6 +715,7 @@ def judge(person: Person, kinds: tuple[str, ...], method: Method) -> tuple[dict[
         "not_pvs": [int(near(mask, absent, size, FOUND_MM).sum()), len(absent)],
         "contrast": {
             "share": _share([mark.least > VISIBLE_MAD for mark in marks]),
+            "elsewhere": _share([m.least > VISIBLE_MAD for m in marks if m.id not in aside]),
             "share_3sd": _share([mark.least > VISIBLE_MAD * 1.4826 for mark in marks]),
             "median_mad": float(np.median([m.least for m in marks])) if marks else None,
             "by_image": {
@@ -740,6 +743,16 @@ def judge(person: Person, kinds: tuple[str, ...], method: Method) -> tuple[dict[
         for tube, hit in zip(tubes, hits(tubes, mask, after, size), strict=True)
     ]
     return out, labels
+
+
+def beside_tissue(labels: Labels, person: Person) -> set[int]:
+    """Ids of marks of which half or more is in a region where no PVS is, or that touch a lesion."""
+    shut = np.logical_or.reduce(list(person.regions.values()))
+    size = np.bincount(labels.ravel())
+    out = np.flatnonzero(2 * np.bincount(labels[shut], minlength=len(size)) >= size)
+    if person.lesion is not None:
+        out = np.union1d(out, labels[person.lesion])
+    return set(out.tolist())
 
 
 def around(
@@ -930,6 +943,10 @@ def tables(found: dict[str, dict[str, Any]]) -> None:
     table("Marks", lambda r: str(r["marks"]))
     table("Volume, mm³", lambda r: f"{r['volume_mm3']:.0f}")
     table("Marks with visible contrast (> 3 MAD)", lambda r: percent(r["contrast"]["share"]))
+    table(
+        "The same, of marks in white matter and basal ganglia that touch no lesion",
+        lambda r: percent(r["contrast"]["elsewhere"]),
+    )
     table("Marks with a contrast > 3 x 1.4826 MAD", lambda r: percent(r["contrast"]["share_3sd"]))
     for name in ("lesion", "cerebellum", "brainstem", "ventricles", "cortex", "outside"):
         table(f"Marked volume in: {name}", lambda r, n=name: percent(r["where"].get(n)))
