@@ -12,7 +12,10 @@ FEATURES = ("id", "region", "length_mm", "diameter_mm", "volume_mm3")
 
 
 def make_subject() -> tuple[Scan, NDArray[np.int32], list[dict[str, Any]]]:
-    """Make its scan, the number of the PVS of each voxel on the scan's grid, and their table."""
+    """Make its scan, the number of the PVS of each voxel on the scan's grid, and their table.
+
+    PVS that no voxel is labelled of, as a rater would not see them, are in neither.
+    """
     from napari_pvs.phantom.cohort import make
     from napari_pvs.phantom.config import PhantomConfig
     from napari_pvs.scans.grid import Grid
@@ -27,4 +30,4 @@ def make_subject() -> tuple[Scan, NDArray[np.int32], list[dict[str, Any]]]:
         brain=subject.brain,
         source=source,
     )
-    return scan, subject.instances, subject.table
+    return scan, subject.instances, [row for row in subject.table if row["voxels"]]
