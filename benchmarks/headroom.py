@@ -64,32 +64,39 @@ class Setting:
     steps: int
     scratch: bool
 
+    @staticmethod
+    def options(subjects: int, most: int) -> argparse.ArgumentParser:
+        """Options of a setting, for the parser of a command; with the defaults that differ."""
+        out = argparse.ArgumentParser(add_help=False)
+        out.add_argument("--work", type=Path, required=True)
+        out.add_argument("--subjects", type=int, default=subjects, help="to learn from, 2 validate")
+        out.add_argument("--tested", type=int, default=8)
+        out.add_argument("--epochs", type=int, default=20, help="of a run at first")
+        out.add_argument("--most", type=int, default=most, help="epochs of the longest run")
+        out.add_argument("--steps", type=int, default=50, help="in an epoch")
+        return out
+
+    @classmethod
+    def of(cls, given: argparse.Namespace, *, scratch: bool) -> "Setting":
+        """Return the setting that these options say."""
+        names = ("subjects", "tested", "epochs", "most", "steps")
+        numbers = {name: getattr(given, name) for name in names}
+        return cls(work=given.work.absolute(), scratch=scratch, **numbers)
+
 
 def main() -> None:
     arguments = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[Setting.options(subjects=22, most=120)],
     )
-    arguments.add_argument("--work", type=Path, required=True)
     arguments.add_argument("--sites", nargs="+", default=list(PLACES), choices=list(PLACES))
     arguments.add_argument("--labelled", nargs="+", type=int, default=[0, 1, 3, 10])
     arguments.add_argument("--teachers", nargs="*", default=[], help="of semi-supervised runs")
     arguments.add_argument("--draws", type=int, default=3, help="of who is labelled")
-    arguments.add_argument("--subjects", type=int, default=22, help="to learn from, 2 validate")
-    arguments.add_argument("--tested", type=int, default=8)
-    arguments.add_argument("--epochs", type=int, default=20, help="of a run at first")
-    arguments.add_argument("--most", type=int, default=120, help="epochs of the longest run")
-    arguments.add_argument("--steps", type=int, default=50, help="in an epoch")
     arguments.add_argument("--scratch", action="store_true", help="from random weights")
     given = arguments.parse_args()
-    setting = Setting(
-        given.work.absolute(),
-        given.subjects,
-        given.tested,
-        given.epochs,
-        given.most,
-        given.steps,
-        given.scratch,
-    )
+    setting = Setting.of(given, scratch=given.scratch)
     cells = {
         f"{site}, {count} labelled": cell(setting, site, count, given.teachers, given.draws)
         for site in given.sites
@@ -112,9 +119,7 @@ def cell(
     By row (``labelled``, each teacher, ``all``), then by what is seen at the test: DSC of each
     tested subject (mean over draws), DSC of each draw, AVD.
     """
-    place = SITES[PLACES[site]].name
-    test = cohort(setting.work / site / "test", setting.tested, setting.tested, SEEDS[site] + 100,
-                  (place,))  # fmt: skip
+    test = test_cohort(setting, site)
     rows: dict[str, list[dict[str, Any]]] = {}
     for draw in range(draws):
         epochs = setting.epochs
@@ -125,6 +130,12 @@ def cell(
             print(f"{site}, {count} labelled, {row}, draw {draw}: DSC {np.mean(found['dsc']):.3f}",
                   flush=True)  # fmt: skip
     return {row: {seen: joined(found, seen) for seen in SEEN} for row, found in rows.items()}
+
+
+def test_cohort(setting: Setting, site: str) -> Path:
+    """Write the scans that a site is tested on, unless they are there."""
+    return cohort(setting.work / site / "test", setting.tested, setting.tested, SEEDS[site] + 100,
+                  (SITES[PLACES[site]].name,))  # fmt: skip
 
 
 def trained(

@@ -15,16 +15,13 @@ unless ``--again``.
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import records
-from headroom import SEEDS, SEEN, Setting, tested, trained
-from small import cohort
+from headroom import SEEN, Setting, test_cohort, tested, trained
 
 SITE = "same"
-JUDGES = 2
 WITHIN = 0.08
 PUBLISHED = (
     (10, "T1+T2", 0.56, "Chai et al. 2023, HCP-Aging, supervised multi-scale"),
@@ -36,27 +33,15 @@ PUBLISHED = (
 
 def main() -> None:
     arguments = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[Setting.options(subjects=66, most=60)],
     )
-    arguments.add_argument("--work", type=Path, required=True)
     arguments.add_argument("--counts", nargs="+", type=int, default=[1, 2, 4, 10, 32, 64])
     arguments.add_argument("--draws", type=int, default=1, help="of who is labelled")
-    arguments.add_argument("--subjects", type=int, default=64, help="who can be labelled")
-    arguments.add_argument("--tested", type=int, default=8)
-    arguments.add_argument("--epochs", type=int, default=20, help="of a run at first")
-    arguments.add_argument("--most", type=int, default=60, help="epochs of the longest run")
-    arguments.add_argument("--steps", type=int, default=50, help="in an epoch")
     arguments.add_argument("--again", action="store_true", help="measure kept points anew")
     given = arguments.parse_args()
-    setting = Setting(
-        given.work.absolute(),
-        given.subjects + JUDGES,
-        given.tested,
-        given.epochs,
-        given.most,
-        given.steps,
-        scratch=True,
-    )
+    setting = Setting.of(given, scratch=True)
     about = vars(setting) | {"work": "WORK"}
     points = {} if given.again else kept(about)
     for count in given.counts:
@@ -82,10 +67,8 @@ def kept(about: dict[str, Any]) -> dict[str, Any]:
 def point(setting: Setting, count: int, draw: int) -> dict[str, Any]:
     """Train on so many labelled subjects until it levels off, and test."""
     weights, epochs = trained(setting, SITE, count, "labelled", draw, setting.epochs)
-    test = cohort(
-        setting.work / SITE / "test", setting.tested, setting.tested, SEEDS[SITE] + 100, ("A",)
-    )
-    return {"steps": epochs * setting.steps, "scores": tested(weights, test)}
+    scores = tested(weights, test_cohort(setting, SITE))
+    return {"steps": epochs * setting.steps, "scores": scores}
 
 
 def said(point: dict[str, Any]) -> str:

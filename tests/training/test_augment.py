@@ -55,7 +55,7 @@ def test_contrast_differs_between_patches_and_channels():
     out, _ = augment(images, labels, seeded(0))
     means = out.mean((2, 3, 4)).flatten()
     assert len(means.unique()) == 32
-    assert GAIN[0] - 0.4 < means.min() < means.max() < GAIN[1] + 0.4
+    assert GAIN[0] - 0.35 < means.min() < means.max() < GAIN[1] + 0.4
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 0.9])

@@ -107,7 +107,8 @@ def lesions(
     """
     wmh = np.zeros(white.shape, np.float32)
     fluid = np.zeros(white.shape, np.float32)
-    places, all_places = np.argwhere(white), np.argwhere(white | ganglia)
+    both = white | ganglia
+    places, all_places = np.argwhere(white), np.argwhere(both)
     if not len(places):
         return wmh, fluid
     near = places[ventricle_distance[tuple(places.T // 2)] < 8]
@@ -145,7 +146,7 @@ def lesions(
         for axis in range(3):
             halo = halo.repeat(2, axis)
         halo = halo[tuple(slice(n) for n in white.shape)] * np.clip(1 + 0.5 * rough, 0, 1)
-        np.maximum(wmh, (halo * (white | ganglia)).astype(np.float32), out=wmh)
+        np.maximum(wmh, (halo * both).astype(np.float32), out=wmh)
     return wmh, fluid
 
 

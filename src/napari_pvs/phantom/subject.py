@@ -96,9 +96,10 @@ def make_subject(
     ganglia = placed["ganglia"] > 0.5
     white = (placed["white"] > 0.7) & ~ganglia
     inner = _distance_to(placed["csf"] > 0.4, voxel_size) > _MARGIN_MM
+    near = _near(ganglia)
     regions = {
         "WM": white & inner,
-        "BG": (ganglia | ((placed["white"] > 0.5) & _near(ganglia))) & inner,
+        "BG": (ganglia | ((placed["white"] > 0.5) & near)) & inner,
     }
     pvs = _place_pvs(regions, directions, voxel_size, config, rng)
     wmh, lacunes = mimics.lesions(
@@ -107,7 +108,7 @@ def make_subject(
     others = _draw_mimics(
         placed, lacunes, regions["WM"], brain, white | ganglia, directions, voxel_size, rng
     )
-    texture, grain = _texture(ganglia, voxel_size, site, rng)
+    texture, grain = _texture(near, voxel_size, site, rng)
     solid = placed["csf"] < 0.5
     shift = rng.normal(size=3)
     shift *= rng.uniform(*site.misregistration) / np.linalg.norm(shift)
@@ -122,8 +123,7 @@ def make_subject(
         noise = {k: float(np.hypot(1 / how.snr, _SHADE[name] * v)) for k, v in grain.items()}
         steps.append(_steps(image, pvs, contrast.csf, noise))
         image += pvs.fluid * (contrast.csf - image)
-        moved = shift if name == "T2" else np.zeros(3)
-        scan = acquire(image, how, site, voxel_size, moved, rng)
+        scan = acquire(image, how, site, voxel_size, shift if name == "T2" else np.zeros(3), rng)
         scans[name] = scan if config.head else scan * brain
     affine = np.diag([*voxel_size, 1.0])
     affine[:3, 3] = -(np.array(shape) - 1) / 2 * voxel_size
@@ -421,7 +421,7 @@ def _towards(distance: Image, voxel_size: NDArray[np.float64]) -> Image:
 
 
 def _texture(
-    ganglia: NDArray[np.bool_],
+    deep: NDArray[np.bool_],
     voxel_size: NDArray[np.float64],
     site: Site,
     rng: np.random.Generator,
@@ -429,14 +429,14 @@ def _texture(
     """Draw the relative intensity variation inside tissue: broad, fine, and grain.
 
     Grain is what is too small to be told apart: iron, and PVS too thin to be seen. Its standard
-    deviation is returned too, by region.
+    deviation is returned too, by region; ``deep`` is where the basal ganglia's holds.
     """
-    shape = ganglia.shape
+    shape = deep.shape
     broad = rng.uniform(0.01, 0.035) * smooth_field(shape, voxel_size, 25.0, rng)
     fine = rng.uniform(*site.texture) * smooth_field(shape, voxel_size, rng.uniform(3, 6), rng)
     own = rng.spawn(1)[0]
     grain = {"WM": own.uniform(*site.grain), "BG": own.uniform(*site.deep_grain)}
-    amount = np.where(_near(ganglia), grain["BG"], grain["WM"]).astype(np.float32)
+    amount = np.where(deep, grain["BG"], grain["WM"]).astype(np.float32)
     small = amount * smooth_field(shape, voxel_size, own.uniform(1.0, 2.2), own)
     return np.asarray(broad + fine + small, np.float32), grain
 

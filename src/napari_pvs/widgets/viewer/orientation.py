@@ -2,7 +2,7 @@
 
 A layer's axes run to superior, posterior and right. napari puts the first axis that it shows from
 top to bottom and the second from left to right, so a coronal or sagittal view would lie upside down
-or on its side; its camera is turned instead (from napari 0.6 on), and voxels stay where they are.
+or on its side; its camera is turned instead, and voxels stay where they are.
 """
 
 import weakref
