@@ -18,7 +18,8 @@ def subject(monkeypatch):
     instances = np.zeros(shape, np.int32)
     instances[2:4, 3:5, 4:9] = 1
     instances[6:8, 3:5, 4:9] = 2
-    one = {"region": "WM", "length_mm": 4.0, "diameter_mm": 1.1, "volume_mm3": 3.8}
+    one = {"region": "WM", "length_mm": 4.0, "diameter_mm": 1.1, "volume_mm3": 3.8, "voxels": 20}
+    unseen = {"id": 3} | one | {"voxels": 0}
     made = Subject(
         t1=rng.random(shape, np.float32),
         t2=rng.random(shape, np.float32),
@@ -28,7 +29,7 @@ def subject(monkeypatch):
         habitat=np.ones(shape, bool),
         fraction=(instances > 0).astype(np.float32),
         instances=instances,
-        table=[{"id": 1} | one, {"id": 2} | one | {"region": "BG"}],
+        table=[{"id": 1} | one, {"id": 2} | one | {"region": "BG"}, unseen],
         site="A",
         anatomy="none",
     )
