@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -141,6 +142,9 @@ class Group(World):
 
     def leave(self) -> None:
         """Close the connections, so that waiting processes notice that this one is gone."""
+        # gloo's thread frees the tensors of its last work, for which it needs the interpreter, and
+        # torch up to 2.6 at least waits for that thread with the interpreter held: let it go first
+        time.sleep(0.1)
         # this ends its threads, which might otherwise abort the process at exit
         self.tensors = None
         distributed.destroy_process_group()
