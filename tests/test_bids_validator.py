@@ -81,6 +81,7 @@ def test_a_cohort(cohort):
         check(cohort / "derivatives" / name)
 
 
+@pytest.mark.filterwarnings("ignore:.*was registered to it:napari_pvs.errors.InputWarning")
 @pytest.mark.usefixtures("small_network")
 def test_a_study_after_each_verb(cohort, tiny_weights, tmp_path):
     use = ("--weights", tiny_weights, "--device", "cpu", "--max-width", 99)

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -208,9 +209,8 @@ def walk(tmp_path, monkeypatch, make_study, make_head, write_image, tiny_weights
     class Done:
         returncode = 0
 
-    monkeypatch.setattr(
-        opening.subprocess, "run", lambda words, check: opened.append(words) or Done
-    )
+    napari = SimpleNamespace(run=lambda words, check: opened.append(words) or Done)
+    monkeypatch.setattr(opening, "subprocess", napari)
     train = training.train
 
     def briefly(config, out, *more):
