@@ -10,8 +10,11 @@ The network's answer to T1 and T2, T1 alone and T2 alone is calibrated on the ph
 that .5 is the threshold of all three: the offset makes the marked volume the true one on average,
 the slope makes probabilities come true (least expected calibration error). ``--real`` puts what
 ``benchmarks/real.py --json FILE`` has measured into the card. ``--unlabelled DIR`` trains on the
-real scans of ``DIR/real`` too, without labels: PVS are drawn into them. The persons that the
-verdict of ``real.py`` rests on (`adapt_real.JUDGED`) stay out.
+real scans of ``DIR/real`` too, without labels: PVS are drawn into them. ``--still`` leaves the
+statistics of batch normalisation as they are in the start while training. ``--statistics DIR``
+measures them on the real scans of ``DIR/real`` at the end, since phantoms have others (Li et al.,
+"Revisiting batch normalization for practical domain adaptation", 2016). The persons that the
+verdict of ``real.py`` rests on (`adapt_real.JUDGED`) stay out of both.
 """
 
 import argparse
@@ -29,8 +32,9 @@ import torch
 from adapt_real import JUDGED
 from adapt_real import study as add_scans
 from numpy.typing import NDArray
-from real import SUBJECTS
+from real import SUBJECTS, Person
 from scipy.special import expit, logit
+from torch import nn
 
 from napari_pvs.evaluation.ceiling import ceiling
 from napari_pvs.evaluation.compare import SubjectScore, score
@@ -78,6 +82,13 @@ def main() -> None:
     arguments.add_argument(
         "--unlabelled", type=Path, help="folder of real scans; PVS are drawn into those not judged"
     )
+    arguments.add_argument(
+        "--still", action="store_true", help="keep the start's batch statistics while training"
+    )
+    arguments.add_argument(
+        "--statistics", type=Path, help="folder of real scans; batch statistics are of those"
+    )
+    arguments.add_argument("--rate", type=float, default=1.5e-3, help="peak of the learning rate")
     arguments.add_argument("--diagram", type=Path, help="PNG of the reliability diagram")
     arguments.add_argument("--real", type=Path, help="JSON of benchmarks/real.py, for the card")
     arguments.add_argument("--jobs", type=int, default=2)
@@ -97,6 +108,8 @@ def main() -> None:
     if given.unlabelled:
         add_scans(given.unlabelled, study, {one.name for one in SUBJECTS} - set(JUDGED))
     weights = run / BEST
+    if given.still:
+        nn.BatchNorm3d.train = lambda norm, mode=True: nn.Module.train(norm, False)
     if (run / CHECKPOINT).exists():
         if status(run).state != "done":
             resume(run)
@@ -108,7 +121,7 @@ def main() -> None:
             epochs=given.epochs,
             weights=None if given.start == "none" else Path(given.start),
             warmup=0,
-            learning_rate=1.5e-3,
+            learning_rate=given.rate,
             modality_dropout=0.5,
             validation=tuple(held_out),
             validate_every=8,
@@ -130,6 +143,10 @@ def main() -> None:
         found = {name: calibrate(answers[name], raw) for name in MODALITIES}
         model, card = load(weights)
         save(weights, model, with_calibration(model, card, found))
+    if given.statistics:
+        model, card = load(weights)
+        measure_statistics(model, given.statistics)
+        save(weights, model, card)
     predictor = Predictor(weights)
     print(json.dumps(found))
     compared = ("network",) if given.no_baselines else ("network", "frangi", "threshold")
@@ -153,6 +170,7 @@ def main() -> None:
             if given.blend < 1
             else {}
         ),
+        **({"statistics": "of batch norm: of real scans"} if given.statistics else {}),
         **notes(run),
         **card.training,
     }
@@ -303,6 +321,38 @@ def blended(first: Path, second: Path, share: float, out: Path) -> None:
     }
     model.load_state_dict(mean)
     save(out, model, card.model_copy(update={"calibration": {}}))
+
+
+def measure_statistics(model: M2SS, data: Path, seed: int = 1) -> None:
+    """Give batch norm the mean and variance that real scans have, T1 and T2 in equal shares.
+
+    From 72 patches with the middle in the brain for each contrast, shared by its scans; layer by
+    layer in one pass, as while training.
+    """
+    rng = np.random.default_rng(seed)
+    people = [one for one in SUBJECTS if one.name not in JUDGED]
+    batches = []
+    for one in people:
+        of_contrast = [other for other in people if bool(other.t1) == bool(one.t1)]
+        person = Person(one, data / "real", [])
+        person.read_scan()
+        images = torch.from_numpy(np.stack([*person.scan.normalised()]))
+        places = np.argwhere(person.scan.brain)
+        for _ in range(18 // len(of_contrast)):
+            drawn = []
+            for place in places[rng.integers(len(places), size=4)]:
+                low = np.clip(place - 24, 0, np.array(images.shape[1:]) - 48)
+                drawn.append(images[(slice(None), *(slice(a, a + 48) for a in low))])
+            batches.append(torch.stack(drawn).float())
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm3d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over batches
+        nn.Module.train(norm)
+    with torch.no_grad():
+        for batch in batches:
+            model(batch)
+    model.eval()
 
 
 def with_calibration(

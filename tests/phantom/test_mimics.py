@@ -8,22 +8,50 @@ from napari_pvs.phantom.sites import SITES
 EDGES = np.full(3, 1.0)
 
 
-def test_sulcal_tips_open_the_cortex_only(head: Anatomy) -> None:
-    tips = mimics.sulcal_tips(head.tissue, np.random.default_rng(0))
-    assert tips.min() >= 0
-    assert 0.2 < tips.max() <= 0.9
-    assert not tips[head.tissue != Tissue.CORTEX].any()
-    # cortex lies against CSF here: no banks meet, little is opened
-    assert (tips > 0.2)[head.tissue == Tissue.CORTEX].mean() < 0.5
-
-
-def test_sulcal_tips_lie_where_two_banks_meet() -> None:
+def _two_banks() -> np.ndarray:
+    """Seven voxels of cortex between white matter; voxel 30 is where the banks meet."""
     tissue = np.full((60, 30, 30), Tissue.WHITE_MATTER, np.uint8)
     tissue[27:34] = Tissue.CORTEX
-    amount = sum(mimics.sulcal_tips(tissue, np.random.default_rng(seed)) for seed in range(6))
-    profile = np.asarray(amount).mean((1, 2))
+    return tissue
+
+
+def test_folds_lie_in_the_cortex_where_two_banks_meet() -> None:
+    ridge, share = mimics.folds(_two_banks(), np.random.default_rng(0))
+    profile = ridge.mean((1, 2))
     assert profile.argmax() == 30
-    assert profile[28] < 0.3 * profile[30]
+    assert 0.5 < profile[30] < 1.2
+    assert profile[29] < 0.6 * profile[30]
+    assert profile[28] < 0.1
+    assert (np.delete(profile, np.s_[27:34]) < 0).all()
+    assert share.min() >= 0
+    assert share.max() <= 1
+
+
+def test_folds_of_subjects_are_open_in_other_stretches() -> None:
+    open_part = [
+        (mimics.folds(_two_banks(), np.random.default_rng(seed))[1] > 0).mean() for seed in range(6)
+    ]
+    assert min(open_part) > 0.2
+    assert np.ptp(open_part) > 0.1
+
+
+def test_little_is_folded_where_the_cortex_lies_against_csf(head: Anatomy) -> None:
+    ridge, _ = mimics.folds(head.tissue, np.random.default_rng(0))
+    assert (ridge > 0.5)[head.tissue == Tissue.CORTEX].mean() < 0.5
+    assert (ridge[head.tissue != Tissue.CORTEX] < 0).all()
+
+
+def test_only_narrow_sulci_are_closed() -> None:
+    tissue = _two_banks()
+    tissue[30] = Tissue.CSF  # a sulcus of 1 mm
+    tissue[:10] = Tissue.CSF  # and a wide space
+    tissue[10:13] = Tissue.CORTEX
+    ventricles = np.zeros(tissue.shape, bool)
+    closed = mimics.closed_sulci(tissue, ventricles)
+    assert (closed[30] == Tissue.CORTEX).all()
+    np.testing.assert_array_equal(np.delete(closed, 30, 0), np.delete(tissue, 30, 0))
+    ventricles[30] = True
+    np.testing.assert_array_equal(mimics.closed_sulci(tissue, ventricles), tissue)
 
 
 def test_folia_are_thin_fissures_of_the_cerebellum() -> None:

@@ -8,7 +8,7 @@ from napari_pvs.phantom import mimics
 from napari_pvs.phantom.anatomy import Anatomy
 from napari_pvs.phantom.config import PhantomConfig
 from napari_pvs.phantom.sites import SITES
-from napari_pvs.phantom.subject import Subject, make_subject
+from napari_pvs.phantom.subject import Subject, _capsules, _share, make_subject
 
 Make = Callable[..., Subject]
 
@@ -147,7 +147,7 @@ def test_the_physical_rule_keeps_the_volume(make: Make) -> None:
 
 
 def test_a_rater_labels_what_can_be_seen(make: Make) -> None:
-    rules = [make(label_rule="rater", visible=visible) for visible in (0.0, 2.5, 20.0)]
+    rules = [make(label_rule="rater", visible=visible) for visible in (0.0, 2.5, 60.0)]
     numbers = [len(np.unique(made.instances)) - 1 for made in rules]
     assert numbers[0] == 25
     assert numbers[0] >= numbers[1] > numbers[2]
@@ -240,3 +240,38 @@ def test_outside_the_brain_is_zero_unless_the_head_is_wanted(head: Anatomy) -> N
         assert (made.t1[~made.brain] > 0).all() == keep
         assert (made.t2[~made.brain] > 0).any() == keep
         assert (made.t1[made.brain] > 0).all()
+
+
+def test_wide_pvs_hold_the_most_fluid() -> None:
+    rng = np.random.default_rng(0)
+
+    def shares(diameter: float, limits: tuple[float, float]) -> list[float]:
+        return [_share(diameter, limits, rng) for _ in range(200)]
+
+    for diameter, least in ((0.8, 0.6), (1.75, 0.76), (2.5, 0.92), (4.0, 0.92)):
+        drawn = shares(diameter, (0.6, 1.0))
+        assert min(drawn) == pytest.approx(least, abs=0.02)
+        assert max(drawn) == pytest.approx(1, abs=0.02)
+    assert set(shares(3.0, (0.5, 0.5))) == {0.5}
+
+
+def test_capsules_lie_between_ganglia_and_cortex() -> None:
+    ganglia = np.zeros((40, 12, 12), bool)
+    cortex = ganglia.copy()
+    ganglia[:10], cortex[18:24] = True, True
+    capsules = _capsules(cortex, ganglia, np.ones(3))
+    inside = np.flatnonzero(capsules.all((1, 2)))
+    assert inside.min() == 13  # less than 6 mm from both
+    assert inside.max() == 14
+    cortex[:], cortex[30:] = False, True
+    assert not _capsules(cortex, ganglia, np.ones(3)).any()
+
+
+def test_dilated_subjects_have_more_in_their_basal_ganglia(make: Make) -> None:
+    def ganglia(share: float) -> list[dict]:
+        made = [make(seed=seed, dilated=share, width=0.0) for seed in range(4)]
+        return [row for one in made for row in one.table if row["region"] == "BG"]
+
+    many, few = ganglia(1.0), ganglia(0.0)
+    assert len(many) > len(few)
+    assert np.mean([r["diameter_mm"] for r in many]) > np.mean([r["diameter_mm"] for r in few])

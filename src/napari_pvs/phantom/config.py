@@ -42,6 +42,12 @@ class PhantomConfig(BaseModel):
         le=0.5,
         description="How much the width of PVS differs between subjects (SD of its logarithm).",
     )
+    dilated: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="Share of subjects with many and wide PVS in the basal ganglia.",
+    )
     label_rule: LabelRule = Field(
         "rater",
         description="rater: label what a rater sees, which is where visible PVS reach half of "

@@ -11,21 +11,42 @@ from napari_pvs.phantom.tubes import draw_tube, lognormal, rasterise
 from napari_pvs.scans.masks import bounding_box
 
 
-def sulcal_tips(tissue: NDArray[np.uint8], rng: np.random.Generator) -> Image:
-    """Compute the share of CSF in folds of the cortex that a 1 mm label map shows as closed.
+def closed_sulci(tissue: NDArray[np.uint8], ventricles: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return the label map with cortex in place of the CSF of narrow sulci, up to 4 mm wide.
 
-    These are sheets where two banks of cortex meet: voxels farther from white matter than the mean
-    of their neighbours. Random stretches of them are opened.
+    Label maps of 1 mm show them much wider than they are; `folds` opens them again.
+    """
+    import edt
+
+    middle = edt.edt(np.isin(tissue, (Tissue.CSF, Tissue.AIR))) > 2
+    narrow = (tissue == Tissue.CSF) & (edt.edt(~middle) > 2.5) & ~ventricles
+    narrow &= ndimage.binary_dilation(tissue == Tissue.CORTEX, iterations=2)
+    return np.where(narrow, Tissue.CORTEX, tissue).astype(tissue.dtype)
+
+
+def folds(tissue: NDArray[np.uint8], rng: np.random.Generator) -> tuple[Image, Image]:
+    """Find the sheets where two banks of cortex meet, in which a sulcus is.
+
+    Returns
+    -------
+    How much farther from white matter a voxel of the cortex is than the mean of its neighbours: in
+    mm, about 0.9 in the middle of a sheet and 0.3 at 1 mm from it, below 0 elsewhere; so that a
+    threshold of it makes a sheet thinner than a voxel. And the share of CSF that the sheet has:
+    open in some stretches, and beaded, as the bright parts of a sulcus in a real T2 are as small as
+    PVS.
     """
     import edt
 
     cortex = tissue == Tissue.CORTEX
     depth = edt.edt(tissue != Tissue.WHITE_MATTER)
     np.minimum(depth, 6, out=depth)
-    ridge = np.clip((depth - ndimage.gaussian_filter(depth, 1.2)) * 2.5, 0, 1)
-    stretch = smooth_field(tissue.shape, np.ones(3), 12.0, rng) > rng.uniform(-0.6, 0.4)
-    amount = rng.uniform(0.3, 0.9)
-    return np.asarray(amount * ridge * stretch * cortex, np.float32)
+    ridge = np.where(cortex, depth - ndimage.gaussian_filter(depth, 1.2), -0.5)
+    stretch = smooth_field(tissue.shape, np.ones(3), 12.0, rng) > rng.uniform(-1.2, 0.2)
+    amount = rng.uniform(0.4, 1.0)
+    own = rng.spawn(1)[0]
+    beads = smooth_field(tissue.shape, np.ones(3), own.uniform(3, 6), own)
+    share = stretch * np.clip(amount * (1 + own.uniform(0, 0.8) * beads), 0, 1)
+    return ridge.astype(np.float32), share.astype(np.float32)
 
 
 def folia(cerebellum: Image, voxel_size: NDArray[np.float64], rng: np.random.Generator) -> Image:
@@ -82,10 +103,11 @@ def lesions(
 ) -> tuple[Image, Image]:
     """Draw white-matter hyperintensities, plaques, lacunes and infarcts.
 
-    A plaque may be as bright on T2 as fluid and nearly as dark on T1, but it is round, and wider
-    than most PVS. A lacune differs from a PVS by its size (radius from 2.2 mm), its round shape and
-    its rim, and is rare; a punctate lesion is fainter than fluid and hardly dark on T1. In basal
-    ganglia only lacunes and infarcts are drawn: what else is small and bright there is a PVS.
+    A plaque goes up to three quarters of the way to fluid, on T2 and T1: it is round, wider than
+    most PVS, and fainter than a PVS of its width. A lacune differs from a PVS by its size (radius
+    from 2.2 mm), its round shape and its rim, and is rare; a punctate lesion is fainter than fluid
+    and hardly dark on T1. In basal ganglia only lacunes and infarcts are drawn: what else is small
+    and bright there is a PVS.
 
     Parameters
     ----------
@@ -170,7 +192,7 @@ def _add_plaques(
         radii = radius * np.array([rng.uniform(0.8, 1), 1, rng.uniform(1, 1.5)])
         most = min(1.0, radius / 2.5)  # small ones are faint
         _add_blob(wmh, place, radii + 0.3, rng.uniform(0.6, 1.0), rough, voxel_size, rng)
-        _add_blob(fluid, place, radii, most * rng.uniform(0, 0.9), rough, voxel_size, rng)
+        _add_blob(fluid, place, radii, most * rng.uniform(0, 0.75), rough, voxel_size, rng)
 
 
 def choroid_plexus(

@@ -47,7 +47,7 @@ class Site(BaseModel):
     """Relative standard deviation of fine variation inside tissue."""
     grain: Range = (0.03, 0.12)
     """The same over 1-2.2 mm in white matter; on T2 of three persons 0.09-0.15, noise included."""
-    deep_grain: Range = (0.08, 0.35)
+    deep_grain: Range = (0.1, 0.4)
     """The same in basal ganglia, where PVS too thin to be seen and iron are: 0.1-0.28."""
     atrophy: Range = (0.0, 0.0)
     """How much the ventricles are widened, in mm."""
@@ -55,7 +55,7 @@ class Site(BaseModel):
     """Strength of the hyperintensity around the ventricles, as a share of a lesion's."""
     infarcts: float = Field(0.0, ge=0, le=1)
     """Share of subjects with an infarct."""
-    plaques: float = Field(0.2, ge=0, le=1)
+    plaques: float = Field(0.3, ge=0, le=1)
     """Share of subjects with plaques, the lesions of multiple sclerosis."""
     stripping: Range = (0.0, 0.0)
     """How far the brain mask may extend beyond the brain's surface, in mm."""
@@ -126,11 +126,11 @@ SITES: dict[str, Site] = {
             sliced=0.2,
             texture=(0.005, 0.045),
             grain=(0.0, 0.2),
-            deep_grain=(0.0, 0.5),
+            deep_grain=(0.02, 0.55),
             atrophy=(0.0, 4.0),
             halo=(0.0, 0.9),
             infarcts=0.15,
-            plaques=0.5,
+            plaques=0.6,
             stripping=(0.0, 1.0),
             misregistration=(0.0, 0.8),
             motion=0.15,

@@ -23,6 +23,9 @@ from napari_pvs.phantom.tubes import (
 )
 
 _MARGIN_MM = 1.2  # a PVS keeps this far from CSF
+_BRIGHT = 0.35  # grain above the tissue, as a share of that below it
+_CAPSULE_MM = 6.0  # from ganglia and from cortex
+_NARROW = 0.7  # share of subjects with narrow sulci
 _SHADE = {"T1": -0.5, "T2": 1.0}  # how texture shows
 
 
@@ -95,26 +98,23 @@ def make_subject(
     directions = _towards(to_ventricle, 2 * voxel_size)
     ganglia = placed["ganglia"] > 0.5
     white = (placed["white"] > 0.7) & ~ganglia
-    inner = _distance_to(placed["csf"] > 0.4, voxel_size) > _MARGIN_MM
     near = _near(ganglia)
-    regions = {
-        "WM": white & inner,
-        "BG": (ganglia | ((placed["white"] > 0.5) & near)) & inner,
-    }
+    regions = _regions(placed, white, ganglia, near, voxel_size)
     pvs = _place_pvs(regions, directions, voxel_size, config, rng)
     wmh, lacunes = mimics.lesions(
         white & ~regions["BG"], ganglia, to_ventricle, voxel_size, site, rng
     )
+    sulci = _sulci(placed["fold"], placed["sulcus"], rng.spawn(1)[0])
     others = _draw_mimics(
         placed, lacunes, regions["WM"], brain, white | ganglia, directions, voxel_size, rng
     )
     texture, grain = _texture(near, voxel_size, site, rng)
     solid = placed["csf"] < 0.5
-    shift = rng.normal(size=3)
-    shift *= rng.uniform(*site.misregistration) / np.linalg.norm(shift)
+    shift = _shift(site, rng)
     scans, taken, steps = {}, [], []
     for name, contrast in contrasts.items():
         image = placed[name]
+        image += sulci * (contrast.csf - image)
         image *= np.where(brain & solid, 1 + _SHADE[name] * texture, 1)
         image += wmh * (contrast.wmh - image) * solid
         others.paint(image, contrast)
@@ -141,6 +141,28 @@ def make_subject(
         site=site.name,
         anatomy=anatomy.name,
     )
+
+
+def _regions(
+    placed: dict[str, Image],
+    white: NDArray[np.bool_],
+    ganglia: NDArray[np.bool_],
+    near: NDArray[np.bool_],
+    voxel_size: NDArray[np.float64],
+) -> dict[str, NDArray[np.bool_]]:
+    """Return where PVS of white matter and of the basal ganglia can be, away from CSF."""
+    inner = _distance_to(placed["csf"] > 0.4, voxel_size) > _MARGIN_MM
+    around = near | _capsules(placed["cortex"] > 0.5, ganglia, voxel_size)
+    return {
+        "WM": white & inner,
+        "BG": (ganglia | ((placed["white"] > 0.5) & around)) & inner,
+    }
+
+
+def _shift(site: Site, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw how far T2 lies off T1, in mm."""
+    shift = rng.normal(size=3)
+    return np.asarray(shift * rng.uniform(*site.misregistration) / np.linalg.norm(shift))
 
 
 @dataclass
@@ -237,10 +259,13 @@ def _channels(
 ) -> dict[str, Image]:
     """Return images of the anatomy at 1 mm, to be sampled onto the subject's grid."""
     tissue = anatomy.tissue
+    if rng.spawn(1)[0].random() < _NARROW:
+        tissue = mimics.closed_sulci(tissue, anatomy.ventricles)
     masks = {
         "white": tissue == Tissue.WHITE_MATTER,
         "ganglia": np.isin(tissue, BASAL_GANGLIA),
         "csf": (tissue == Tissue.CSF) | (tissue == Tissue.AIR),
+        "cortex": tissue == Tissue.CORTEX,
         "cerebellum": tissue == Tissue.CEREBELLAR_CORTEX,
         "ventricles": anatomy.ventricles,
         "brain": anatomy.brain,
@@ -248,7 +273,7 @@ def _channels(
     out = {name: ndimage.gaussian_filter(m.astype(np.float32), 0.5) for name, m in masks.items()}
     cb_white = (tissue == Tissue.CEREBELLAR_WHITE_MATTER).astype(np.float32)
     out["cerebellum"] += 0.5 * ndimage.gaussian_filter(cb_white, 1.0)
-    tips = mimics.sulcal_tips(tissue, rng)
+    out["fold"], out["sulcus"] = mimics.folds(tissue, rng)
     outer = (tissue == Tissue.CSF) & ~anatomy.ventricles
     dimmed = _dimmed(tissue.shape, rng)[outer]
     flow = _flow(tissue.shape, rng.spawn(1)[0])[anatomy.ventricles]
@@ -257,9 +282,14 @@ def _channels(
         image[outer] += dimmed * (contrast.tissue[Tissue.CORTEX] - contrast.csf)
         if name == "T2":
             image[anatomy.ventricles] *= 1 - flow
-        image += tips * (contrast.csf - image)
         out[name] = ndimage.gaussian_filter(image, 0.5)
     return out
+
+
+def _sulci(fold: Image, share: Image, rng: np.random.Generator) -> Image:
+    """Return the share of CSF in sheets of the folds of the cortex, 0.5-2 mm thick."""
+    soft = (fold - rng.uniform(0.25, 0.7)) / rng.uniform(0.2, 0.5) + 0.5
+    return np.asarray(np.clip(soft, 0, 1) * share, np.float32)
 
 
 def _flow(shape: tuple[int, int, int], rng: np.random.Generator) -> Image:
@@ -273,7 +303,9 @@ def _flow(shape: tuple[int, int, int], rng: np.random.Generator) -> Image:
 def _dimmed(shape: tuple[int, int, int], rng: np.random.Generator) -> Image:
     """Return the share of cortex in place of CSF in sulci: they are narrow, and their CSF flows."""
     field = smooth_field(shape, np.ones(3), 12.0, rng)
-    return np.asarray(np.clip(rng.uniform(0.0, 0.6) + 0.2 * field, 0, 0.9), np.float32)
+    own = rng.spawn(1)[0]
+    beads = own.uniform(0, 0.3) * smooth_field(shape, np.ones(3), own.uniform(3, 6), own)
+    return np.asarray(np.clip(rng.uniform(0.0, 0.6) + 0.2 * field + beads, 0, 0.9), np.float32)
 
 
 def _place_pvs(
@@ -293,7 +325,7 @@ def _place_pvs(
         shape, voxel_size, 30.0, rng
     )  # PVS are dense in some parts and absent in others
     origins = _perforated_substance(places["BG"])
-    in_ganglia = rng.uniform(0.1, 0.4)
+    in_ganglia, wider = _in_ganglia(config, rng)
     clusters = {
         name: [where[rng.integers(len(where))] for _ in range(rng.integers(0, 5)) if len(where)]
         for name, where in places.items()
@@ -313,7 +345,8 @@ def _place_pvs(
         else:
             direction = np.asarray(directions[(slice(None), *(place // 2))], np.float64)
         start = (place + rng.uniform(-0.5, 0.5, 3)) * voxel_size
-        tube = draw_tube(start, direction, regions[name], voxel_size, name, rng, diameter)
+        size = diameter * wider if name == "BG" else diameter
+        tube = draw_tube(start, direction, regions[name], voxel_size, name, rng, size)
         if tube is None:
             continue
         raster = rasterise(tube, shape, voxel_size)
@@ -322,13 +355,32 @@ def _place_pvs(
         at = tuple(raster.voxels.T)
         if not len(raster.voxels) or pvs.fraction[at].any():
             continue
-        share = float(rng.uniform(*config.fluid))
+        share = _share(tube.diameter, config.fluid, rng)
         pvs.tubes.append((tube, share, float(raster.fraction.sum() * voxel_size.prod())))
         pvs.rasters.append(raster)
         pvs.fraction[at] = raster.fraction
         pvs.fluid[at] = raster.fraction * share
         pvs.owner[at] = len(pvs.tubes)
     return pvs
+
+
+def _in_ganglia(config: PhantomConfig, rng: np.random.Generator) -> tuple[float, float]:
+    """Draw the share of PVS in the basal ganglia, and how much wider they are there."""
+    share = rng.uniform(0.1, 0.4)
+    own = rng.spawn(1)[0]
+    if own.random() < config.dilated:
+        return own.uniform(0.3, 0.8), own.uniform(1.0, 1.4)
+    return share, 1.0
+
+
+def _share(diameter: float, limits: tuple[float, float], rng: np.random.Generator) -> float:
+    """Draw the share of fluid in a PVS; what is wide (2.5 mm) holds as much as there can be.
+
+    In a thin one, the vessel takes its part; what is wide and no brighter than half is a lesion.
+    """
+    low, high = limits
+    least = low + (high - low) * float(np.clip((diameter - 1) / 1.5, 0, 1)) * 0.8
+    return float(rng.uniform(least, high))
 
 
 def _draw_place(
@@ -403,6 +455,17 @@ def _near(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(ndimage.binary_dilation(mask, iterations=2), bool)
 
 
+def _capsules(
+    cortex: NDArray[np.bool_], ganglia: NDArray[np.bool_], voxel_size: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Return what lies between ganglia and cortex: external and extreme capsule, and claustrum.
+
+    Perforating arteries pass through, and many of the widest PVS are there, close to the insula.
+    """
+    between = _distance_to(ganglia, voxel_size) < _CAPSULE_MM
+    return np.asarray(between & (_distance_to(cortex, voxel_size) < _CAPSULE_MM))
+
+
 def _distance_to(mask: NDArray[np.bool_], voxel_size: NDArray[np.float64]) -> Image:
     """Return the distance to a mask in mm; far everywhere if the mask is empty."""
     if not mask.any():
@@ -428,8 +491,9 @@ def _texture(
 ) -> tuple[Image, dict[str, float]]:
     """Draw the relative intensity variation inside tissue: broad, fine, and grain.
 
-    Grain is what is too small to be told apart: iron, and PVS too thin to be seen. Its standard
-    deviation is returned too, by region; ``deep`` is where the basal ganglia's holds.
+    Grain is what is too small to be told apart: iron, vessels, and PVS too thin to be seen. It is
+    dark rather than bright, since what is small and bright in a T2 is a PVS. The standard deviation
+    of its bright part is returned too, by region; ``deep`` is where the basal ganglia's holds.
     """
     shape = deep.shape
     broad = rng.uniform(0.01, 0.035) * smooth_field(shape, voxel_size, 25.0, rng)
@@ -437,8 +501,10 @@ def _texture(
     own = rng.spawn(1)[0]
     grain = {"WM": own.uniform(*site.grain), "BG": own.uniform(*site.deep_grain)}
     amount = np.where(deep, grain["BG"], grain["WM"]).astype(np.float32)
-    small = amount * smooth_field(shape, voxel_size, own.uniform(1.0, 2.2), own)
-    return np.asarray(broad + fine + small, np.float32), grain
+    small = smooth_field(shape, voxel_size, own.uniform(1.0, 2.2), own)
+    small = amount * np.where(small > 0, _BRIGHT * small, small)
+    bright = {region: _BRIGHT * deviation for region, deviation in grain.items()}
+    return np.asarray(broad + fine + small, np.float32), bright
 
 
 def _table(
