@@ -128,25 +128,19 @@ def main() -> None:
             average=0.995,
         )
         train(config, run)
-    answers = {
-        name: list(scans(known, subjects_of(known), used)) for name, used in MODALITIES.items()
-    }
-    raw = Predictor(weights)
-    found = {name: calibrate(answers[name], raw) for name in MODALITIES}
     model, card = load(weights)
-    weights = given.work / "calibrated.safetensors"
-    save(weights, model, with_calibration(model, card, found))
     if given.blend < 1:
-        start = starter_path() if given.start == "starter" else Path(given.start)
-        blended(start, weights, given.blend, weights)
-        raw = Predictor(weights)
-        found = {name: calibrate(answers[name], raw) for name in MODALITIES}
-        model, card = load(weights)
-        save(weights, model, with_calibration(model, card, found))
+        blend(model, starter_path() if given.start == "starter" else Path(given.start), given.blend)
     if given.statistics:
-        model, card = load(weights)
         measure_statistics(model, given.statistics)
-        save(weights, model, card)
+    weights = given.work / "calibrated.safetensors"
+    save(weights, model, card.model_copy(update={"calibration": {}}))
+    raw = Predictor(weights)
+    found = {
+        name: calibrate(scans(known, subjects_of(known), used), raw)
+        for name, used in MODALITIES.items()
+    }
+    save(weights, model, with_calibration(model, card, found))
     predictor = Predictor(weights)
     print(json.dumps(found))
     compared = ("network",) if given.no_baselines else ("network", "frangi", "threshold")
@@ -162,7 +156,7 @@ def main() -> None:
         f"training label maps {', '.join(p.name.split('_')[-1][:2] for p in seen)} (Billot et al., "
         f"Apache-2.0). Labels by the rater's rule. Calibration: {len(TEST_SITES)} phantoms on map "
         f"{', '.join(VALIDATION)}, seed {CALIBRATION_SEED}, sites {', '.join(TEST_SITES)}",
-        "command": "python benchmarks/starter.py --anatomy DIR --work WORK",
+        "command": command(given),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, "
         f"torch {torch.__version__}, no GPU",
         **(
@@ -184,6 +178,15 @@ def main() -> None:
     if given.real:
         measured["real"] = on_real_scans(given.real)
     save(given.out, model, card.model_copy(update=changes))
+
+
+def command(given: argparse.Namespace) -> str:
+    """Return the command with the options that decide about the weights."""
+    words = ["python benchmarks/starter.py --anatomy DIR --work WORK"]
+    words += [f"--{name} {getattr(given, name)}" for name in ("subjects", "epochs", "rate", "blend")]
+    words += ["--still"] * given.still
+    words += [f"--{name} DIR" for name in ("unlabelled", "statistics") if getattr(given, name)]
+    return " ".join(words)
 
 
 def cohort(
@@ -244,7 +247,7 @@ def subjects_of(study: Path) -> list[str]:
     return sorted(folder.name for folder in study.glob("sub-*"))
 
 
-def calibrate(answers: list[Case], predictor: Predictor) -> tuple[float, float]:
+def calibrate(answers: Iterator[Case], predictor: Predictor) -> tuple[float, float]:
     """Find the slope and the offset of the logit on phantoms of the validation anatomy.
 
     Of the thresholds within .01 of the best mean DSC, the one that gives the true volume on average
@@ -308,19 +311,17 @@ def draw_reliability(accuracy: dict[str, dict[str, Any]], out: Path) -> None:
     figure.savefig(out, dpi=80)
 
 
-def blended(first: Path, second: Path, share: float, out: Path) -> None:
-    """Write the mean of two weights, ``share`` of the second (Wortsman et al., CVPR 2022).
+def blend(model: M2SS, other: Path, share: float) -> None:
+    """Make weights the mean of theirs, by ``share``, and others' (Wortsman et al., CVPR 2022).
 
-    What was learnt from new phantoms is kept, and less is lost of what the start knew.
+    What was learnt from new phantoms is kept, and less is lost of what the others knew.
     """
-    model, card = load(second)
-    others, known = load(first)[0].state_dict(), model.state_dict()
+    others = load(other)[0].state_dict()
     mean = {
         name: share * value + (1 - share) * others[name] if value.is_floating_point() else value
-        for name, value in known.items()
+        for name, value in model.state_dict().items()
     }
     model.load_state_dict(mean)
-    save(out, model, card.model_copy(update={"calibration": {}}))
 
 
 def measure_statistics(model: M2SS, data: Path, seed: int = 1) -> None:
