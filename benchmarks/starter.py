@@ -183,7 +183,8 @@ def main() -> None:
 def command(given: argparse.Namespace) -> str:
     """Return the command with the options that decide about the weights."""
     words = ["python benchmarks/starter.py --anatomy DIR --work WORK"]
-    words += [f"--{name} {getattr(given, name)}" for name in ("subjects", "epochs", "rate", "blend")]
+    numbers = ("subjects", "epochs", "rate", "blend")
+    words += [f"--{name} {getattr(given, name)}" for name in numbers]
     words += ["--still"] * given.still
     words += [f"--{name} DIR" for name in ("unlabelled", "statistics") if getattr(given, name)]
     return " ".join(words)
