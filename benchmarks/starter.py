@@ -33,6 +33,7 @@ from adapt_real import JUDGED
 from adapt_real import study as add_scans
 from numpy.typing import NDArray
 from real import SUBJECTS, Person
+from records import command
 from scipy.special import expit, logit
 from torch import nn
 
@@ -156,7 +157,7 @@ def main() -> None:
         f"training label maps {', '.join(p.name.split('_')[-1][:2] for p in seen)} (Billot et al., "
         f"Apache-2.0). Labels by the rater's rule. Calibration: {len(TEST_SITES)} phantoms on map "
         f"{', '.join(VALIDATION)}, seed {CALIBRATION_SEED}, sites {', '.join(TEST_SITES)}",
-        "command": command(given),
+        "command": command(),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, "
         f"torch {torch.__version__}, no GPU",
         **(
@@ -178,16 +179,6 @@ def main() -> None:
     if given.real:
         measured["real"] = on_real_scans(given.real)
     save(given.out, model, card.model_copy(update=changes))
-
-
-def command(given: argparse.Namespace) -> str:
-    """Return the command with the options that decide about the weights."""
-    words = ["python benchmarks/starter.py --anatomy DIR --work WORK"]
-    numbers = ("subjects", "epochs", "rate", "blend")
-    words += [f"--{name} {getattr(given, name)}" for name in numbers]
-    words += ["--still"] * given.still
-    words += [f"--{name} DIR" for name in ("unlabelled", "statistics") if getattr(given, name)]
-    return " ".join(words)
 
 
 def cohort(

@@ -8,7 +8,7 @@ from napari_pvs.phantom.anatomy import Tissue
 from napari_pvs.phantom.placement import Image, smooth_field
 from napari_pvs.phantom.sites import Site
 from napari_pvs.phantom.tubes import draw_tube, lognormal, rasterise
-from napari_pvs.scans.masks import bounding_box
+from napari_pvs.scans.masks import bounding_box, thick
 
 
 def closed_sulci(tissue: NDArray[np.uint8], ventricles: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -16,12 +16,15 @@ def closed_sulci(tissue: NDArray[np.uint8], ventricles: NDArray[np.bool_]) -> ND
 
     Label maps of 1 mm show them much wider than they are; `folds` opens them again.
     """
-    import edt
-
-    middle = edt.edt(np.isin(tissue, (Tissue.CSF, Tissue.AIR))) > 2
-    narrow = (tissue == Tissue.CSF) & (edt.edt(~middle) > 2.5) & ~ventricles
+    wide = thick(np.isin(tissue, (Tissue.CSF, Tissue.AIR)), (1, 1, 1), 4.0, 2.5)
+    narrow = (tissue == Tissue.CSF) & ~wide & ~ventricles
     narrow &= ndimage.binary_dilation(tissue == Tissue.CORTEX, iterations=2)
     return np.where(narrow, Tissue.CORTEX, tissue).astype(tissue.dtype)
+
+
+def beads(shape: tuple[int, int, int], rng: np.random.Generator) -> Image:
+    """Draw a field as fine as the bright parts of a sulcus in a real T2, on a grid of 1 mm."""
+    return smooth_field(shape, np.ones(3), rng.uniform(3, 6), rng)
 
 
 def folds(tissue: NDArray[np.uint8], rng: np.random.Generator) -> tuple[Image, Image]:
@@ -44,8 +47,8 @@ def folds(tissue: NDArray[np.uint8], rng: np.random.Generator) -> tuple[Image, I
     stretch = smooth_field(tissue.shape, np.ones(3), 12.0, rng) > rng.uniform(-1.2, 0.2)
     amount = rng.uniform(0.4, 1.0)
     own = rng.spawn(1)[0]
-    beads = smooth_field(tissue.shape, np.ones(3), own.uniform(3, 6), own)
-    share = stretch * np.clip(amount * (1 + own.uniform(0, 0.8) * beads), 0, 1)
+    bead = beads(tissue.shape, own)
+    share = stretch * np.clip(amount * (1 + own.uniform(0, 0.8) * bead), 0, 1)
     return ridge.astype(np.float32), share.astype(np.float32)
 
 

@@ -46,7 +46,8 @@ class Site(BaseModel):
     texture: Range = (0.005, 0.02)
     """Relative standard deviation of fine variation inside tissue."""
     grain: Range = (0.03, 0.12)
-    """The same over 1-2.2 mm in white matter; on T2 of three persons 0.09-0.15, noise included."""
+    """The same over 1-2.2 mm in white matter; on T2 of three persons 0.09-0.15, noise included. Of
+    grain brighter than the tissue on T2, a third."""
     deep_grain: Range = (0.1, 0.4)
     """The same in basal ganglia, where PVS too thin to be seen and iron are: 0.1-0.28."""
     atrophy: Range = (0.0, 0.0)

@@ -21,6 +21,7 @@ from napari_pvs.phantom.tubes import (
     rasterise,
     union,
 )
+from napari_pvs.scans.masks import bounding_box
 
 _MARGIN_MM = 1.2  # a PVS keeps this far from CSF
 _BRIGHT = 0.35  # grain above the tissue, as a share of that below it
@@ -304,7 +305,7 @@ def _dimmed(shape: tuple[int, int, int], rng: np.random.Generator) -> Image:
     """Return the share of cortex in place of CSF in sulci: they are narrow, and their CSF flows."""
     field = smooth_field(shape, np.ones(3), 12.0, rng)
     own = rng.spawn(1)[0]
-    beads = own.uniform(0, 0.3) * smooth_field(shape, np.ones(3), own.uniform(3, 6), own)
+    beads = own.uniform(0, 0.3) * mimics.beads(shape, own)
     return np.asarray(np.clip(rng.uniform(0.0, 0.6) + 0.2 * field + beads, 0, 0.9), np.float32)
 
 
@@ -462,8 +463,12 @@ def _capsules(
 
     Perforating arteries pass through, and many of the widest PVS are there, close to the insula.
     """
-    between = _distance_to(ganglia, voxel_size) < _CAPSULE_MM
-    return np.asarray(between & (_distance_to(cortex, voxel_size) < _CAPSULE_MM))
+    out = np.zeros(ganglia.shape, bool)
+    if ganglia.any():
+        box = bounding_box(ganglia, margin=2 * _CAPSULE_MM / voxel_size + 1)
+        near = [_distance_to(mask[box], voxel_size) < _CAPSULE_MM for mask in (ganglia, cortex)]
+        out[box] = np.logical_and(*near)
+    return out
 
 
 def _distance_to(mask: NDArray[np.bool_], voxel_size: NDArray[np.float64]) -> Image:

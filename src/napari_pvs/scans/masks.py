@@ -100,10 +100,16 @@ def distance_inside(mask: Mask, voxel_size: Sequence[float]) -> NDArray[np.float
     return np.asarray(edt.edt(inside, anisotropy=tuple(voxel_size), black_border=False), np.float32)
 
 
-def thick(mask: Mask, voxel_size: Sequence[float], width_mm: float) -> Mask:
-    """Return the parts of a mask that hold a ball of a width, with the corners around it."""
+def thick(
+    mask: Mask, voxel_size: Sequence[float], width_mm: float, reach_mm: float | None = None
+) -> Mask:
+    """Return the parts of a mask that hold a ball of a width, with the corners around it.
+
+    Corners are what lies within ``reach_mm`` of the middle of such a ball; by default its width.
+    """
     core = distance_inside(mask, voxel_size) > width_mm / 2
-    return mask & (distance_inside(~core, voxel_size) <= width_mm) if core.any() else core
+    reach = width_mm if reach_mm is None else reach_mm
+    return mask & (distance_inside(~core, voxel_size) <= reach) if core.any() else core
 
 
 def connected_components(mask: Mask, connectivity: Literal[6, 26] = 26) -> tuple[NDArray[Any], int]:
