@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from napari_pvs.inference.patches import grid, starts, tiles
+from napari_pvs.inference.patches import grid, sample, starts, tiles
 
 
 def test_the_papers_grid():
@@ -89,3 +89,26 @@ def test_empty_tiles_are_left_out():
     corners = dict(masks())["corners"]
     tiled = [tile for _, tile in tiles(corners, 12_000, 4, 2)]
     assert [tuple(s.stop - s.start for s in tile) for tile in tiled] == [(2, 2, 2)] * 2
+
+
+def test_a_sample_is_spread_evenly_over_a_mask():
+    mask = np.zeros((60, 50, 40), bool)
+    mask[10:50, 5:45, 5:35] = True
+    boxes = sample(mask, 24, 16)
+    assert len(boxes) == 24
+    assert {tuple(side.stop - side.start for side in box) for box in boxes} == {(16, 16, 16)}
+    assert all(mask[box].mean() > 0.1 for box in boxes)
+    middles = np.array([[side.start + 8 for side in box] for box in boxes])
+    assert (np.abs(middles.mean(0) - [30, 25, 20]) < 5).all()
+    assert (np.ptp(middles, axis=0) > [30, 24, 15]).all()
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 20), (1, 1, 1), (16, 16, 17)])
+def test_a_sample_of_a_small_array_lies_inside_it(shape):
+    mask = np.zeros(shape, bool)
+    mask[-1, -1, -1] = True
+    boxes = sample(mask, 5, 16)
+    assert len(boxes) == 5
+    for box in boxes:
+        assert mask[box].shape == tuple(min(16, n) for n in shape)
+        assert mask[box].any()

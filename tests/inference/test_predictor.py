@@ -1,3 +1,4 @@
+import copy
 import logging
 import warnings
 
@@ -7,11 +8,12 @@ import torch
 
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.inference.patches import grid
-from napari_pvs.inference.predictor import Predictor, compute, fuse, interior, run
+from napari_pvs.inference.predictor import Predictor, adapted, compute, interior, run
 from napari_pvs.network.backends.base import Cpu, GpuMemoryError
-from napari_pvs.network.backends.torch_backend import TorchBackend
+from napari_pvs.network.backends.torch_backend import TorchBackend, fuse
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.m2ss import M2SS
+from napari_pvs.network.weights import ModelCard, load, save
 from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.scan import Scan
 
@@ -293,3 +295,63 @@ def test_empty_brain(tiny_weights):
 def test_missing_weights(tmp_path):
     with pytest.raises(InputError, match=r"none.safetensors do not exist"):
         Predictor(tmp_path / "none.safetensors", "cpu")
+
+
+@pytest.fixture
+def scan_weights(tiny_model, tmp_path):
+    """Weights that take the statistics of each scan."""
+    model = copy.deepcopy(tiny_model)
+    model.config = model.config.model_copy(update={"statistics": "scan"})
+    save(tmp_path / "scan.safetensors", model, ModelCard(name="scan"))
+    return tmp_path / "scan.safetensors"
+
+
+@pytest.mark.parametrize(("statistics", "changes"), [("training", True), ("scan", False)])
+def test_with_its_own_statistics_a_scan_may_be_twice_as_bright(statistics, changes):
+    torch.manual_seed(0)
+    shape = NetworkConfig(widths=(4, 8), multiscale=False, statistics=statistics)
+    model, (images, brain) = M2SS(shape).eval(), volume()
+    found, brighter = (run(model, k * images, brain, CPU, precision="full") for k in (1, 2))
+    assert (np.abs(found - brighter).max() > 1e-3) == changes
+    assert np.ptp(found[brain]) > 0.01
+
+
+def test_training_reads_a_scan_as_the_predictor_does(scan_weights):
+    images, brain = volume()
+    predictor = Predictor(scan_weights, "cpu", precision="full")
+    found = run(load(scan_weights)[0], images, brain, CPU, precision="full")
+    np.testing.assert_allclose(found, predictor.predict_array(images, brain), atol=5e-3)
+
+
+@pytest.mark.parametrize("size", [0.8, 2.2])
+def test_windows_have_the_statistics_of_their_scan(scan_weights, make_head, size):
+    head = make_head((48, 48, 48))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)  # coarse voxels
+        scan = scan_of(head, size)
+    predictor = Predictor(scan_weights, "cpu", precision="full")
+    whole, ready = predictor.predict(scan), predictor.for_scan(scan)
+    images, inside = scan.normalised(), interior(scan.brain, (size,) * 3)
+    box = (slice(0, 32), slice(8, 40), slice(16, 48))
+    grid_, crop = scan.grid.cropped(box), images[(slice(None), *box)]
+    core = (slice(12, 20),) * 3
+    inner = tuple(
+        slice(a.start + c.start, a.start + c.stop) for a, c in zip(box, core, strict=True)
+    )
+    part = ready.predict_on(grid_, crop, inside[box])
+    close = 1e-3 if size == 0.8 else 0.05  # resampled from other places
+    np.testing.assert_allclose(part[core], whole[inner], atol=close)
+    alone = predictor.predict_on(grid_, crop, inside[box])
+    assert np.abs(alone[core] - whole[inner]).max() > 2 * np.abs(part[core] - whole[inner]).max()
+    assert ready.for_scan(scan) is ready
+    assert ready.weights_id == predictor.weights_id
+
+
+def test_weights_with_statistics_of_their_training_serve_every_scan(tiny_weights, head):
+    predictor = Predictor(tiny_weights, "cpu")
+    assert predictor.for_scan(scan_of(head, 0.8)) is predictor
+
+
+def test_nothing_to_measure_leaves_the_statistics(scan_weights):
+    backend = Predictor(scan_weights, "cpu").backend
+    assert adapted(backend, np.zeros((2, 8, 8, 8), np.float32)) is backend

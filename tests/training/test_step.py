@@ -134,3 +134,19 @@ def test_unlabelled_patches_alone():
     one = state(view="noise")
     one.model.eval()
     assert compute(one, None, spoilt).where.startswith(" on the unlabelled patch of sub-02")
+
+
+@pytest.mark.parametrize(("statistics", "passes"), [("scan", 2), ("training", 1)])
+def test_a_labelled_and_an_unlabelled_scan_have_statistics_of_their_own(statistics, passes):
+    one = state(statistics=statistics, warmup=0)
+    compute(one, patches(), patches(1))
+    counts = {b.num_batches_tracked.item() for b in one.model.modules() if hasattr(b, "momentum")}
+    assert counts == {passes}
+
+
+def test_the_network_as_teacher_takes_the_statistics_of_the_scan():
+    one = state(teacher="network", statistics="scan", warmup=0, unlabelled_batch=2)
+    compute(one, patches(), patches(1, target=False))
+    assert one.model.training
+    counts = {b.num_batches_tracked.item() for b in one.model.modules() if hasattr(b, "momentum")}
+    assert counts == {3}  # the labelled patches, the unlabelled ones, and these changed

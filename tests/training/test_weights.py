@@ -1,9 +1,11 @@
+import copy
+
 import pytest
 import torch
 
 from napari_pvs.errors import InputError
+from napari_pvs.network.weights import ModelCard, save, starter_path
 from napari_pvs.network.weights import load as load_weights
-from napari_pvs.network.weights import starter_path
 from napari_pvs.study.bids import subjects
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data.prepared import load
@@ -35,3 +37,31 @@ def test_start(tiny_weights, tmp_path):
         load_start(TrainingConfig(study="x", weights="starter", method="semi-mono"))
     with pytest.raises(InputError, match=r"none.safetensors do not exist"):
         load_start(TrainingConfig(study="x", weights=tmp_path / "none.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "of_start", "taken"),
+    [
+        ("auto", "scan", "scan"),
+        ("auto", "training", "training"),
+        ("auto", None, "training"),
+        ("scan", "training", "scan"),
+        ("training", "scan", "training"),
+        ("scan", None, "scan"),
+    ],
+)
+def test_batch_statistics_are_as_asked_or_as_the_start_weights(
+    asked, of_start, taken, tiny_model, tmp_path
+):
+    path = None
+    if of_start:
+        model, path = copy.deepcopy(tiny_model), tmp_path / "start.safetensors"
+        model.config = model.config.model_copy(update={"statistics": of_start})
+        save(path, model, ModelCard())
+    config = TrainingConfig(study="x", weights=path, statistics=asked)
+    start = load_start(config)
+    settled = start.settled(config)
+    assert settled.statistics == settled.network.statistics == taken
+    assert settled.one_scan == (taken == "scan")
+    if start.network is not None:
+        assert start.network.config.statistics == taken

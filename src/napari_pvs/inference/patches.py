@@ -1,4 +1,4 @@
-"""Where to put windows: on the paper's overlapping grid, or a few large ones."""
+"""Where to put windows: on the paper's overlapping grid, a few large ones, or a sample."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -39,6 +39,26 @@ def grid(shape: Shape, patch: int = 32, stride: int = 16) -> list[Box]:
         (slice(x, x + patch), slice(y, y + patch), slice(z, z + patch))
         for x, y, z in product(*axes)
     ]
+
+
+def sample(mask: NDArray[np.bool_], count: int, edge: int) -> list[Box]:
+    """Return cubes whose middles are spread evenly over the voxels of a mask, in memory order.
+
+    They are as many for every mask, may overlap, and lie inside the array, which may cut them.
+
+    Examples
+    --------
+    >>> sample(np.ones((8, 1, 1), bool), 2, 4)
+    [(slice(0, 4, None), slice(0, 1, None), slice(0, 1, None)), \
+(slice(4, 8, None), slice(0, 1, None), slice(0, 1, None))]
+    """
+    inside = np.flatnonzero(mask)
+    middles = inside[((np.arange(count) + 0.5) * len(inside) / count).astype(int)]
+    places = np.stack(np.unravel_index(middles, mask.shape), axis=1)
+    last = np.maximum(0, np.array(mask.shape) - edge)
+    low = np.clip(places - edge // 2, 0, last)
+    high = np.minimum(low + edge, mask.shape)
+    return [box_of(*ends) for ends in zip(low.tolist(), high.tolist(), strict=True)]
 
 
 def tiles(mask: NDArray[np.bool_], limit: int, halo: int, factor: int) -> Iterator[tuple[Box, Box]]:

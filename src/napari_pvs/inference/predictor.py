@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -9,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError
-from napari_pvs.inference.patches import grid, tiles
+from napari_pvs.inference.patches import grid, sample, tiles
 from napari_pvs.network.backends.base import Backend, GpuMemoryError
 from napari_pvs.network.backends.choose import open_backend
-from napari_pvs.network.backends.torch_backend import TorchBackend, fuse
+from napari_pvs.network.backends.torch_backend import TorchBackend
 from napari_pvs.network.device import BackendName, Device, Precision
 from napari_pvs.network.weights import ModelCard, fingerprint, starter_path
 from napari_pvs.scans.grid import Grid, resample, with_voxel_size
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from napari_pvs.network.m2ss import M2SS
 
-__all__ = ["Predictor", "Progress", "Windows", "compute", "fuse", "interior", "run"]
+__all__ = ["Predictor", "Progress", "Windows", "adapted", "compute", "interior", "run"]
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ _HALO = 16  # voxels computed around a tile for context, then discarded
 _MARGIN = 4  # the same around the whole mask: cortex, then zeros
 _SMALL = 200_000  # an array of fewer voxels is not worth trimming
 _PATCH, _STRIDE = 32, 16  # the paper's grid
+_SAMPLE, _SAMPLE_EDGE = 24, 48  # patches that a scan's statistics are of; as when training
 _RIM_MM = 3.0  # cortex: no PVS lie this close to the surface of the brain mask
 
 
@@ -85,6 +87,22 @@ class Predictor:
         self.weights_id = fingerprint(path)
         self.device = self.backend.device
         self.windows: Windows = windows
+        self._adapts = self.card.network.statistics == "scan"
+
+    def for_scan(self, scan: Scan) -> "Predictor":
+        """Return a predictor for windows of a scan, which cannot tell the scan's statistics.
+
+        Other predictions of weights that need them (`NetworkConfig.statistics`) measure them anew
+        on what they are given.
+        """
+        if not self._adapts:
+            return self
+        name = str(scan.source.path or "the scan")
+        _, images, _ = self._resampled(scan.grid, scan.normalised(), scan.brain, name)
+        ready = copy(self)
+        ready.backend = adapted(self.backend, images)
+        ready._adapts = False
+        return ready
 
     def predict(self, scan: Scan, progress: Progress | None = None) -> NDArray[np.float32]:
         """Compute the probability of PVS in a scan of any voxel size; see `predict_on`.
@@ -136,10 +154,21 @@ class Predictor:
         InputError
             Resampled, the scan would be too large.
         """
+        fine, images, mask = self._resampled(grid, images, brain, name)
+        probability = self.predict_array(images, mask, progress)
+        if fine is grid:
+            return probability
+        back: NDArray[np.float32] = resample(probability, fine.affine, grid, 1)
+        return np.asarray(np.clip(back, 0, 1) * brain, np.float32)
+
+    def _resampled(
+        self, grid: Grid, images: NDArray[np.float32], brain: NDArray[np.bool_], name: str
+    ) -> tuple[Grid, NDArray[np.float32], NDArray[np.bool_]]:
+        """Return grid, images and brain at a voxel size that the weights know."""
         low, high = self.card.voxel_size_mm
         x, y, z = (float(np.clip(edge, low, high)) for edge in grid.voxel_size)
         if np.allclose((x, y, z), grid.voxel_size, rtol=0.02):
-            return self.predict_array(images, brain, progress)
+            return grid, images, brain
         fine = with_voxel_size(grid, (x, y, z))
         voxels = np.prod(fine.shape, dtype=float)
         if voxels > MOST_VOXELS:
@@ -149,10 +178,7 @@ class Predictor:
                 "resample the scan."
             )
         images = np.stack([resample(image, grid.affine, fine, 1) for image in images])
-        mask = resample(brain.astype(np.uint8), grid.affine, fine, 0) > 0
-        probability = self.predict_array(images, mask, progress)
-        back: NDArray[np.float32] = resample(probability, fine.affine, grid, 1)
-        return np.asarray(np.clip(back, 0, 1) * brain, np.float32)
+        return fine, images, resample(brain.astype(np.uint8), grid.affine, fine, 0) > 0
 
     def predict_array(
         self,
@@ -175,7 +201,8 @@ class Predictor:
         -------
         float32 (X, Y, Z), 0 outside the brain.
         """
-        probability = compute(self.backend, images, brain, self.windows, progress)
+        backend = adapted(self.backend, images) if self._adapts else self.backend
+        probability = compute(backend, images, brain, self.windows, progress)
         self.card.calibrate(probability, modalities(images))
         return probability
 
@@ -192,6 +219,24 @@ def interior(brain: NDArray[np.bool_], voxel_size: tuple[float, float, float]) -
     return out
 
 
+def adapted(backend: Backend, images: NDArray[np.float32]) -> Backend:
+    """Return a network with batch norm's statistics of a scan; see `Backend.with_statistics`.
+
+    Parameters
+    ----------
+    backend
+        The network.
+    images
+        (2, X, Y, Z) normalised T1 and T2 of the whole scan, zero outside the brain; a missing
+        modality is zeros. If all is zero, nothing is measured.
+    """
+    brain = np.asarray(images.any(axis=0))
+    if not brain.any():
+        return backend
+    boxes = sample(brain, _SAMPLE, _SAMPLE_EDGE)
+    return backend.with_statistics(np.stack([images[(slice(None), *box)] for box in boxes]))
+
+
 def run(
     model: "M2SS",
     images: NDArray[np.float32],
@@ -201,8 +246,11 @@ def run(
     progress: Progress | None = None,
     precision: Precision = "auto",
 ) -> NDArray[np.float32]:
-    """Run a network in PyTorch over a volume, as training does; see `compute`."""
-    return compute(TorchBackend(model, device, precision), images, brain, windows, progress)
+    """Run a network in PyTorch over a volume, as training does; see `Predictor.predict_array`."""
+    backend: Backend = TorchBackend(model, device, precision)
+    if model.config.statistics == "scan":
+        backend = adapted(backend, images)
+    return compute(backend, images, brain, windows, progress)
 
 
 def compute(

@@ -46,6 +46,7 @@ def serve(request: Request, say: Say, questions: BinaryIO) -> None:
     # busy, threads waiting for each other made it four times slower
     torch.set_num_threads(1)
     scan = exchange.load_scan(request.scan)
+    predictor = predictor.for_scan(scan)
     images = scan.normalised()
     edges = network_edges(scan.grid.voxel_size, predictor.card.voxel_size_mm)
 

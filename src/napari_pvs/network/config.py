@@ -1,6 +1,6 @@
 """The shape of the network."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,6 +25,11 @@ class NetworkConfig(BaseModel):
         description="Channels per encoder level, finest first.",
     )
     scale_width: Width = Field(8, description="Channels of each of the two paths per scale.")
+    statistics: Literal["training", "scan"] = Field(
+        "training",
+        description="Whose mean and variance batch norm takes: those of the training patches, or "
+        "those of the scan that is segmented.",
+    )
 
     @property
     def factor(self) -> int:

@@ -12,7 +12,7 @@ from napari_pvs.network.config import CHANNELS, NetworkConfig
 
 COUNTER = "num_batches_tracked"
 """Tensors of this name are 64-bit integers; all others are floats."""
-_EPSILON = 1e-5  # of torch.nn.BatchNorm3d
+EPSILON = 1e-5  # of torch.nn.BatchNorm3d
 
 Layers = dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
 """Kernel (out, in, 3, 3, 3) or (out, in, 1, 1, 1) and bias (out) of each convolution, by name."""
@@ -55,7 +55,7 @@ def fold(tensors: Mapping[str, NDArray[Any]]) -> Layers:
                 for kind in ("weight", "bias", "running_mean", "running_var")
             ]
             gain, shift, mean, variance = values
-            gain = gain / np.sqrt(variance + _EPSILON)
+            gain = gain / np.sqrt(variance + EPSILON)
             kernel = tensors[name] * gain[:, None, None, None, None]
             bias = shift - mean * gain
         elif name.endswith(".weight") and tensors[name].ndim == 5:
@@ -69,6 +69,18 @@ def fold(tensors: Mapping[str, NDArray[Any]]) -> Layers:
                 f"the weights of {block} are too large to compute with; choose other weights."
             )
     return layers
+
+
+def without_norms(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the tensors with every batch norm made to change nothing."""
+    neutral = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1 - EPSILON}
+    out = dict(tensors)
+    for name in tensors:
+        block = name.removesuffix(".running_var")
+        if block != name:
+            for kind, value in neutral.items():
+                out[f"{block}.{kind}"] = np.full_like(tensors[name], value, np.float64)
+    return out
 
 
 def _tensors(config: NetworkConfig) -> Iterator[tuple[str, tuple[int, ...]]]:

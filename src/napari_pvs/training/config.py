@@ -60,7 +60,7 @@ class TrainingConfig(BaseModel):
         "Validation and test": (
             *("validation", "test", "threshold_scans", "validate_every", "follow_labels"),
         ),
-        "Patches": ("batch", "patch", "foreground", "augment", "modality_dropout"),
+        "Patches": ("batch", "patch", "foreground", "augment", "modality_dropout", "statistics"),
         "Optimisation": (
             *("steps", "learning_rate", "weight_decay", "warmup", "average"),
             *("focal_gamma", "focal_alpha", "focal_weight", "dice_weight"),
@@ -115,6 +115,12 @@ class TrainingConfig(BaseModel):
     augment: bool = Field(True, description="Augment with flips, contrast, noise and blur.")
     modality_dropout: float = Field(
         0.35, ge=0, lt=1, description="Share of patches that are shown with only T1 or only T2."
+    )
+    statistics: Literal["auto", "training", "scan"] = Field(
+        "auto",
+        description="Whose mean and variance batch norm takes. training: those of the training "
+        "patches; scan: those of each scan, also when it is segmented, so that the patches of a "
+        "step are of one scan; auto: as the start weights, or training for random ones.",
     )
     average: float = Field(
         0.998,
@@ -237,7 +243,14 @@ class TrainingConfig(BaseModel):
     @property
     def network(self) -> NetworkConfig:
         """The network of the method."""
-        return NetworkConfig(multiscale=METHODS[self.method].multiscale)
+        multiscale = METHODS[self.method].multiscale
+        own = "scan" if self.one_scan else "training"
+        return NetworkConfig(multiscale=multiscale, statistics=own)
+
+    @property
+    def one_scan(self) -> bool:
+        """Whether all patches of a step are of one scan, whose statistics batch norm takes."""
+        return self.statistics == "scan"
 
     @property
     def semi_supervised(self) -> bool:

@@ -86,6 +86,7 @@ def train(
         out = world.lead(lambda: _unused(Path(out)))
         start = world.in_turn(lambda: load_start(config))
         world.same(start.id, "start weights")
+        config = start.settled(config)
         memory = world.lead(lambda: require_memory(config, device, world))
         cohort = _open(config, roles, labels, start, world)
         if cohort.label_free:

@@ -39,7 +39,8 @@ def compute(
 ) -> StepLoss:
     """Compute the loss of one step.
 
-    Labelled and unlabelled patches go through the network together, so that batch norm sees both.
+    Labelled and unlabelled patches go through the network together, so that batch norm sees both,
+    unless it takes the statistics of each scan.
     If there are several processes, each has its share of the patches, and all get the total loss.
 
     Parameters
@@ -53,6 +54,7 @@ def compute(
         may be None.
     """
     config, device, world = state.config, state.device, state.world
+    alike = config.one_scan
     generator = torch.Generator().manual_seed(hash((config.seed, state.progress.step)) % 2**63)
     images: list[Tensor] = []
     label = pseudo = None
@@ -61,13 +63,15 @@ def compute(
             raise ValueError("the labelled patches have no labels")
         seen, label = send(labelled.images, device), send(labelled.target, device)
         if config.augment:
-            seen, label = augment(seen, label, generator, labelled.share)
-        images.append(drop_modality(seen, config.modality_dropout, generator, labelled.share))
+            seen, label = augment(seen, label, generator, labelled.share, alike=alike)
+        drop = config.modality_dropout
+        images.append(drop_modality(seen, drop, generator, labelled.share, alike=alike))
     if unlabelled is not None:
         extra, pseudo = teacher.view(unlabelled, generator)
         images.append(extra)
     with state.autocast():
-        logits = state.model(torch.cat(images)).float()
+        batches = images if alike else [torch.cat(images)]
+        logits = torch.cat([state.model(batch) for batch in batches]).float()
     loss, said = logits.new_zeros(()), {}
     if label is not None:
         loss = supervised(logits[: len(label)], label, config, world=world)

@@ -44,6 +44,11 @@ class Start:
     card: ModelCard | None = None
     origin: Path | None = None
 
+    def settled(self, config: TrainingConfig) -> TrainingConfig:
+        """Return the configuration with the batch statistics that the run takes."""
+        network = config.network if self.network is None else self.network.config
+        return config.model_copy(update={"statistics": network.statistics})
+
     def answer_at_threshold(self, subject: PreparedSubject) -> float:
         """Return the network's answer from which a voxel of a scan is PVS."""
         if self.card is None:
@@ -94,6 +99,8 @@ def load_start(config: TrainingConfig, run: Path | None = None) -> Start:
             f"weights {config.weights} are for another network than method {config.method}; "
             "choose the method they were trained with."
         )
+    if config.statistics != "auto":
+        network.config = network.config.model_copy(update={"statistics": config.statistics})
     return Start(content, network, about.threshold, fingerprint(path, content), about, path)
 
 

@@ -1,12 +1,13 @@
 """Prediction of whole prepared scans, as `Predictor` does it."""
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_pvs.inference.predictor import fuse, interior, run
+from napari_pvs.inference.predictor import interior, run
 from napari_pvs.network.device import Precision
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.training.data.prepared import PreparedSubject
@@ -38,11 +39,13 @@ def reader(
     Function from a subject to its probability of PVS: float32 in the shape of its brain, 0 outside
     the brain and within 3 mm of its surface.
     """
-    model = fuse(network)
+    network = copy.deepcopy(network)
 
     def probability(subject: PreparedSubject) -> NDArray[np.float32]:
         inside = interior(subject.brain, subject.voxel_size)
         images = subject.images.astype(np.float32)
-        return run(model, images, inside, device, progress=lambda *_: alive(), precision=precision)
+        return run(
+            network, images, inside, device, progress=lambda *_: alive(), precision=precision
+        )
 
     return probability

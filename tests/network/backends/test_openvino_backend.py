@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_pvs.network.backends.torch_backend import TorchBackend, fuse
+from napari_pvs.network.backends.torch_backend import TorchBackend
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.network.weights import load, read, starter_path
@@ -26,7 +26,7 @@ def both(model, precision="full"):
     """The same network in PyTorch and in OpenVINO."""
     tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     fast = OpenVinoBackend(tensors, model.config, precision)
-    return TorchBackend(fuse(model), CPU, "full"), fast
+    return TorchBackend(model, CPU, "full"), fast
 
 
 def random_model(**shape):
@@ -104,7 +104,7 @@ def test_starter_weights_on_a_head(make_head):
     images = np.stack([normalise(image, head.brain) for image in (head.t1, head.t2)])[None]
     model, _ = load(starter_path())
     tensors, card = read(starter_path())
-    reference = TorchBackend(fuse(model), CPU, "full").probability(images)
+    reference = TorchBackend(model, CPU, "full").probability(images)
     for precision, close in (("full", CLOSE), ("auto", NEAR)):
         fast = OpenVinoBackend(tensors, card.network, precision)
         assert precision == "auto" or fast.precision == "float32"
@@ -149,3 +149,34 @@ os.kill(os.getpid(), signal.SIGTERM)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"multiscale": True},
+        {"multiscale": False},
+        {"widths": (5, 7, 9), "scale_width": 3},
+        {"widths": (6,), "scale_width": 2},
+    ],
+)
+@pytest.mark.parametrize("size", [(4, 2, 32, 32, 32), (6, 2, 19, 32, 21)])
+def test_statistics_of_patches_as_in_pytorch(shape, size):
+    reference, fast = both(random_model(**shape))
+    images = noise(1, 2, 24, 32, 16)
+    before = fast.probability(images).copy()
+    patches = 3 * noise(*size) + 1
+    adapted = fast.with_statistics(patches)
+    expected = reference.with_statistics(patches).probability(images)
+    agree(expected, adapted.probability(images), f"statistics of {size}, {shape}", 3 * CLOSE)
+    assert np.abs(expected - before).max() > 0.1
+    np.testing.assert_array_equal(fast.probability(images), before)  # itself is unchanged
+    assert (adapted.precision, adapted.limit) == (fast.precision, fast.limit)
+
+
+def test_statistics_in_bfloat16_are_close():
+    reference, fast = both(random_model(), "auto")
+    patches, images = 3 * noise(4, 2, 32, 32, 32) + 1, noise(1, 2, 24, 32, 16)
+    expected = reference.with_statistics(patches).probability(images)
+    found = fast.with_statistics(patches).probability(images)
+    agree(expected, found, f"statistics in {fast.precision}", 2 * NEAR)

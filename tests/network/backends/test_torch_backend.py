@@ -1,3 +1,4 @@
+import copy
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -7,7 +8,7 @@ import torch
 
 from napari_pvs.network.backends import torch_backend
 from napari_pvs.network.backends.base import GpuMemoryError
-from napari_pvs.network.backends.torch_backend import TorchBackend, fuse, send
+from napari_pvs.network.backends.torch_backend import TorchBackend, send
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.m2ss import M2SS
 
@@ -17,10 +18,15 @@ class FakeGpu(TorchBackend):
 
     def __init__(self, device, error):
         self.device, self.error = torch.device(device), error
-        self.precision = "float32"
+        self.precision = self._asked = "float32"
 
     def _compute(self, images, keep):
         raise self.error
+
+    def _measured(self, images, device):
+        if device.type != "cpu":
+            raise self.error
+        return M2SS(NetworkConfig(widths=(4, 8), scale_width=2))
 
 
 IMAGES = np.zeros((1, 2, 8, 8, 8), np.float32)
@@ -54,7 +60,6 @@ def test_on_cpu(tiny_model):
     here = TorchBackend(tiny_model, torch.device("cpu"))
     there = here.on_cpu()
     assert there.device.type == "cpu"
-    assert there.model is here.model
     np.testing.assert_array_equal(there.probability(IMAGES), here.probability(IMAGES))
 
 
@@ -63,7 +68,7 @@ def test_sixteen_bits_only_where_the_processor_has_them(native, monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
     torch.manual_seed(0)
-    model = fuse(M2SS(NetworkConfig(widths=(4, 8), scale_width=2)))
+    model = M2SS(NetworkConfig(widths=(4, 8), scale_width=2)).eval()
     torch.nn.init.normal_(model.head.weight)
     images = np.random.default_rng(0).standard_normal((1, 2, 16, 16, 16)).astype(np.float32)
     cpu = torch.device("cpu")
@@ -86,7 +91,11 @@ def cuda(monkeypatch):
     """A GPU that is a CPU: function of its free memory in GB; returns what was asked of it."""
     asked = []
 
-    def to(tensor, device, non_blocking=False):
+    moved = torch.Tensor.to
+
+    def to(tensor, device=None, *more, non_blocking=False, **other):
+        if device is None:  # folding a batch norm changes types
+            return moved(tensor, **other)
         asked.append(("to", torch.device(device).type, non_blocking))
         return tensor
 
@@ -175,3 +184,47 @@ def test_a_network_is_placed_only_where_it_is_not_there(tiny_model, monkeypatch)
     assert not backend._there()
     monkeypatch.setattr(backend, "device", CPU)
     assert backend._there()
+
+
+def test_statistics_of_patches_are_those_of_training_on_them(tiny_model):
+    patches = 3 * torch.randn((4, 2, 16, 16, 16), generator=torch.Generator().manual_seed(1)) + 1
+    images = np.random.default_rng(0).standard_normal((1, 2, 16, 16, 16)).astype(np.float32)
+    before = {name: tensor.clone() for name, tensor in tiny_model.state_dict().items()}
+    backend = TorchBackend(tiny_model, CPU, "full")
+    first = backend.probability(images).copy()
+    adapted = backend.with_statistics(patches.numpy())
+    with torch.no_grad():
+        expected = torch.sigmoid(copy.deepcopy(tiny_model).train()(patches))
+    torch.testing.assert_close(
+        adapted.probability(patches.numpy()), expected[:, 0].numpy(), atol=1e-3, rtol=0
+    )
+    assert np.abs(adapted.probability(images) - first).max() > 0.01
+    np.testing.assert_array_equal(backend.probability(images), first)
+    for name, tensor in tiny_model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_training_goes_on_without_changing_a_backend(tiny_model):
+    model = copy.deepcopy(tiny_model)
+    backend = TorchBackend(model, CPU, "full")
+    torch.nn.init.normal_(model.head.weight)
+    again = TorchBackend(tiny_model, CPU, "full")
+    for made in (backend, backend.with_statistics(IMAGES + 1)):
+        other = again if made is backend else again.with_statistics(IMAGES + 1)
+        np.testing.assert_array_equal(made.probability(IMAGES), other.probability(IMAGES))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("MPS backend out of memory")],
+)
+def test_statistics_are_measured_on_the_cpu_if_the_gpu_has_no_room(error, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        torch_backend, "TorchBackend", lambda *given: made.append(given) or "adapted"
+    )
+    assert FakeGpu("mps", error).with_statistics(IMAGES) == "adapted"
+    ((_, device, _),) = made
+    assert device.type == "mps"
+    with pytest.raises(RuntimeError, match="another"):
+        FakeGpu("mps", RuntimeError("another")).with_statistics(IMAGES)

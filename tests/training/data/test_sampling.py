@@ -172,3 +172,14 @@ def test_larger_patches_are_fewer():
     given = config(patch=(16, 24))
     assert [patches_of(given, step, 8) for step in (0, 1, 2)] == [8, 2, 8]
     assert patches_of(given, 1, 1) == 1
+
+
+@pytest.mark.parametrize(("statistics", "most"), [("scan", 1), ("training", 3)])
+def test_patches_of_a_step_are_of_one_scan_where_its_statistics_count(statistics, most):
+    people = [loaded(name=name) for name in "abc"]
+    steps = [
+        {name for name, _ in patches(people, step, count=12, statistics=statistics).origin}
+        for step in range(12)
+    ]
+    assert max(map(len, steps)) == most
+    assert set().union(*steps) == set("abc")

@@ -72,6 +72,20 @@ class Backend(Protocol):
         """
         ...
 
+    def with_statistics(self, images: NDArray[np.float32]) -> "Backend":
+        """Return the same network with batch norm's mean and variance taken from patches.
+
+        Source: AdaBN; Li et al., "Revisiting batch normalization for practical domain adaptation",
+        2016.
+
+        Parameters
+        ----------
+        images
+            (N, 2, X, Y, Z) float32, normalised T1 and T2: patches of one scan. They are measured
+            layer by layer, each after the layers before have been adapted.
+        """
+        ...
+
     def on_cpu(self) -> "Backend":
         """Return the same network on the CPU."""
         ...

@@ -39,10 +39,10 @@ def open_backend(
                     f"OpenVINO does not run here ({reason}); leave --backend out to use PyTorch."
                 ) from error
             log.warning("OpenVINO does not run here (%s); using PyTorch.", reason)
-    from napari_pvs.network.backends.torch_backend import TorchBackend, fuse
+    from napari_pvs.network.backends.torch_backend import TorchBackend
 
     model, card = load(weights)
-    return TorchBackend(fuse(model), pick(device), precision), card
+    return TorchBackend(model, pick(device), precision), card
 
 
 def choose(name: BackendName, device: Device) -> Literal["torch", "openvino"]:

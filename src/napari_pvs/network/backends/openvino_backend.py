@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.network.backends.base import Cpu
-from napari_pvs.network.backends.openvino_graph import build
+from napari_pvs.network.backends.openvino_graph import build, build_measuring
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.device import Precision, threads
 from napari_pvs.network.layout import fold
@@ -58,6 +58,7 @@ class OpenVinoBackend:
     ):
         self.factor = config.factor
         self._config = config
+        self._tensors, self._asked = tensors, precision
         self._layers = fold(tensors)
         self._core = _core()
         native = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -78,6 +79,26 @@ class OpenVinoBackend:
         found: NDArray[np.float32] = request.get_output_tensor(0).data[:, 0]
         return found
 
+    def with_statistics(self, images: NDArray[np.float32]) -> "OpenVinoBackend":
+        """Return the network with these patches' statistics; see `Backend.with_statistics`."""
+        pad = [(-n) % self.factor for n in images.shape[2:]]
+        images = np.pad(images, [(0, 0)] * 2 + [(0, n) for n in pad])
+        model, measured = build_measuring(self._tensors, self._config, images.shape)
+        request = self._compiled(model)
+        request.get_input_tensor(0).data[...] = images
+        request.infer(share_outputs=True)
+        tensors = dict(self._tensors)
+        for index, channels in enumerate(measured):
+            for kind, position in (("running_mean", 2 * index), ("running_var", 2 * index + 1)):
+                values, start = request.get_output_tensor(position).data.ravel(), 0
+                for name, low, high in channels:
+                    whole = f"{name}.1.{kind}"
+                    if tensors[whole] is self._tensors[whole]:
+                        tensors[whole] = tensors[whole].copy()
+                    tensors[whole][low:high] = values[start : start + high - low]
+                    start += high - low
+        return OpenVinoBackend(tensors, self._config, self._asked)
+
     def on_cpu(self) -> "OpenVinoBackend":
         """Return itself."""
         return self
@@ -91,16 +112,18 @@ class OpenVinoBackend:
             while self._ready and self._voxels() + _size(shape) > self.limit:
                 del self._ready[next(iter(self._ready))]  # the oldest
             model = build(self._layers, self._config, key[0], sides)
-            settings = {
-                "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bfloat16" else "f32",
-                "PERFORMANCE_HINT": "LATENCY",
-                "INFERENCE_NUM_THREADS": str(threads()),
-                # a pinned thread would wait for its core beside a training
-                "ENABLE_CPU_PINNING": "NO",
-            }
-            compiled = self._core.compile_model(model, "CPU", settings)
-            self._ready[key] = compiled.create_infer_request()
+            self._ready[key] = self._compiled(model)
         return self._ready[key]
+
+    def _compiled(self, model: Any) -> Any:
+        settings = {
+            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bfloat16" else "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": str(threads()),
+            # a pinned thread would wait for its core beside a training
+            "ENABLE_CPU_PINNING": "NO",
+        }
+        return self._core.compile_model(model, "CPU", settings).create_infer_request()
 
     def _voxels(self) -> int:
         return sum(_size(shape) for shape, _ in self._ready)

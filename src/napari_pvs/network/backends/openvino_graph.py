@@ -9,14 +9,18 @@ Three things differ from PyTorch's and leave the answer as it is:
   vectors of 16 channels (2 + 16 at full resolution), this saves half of the padded work.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_pvs.network.config import NetworkConfig
-from napari_pvs.network.layout import Layers
+from napari_pvs.network.layout import EPSILON, Layers, fold, without_norms
 
 Span = tuple[int, int]
+Normed = list[tuple[str, int, int]]
+"""Channels that are normalised together: names of blocks, each with its first and last channel."""
 _VECTOR = 16  # channels that are computed together
 
 
@@ -53,6 +57,35 @@ def build(
     padded = [n + extra for n, extra in zip(size, pad, strict=True)]
     found = op.sigmoid(graph.logits(features, padded, list(keep)))
     return openvino.Model([found], [images], "m2ss")
+
+
+def build_measuring(
+    tensors: Mapping[str, NDArray[Any]], config: NetworkConfig, shape: tuple[int, ...]
+) -> tuple[Any, list[Normed]]:
+    """Make a graph that measures batch norm's statistics, each after the layers before have theirs.
+
+    Parameters
+    ----------
+    tensors
+        The weights, not folded.
+    config
+        Of the network.
+    shape
+        (N, 2, X, Y, Z) of the images; edges are multiples of the network's factor.
+
+    Returns
+    -------
+    An `openvino.Model` from images to pairs of mean and variance, and for each pair the channels
+    that it is of.
+    """
+    import openvino
+    from openvino import opset13 as op
+
+    graph = _MeasuringGraph(tensors, config)
+    images = op.parameter(list(shape), np.float32, "images")
+    size = [int(n) for n in shape[2:]]
+    graph.logits(images, size, [(0, n) for n in size])
+    return openvino.Model(graph.statistics, [images], "m2ss-statistics"), graph.measured
 
 
 class _Graph:
@@ -92,10 +125,13 @@ class _Graph:
         kernel, bias = self.layers["scales.convolve_then_pool"]
         # both paths of the finest scale are convolutions of the images
         pairs = zip((kernel, bias), self.layers["scales.pool_then_convolve.0"], strict=True)
-        out = [_relu(_convolve(images, *(np.concatenate([a[:width], b]) for a, b in pairs)))]
+        finest = _convolve(images, *(np.concatenate([a[:width], b]) for a, b in pairs))
+        first, second = "scales.convolve_then_pool", "scales.pool_then_convolve.0"
+        out = [self.activate(finest, [(first, 0, width), (second, 0, width)])]
         if levels == 1:
             return out
-        paths = _relu(_convolve(images, kernel[width:], bias[width:]))
+        paths = _convolve(images, kernel[width:], bias[width:])
+        paths = self.activate(paths, [(first, width, len(kernel))])
         for level in range(1, levels):
             paths, images = _pool(paths), _pool(images)
             path = _channels(paths, 0, width)
@@ -105,7 +141,12 @@ class _Graph:
         return out
 
     def block(self, name: str, parts: list[Any]) -> Any:
-        return _relu(self.convolve(name, *parts))
+        features = self.convolve(name, *parts)
+        return self.activate(features, [(name, 0, len(self.layers[name][1]))])
+
+    def activate(self, features: Any, channels: Normed) -> Any:
+        """Apply what follows a convolution; batch norm is in the layers."""
+        return _relu(features)
 
     def convolve(self, name: str, *parts: Any) -> Any:
         """Convolve parts as if their channels were joined."""
@@ -119,6 +160,44 @@ class _Graph:
             total = one if total is None else _add(total, one)
             start += width
         return total
+
+
+class _MeasuringGraph(_Graph):
+    """The same network, whose batch norm takes the mean and variance of what it is given.
+
+    Attributes
+    ----------
+    measured
+        The channels of each pair of statistics.
+    statistics
+        Means and variances in turn.
+    """
+
+    def __init__(self, tensors: Mapping[str, NDArray[Any]], config: NetworkConfig):
+        super().__init__(fold(without_norms(tensors)), config)
+        self.tensors = tensors
+        self.measured: list[Normed] = []
+        self.statistics: list[Any] = []
+
+    def activate(self, features: Any, channels: Normed) -> Any:
+        """Normalise by the features' own statistics, and note these."""
+        from openvino import opset13 as op
+
+        def values(kind: str) -> Any:
+            parts = [self.tensors[f"{name}.1.{kind}"][low:high] for name, low, high in channels]
+            return op.constant(np.concatenate(parts).astype(np.float32).reshape(1, -1, 1, 1, 1))
+
+        axes = np.array([0, 2, 3, 4], np.int64)
+        mean = op.reduce_mean(features, axes, keep_dims=True)
+        centred = op.subtract(features, mean)
+        variance = op.reduce_mean(op.multiply(centred, centred), axes, keep_dims=True)
+        self.measured.append(channels)
+        count = np.prod(features.get_output_shape(0)) // features.get_output_shape(0)[1]
+        unbiased = op.multiply(variance, op.constant(np.float32(count / (count - 1))))
+        self.statistics += [mean, unbiased]
+        spread = op.sqrt(op.add(variance, op.constant(np.float32(EPSILON))))
+        scaled = op.multiply(centred, op.divide(values("weight"), spread))
+        return _relu(op.add(scaled, values("bias")))
 
 
 def _needed(size: list[int], keep: list[Span], levels: int) -> list[list[Span]]:

@@ -1,5 +1,6 @@
 """The network in PyTorch: the reference, on any device."""
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +23,6 @@ _MOST_PATCHES = 256  # of a batch; more are not faster, and scans have about 100
 
 def fuse(model: "M2SS") -> "M2SS":
     """Return a copy with every batch norm folded into the convolution before it."""
-    import copy
-
     from torch import nn
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -53,7 +52,7 @@ class TorchBackend:
     Parameters
     ----------
     model
-        Best fused.
+        It is copied, so that its training may go on meanwhile.
     device
         Where it runs. The network is brought there when it computes and is not there, because a
         call that ran out of memory may have left it on the CPU.
@@ -71,7 +70,8 @@ class TorchBackend:
     limit, batch = 1_600_000, 16
 
     def __init__(self, model: "M2SS", device: "torch.device", precision: Precision = "auto"):
-        self.model, self._asked = model, precision
+        self.model, self._asked = fuse(model), precision
+        self._source = copy.deepcopy(model)
         self.precision = "float32"
         if precision == "auto" and device.type == "cuda":
             self.precision = "float16"  # every GPU has it, and more digits than bfloat16
@@ -89,24 +89,63 @@ class TorchBackend:
         self, images: NDArray[np.float32], keep: Box | None = None
     ) -> NDArray[np.float32]:
         """Compute the probability of PVS; see `Backend.probability`."""
-        import torch
-
         try:
             return self._compute(images, keep)
-        except RuntimeError as error:  # MPS has no exception of its own
-            full = (
-                isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
-            )
-            if self.device.type == "cpu" or not full:
+        except RuntimeError as error:
+            if not self._full(error):
                 raise
         # not in the handler, where the traceback still holds the tensors
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        self._make_room()
         raise GpuMemoryError
+
+    def with_statistics(self, images: NDArray[np.float32]) -> "TorchBackend":
+        """Return the network with these patches' statistics; see `Backend.with_statistics`.
+
+        They are measured on the CPU if the GPU has no room.
+        """
+        try:
+            model = self._measured(images, self.device)
+        except RuntimeError as error:
+            if not self._full(error):
+                raise
+            model = None
+        if model is None:
+            self._make_room()
+            model = self._measured(images, pick("cpu"))
+        return TorchBackend(model, self.device, self._asked)
 
     def on_cpu(self) -> "TorchBackend":
         """Return the same network on the CPU."""
-        return TorchBackend(self.model, pick("cpu"), self._asked)
+        return TorchBackend(self._source, pick("cpu"), self._asked)
+
+    def _measured(self, images: NDArray[np.float32], device: "torch.device") -> "M2SS":
+        """Return a copy of the network on the CPU, its running statistics those of patches."""
+        import torch
+        from torch import nn
+
+        model = place(copy.deepcopy(self._source), device).eval()
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm3d):
+                module.reset_running_stats()
+                module.momentum = 1.0  # all of this batch, nothing of before
+                module.train()
+        with torch.no_grad(), self._autocast(device):
+            model(send(images, device))
+        return model.eval().cpu()
+
+    def _full(self, error: RuntimeError) -> bool:
+        """Whether the GPU had no room; MPS has no exception of its own for that."""
+        import torch
+
+        if self.device.type == "cpu":
+            return False
+        return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
+
+    def _make_room(self) -> None:
+        import torch
+
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _compute(self, images: NDArray[np.float32], keep: Box | None) -> NDArray[np.float32]:
         import torch
@@ -115,9 +154,7 @@ class TorchBackend:
         if not (self._placed and self._there()):
             place(self.model, device)
             self._placed = True
-        kind = getattr(torch, self.precision)
-        fewer = torch.autocast(device.type, kind, enabled=self.precision != "float32")
-        with torch.inference_mode(), fewer:
+        with torch.inference_mode(), self._autocast(device):
             tensor = send(np.ascontiguousarray(images), device)
             if cuda:  # the layout of the network; the CPU's convolutions see to it themselves
                 tensor = tensor.contiguous(memory_format=torch.channels_last_3d)
@@ -129,6 +166,14 @@ class TorchBackend:
             if cuda:
                 torch.cuda.current_stream(device).synchronize()
             return np.asarray(found.numpy())
+
+    def _autocast(self, device: "torch.device") -> "torch.autocast":
+        """Return the context in which the network computes in the backend's precision."""
+        import torch
+
+        # float16 is the GPU's
+        kind = self.precision if device.type == self.device.type else "float32"
+        return torch.autocast(device.type, getattr(torch, kind), enabled=kind != "float32")
 
     def _there(self) -> bool:
         now = next(self.model.parameters()).device

@@ -59,7 +59,7 @@ def draw(
     Parameters
     ----------
     subjects
-        All are equally likely.
+        All are equally likely. With the statistics of each scan, all patches are of one.
     config
         Seed, patch edges, share of patches on PVS.
     step, stream
@@ -83,6 +83,10 @@ def draw(
     images = np.zeros((made, 2, size, size, size), np.float32)
     targets = np.zeros((made, 1, size, size, size), np.float32) if target else None
     with_pvs = [s for s in subjects if len(s.foreground)]
+    if config.one_scan:
+        pool = with_pvs if on_pvs_only and with_pvs else subjects
+        subjects = [pool[int(rng.integers(len(pool)))]]
+        with_pvs = [s for s in subjects if len(s.foreground)]
     origin = []
     for n in range(-own.start, count - own.start):
         on_pvs = bool(with_pvs) and (on_pvs_only or rng.random() < config.foreground)

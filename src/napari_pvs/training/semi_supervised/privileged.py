@@ -27,7 +27,8 @@ class PrivilegedView(RunningMean):
         # some have lost one already, and a patch keeps what it has left
         before = config.modality_dropout if config.view == "augment" else 0.0
         more = max(0.0, config.privileged - before) / max(1e-6, 1 - before)
-        return drop_modality(images, more, generator, patches.share), pseudo
+        alike = config.one_scan
+        return drop_modality(images, more, generator, patches.share, alike=alike), pseudo
 
 
 class PrivilegedInsertedPVS(PrivilegedView, InsertedPVS):

@@ -44,13 +44,14 @@ class Consistency(Teacher):
 
     def view(self, patches: Patches, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Add noise to the patches, or augment them like labelled ones."""
-        config, share = self.state.config, patches.share
+        config, share, alike = self.state.config, patches.share, self.state.config.one_scan
         images = send(patches.images, self.state.device)
         pseudo = self._pseudo_label(images, patches)
         if config.view == "noise":
             return images + noise(images, generator, share), pseudo
-        images, pseudo = augment(images, pseudo, generator, share)
-        return drop_modality(images, config.modality_dropout, generator, share), pseudo
+        images, pseudo = augment(images, pseudo, generator, share, alike=alike)
+        drop = config.modality_dropout
+        return drop_modality(images, drop, generator, share, alike=alike), pseudo
 
     def loss(self, logits: Tensor, pseudo: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Return the consistency loss, which rises after the warm-up; see `unsupervised`."""
@@ -112,7 +113,9 @@ class Network(Consistency):
 
     @torch.no_grad()
     def _pseudo_label(self, images: Tensor, patches: Patches) -> Tensor:
-        model = self.state.model.eval()  # as in use, and so that batch statistics do not change
+        model = self.state.model
+        if not self.state.config.one_scan:  # as in use, and so that batch statistics do not change
+            model.eval()
         with self.state.autocast():
             logits = model(images)
         probability = torch.sigmoid(logits.float())
