@@ -205,6 +205,20 @@ def tiny_weights(tmp_path_factory, tiny_model) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def scan_weights(tmp_path_factory, tiny_model) -> Path:
+    """The same with batch norm that takes the statistics of each scan."""
+    import copy
+
+    from napari_pvs.network.weights import ModelCard, save
+
+    model = copy.deepcopy(tiny_model)
+    model.config = model.config.model_copy(update={"statistics": "scan"})
+    path = tmp_path_factory.mktemp("weights") / "scan.safetensors"
+    save(path, model, ModelCard(name="scan"))
+    return path
+
+
 @pytest.fixture
 def publish(tiny_weights):
     """Function that writes best weights as a run does, and returns their path."""

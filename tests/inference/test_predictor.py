@@ -1,4 +1,3 @@
-import copy
 import logging
 import warnings
 
@@ -13,7 +12,7 @@ from napari_pvs.network.backends.base import Cpu, GpuMemoryError
 from napari_pvs.network.backends.torch_backend import TorchBackend, fuse
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.m2ss import M2SS
-from napari_pvs.network.weights import ModelCard, load, save
+from napari_pvs.network.weights import load
 from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.scan import Scan
 
@@ -297,16 +296,7 @@ def test_missing_weights(tmp_path):
         Predictor(tmp_path / "none.safetensors", "cpu")
 
 
-@pytest.fixture
-def scan_weights(tiny_model, tmp_path):
-    """Weights that take the statistics of each scan."""
-    model = copy.deepcopy(tiny_model)
-    model.config = model.config.model_copy(update={"statistics": "scan"})
-    save(tmp_path / "scan.safetensors", model, ModelCard(name="scan"))
-    return tmp_path / "scan.safetensors"
-
-
-@pytest.mark.parametrize(("statistics", "changes"), [("training", True), ("scan", False)])
+@pytest.mark.parametrize(("statistics", "changes"), [("fixed", True), ("scan", False)])
 def test_with_its_own_statistics_a_scan_may_be_twice_as_bright(statistics, changes):
     torch.manual_seed(0)
     shape = NetworkConfig(widths=(4, 8), multiscale=False, statistics=statistics)

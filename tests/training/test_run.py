@@ -418,3 +418,17 @@ def test_who_cannot_be_read_is_not_drawn_to_validate(make_study, tmp_path, caplo
     with pytest.raises(InputError, match="one to train on and one to validate on") as told:
         train(config(study), tmp_path / "c")
     assert all(f"{n}_T1w.nii.gz is truncated" in str(told.value) for n in held)
+
+
+def test_a_run_keeps_the_statistics_of_its_start_weights(make_study, tmp_path, scan_weights):
+    out = tmp_path / "run"
+    given = config(make_study(3), patch=(16,), weights=scan_weights, epochs=1)
+    train(given, out)
+    assert read_config(out) == given  # as it was asked
+    model, card = load(out / "best.safetensors")
+    assert model.config.statistics == card.network.statistics == "scan"
+    assert card.training["config"]["statistics"] == "scan"
+    resume(out, epochs=2)
+    model, card = load(out / "last.safetensors")
+    assert model.config.statistics == "scan"
+    assert card.training["epoch"] == 2

@@ -136,7 +136,7 @@ def test_unlabelled_patches_alone():
     assert compute(one, None, spoilt).where.startswith(" on the unlabelled patch of sub-02")
 
 
-@pytest.mark.parametrize(("statistics", "passes"), [("scan", 2), ("training", 1)])
+@pytest.mark.parametrize(("statistics", "passes"), [("scan", 2), ("fixed", 1)])
 def test_a_labelled_and_an_unlabelled_scan_have_statistics_of_their_own(statistics, passes):
     one = state(statistics=statistics, warmup=0)
     compute(one, patches(), patches(1))

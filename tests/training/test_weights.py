@@ -43,10 +43,10 @@ def test_start(tiny_weights, tmp_path):
     ("asked", "of_start", "taken"),
     [
         ("auto", "scan", "scan"),
-        ("auto", "training", "training"),
-        ("auto", None, "training"),
-        ("scan", "training", "scan"),
-        ("training", "scan", "training"),
+        ("auto", "fixed", "fixed"),
+        ("auto", None, "fixed"),
+        ("scan", "fixed", "scan"),
+        ("fixed", "scan", "fixed"),
         ("scan", None, "scan"),
     ],
 )

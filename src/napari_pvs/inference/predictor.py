@@ -38,7 +38,7 @@ _HALO = 16  # voxels computed around a tile for context, then discarded
 _MARGIN = 4  # the same around the whole mask: cortex, then zeros
 _SMALL = 200_000  # an array of fewer voxels is not worth trimming
 _PATCH, _STRIDE = 32, 16  # the paper's grid
-_SAMPLE, _SAMPLE_EDGE = 24, 48  # patches that a scan's statistics are of; as when training
+_SAMPLE, _SAMPLE_EDGE = 16, 48  # patches that a scan's statistics are of; as when training
 _RIM_MM = 3.0  # cortex: no PVS lie this close to the surface of the brain mask
 
 

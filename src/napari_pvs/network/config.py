@@ -25,10 +25,10 @@ class NetworkConfig(BaseModel):
         description="Channels per encoder level, finest first.",
     )
     scale_width: Width = Field(8, description="Channels of each of the two paths per scale.")
-    statistics: Literal["training", "scan"] = Field(
-        "training",
-        description="Whose mean and variance batch norm takes: those of the training patches, or "
-        "those of the scan that is segmented.",
+    statistics: Literal["fixed", "scan"] = Field(
+        "fixed",
+        description="Whose mean and variance batch norm takes: those of the training patches "
+        "(fixed), or those of the scan that is segmented.",
     )
 
     @property

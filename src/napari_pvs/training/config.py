@@ -112,15 +112,15 @@ class TrainingConfig(BaseModel):
     dice_weight: float = Field(
         1.0, ge=0, description="Weight of the soft Dice loss; 0 in the paper."
     )
-    augment: bool = Field(True, description="Augment with flips, contrast, noise and blur.")
+    augment: bool = Field(True, description="Augment with flips, contrast, noise and resolution.")
     modality_dropout: float = Field(
         0.35, ge=0, lt=1, description="Share of patches that are shown with only T1 or only T2."
     )
-    statistics: Literal["auto", "training", "scan"] = Field(
+    statistics: Literal["auto", "fixed", "scan"] = Field(
         "auto",
-        description="Whose mean and variance batch norm takes. training: those of the training "
+        description="Whose mean and variance batch norm takes. fixed: those of the training "
         "patches; scan: those of each scan, also when it is segmented, so that the patches of a "
-        "step are of one scan; auto: as the start weights, or training for random ones.",
+        "step are of one scan; auto: as the start weights, or fixed for random ones.",
     )
     average: float = Field(
         0.998,
@@ -244,7 +244,7 @@ class TrainingConfig(BaseModel):
     def network(self) -> NetworkConfig:
         """The network of the method."""
         multiscale = METHODS[self.method].multiscale
-        own = "scan" if self.one_scan else "training"
+        own = "scan" if self.one_scan else "fixed"
         return NetworkConfig(multiscale=multiscale, statistics=own)
 
     @property

@@ -86,7 +86,6 @@ def train(
         out = world.lead(lambda: _unused(Path(out)))
         start = world.in_turn(lambda: load_start(config))
         world.same(start.id, "start weights")
-        config = start.settled(config)
         memory = world.lead(lambda: require_memory(config, device, world))
         cohort = _open(config, roles, labels, start, world)
         if cohort.label_free:
@@ -168,7 +167,7 @@ def _state_of(
     """Return the state before the first step."""
     from napari_pvs.training.state import State
 
-    state = State(config, device, start.network, world)
+    state = State(start.settled(config), device, start.network, world)
     state.progress.threshold = start.threshold
     return state
 

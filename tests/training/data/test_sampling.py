@@ -174,7 +174,7 @@ def test_larger_patches_are_fewer():
     assert patches_of(given, 1, 1) == 1
 
 
-@pytest.mark.parametrize(("statistics", "most"), [("scan", 1), ("training", 3)])
+@pytest.mark.parametrize(("statistics", "most"), [("scan", 1), ("fixed", 3)])
 def test_patches_of_a_step_are_of_one_scan_where_its_statistics_count(statistics, most):
     people = [loaded(name=name) for name in "abc"]
     steps = [

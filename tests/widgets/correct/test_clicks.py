@@ -248,10 +248,12 @@ def test_the_pass_has_the_weights_of_the_last_prediction_or_else_the_starters(
     clicker.stop()
 
 
+@pytest.mark.parametrize("statistics", ["tiny_weights", "scan_weights"])
 def test_it_answers_what_the_network_says_and_dies_in_words(
-    parent, qtbot, pvs_scan, own_folders, tiny_weights
+    parent, qtbot, pvs_scan, own_folders, statistics, request
 ):
-    local = LocalPass(pvs_scan, parent, tiny_weights)
+    weights = request.getfixturevalue(statistics)
+    local = LocalPass(pvs_scan, parent, weights)
     answers, failed = {}, []
     local.answered.connect(answers.__setitem__)
     local.failed.connect(failed.append)
@@ -265,7 +267,8 @@ def test_it_answers_what_the_network_says_and_dies_in_words(
     assert evidence.box == window((16, 18, 10), pvs_scan.grid.shape)
     box = evidence.box
     images = pvs_scan.normalised()[(slice(None), *box)]
-    expected = Predictor(tiny_weights).predict_array(images, pvs_scan.brain[box])
+    ready = Predictor(weights).for_scan(pvs_scan)
+    expected = ready.predict_array(images, pvs_scan.brain[box])
     np.testing.assert_allclose(evidence.values, expected, atol=1e-5)
     # what is in the middle of an answer is known already
     x, y, z = ((side.start + side.stop) // 2 for side in evidence.box)
