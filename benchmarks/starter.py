@@ -10,10 +10,12 @@ The network's answer to T1 and T2, T1 alone and T2 alone is calibrated on the ph
 that .5 is the threshold of all three: the offset makes the marked volume the true one on average,
 the slope makes probabilities come true (least expected calibration error). ``--real`` puts what
 ``benchmarks/real.py --json FILE`` has measured into the card. ``--unlabelled DIR`` trains on the
-real scans of ``DIR/real`` too, without labels: PVS are drawn into them; the persons that the
-verdict of ``real.py`` rests on (`adapt_real.JUDGED`) stay out. Batch norm takes the statistics of
-each scan, since phantoms have others than real scans (Li et al., "Revisiting batch normalization
-for practical domain adaptation", 2016).
+real scans of ``DIR/real`` too, without labels: PVS are drawn into them. ``--still`` leaves the
+statistics of batch normalisation as they are in the start while training. ``--statistics DIR``
+measures them on the real scans of ``DIR/real`` at the end, since phantoms have others (Li et al.,
+"Revisiting batch normalization for practical domain adaptation", 2016). The persons that the
+verdict of ``real.py`` rests on (`adapt_real.JUDGED`) stay out of both. ``--scan`` trains and
+segments with the statistics of each scan instead.
 """
 
 import argparse
@@ -31,9 +33,10 @@ import torch
 from adapt_real import JUDGED
 from adapt_real import study as add_scans
 from numpy.typing import NDArray
-from real import SUBJECTS
+from real import SUBJECTS, Person
 from records import command
 from scipy.special import expit, logit
+from torch import nn
 
 from napari_pvs.evaluation.ceiling import ceiling
 from napari_pvs.evaluation.compare import SubjectScore, score
@@ -81,6 +84,16 @@ def main() -> None:
     arguments.add_argument(
         "--unlabelled", type=Path, help="folder of real scans; PVS are drawn into those not judged"
     )
+    arguments.add_argument(
+        "--still", action="store_true", help="keep the start's batch statistics while training"
+    )
+    arguments.add_argument(
+        "--statistics", type=Path, help="folder of real scans; batch statistics are of those"
+    )
+    arguments.add_argument(
+        "--scan", action="store_true", help="batch norm takes the statistics of each scan"
+    )
+    arguments.add_argument("--batch", type=int, default=8, help="labelled patches of 32 voxels")
     arguments.add_argument("--rate", type=float, default=1.5e-3, help="peak of the learning rate")
     arguments.add_argument("--diagram", type=Path, help="PNG of the reliability diagram")
     arguments.add_argument("--real", type=Path, help="JSON of benchmarks/real.py, for the card")
@@ -101,6 +114,8 @@ def main() -> None:
     if given.unlabelled:
         add_scans(given.unlabelled, study, {one.name for one in SUBJECTS} - set(JUDGED))
     weights = run / BEST
+    if given.still:
+        nn.BatchNorm3d.train = lambda norm, mode=True: nn.Module.train(norm, False)
     if (run / CHECKPOINT).exists():
         if status(run).state != "done":
             resume(run)
@@ -117,13 +132,15 @@ def main() -> None:
             validation=tuple(held_out),
             validate_every=8,
             average=0.995,
-            statistics="scan",
-            batch=12,
+            statistics="scan" if given.scan else "auto",
+            batch=given.batch,
         )
         train(config, run)
     model, card = load(weights)
     if given.blend < 1:
         blend(model, starter_path() if given.start == "starter" else Path(given.start), given.blend)
+    if given.statistics:
+        measure_statistics(model, given.statistics)
     weights = given.work / "calibrated.safetensors"
     save(weights, model, card.model_copy(update={"calibration": {}}))
     raw = Predictor(weights)
@@ -155,6 +172,7 @@ def main() -> None:
             if given.blend < 1
             else {}
         ),
+        **({"statistics": "of batch norm: of real scans"} if given.statistics else {}),
         **notes(run),
         **card.training,
     }
@@ -303,6 +321,38 @@ def blend(model: M2SS, other: Path, share: float) -> None:
         for name, value in model.state_dict().items()
     }
     model.load_state_dict(mean)
+
+
+def measure_statistics(model: M2SS, data: Path, seed: int = 1) -> None:
+    """Give batch norm the mean and variance that real scans have, T1 and T2 in equal shares.
+
+    From 72 patches with the middle in the brain for each contrast, shared by its scans; layer by
+    layer in one pass, as while training.
+    """
+    rng = np.random.default_rng(seed)
+    people = [one for one in SUBJECTS if one.name not in JUDGED]
+    batches = []
+    for one in people:
+        of_contrast = [other for other in people if bool(other.t1) == bool(one.t1)]
+        person = Person(one, data / "real", [])
+        person.read_scan()
+        images = torch.from_numpy(np.stack([*person.scan.normalised()]))
+        places = np.argwhere(person.scan.brain)
+        for _ in range(18 // len(of_contrast)):
+            drawn = []
+            for place in places[rng.integers(len(places), size=4)]:
+                low = np.clip(place - 24, 0, np.array(images.shape[1:]) - 48)
+                drawn.append(images[(slice(None), *(slice(a, a + 48) for a in low))])
+            batches.append(torch.stack(drawn).float())
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm3d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over batches
+        nn.Module.train(norm)
+    with torch.no_grad():
+        for batch in batches:
+            model(batch)
+    model.eval()
 
 
 def with_calibration(

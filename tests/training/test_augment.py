@@ -1,15 +1,7 @@
 import pytest
 import torch
 
-from napari_pvs.scans.intensity import CLIP
-from napari_pvs.training.augment import (
-    GAIN,
-    _coarse,
-    _gamma,
-    augment,
-    drop_modality,
-    noise,
-)
+from napari_pvs.training.augment import GAIN, augment, drop_modality, noise
 from napari_pvs.training.distributed.world import Share
 
 
@@ -112,28 +104,3 @@ def test_patches_of_one_scan_are_changed_alike():
     assert torch.equal(seen, seen[:, :1].expand_as(seen))
     for channel in range(2):
         assert (~seen[:, 0, channel]).float().mean().item() == pytest.approx(0.3, abs=0.1)
-
-
-def test_low_resolution_keeps_what_is_wide():
-    ramp = torch.linspace(-1, 1, 24).reshape(1, 1, 24, 1, 1).expand(2, 2, 24, 24, 24)
-    for axis in range(3):
-        out = _coarse(ramp, axis, 3.0)
-        assert out.shape == ramp.shape
-        torch.testing.assert_close(out[..., 2:-2, :, :], ramp[..., 2:-2, :, :], atol=0.05, rtol=0)
-    fine = torch.randn(2, 2, 24, 24, 24, generator=seeded(0))
-    out = _coarse(fine, 1, 3.0)
-    assert out.std() < 0.75 * fine.std()
-    rough = [(out.diff(dim=axis).std() / fine.diff(dim=axis).std()).item() for axis in (2, 3, 4)]
-    assert rough[1] < 0.6 * min(rough[0], rough[2])  # along one axis only
-
-
-def test_gamma_bends_and_keeps_order_range_and_zero():
-    values = torch.linspace(*CLIP, 31).reshape(1, 1, 31, 1, 1)
-    images = values.expand(3, 2, 31, 1, 1)
-    straight, low, high = _gamma(images, torch.tensor([1.0, 0.7, 1.5]))[:, 0, :, 0, 0]
-    torch.testing.assert_close(straight, values.flatten())
-    for bent in (low, high):
-        assert (bent.diff() > 0).all()
-        assert bent[10].item() == pytest.approx(0, abs=1e-5)
-        assert bent[-1] - bent[0] == pytest.approx(CLIP[1] - CLIP[0], abs=1e-4)
-    assert low[-1] < straight[-1] < high[-1]

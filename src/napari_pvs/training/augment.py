@@ -10,8 +10,6 @@ from napari_pvs.training.distributed.world import Share
 
 GAIN = (0.6, 2.0)
 """How far contrast varies: brains with much fluid have less of it in units of their quartiles."""
-GAMMA = (0.7, 1.5)
-"""How far intensities bend."""
 
 
 def augment(
@@ -22,9 +20,7 @@ def augment(
     *,
     alike: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Flip each patch, and vary contrast, noise, sharpness and resolution per channel.
-
-    Gamma and low resolution are as in nnU-Net (Isensee et al., Nature Methods 2021).
+    """Flip each patch, and vary contrast, noise and sharpness per channel.
 
     Parameters
     ----------
@@ -47,30 +43,21 @@ def augment(
         drawn = torch.empty((n, *shape)).uniform_(low, high, generator=generator)
         return drawn.expand(own.of, *shape)[own.slice].to(images.device)
 
-    def chosen(probability: float) -> Tensor:
-        drawn = torch.rand((n,), generator=generator) < probability
-        return drawn.expand(own.of)[own.slice]
-
     flips = (torch.rand((own.of, 3), generator=generator) < 0.5)[own.slice]
     for k in range(len(flips)):
         axes = [axis + 1 for axis in range(3) if flips[k, axis]]
         if axes:
             images[k], labels[k] = images[k].flip(axes), labels[k].flip(axes)
     inside = images != 0
-    blur = chosen(0.2)
-    sigma = float(torch.empty(1).uniform_(0.3, 0.8, generator=generator))
+    blur = torch.rand((n,), generator=generator) < 0.2
     if blur.any():
+        sigma = float(torch.empty(1).uniform_(0.3, 0.8, generator=generator))
+        blur = blur.expand(own.of)[own.slice]
         images[blur] = _blur(images[blur], sigma)
-    coarse = chosen(0.25)
-    axis = int(torch.randint(3, (1,), generator=generator))
-    factor = float(torch.empty(1).uniform_(1.5, 3.5, generator=generator))
-    if coarse.any():
-        images[coarse] = _coarse(images[coarse], axis, factor)
     gain = uniform(*np.log(GAIN), 2, 1, 1, 1).exp()
     images = (images * gain + uniform(-0.25, 0.25, 2, 1, 1, 1)).clamp(*CLIP)
-    bent = chosen(0.3).to(images.device)
-    images = _gamma(images, torch.where(bent, uniform(*np.log(GAMMA)).exp(), 1.0))
-    noisy = chosen(0.4).to(images.device)[:, None, None, None, None]
+    noisy = torch.rand((n, 1, 1, 1, 1), generator=generator) < 0.4
+    noisy = noisy.expand(own.of, 1, 1, 1, 1)[own.slice].to(images.device)
     images = images + noise(images, generator, own) * noisy * uniform(0, 0.3, 2, 1, 1, 1)
     return images * inside, labels
 
@@ -107,23 +94,6 @@ def drop_modality(
 def whole(images: Tensor) -> Share:
     """Return the share that is a whole batch."""
     return Share(0, len(images), len(images))
-
-
-def _coarse(images: Tensor, axis: int, factor: float) -> Tensor:
-    """Average over slices that are ``factor`` voxels thick, and interpolate back."""
-    size = list(images.shape[2:])
-    fewer = [max(1, round(n / factor)) if k == axis else n for k, n in enumerate(size)]
-    slices = functional.interpolate(images, size=fewer, mode="area")
-    return functional.interpolate(slices, size=size, mode="trilinear")
-
-
-def _gamma(images: Tensor, gamma: Tensor) -> Tensor:
-    """Raise intensities, scaled to 0 to 1, to a power for each patch; zero stays zero."""
-    low, high = CLIP
-    power = gamma[:, None, None, None, None]
-    bent = ((images - low) / (high - low)).clamp(0, 1) ** power
-    zero = (-low / (high - low)) ** power
-    return (bent - zero) * (high - low)
 
 
 def _blur(images: Tensor, sigma: float) -> Tensor:

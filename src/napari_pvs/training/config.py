@@ -112,7 +112,7 @@ class TrainingConfig(BaseModel):
     dice_weight: float = Field(
         1.0, ge=0, description="Weight of the soft Dice loss; 0 in the paper."
     )
-    augment: bool = Field(True, description="Augment with flips, contrast, noise and resolution.")
+    augment: bool = Field(True, description="Augment with flips, contrast, noise and blur.")
     modality_dropout: float = Field(
         0.35, ge=0, lt=1, description="Share of patches that are shown with only T1 or only T2."
     )

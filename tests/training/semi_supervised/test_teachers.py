@@ -98,8 +98,7 @@ def test_an_augmented_patch_turns_with_its_pseudo_label(make):
     for image, one, old in zip(seen, pseudo, before, strict=True):
         np.testing.assert_array_equal(np.sort(one.ravel()), np.sort(old.ravel()))
         for channel in image:
-            # a patch of low resolution has 0.67, one that was not turned about 0
-            assert np.corrcoef(channel.ravel(), one.ravel())[0, 1] > 0.5
+            assert np.corrcoef(channel.ravel(), one.ravel())[0, 1] > 0.9
 
 
 def test_one_modality_is_hidden_from_the_network_as_often_as_is_wanted(make):
