@@ -46,8 +46,9 @@ class Start:
 
     def settled(self, config: TrainingConfig) -> TrainingConfig:
         """Return the configuration with the batch statistics that the run takes."""
-        network = config.network if self.network is None else self.network.config
-        return config.model_copy(update={"statistics": network.statistics})
+        own = "scan" if config.one_scan else "fixed"
+        taken = own if self.network is None else self.network.config.statistics
+        return config.model_copy(update={"statistics": taken})
 
     def answer_at_threshold(self, subject: PreparedSubject) -> float:
         """Return the network's answer from which a voxel of a scan is PVS."""

@@ -35,6 +35,7 @@ SMALL = {
 METHODS = {
     "supervised": {"method": "supervised-multi"},
     "m2ss": {"method": "m2ss"},
+    "scan": {"method": "m2ss", "statistics": "scan"},
     "paper": {"method": "m2ss", "recipe": "paper", "patch": (8,), "warmup": 1},
 }
 # rounding alone, though AdamW's first steps see little but the sign of a gradient
