@@ -125,6 +125,7 @@ class Starved:
     """A network on a pretended GPU that has memory for ``room`` voxels at once."""
 
     name, factor, limit, batch = "torch", 2, 1_200_000, 16
+    adapts = False
 
     def __init__(self, room, device="cuda", sizes=None):
         self.room, self.device = room, Cpu(device)

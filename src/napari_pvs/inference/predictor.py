@@ -87,7 +87,6 @@ class Predictor:
         self.weights_id = fingerprint(path)
         self.device = self.backend.device
         self.windows: Windows = windows
-        self._adapts = self.card.network.statistics == "scan"
 
     def for_scan(self, scan: Scan) -> "Predictor":
         """Return a predictor for windows of a scan, which cannot tell the scan's statistics.
@@ -95,13 +94,12 @@ class Predictor:
         Other predictions of weights that need them (`NetworkConfig.statistics`) measure them anew
         on what they are given.
         """
-        if not self._adapts:
+        if not self.backend.adapts:
             return self
         name = str(scan.source.path or "the scan")
         _, images, _ = self._resampled(scan.grid, scan.normalised(), scan.brain, name)
         ready = copy(self)
         ready.backend = adapted(self.backend, images)
-        ready._adapts = False
         return ready
 
     def predict(self, scan: Scan, progress: Progress | None = None) -> NDArray[np.float32]:
@@ -201,8 +199,7 @@ class Predictor:
         -------
         float32 (X, Y, Z), 0 outside the brain.
         """
-        backend = adapted(self.backend, images) if self._adapts else self.backend
-        probability = compute(backend, images, brain, self.windows, progress)
+        probability = compute(self.backend, images, brain, self.windows, progress)
         self.card.calibrate(probability, modalities(images))
         return probability
 
@@ -246,11 +243,8 @@ def run(
     progress: Progress | None = None,
     precision: Precision = "auto",
 ) -> NDArray[np.float32]:
-    """Run a network in PyTorch over a volume, as training does; see `Predictor.predict_array`."""
-    backend: Backend = TorchBackend(model, device, precision)
-    if model.config.statistics == "scan":
-        backend = adapted(backend, images)
-    return compute(backend, images, brain, windows, progress)
+    """Run a network in PyTorch over a volume; see `compute`."""
+    return compute(TorchBackend(model, device, precision), images, brain, windows, progress)
 
 
 def compute(
@@ -260,13 +254,17 @@ def compute(
     windows: Windows = "fast",
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
-    """Run a network over a volume; see `Predictor.predict_array`.
+    """Run a network over a volume, with its statistics if it needs them.
+
+    Parameters are those of `Predictor.predict_array`.
 
     If the GPU runs out of memory, smaller windows or batches are tried for as long as they can be
     made smaller, then the CPU with the usual ones; each step is logged.
     """
     if not brain.any():
         return np.zeros(brain.shape, np.float32)
+    if backend.adapts:
+        backend = adapted(backend, images)
     whole = tuple(slice(n) for n in brain.shape)
     trust = np.ones((), np.float32)
     if windows == "paper":

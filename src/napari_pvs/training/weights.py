@@ -46,8 +46,9 @@ class Start:
 
     def settled(self, config: TrainingConfig) -> TrainingConfig:
         """Return the configuration with the batch statistics that the run takes."""
-        own = "scan" if config.one_scan else "fixed"
-        taken = own if self.network is None else self.network.config.statistics
+        if config.statistics != "auto":
+            return config
+        taken = "fixed" if self.network is None else self.network.config.statistics
         return config.model_copy(update={"statistics": taken})
 
     def answer_at_threshold(self, subject: PreparedSubject) -> float:

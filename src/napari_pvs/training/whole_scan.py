@@ -1,13 +1,13 @@
 """Prediction of whole prepared scans, as `Predictor` does it."""
 
-import copy
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_pvs.inference.predictor import interior, run
+from napari_pvs.inference.predictor import compute, interior
+from napari_pvs.network.backends.torch_backend import TorchBackend
 from napari_pvs.network.device import Precision
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.training.data.prepared import PreparedSubject
@@ -39,13 +39,11 @@ def reader(
     Function from a subject to its probability of PVS: float32 in the shape of its brain, 0 outside
     the brain and within 3 mm of its surface.
     """
-    network = copy.deepcopy(network)
+    backend = TorchBackend(network, device, precision)
 
     def probability(subject: PreparedSubject) -> NDArray[np.float32]:
         inside = interior(subject.brain, subject.voxel_size)
         images = subject.images.astype(np.float32)
-        return run(
-            network, images, inside, device, progress=lambda *_: alive(), precision=precision
-        )
+        return compute(backend, images, inside, progress=lambda *_: alive())
 
     return probability

@@ -35,6 +35,8 @@ class Backend(Protocol):
         Patches of the paper's grid that are computed together.
     precision
         Type of number in the convolutions: ``float32``, ``bfloat16`` or ``float16``.
+    adapts
+        Whether batch norm still needs the statistics of the scan; see `with_statistics`.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Backend(Protocol):
     factor: int
     limit: int
     batch: int
+    adapts: bool
 
     @property
     def device(self) -> Any:

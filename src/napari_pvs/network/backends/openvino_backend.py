@@ -57,6 +57,7 @@ class OpenVinoBackend:
         precision: Precision = "auto",
     ):
         self.factor = config.factor
+        self.adapts = config.statistics == "scan"
         self._config = config
         self._tensors, self._asked = tensors, precision
         self._layers = fold(tensors)
@@ -81,23 +82,15 @@ class OpenVinoBackend:
 
     def with_statistics(self, images: NDArray[np.float32]) -> "OpenVinoBackend":
         """Return the network with these patches' statistics; see `Backend.with_statistics`."""
-        pad = [(-n) % self.factor for n in images.shape[2:]]
-        images = np.pad(images, [(0, 0)] * 2 + [(0, n) for n in pad])
         model, measured = build_measuring(self._tensors, self._config, images.shape)
         request = self._compiled(model)
         request.get_input_tensor(0).data[...] = images
         request.infer(share_outputs=True)
-        tensors = dict(self._tensors)
-        for index, channels in enumerate(measured):
-            for kind, position in (("running_mean", 2 * index), ("running_var", 2 * index + 1)):
-                values, start = request.get_output_tensor(position).data.ravel(), 0
-                for name, low, high in channels:
-                    whole = f"{name}.1.{kind}"
-                    if tensors[whole] is self._tensors[whole]:
-                        tensors[whole] = tensors[whole].copy()
-                    tensors[whole][low:high] = values[start : start + high - low]
-                    start += high - low
-        return OpenVinoBackend(tensors, self._config, self._asked)
+        tensors = {name: tensor.copy() for name, tensor in self._tensors.items()}
+        for index, (name, low, high) in enumerate(measured):
+            tensors[name][low:high] = request.get_output_tensor(index).data.ravel()
+        config = self._config.model_copy(update={"statistics": "fixed"})
+        return OpenVinoBackend(tensors, config, self._asked)
 
     def on_cpu(self) -> "OpenVinoBackend":
         """Return itself."""

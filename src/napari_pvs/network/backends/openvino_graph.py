@@ -19,8 +19,8 @@ from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.layout import EPSILON, Layers, fold, without_norms
 
 Span = tuple[int, int]
-Normed = list[tuple[str, int, int]]
-"""Channels that are normalised together: names of blocks, each with its first and last channel."""
+Channels = tuple[str, int, int]
+"""Some channels of a block or tensor: its name, the first, and the one after the last."""
 _VECTOR = 16  # channels that are computed together
 
 
@@ -49,19 +49,13 @@ def build(
 
     graph = _Graph(layers, config)
     images = op.parameter(list(shape), np.float32, "images")
-    size = [int(n) for n in shape[2:]]
-    pad = [(-n) % config.factor for n in size]
-    features = images
-    if any(pad):
-        features = op.pad(images, [0] * 5, [0, 0, *pad], "constant", np.float32(0))
-    padded = [n + extra for n, extra in zip(size, pad, strict=True)]
-    found = op.sigmoid(graph.logits(features, padded, list(keep)))
+    found = op.sigmoid(graph.logits(*_padded(images, config.factor), list(keep)))
     return openvino.Model([found], [images], "m2ss")
 
 
 def build_measuring(
     tensors: Mapping[str, NDArray[Any]], config: NetworkConfig, shape: tuple[int, ...]
-) -> tuple[Any, list[Normed]]:
+) -> tuple[Any, list[Channels]]:
     """Make a graph that measures batch norm's statistics, each after the layers before have theirs.
 
     Parameters
@@ -71,20 +65,19 @@ def build_measuring(
     config
         Of the network.
     shape
-        (N, 2, X, Y, Z) of the images; edges are multiples of the network's factor.
+        (N, 2, X, Y, Z) of the images.
 
     Returns
     -------
-    An `openvino.Model` from images to pairs of mean and variance, and for each pair the channels
-    that it is of.
+    An `openvino.Model` from images to means and variances, and where in the weights each belongs.
     """
     import openvino
     from openvino import opset13 as op
 
     graph = _MeasuringGraph(tensors, config)
     images = op.parameter(list(shape), np.float32, "images")
-    size = [int(n) for n in shape[2:]]
-    graph.logits(images, size, [(0, n) for n in size])
+    features, size = _padded(images, config.factor)
+    graph.logits(features, size, [(0, n) for n in size])
     return openvino.Model(graph.statistics, [images], "m2ss-statistics"), graph.measured
 
 
@@ -144,7 +137,7 @@ class _Graph:
         features = self.convolve(name, *parts)
         return self.activate(features, [(name, 0, len(self.layers[name][1]))])
 
-    def activate(self, features: Any, channels: Normed) -> Any:
+    def activate(self, features: Any, channels: list[Channels]) -> Any:
         """Apply what follows a convolution; batch norm is in the layers."""
         return _relu(features)
 
@@ -167,19 +160,19 @@ class _MeasuringGraph(_Graph):
 
     Attributes
     ----------
-    measured
-        The channels of each pair of statistics.
     statistics
-        Means and variances in turn.
+        Means and variances.
+    measured
+        Where in the weights each of them belongs.
     """
 
     def __init__(self, tensors: Mapping[str, NDArray[Any]], config: NetworkConfig):
         super().__init__(fold(without_norms(tensors)), config)
         self.tensors = tensors
-        self.measured: list[Normed] = []
         self.statistics: list[Any] = []
+        self.measured: list[Channels] = []
 
-    def activate(self, features: Any, channels: Normed) -> Any:
+    def activate(self, features: Any, channels: list[Channels]) -> Any:
         """Normalise by the features' own statistics, and note these."""
         from openvino import opset13 as op
 
@@ -191,13 +184,28 @@ class _MeasuringGraph(_Graph):
         mean = op.reduce_mean(features, axes, keep_dims=True)
         centred = op.subtract(features, mean)
         variance = op.reduce_mean(op.multiply(centred, centred), axes, keep_dims=True)
-        self.measured.append(channels)
         count = np.prod(features.get_output_shape(0)) // features.get_output_shape(0)[1]
         unbiased = op.multiply(variance, op.constant(np.float32(count / (count - 1))))
-        self.statistics += [mean, unbiased]
+        start = 0
+        for name, low, high in channels:
+            for kind, found in (("running_mean", mean), ("running_var", unbiased)):
+                self.statistics.append(_channels(found, start, start + high - low))
+                self.measured.append((f"{name}.1.{kind}", low, high))
+            start += high - low
         spread = op.sqrt(op.add(variance, op.constant(np.float32(EPSILON))))
         scaled = op.multiply(centred, op.divide(values("weight"), spread))
         return _relu(op.add(scaled, values("bias")))
+
+
+def _padded(images: Any, factor: int) -> tuple[Any, list[int]]:
+    """Pad to multiples of the network's factor; also return the edges."""
+    from openvino import opset13 as op
+
+    size = [int(n) for n in images.get_output_shape(0)[2:]]
+    pad = [(-n) % factor for n in size]
+    if any(pad):
+        images = op.pad(images, [0] * 5, [0, 0, *pad], "constant", np.float32(0))
+    return images, [n + extra for n, extra in zip(size, pad, strict=True)]
 
 
 def _needed(size: list[int], keep: list[Span], levels: int) -> list[list[Span]]:

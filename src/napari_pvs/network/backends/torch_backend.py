@@ -72,6 +72,7 @@ class TorchBackend:
     def __init__(self, model: "M2SS", device: "torch.device", precision: Precision = "auto"):
         self.model, self._asked = fuse(model), precision
         self._source = copy.deepcopy(model)
+        self.adapts = model.config.statistics == "scan"
         self.precision = "float32"
         if precision == "auto" and device.type == "cuda":
             self.precision = "float16"  # every GPU has it, and more digits than bfloat16
@@ -104,15 +105,12 @@ class TorchBackend:
         They are measured on the CPU if the GPU has no room.
         """
         try:
-            model = self._measured(images, self.device)
+            return TorchBackend(self._measured(images, self.device), self.device, self._asked)
         except RuntimeError as error:
             if not self._full(error):
                 raise
-            model = None
-        if model is None:
-            self._make_room()
-            model = self._measured(images, pick("cpu"))
-        return TorchBackend(model, self.device, self._asked)
+        self._make_room()
+        return TorchBackend(self._measured(images, pick("cpu")), self.device, self._asked)
 
     def on_cpu(self) -> "TorchBackend":
         """Return the same network on the CPU."""
@@ -131,6 +129,7 @@ class TorchBackend:
                 module.train()
         with torch.no_grad(), self._autocast(device):
             model(send(images, device))
+        model.config = model.config.model_copy(update={"statistics": "fixed"})
         return model.eval().cpu()
 
     def _full(self, error: RuntimeError) -> bool:
