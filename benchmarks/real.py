@@ -12,6 +12,10 @@ scans; what can be measured without one:
   ventricles and the like, marked wrongly by the same rule; "doubtful" ones count neither way. All
   were picked from enlarged slices, moved to the extremum beside them and checked in three planes,
   before any mark on them was seen; those that came with the data are "first list".
+- Places drawn at random from what the starter weights marked, with the statistics of batch norm
+  that they have and with those of the scan (`pool.py`), and judged by eye without knowing which:
+  how many PVS and how many that are none are marked. The share of PVS among them is what of the
+  marks can be trusted, outside the list above.
 - Contrast of each mark: its peak against the median of a shell 2-5 mm around it, inside the brain,
   without other marks and fluid, in units of the shell's median absolute deviation (MAD). Visible is
   a peak of more than 3 MAD, bright on T2 and dark on T1, in every image given. Ends of sulci stand
@@ -71,6 +75,8 @@ Labels = NDArray[np.int32]
 FOUND_MM = 1.5
 LIST = Path(__file__).parent / "results" / "visible_pvs.tsv"
 FIRST = "first list"
+DRAWN = "drawn from the marks of weights, checked in three planes without an outline"
+"""How the places of `pool.py` were picked."""
 PARTNER_VOXELS = 2.0
 SHELL_MM = (2.0, 5.0)
 VISIBLE_MAD = 3.0
@@ -230,11 +236,11 @@ class Person:
     @cached_property
     def put(self) -> "tuple[Scan, list[Inserted]]":
         """The scan with inserted PVS, and these."""
-        return insert(self, self.voxels(self.rows))
+        return insert(self, self.voxels(row for row in self.rows if row["how"] != DRAWN))
 
-    def listed(self, kind: str) -> list[dict[str, str]]:
-        """Rows of the list of one kind: pvs or not."""
-        return [row for row in self.rows if row["kind"] == kind]
+    def listed(self, kind: str, drawn: bool = False) -> list[dict[str, str]]:
+        """Rows of the list of one kind, pvs or not: those picked, or those drawn from marks."""
+        return [row for row in self.rows if row["kind"] == kind and drawn == (row["how"] == DRAWN)]
 
     def voxels(self, rows: Iterable[dict[str, str]]) -> NDArray[np.intp]:
         """Voxels of rows of the list, in the part that is looked at."""
@@ -713,6 +719,11 @@ def judge(person: Person, kinds: tuple[str, ...], method: Method) -> tuple[dict[
         "visible": [int(near(mask, there, size, FOUND_MM).sum()), len(there)],
         "visible_first": [int(near(mask, first, size, FOUND_MM).sum()), len(first)],
         "not_pvs": [int(near(mask, absent, size, FOUND_MM).sum()), len(absent)],
+        "drawn": {
+            kind: [int(hit.sum()), len(hit)]
+            for kind in ("pvs", "not")
+            for hit in [near(mask, person.voxels(person.listed(kind, True)), size, FOUND_MM)]
+        },
         "contrast": {
             "share": _share([mark.least > VISIBLE_MAD for mark in marks]),
             "elsewhere": _share([m.least > VISIBLE_MAD for m in marks if m.id not in aside]),
@@ -931,6 +942,9 @@ def tables(found: dict[str, dict[str, Any]]) -> None:
     table("The same, of the first list", lambda r: of(r["visible_first"]))
     if any(r["not_pvs"][1] for each in found.values() for r in each["scans"].values()):
         table("Marked although it is no PVS (same rule)", lambda r: of(r["not_pvs"]))
+    for kind, name in (("pvs", "PVS"), ("not", "no PVS")):
+        title = f"Marked, of places drawn from marks of the starter weights: {name}"
+        table(title, lambda r, k=kind: of(r["drawn"][k]))
     if any("probability" in r for each in found.values() for r in each["scans"].values()):
         table(
             "Median of the largest probability within 1.5 mm of visible PVS (threshold)",

@@ -7,9 +7,10 @@ test, map 17 for the calibration, the others are trained on. A step whose result
 is not done again, so that an interrupted command goes on at the next step.
 
 The network's answer to T1 and T2, T1 alone and T2 alone is calibrated on the phantoms of map 17, so
-that .5 is the threshold of all three: the offset makes the marked volume the true one on average,
-the slope makes probabilities come true (least expected calibration error). ``--real`` puts what
-``benchmarks/real.py --json FILE`` has measured into the card. ``--unlabelled DIR`` trains on the
+that .5 is the threshold of all three, where `napari-pvs segment` looks for PVS: the offset makes
+the marked volume the true one on average, the slope makes probabilities come true (least expected
+calibration error). ``--real`` puts what ``benchmarks/real.py --json FILE`` has measured into the
+card. ``--unlabelled DIR`` trains on the
 real scans of ``DIR/real`` too, without labels: PVS are drawn into them. ``--still`` leaves the
 statistics of batch normalisation as they are in the start while training. ``--statistics DIR``
 measures them on the real scans of ``DIR/real`` at the end, since phantoms have others (Li et al.,
@@ -45,7 +46,7 @@ from napari_pvs.evaluation.summary import summarise
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.predictor import Predictor
 from napari_pvs.inference.search_region import search_region
-from napari_pvs.inference.segment import baseline, components
+from napari_pvs.inference.segment import baseline, components, segment_scan
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.network.weights import ModelCard, load, save, starter_path
 from napari_pvs.phantom.cohort import TRUTH, subject_name, write_cohort
@@ -255,7 +256,7 @@ def calibrate(answers: Iterator[Case], predictor: Predictor) -> tuple[float, flo
     config = SegmentConfig()
     dsc, ratio, said, true = [], [], [], []
     for _, scan, reference, _ in answers:
-        found, volume = predictor.predict(scan), scan.grid.voxel_volume
+        found, volume = segment_scan(scan, config, predictor).probability, scan.grid.voxel_volume
         masks = [components(found, t, scan.grid, config) > 0 for t in THRESHOLDS]
         dsc.append([overlap(mask, reference, volume).dsc for mask in masks])
         ratio.append([(mask.sum() + 1) / (reference.sum() + 1) for mask in masks])
@@ -385,7 +386,8 @@ def evaluate(
         best = ceiling(fraction, PhantomConfig().label_fraction).dsc
         for method, scores in methods.items():
             if method == "network":
-                found, limit = predictor.predict(scan), predictor.card.threshold
+                found = segment_scan(scan, config, predictor).probability
+                limit = predictor.card.threshold
                 said.append(found[scan.brain])
                 true.append(reference[scan.brain])
             else:

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from napari_pvs.inference.search_region import MARGIN_MM, search_region
+from napari_pvs.errors import InputError
+from napari_pvs.inference import search_region as module
+from napari_pvs.inference.search_region import MARGIN_MM, plausible, search_region
 from napari_pvs.scans.atlas import Atlas
 from napari_pvs.scans.grid import Grid
+from napari_pvs.scans.template import Template, load_template
 
 SHAPE = (44, 56, 44)
 GRID = Grid(SHAPE, np.diag([1.0, 1, 1, 1]))
@@ -108,3 +111,60 @@ def test_no_image_is_refused(brain: Brain) -> None:
 def test_an_empty_brain_is_refused(brain: Brain) -> None:
     with pytest.raises(ValueError, match="non-empty"):
         search_region(brain.t1, None, np.zeros(SHAPE, bool), GRID, brain.atlas)
+
+
+@pytest.fixture(scope="module")
+def template() -> Template:
+    return load_template()
+
+
+@pytest.fixture(scope="module", params=[(1, 1, 1), (1, 2, 1)], ids=["1 mm", "1 x 2 x 1 mm"])
+def where(template: Template, request: pytest.FixtureRequest) -> tuple[np.ndarray, tuple]:
+    every = tuple(slice(None, None, n) for n in request.param)
+    t1 = template.t1[every]
+    grid = Grid(t1.shape, np.diag([*request.param, 1.0]))
+    return plausible(t1, None, t1 > 0, grid), every
+
+
+def test_plausible_are_white_matter_basal_ganglia_and_what_is_below(
+    template: Template, where: tuple[np.ndarray, tuple]
+) -> None:
+    found, every = where
+    wm, deep = template.wm[every], template.deep_grey[every]
+    below = template.infratentorial[every] & (template.t1[every] > 0)
+    assert found[deep].mean() > 0.9
+    assert found[below].mean() > 0.95
+    core = distance_transform_edt(wm > 0.5) > 3
+    assert found[core].mean() > 0.97
+
+
+def test_cortex_and_ventricles_are_not_plausible(
+    template: Template, where: tuple[np.ndarray, tuple]
+) -> None:
+    found, every = where
+    brain = template.t1[every] > 0
+    above = brain & ~template.infratentorial[every]
+    outer = above & (template.gm[every] > 0.6) & ~template.deep_grey[every]
+    assert found[outer].mean() < 0.35  # its border to white matter is within reach
+    assert found[outer & (template.wm[every] < 0.05)].mean() < 0.2
+    assert not found[~brain].any()
+
+
+def test_a_part_of_a_brain_is_refused(brain: Brain) -> None:
+    with pytest.raises(InputError, match="less than 500 mL"):
+        plausible(brain.t1, brain.t2, brain.mask, GRID)
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_template_that_does_not_fit_is_refused(
+    template: Template, everything: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "fit_atlas", lambda _t1, _t2, inside, _grid: Atlas(
+        *([np.zeros(inside.shape, np.float32)] * 2), *([np.zeros(inside.shape, bool)] * 2),
+        inside, np.eye(4)))  # fmt: skip
+    monkeypatch.setattr(
+        module, "search_region", lambda _t1, _t2, inside, *_: inside & np.bool_(everything)
+    )
+    grid = Grid(template.t1.shape, np.eye(4))
+    with pytest.raises(InputError, match="does not fit"):
+        plausible(template.t1, None, template.t1 > 0, grid)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from napari_pvs.errors import InputError
+from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.inference import segment as module
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.predictor import Predictor
@@ -40,7 +40,28 @@ def test_from_files(config, tiny_weights, head):
         "backend": predictor.backend.name,
         "precision": predictor.backend.precision,
         "device": "cpu",
+        "within": "brain",  # it is too small to lay a template over
     }
+
+
+def test_pvs_are_kept_where_they_can_be(config, head, monkeypatch):
+    half = head.brain.copy()
+    half[: len(half) // 2] = False
+    monkeypatch.setattr(module, "plausible", lambda *_: half)
+    found = segment(config)
+    everywhere = segment(config.model_copy(update={"within": "brain"}))
+    assert (found.origin["within"], everywhere.origin["within"]) == ("tissue", "brain")
+    assert everywhere.probability[~half].any()
+    assert not found.probability[~half].any()
+    np.testing.assert_array_equal(found.probability[half], everywhere.probability[half])
+
+
+def test_a_brain_that_the_template_does_not_fit_is_searched_everywhere(config, monkeypatch):
+    monkeypatch.setattr(module, "WHOLE_ML", 0)
+    with pytest.warns(InputWarning, match=r"everywhere in the brain: .* less than 500 mL"):
+        found = segment(config)
+    assert found.origin["within"] == "brain"
+    assert found.scan.warnings[-1].startswith("PVS were looked for everywhere")
 
 
 def test_threshold_and_smallest_volume(config):

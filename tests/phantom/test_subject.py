@@ -94,6 +94,29 @@ def test_pvs_are_bright_on_t2_and_dark_on_t1(make: Make) -> None:
     np.testing.assert_allclose(with_pvs.t2[far], without.t2[far], rtol=1e-4)
 
 
+def test_some_pvs_hardly_darken_t1(head: Anatomy, config: PhantomConfig) -> None:
+    def make(most: float) -> Subject:
+        site = SITES["A"].model_copy(update={"t1_faded": (most, most)})
+        return make_subject(head, site, config, np.random.default_rng(5))
+
+    plain, faded = make(0.0), make(1.0)
+    np.testing.assert_array_equal(plain.t2, faded.t2)
+    assert all(row["faded"] == 0 for row in plain.table)
+    shares = np.array([row["faded"] for row in faded.table])
+    assert shares.min() < 0.3
+    assert 0.7 < shares.max() <= 1
+    core = faded.fraction > 0.8
+    brighter = [
+        float((faded.t1 - plain.t1)[core & (faded.instances == row["id"])].mean())
+        for row in faded.table
+        if (core & (faded.instances == row["id"])).any()
+    ]
+    there = [n for n, row in enumerate(faded.table)
+             if (core & (faded.instances == row["id"])).any()]  # fmt: skip
+    assert min(brighter) > -1e-3
+    assert np.corrcoef(brighter, shares[there])[0, 1] > 0.7
+
+
 @pytest.mark.parametrize(
     ("mimic", "t1_is_bright", "t2_is_bright"),
     [

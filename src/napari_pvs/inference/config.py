@@ -9,6 +9,7 @@ from napari_pvs.network.device import BackendName, Device, Precision
 from napari_pvs.scans.choices import REGISTER, Register
 
 Method = Literal["network", "frangi", "threshold"]
+Within = Literal["tissue", "brain"]
 
 
 class SegmentConfig(BaseModel):
@@ -17,7 +18,7 @@ class SegmentConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
-        "Model": ("method", "weights", "threshold", "min_volume", "max_width"),
+        "Model": ("method", "weights", "threshold", "min_volume", "max_width", "within"),
         "Advanced": ("device", "backend", "precision", "windows"),
     }
 
@@ -48,6 +49,12 @@ class SegmentConfig(BaseModel):
         gt=0,
         description="Remove components that are wider than this (mm) and rather round; by default "
         "nothing is removed for its shape.",
+    )
+    within: Within = Field(
+        "tissue",
+        description="Where the network's PVS may lie. tissue: not in the cortex, sulci, cisterns "
+        "and ventricles of the cerebrum; brain: anywhere. A scan of less than a whole brain is "
+        "searched everywhere.",
     )
     regions: bool = Field(
         False,

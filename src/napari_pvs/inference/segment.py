@@ -1,6 +1,7 @@
 """Segment one scan: from files to a mask and a table of its PVS."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -9,10 +10,11 @@ from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.inference.components import Pvs, drop_round, label, table
-from napari_pvs.inference.config import SegmentConfig
+from napari_pvs.inference.config import SegmentConfig, Within
 from napari_pvs.inference.predictor import Predictor, Progress
+from napari_pvs.inference.search_region import plausible
 from napari_pvs.scans.grid import Grid
-from napari_pvs.scans.regions import Regions, fit_regions
+from napari_pvs.scans.regions import WHOLE_ML, Regions, fit_regions
 from napari_pvs.scans.scan import Scan, load_scan
 
 
@@ -25,7 +27,8 @@ class Segmentation:
     scan
         The scan.
     probability
-        float32 (X, Y, Z) on the scan's grid: the network's probability or the baseline's score.
+        float32 (X, Y, Z) on the scan's grid: the network's probability or the baseline's score; 0
+        where none was looked for.
     labels
         int32 (X, Y, Z), one number per PVS.
     table
@@ -36,7 +39,8 @@ class Segmentation:
     threshold
         The threshold that was used.
     origin
-        Method and, for the network, name and id of the weights, backend, precision and device.
+        Method and, for the network, name and id of the weights, backend, precision, device, and
+        where PVS were looked for (`SegmentConfig.within`).
     regions
         Of the brain, if the template was registered to it.
     """
@@ -98,7 +102,7 @@ def segment_scan(
     """
     if config.method == "network":
         predictor = predictor or predictor_of(config)
-        score = predictor.predict(scan, progress)
+        scan, score, within = _probability(scan, config, predictor, progress)
         threshold = predictor.card.threshold_for(scan.modalities)
         origin = {
             "method": "network",
@@ -108,6 +112,7 @@ def segment_scan(
             "backend": predictor.backend.name,
             "precision": predictor.backend.precision,
             "device": predictor.device.type,
+            "within": within,
         }
     else:
         score, threshold = baseline(scan, config.method)
@@ -122,6 +127,38 @@ def segment_scan(
     return _with_regions(found, laying) if config.regions or config.report else found
 
 
+def _probability(
+    scan: Scan, config: SegmentConfig, predictor: Predictor, progress: Progress | None
+) -> tuple[Scan, NDArray[np.float32], Within]:
+    """Return the network's probability where it is wanted, and where that is.
+
+    Where the template does not fit a whole brain, a warning is added to the scan.
+    """
+    if config.within == "brain":
+        return scan, predictor.predict(scan, progress), "brain"
+    with ThreadPoolExecutor(1) as pool:  # the template needs one core, the network leaves some
+        fitted = pool.submit(plausible, scan.t1, scan.t2, scan.brain, scan.grid)
+        score = predictor.predict(scan, progress)
+    try:
+        score *= fitted.result()
+    except InputError as error:
+        if np.count_nonzero(scan.brain) * scan.grid.voxel_volume < 1000 * WHOLE_ML:
+            return scan, score, "brain"
+        return (
+            _noted(scan, (f"PVS were looked for everywhere in the brain: {error}",)),
+            score,
+            "brain",
+        )
+    return scan, score, "tissue"
+
+
+def _noted(scan: Scan, notes: tuple[str, ...]) -> Scan:
+    """Warn, and return the scan with these warnings."""
+    for text in notes:
+        warnings.warn(text, InputWarning, stacklevel=2)
+    return replace(scan, warnings=(*scan.warnings, *notes))
+
+
 def _with_regions(found: Segmentation, laying: Progress | None) -> Segmentation:
     """Lay the template over a segmented scan, as `fit_regions`; doubts are warnings of the scan.
 
@@ -132,10 +169,7 @@ def _with_regions(found: Segmentation, laying: Progress | None) -> Segmentation:
         notes = regions.doubts
     except InputError as error:
         regions, notes = None, (f"PVS have no regions: {error}",)
-    for text in notes:
-        warnings.warn(text, InputWarning, stacklevel=2)
-    scan = replace(found.scan, warnings=(*found.scan.warnings, *notes))
-    return replace(found, scan=scan, regions=regions)
+    return replace(found, scan=_noted(found.scan, notes), regions=regions)
 
 
 def _left_out(

@@ -32,6 +32,7 @@ _COLUMNS = {
     "diameter_mm": "Mean diameter of the tube.",
     "volume_mm3": "Volume of the tube.",
     "fluid": "Fluid in the tube, 0 to 1; the rest is tissue.",
+    "faded": "Share of it that T1 does not show.",
     "voxels": "Number of voxels by the label rule.",
     "x": "Centre, scanner RAS+ mm.",
     "y": "Centre, scanner RAS+ mm.",

@@ -22,6 +22,10 @@ class Site(BaseModel):
     t1_deep_grey: Range = (0.72, 0.85)
     t1_csf: Range = (0.15, 0.32)
     t1_wmh: Range = (0.65, 0.90)
+    t1_faded: Range = (0.0, 0.4)
+    """Up to which share PVS lack on T1 what they show on T2: of a subject, 0 in its darkest. The
+    artery in a PVS is bright there where blood flows in, and a T1 of slices shows thin ones badly.
+    """
     t2_cortex: Range = (1.20, 1.50)
     t2_deep_grey: Range = (0.95, 1.20)
     t2_pallidum: Range = (0.60, 0.95)
@@ -95,6 +99,7 @@ SITES: dict[str, Site] = {
         Site(
             name="D",
             voxel_size=((1.0, 1.0), (1.0, 1.0), (1.0, 1.0)),
+            t1_faded=(0.0, 0.8),
             t2_csf=(3.5, 7.0),
             t1_snr=(20, 45),
             t2_snr=(9, 20),
@@ -112,6 +117,7 @@ SITES: dict[str, Site] = {
             t1_deep_grey=(0.64, 0.94),
             t1_csf=(0.06, 0.45),
             t1_wmh=(0.55, 0.97),
+            t1_faded=(0.0, 1.0),
             t2_cortex=(1.08, 1.75),
             t2_deep_grey=(0.80, 1.35),
             t2_pallidum=(0.40, 1.0),

@@ -51,7 +51,8 @@ class Subject:
     instances
         PVS number per voxel by the label rule, 0 elsewhere.
     table
-        One row per PVS: id, region, length_mm, diameter_mm, volume_mm3, fluid, voxels, x, y, z.
+        One row per PVS: id, region, length_mm, diameter_mm, volume_mm3, fluid, faded, voxels, x,
+        y, z.
     site, anatomy
         What it was made with.
     """
@@ -74,10 +75,22 @@ class _Pvs:
     """All PVS of a subject while they are being placed."""
 
     fraction: Image
-    fluid: Image
+    fluid: dict[str, Image]  # by contrast
     owner: NDArray[np.int32]
     tubes: list[tuple[Tube, float, float]] = field(default_factory=list)  # tube, fluid, volume
+    faded: list[float] = field(default_factory=list)  # share of the fluid that T1 does not show
     rasters: list[Raster] = field(default_factory=list)
+
+    def add(self, tube: Tube, raster: Raster, share: float, faded: float, volume: float) -> None:
+        """Fill a tube's voxels; ``share`` is its fluid."""
+        at = tuple(raster.voxels.T)
+        self.tubes.append((tube, share, volume))
+        self.rasters.append(raster)
+        self.faded.append(faded)
+        self.fraction[at] = raster.fraction
+        self.fluid["T2"][at] = raster.fraction * share
+        self.fluid["T1"][at] = raster.fraction * share * (1 - faded)
+        self.owner[at] = len(self.tubes)
 
 
 def make_subject(
@@ -101,7 +114,7 @@ def make_subject(
     white = (placed["white"] > 0.7) & ~ganglia
     near = _near(ganglia)
     regions = _regions(placed, white, ganglia, near, voxel_size)
-    pvs = _place_pvs(regions, directions, voxel_size, config, rng)
+    pvs = _place_pvs(regions, directions, voxel_size, site, config, rng)
     wmh, lacunes = mimics.lesions(
         white & ~regions["BG"], ganglia, to_ventricle, voxel_size, site, rng
     )
@@ -122,8 +135,8 @@ def make_subject(
         how = draw_acquisition(site, name, voxel_size, rng)
         taken.append(how)
         noise = {k: float(np.hypot(1 / how.snr, _SHADE[name] * v)) for k, v in grain.items()}
-        steps.append(_steps(image, pvs, contrast.csf, noise))
-        image += pvs.fluid * (contrast.csf - image)
+        steps.append(_steps(image, pvs, name, contrast.csf, noise))
+        image += pvs.fluid[name] * (contrast.csf - image)
         scan = acquire(image, how, site, voxel_size, shift if name == "T2" else np.zeros(3), rng)
         scans[name] = scan if config.head else scan * brain
     affine = np.diag([*voxel_size, 1.0])
@@ -222,12 +235,15 @@ def _labelled(
     return labels.rater(pvs.rasters, contrast_to_noise, spreads, shape, config, rng.spawn(1)[0])
 
 
-def _steps(image: Image, pvs: _Pvs, csf: float, noise: dict[str, float]) -> list[float]:
+def _steps(
+    image: Image, pvs: _Pvs, contrast: str, csf: float, noise: dict[str, float]
+) -> list[float]:
     """Return fluid against the tissue around each PVS, in units of its region's noise and grain."""
-    return [
-        (csf - float(np.median(image[tuple(raster.voxels.T)]))) / noise[tube.region]
-        for raster, (tube, _, _) in zip(pvs.rasters, pvs.tubes, strict=True)
-    ]
+    out = []
+    for raster, (tube, _, _), faded in zip(pvs.rasters, pvs.tubes, pvs.faded, strict=True):
+        step = csf - float(np.median(image[tuple(raster.voxels.T)]))
+        out.append(step * (1 - faded * (contrast == "T1")) / noise[tube.region])
+    return out
 
 
 def _stripped(
@@ -313,12 +329,16 @@ def _place_pvs(
     regions: dict[str, NDArray[np.bool_]],
     directions: Image,
     voxel_size: NDArray[np.float64],
+    site: Site,
     config: PhantomConfig,
     rng: np.random.Generator,
 ) -> _Pvs:
     """Draw PVS that do not touch each other, until the subject's number is reached."""
     shape = regions["WM"].shape
-    pvs = _Pvs(np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.int32))
+    fluid = {name: np.zeros(shape, np.float32) for name in ("T1", "T2")}
+    pvs = _Pvs(np.zeros(shape, np.float32), fluid, np.zeros(shape, np.int32))
+    own = rng.spawn(1)[0]
+    most_faded = own.uniform(*site.t1_faded)
     wanted = _number(config.pvs, rng)
     diameter = median_diameter(wanted) * lognormal(rng, 1.0, config.width, 0.7, 2.2)
     places = {name: np.argwhere(region) for name, region in regions.items()}
@@ -353,15 +373,11 @@ def _place_pvs(
         raster = rasterise(tube, shape, voxel_size)
         if rng.random() < 0.08:
             tube, raster = _branched(tube, raster, regions[name], voxel_size, rng)
-        at = tuple(raster.voxels.T)
-        if not len(raster.voxels) or pvs.fraction[at].any():
+        if not len(raster.voxels) or pvs.fraction[tuple(raster.voxels.T)].any():
             continue
         share = _share(tube.diameter, config.fluid, rng)
-        pvs.tubes.append((tube, share, float(raster.fraction.sum() * voxel_size.prod())))
-        pvs.rasters.append(raster)
-        pvs.fraction[at] = raster.fraction
-        pvs.fluid[at] = raster.fraction * share
-        pvs.owner[at] = len(pvs.tubes)
+        volume = float(raster.fraction.sum() * voxel_size.prod())
+        pvs.add(tube, raster, share, own.uniform(0, most_faded), volume)
     return pvs
 
 
@@ -518,6 +534,7 @@ def _table(
     voxels = np.bincount(instances.ravel(), minlength=len(pvs.tubes) + 1)
     rows: list[dict[str, float | int | str]] = []
     for number, (tube, share, volume) in enumerate(pvs.tubes, start=1):
+        faded = pvs.faded[number - 1]
         centre = tube.points.mean(0) + affine[:3, 3]
         rows.append(
             {
@@ -527,6 +544,7 @@ def _table(
                 "diameter_mm": round(tube.diameter, 3),
                 "volume_mm3": round(volume, 3),
                 "fluid": round(share, 3),
+                "faded": round(faded, 3),
                 "voxels": int(voxels[number]),
                 **{axis: round(float(c), 2) for axis, c in zip("xyz", centre, strict=True)},
             }

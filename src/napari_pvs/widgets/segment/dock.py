@@ -78,6 +78,8 @@ class Segment(JobDock):
         form.addRow("Device", self.device.widget)
         self.windows = field_of(SegmentConfig, "windows")
         form.addRow("Windows", self.windows.widget)
+        self.within = field_of(SegmentConfig, "within")
+        form.addRow("Look in", self.within.widget)
         self.register = field_of(SegmentConfig, "register_t2")
         self.register.widget.setToolTip(
             f"{_describe('register_t2')} For the study; the scan shown was registered when loaded."
@@ -125,6 +127,7 @@ class Segment(JobDock):
             weights=self.weights.currentData(),
             device=self.device.raw(),
             windows=self.windows.raw(),
+            within=self.within.raw(),
             register_t2=self.register.raw(),
             min_volume=self.min_volume.value(),
             threshold=chosen.threshold or None,
