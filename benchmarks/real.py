@@ -1,7 +1,7 @@
 """Judge segmentations on real scans that nobody has labelled.
 
     python benchmarks/real.py --data DIR [--weights FILE ...] [--visible FILE] [--json FILE]
-                              [--page FILE.png] [--scans NAME ...]
+                              [--page FILE.png] [--scans NAME ...] [--within brain]
 
 ``DIR/real`` holds the scans of `SUBJECTS`. Each file of weights (the starter weights where none is
 given), Frangi's filter and a detector of bright spots are compared. No reference exists for these
@@ -45,7 +45,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import edt
 import nibabel as nib
@@ -55,7 +55,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from napari_pvs.inference.classical import FRANGI_THRESHOLD
-from napari_pvs.inference.config import SegmentConfig
+from napari_pvs.inference.config import SegmentConfig, Within
 from napari_pvs.inference.predictor import Predictor
 from napari_pvs.inference.search_region import search_region
 from napari_pvs.inference.segment import baseline, components, segment_scan
@@ -383,14 +383,15 @@ CONFIG = SegmentConfig()
 class Network:
     """What ``napari-pvs segment`` does with weights."""
 
-    def __init__(self, weights: Path | None) -> None:
+    def __init__(self, weights: Path | None, within: Within = CONFIG.within) -> None:
+        self.config = CONFIG.model_copy(update={"within": within})
         self.predictor = Predictor(weights)
         self.probability = np.empty(0, np.float32)
         self.marks: dict[tuple[str, ...], int] = {}
 
     def __call__(self, person: Person, kinds: tuple[str, ...], inserted: bool = False) -> Labels:
         """Mark PVS."""
-        found = segment_scan(person.given(kinds, inserted), CONFIG, self.predictor)
+        found = segment_scan(person.given(kinds, inserted), self.config, self.predictor)
         if not inserted:
             self.probability = found.probability
             self.marks[(person.subject.name, *kinds)] = int(found.labels.max())
@@ -1014,6 +1015,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, action="append", help="again for another file")
     parser.add_argument("--visible", type=Path, default=LIST, help="list of places")
+    parser.add_argument("--within", choices=get_args(Within), default=CONFIG.within)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--page", type=Path, help="PNG of enlarged crops of the first weights")
     parser.add_argument("--scans", nargs="+", help="names of SUBJECTS; all where none is given")
@@ -1026,7 +1028,7 @@ def main() -> None:
     listed = read_list(given.visible)
     networks: dict[str, Network] = {}
     for path in given.weights or [None]:
-        network = Network(path)
+        network = Network(path, given.within)
         name = f"{path.stem if path else 'starter'} ({network.predictor.weights_id[:6]})"
         networks[name] = network
     methods: dict[str, Method] = dict(networks)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from skimage.measure import regionprops
 
-from napari_pvs.inference.components import drop_round, is_round, label, round_ones, table
+from napari_pvs.inference.components import drop_round, is_round, label, round_ones, table, within
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.segment import components
 from napari_pvs.scans.grid import Grid
@@ -183,3 +183,30 @@ def test_one_component_is_round_where_all_of_them_together_are():
     }
     assert alone == told
     assert 0 < len(told) < labels.max()
+
+
+def test_components_stay_or_go_whole() -> None:
+    probability = np.full((12, 12, 12), 0.1, np.float32)
+    region = np.zeros(probability.shape, bool)
+    region[:6] = True
+    probability[4:8, 2, 2] = 0.9  # half in the region
+    probability[5:10, 6, 6] = 0.8  # a fifth
+    probability[9:12, 9, 9] = 0.7  # none
+    probability[11, 2, 2] = 0.7  # none, and too small to be listed
+    kept, gone = within(probability, region, 0.5, 2.0, 1.0)
+    assert (kept[4:8, 2, 2] == np.float32(0.9)).all()
+    assert not kept[5:10, 6, 6].any()  # its part in the region too
+    assert not kept[9:12, 9, 9].any()
+    assert kept[0, 0, 0] == np.float32(0.1)
+    assert kept[8, 0, 0] == kept[11, 2, 2] == 0
+    assert np.unique(gone[5:10, 6, 6]).tolist() == [1]  # the largest first
+    assert np.unique(gone[9:12, 9, 9]).tolist() == [2]
+    assert np.count_nonzero(gone) == 8
+
+
+def test_all_stays_within_everything() -> None:
+    probability = np.zeros((5, 5, 5), np.float32)
+    probability[1:3, 1, 1] = 0.6
+    kept, gone = within(probability, np.ones(probability.shape, bool), 0.5, 0, 1.0)
+    np.testing.assert_array_equal(kept, probability)
+    assert not gone.any()

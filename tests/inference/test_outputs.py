@@ -152,18 +152,19 @@ def test_each_pvs_has_a_region_and_a_side(inputs, tmp_path):
     assert {path.name for path in out.iterdir()} == set(outputs.FILES)
 
 
-def test_what_shape_excludes_is_in_table_and_summary(inputs, tmp_path):
+@pytest.mark.parametrize(("why", "field"), [("shape", "excluded"), ("place", "elsewhere")])
+def test_what_is_excluded_is_in_table_and_summary(inputs, tmp_path, why, field):
     config = inputs()
     found = segment(config)
     one, *others = found.table
-    result = replace(found, table=others, excluded=(one,))
+    result = replace(found, table=others, **{field: (one,)})
     out = tmp_path / "out"
     summary = outputs.write(result, out, config)
-    assert summary["excluded_by_shape"] == 1
-    assert summary["excluded_by_shape_mm3"] == round(one.volume_mm3, 3)
+    assert summary[f"excluded_by_{why}"] == 1
+    assert summary[f"excluded_by_{why}_mm3"] == round(one.volume_mm3, 3)
     with (out / outputs.TABLE).open(newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
-    assert [row["status"] for row in rows] == ["pvs"] * len(others) + ["excluded by shape"]
+    assert [row["status"] for row in rows] == ["pvs"] * len(others) + [f"excluded by {why}"]
     assert float(rows[-1]["volume_mm3"]) == one.volume_mm3
 
 

@@ -51,9 +51,20 @@ def test_pvs_are_kept_where_they_can_be(config, head, monkeypatch):
     found = segment(config)
     everywhere = segment(config.model_copy(update={"within": "brain"}))
     assert (found.origin["within"], everywhere.origin["within"]) == ("tissue", "brain")
-    assert everywhere.probability[~half].any()
-    assert not found.probability[~half].any()
-    np.testing.assert_array_equal(found.probability[half], everywhere.probability[half])
+    kept, lost = everywhere.labels[found.mask], everywhere.labels[everywhere.mask & ~found.mask]
+    assert len(np.unique(kept)) == len(found.table) > 1
+    assert len(np.unique(lost)) == len(found.elsewhere) > 1
+    assert not np.intersect1d(kept, lost).size  # each stays or goes whole
+    assert not found.probability[everywhere.mask & ~found.mask].any()
+    np.testing.assert_array_equal(found.probability[found.mask],
+                                  everywhere.probability[found.mask])  # fmt: skip
+    ids = [row.id for row in (*found.table, *found.elsewhere)]
+    assert ids == list(range(1, len(everywhere.table) + 1))
+    assert sum(row.voxels for row in found.elsewhere) == np.count_nonzero(lost)
+    # what is left out does not depend on the threshold that is chosen
+    lower = segment(config.model_copy(update={"threshold": found.threshold / 2}))
+    np.testing.assert_array_equal(lower.probability, found.probability)
+    assert not (found.mask & ~lower.mask).any()
 
 
 def test_a_brain_that_the_template_does_not_fit_is_searched_everywhere(config, monkeypatch):

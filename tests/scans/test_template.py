@@ -6,6 +6,16 @@ import pytest
 from napari_pvs.scans.template import RegionMap, load_template
 
 
+def test_the_maps_are_those_that_nilearn_loads() -> None:
+    from nilearn import datasets
+
+    template = load_template()
+    for name, values in (("", template.t1), ("gm_", template.gm), ("wm_", template.wm)):
+        image = getattr(datasets, f"load_mni152_{name}template")(resolution=1)
+        np.testing.assert_array_equal(np.asarray(image.dataobj, np.float32), values)
+        np.testing.assert_array_equal(image.affine, template.affine)
+
+
 @pytest.mark.parametrize(
     ("point", "region"),
     [

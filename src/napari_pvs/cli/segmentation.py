@@ -129,12 +129,13 @@ def segment_and_say(config: SegmentConfig, out: Path, overwrite: bool) -> None:
         page = of_segmentation(result, config)
     found = outputs.write(result, out, config, page)
     say(f"{found['count']} PVS, {found['volume_mm3']:.0f} mm³, threshold {result.threshold:.2f}")
-    if result.excluded:
-        volume = sum(row.volume_mm3 for row in result.excluded)
-        say(
-            f"Excluded by shape (--max-width): {len(result.excluded)}, {volume:.0f} mm³; listed in "
-            f"{outputs.TABLE}."
-        )
+    for why, left_out in (
+        ("shape (--max-width)", result.excluded),
+        ("place (--within tissue)", result.elsewhere),
+    ):
+        if left_out:
+            volume = sum(row.volume_mm3 for row in left_out)
+            say(f"Excluded by {why}: {len(left_out)}, {volume:.0f} mm³; listed in {outputs.TABLE}.")
     if result.scan.movement is not None:
         names = (*names, outputs.MOVEMENT)
     for name in names:

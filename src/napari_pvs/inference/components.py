@@ -160,6 +160,51 @@ def drop_round(
     return _put(renumber[ids], voxels, labels.shape)
 
 
+LEAST_WITHIN = 0.25
+"""Share of a component's voxels in a region from which on `within` keeps it."""
+
+
+def within(
+    probability: NDArray[np.float32],
+    region: NDArray[np.bool_],
+    threshold: float,
+    min_volume_mm3: float,
+    voxel_volume: float,
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Keep the components that lie in a region, whole, and leave out the others, whole.
+
+    The border of the region is coarser than a PVS is wide: cut off there, PVS would lose voxels
+    and sulci keep some.
+
+    Parameters
+    ----------
+    probability
+        (X, Y, Z) score per voxel.
+    region
+        Where PVS can be.
+    threshold
+        At which components are told apart.
+    min_volume_mm3, voxel_volume
+        As for `label`.
+
+    Returns
+    -------
+    The scores, 0 in components of which less than `LEAST_WITHIN` lies in the region, and outside it
+    where no other component is; and those components, as from `label`.
+    """
+    every = label(probability, threshold, 0, voxel_volume)
+    voxels = np.flatnonzero(every)
+    ids = np.take(every, voxels)
+    sizes = np.bincount(ids, minlength=1)
+    inside = np.bincount(ids, np.take(region, voxels), minlength=1)
+    keep = inside >= LEAST_WITHIN * sizes
+    stays = region.copy()
+    np.put(stays, voxels, keep[ids])
+    gone = ~keep & (sizes >= least_voxels(min_volume_mm3, voxel_volume))
+    numbers = np.where(gone, np.cumsum(gone), 0).astype(np.int32)
+    return probability * stays, _put(numbers[ids], voxels, every.shape)
+
+
 def table(
     labels: NDArray[np.int32], probability: NDArray[np.floating] | NDArray[np.bool_], grid: Grid
 ) -> list[Pvs]:

@@ -165,6 +165,8 @@ def summary(result: Segmentation, config: SegmentConfig) -> dict[str, Any]:
         "volume_mm3": round(sum(row.volume_mm3 for row in result.table), 3),
         "excluded_by_shape": len(result.excluded),
         "excluded_by_shape_mm3": round(sum(row.volume_mm3 for row in result.excluded), 3),
+        "excluded_by_place": len(result.elsewhere),
+        "excluded_by_place_mm3": round(sum(row.volume_mm3 for row in result.elsewhere), 3),
         "brain_volume_mm3": round(
             float(np.count_nonzero(result.scan.brain)) * grid.voxel_volume, 1
         ),
@@ -206,12 +208,11 @@ def _regions(result: Segmentation) -> dict[str, Any] | None:
 
 
 def _tsv(result: Segmentation) -> str:
-    """Make a row for each PVS, then for each component that was left out for its shape."""
-    rows = _rows(result)
-    count = len(rows)
-    rows += [asdict(row) | {"region": None, "side": None} for row in result.excluded]
-    for at, row in enumerate(rows):
-        row["status"] = "pvs" if at < count else "excluded by shape"
+    """Make a row for each PVS, then for each component that was left out for shape or place."""
+    rows = [row | {"status": "pvs"} for row in _rows(result)]
+    for status, left_out in (("shape", result.excluded), ("place", result.elsewhere)):
+        more = {"region": None, "side": None, "status": f"excluded by {status}"}
+        rows += [asdict(row) | more for row in left_out]
     columns = [*(field.name for field in fields(Pvs)), "region", "side", "status"]
     return tsv(columns, rows)
 

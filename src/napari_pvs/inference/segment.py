@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.errors import InputError, InputWarning
-from napari_pvs.inference.components import Pvs, drop_round, label, table
-from napari_pvs.inference.config import SegmentConfig, Within
+from napari_pvs.inference.components import Pvs, drop_round, label, table, within
+from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.predictor import Predictor, Progress
 from napari_pvs.inference.search_region import plausible
 from napari_pvs.scans.grid import Grid
@@ -36,6 +36,8 @@ class Segmentation:
     excluded
         One row per component that was left out for its shape; their ids go on after those of the
         PVS.
+    elsewhere
+        The same of those that were left out for their place; their ids come last.
     threshold
         The threshold that was used.
     origin
@@ -53,6 +55,7 @@ class Segmentation:
     origin: dict[str, Any]
     regions: Regions | None = None
     excluded: tuple[Pvs, ...] = ()
+    elsewhere: tuple[Pvs, ...] = ()
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -100,10 +103,15 @@ def segment_scan(
     laying
         The same for the template's regions, as in `fit_regions`.
     """
+    elsewhere: list[Pvs] = []
     if config.method == "network":
         predictor = predictor or predictor_of(config)
-        scan, score, within = _probability(scan, config, predictor, progress)
         threshold = predictor.card.threshold_for(scan.modalities)
+        scan, score, region = _probability(scan, config, predictor, progress)
+        if region is not None:
+            least = config.min_volume, scan.grid.voxel_volume
+            kept, gone = within(score, region, threshold, *least)
+            elsewhere, score = table(gone, score, scan.grid), kept
         origin = {
             "method": "network",
             "weights": predictor.card.name,
@@ -112,7 +120,7 @@ def segment_scan(
             "backend": predictor.backend.name,
             "precision": predictor.backend.precision,
             "device": predictor.device.type,
-            "within": within,
+            "within": "brain" if region is None else "tissue",
         }
     else:
         score, threshold = baseline(scan, config.method)
@@ -123,33 +131,33 @@ def segment_scan(
     rows = table(labels, score, scan.grid)
     left_out = () if config.max_width is None else _left_out(score, threshold, labels, scan, config)
     excluded = tuple(replace(row, id=len(rows) + row.id) for row in left_out)
-    found = Segmentation(scan, score, labels, rows, threshold, origin, excluded=excluded)
+    last = len(rows) + len(excluded)
+    others = tuple(replace(row, id=last + row.id) for row in elsewhere)
+    found = Segmentation(
+        scan, score, labels, rows, threshold, origin, excluded=excluded, elsewhere=others
+    )
     return _with_regions(found, laying) if config.regions or config.report else found
 
 
 def _probability(
     scan: Scan, config: SegmentConfig, predictor: Predictor, progress: Progress | None
-) -> tuple[Scan, NDArray[np.float32], Within]:
-    """Return the network's probability where it is wanted, and where that is.
+) -> tuple[Scan, NDArray[np.float32], NDArray[np.bool_] | None]:
+    """Return the network's probability, and where PVS can be; None for anywhere.
 
     Where the template does not fit a whole brain, a warning is added to the scan.
     """
     if config.within == "brain":
-        return scan, predictor.predict(scan, progress), "brain"
+        return scan, predictor.predict(scan, progress), None
     with ThreadPoolExecutor(1) as pool:  # the template needs one core, the network leaves some
         fitted = pool.submit(plausible, scan.t1, scan.t2, scan.brain, scan.grid)
         score = predictor.predict(scan, progress)
     try:
-        score *= fitted.result()
+        return scan, score, fitted.result()
     except InputError as error:
         if np.count_nonzero(scan.brain) * scan.grid.voxel_volume < 1000 * WHOLE_ML:
-            return scan, score, "brain"
-        return (
-            _noted(scan, (f"PVS were looked for everywhere in the brain: {error}",)),
-            score,
-            "brain",
-        )
-    return scan, score, "tissue"
+            return scan, score, None
+        note = f"PVS were looked for everywhere in the brain: {error}"
+        return _noted(scan, (note,)), score, None
 
 
 def _noted(scan: Scan, notes: tuple[str, ...]) -> Scan:

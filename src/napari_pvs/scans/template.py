@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_pvs.scans.masks import bounding_box
 
 Volume = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
@@ -89,23 +93,28 @@ class Template:
 @cache
 def load_template() -> Template:
     """Load the template and derive its regions; kept for the life of the process."""
-    from nilearn import datasets
-
-    image = datasets.load_mni152_template(resolution=1)
-    t1, gm, wm = (
-        np.asarray(each.dataobj, dtype=np.float32)
-        for each in (
-            image,
-            datasets.load_mni152_gm_template(resolution=1),
-            datasets.load_mni152_wm_template(resolution=1),
-        )
-    )
-    affine = np.asarray(image.affine, dtype=np.float64)
+    (t1, affine), (gm, _), (wm, _) = (_shipped(kind) for kind in ("t1", "gm", "wm"))
     axes = (np.arange(n) + origin for n, origin in zip(t1.shape, affine[:3, 3], strict=True))
     x, y, z = np.meshgrid(*axes, indexing="ij", sparse=True)
     infratentorial = _infratentorial(x, y, z) & (t1 > 0)
     deep_grey = _deep_grey(x, y, z, gm) & ~infratentorial
     return Template(t1, wm, gm, deep_grey, infratentorial, affine)
+
+
+def _shipped(kind: str) -> tuple[Volume, NDArray[np.float64]]:
+    """Read a map of the template from nilearn's folder, its largest value 1, and its affine.
+
+    As `nilearn.datasets.load_mni152_template` and the like do, whose import takes seconds.
+    """
+    import nibabel as nib
+
+    nilearn = find_spec("nilearn")
+    assert nilearn is not None
+    assert nilearn.origin is not None
+    name = f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz"
+    image: Any = nib.load(Path(nilearn.origin).parent / "datasets" / "data" / name)
+    values = np.asarray(image.dataobj).astype(np.float32)
+    return values / values.max(), np.asarray(image.affine, dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,22 +168,34 @@ def load_regions() -> RegionMap:
 
     with as_file(files("napari_pvs.scans") / _FILE) as path:
         image: Any = nib.load(path)
-        index = np.asarray(image.dataobj, dtype=np.uint8)
+        index = np.array(image.dataobj, dtype=np.uint8)
     ventricles = index == VENTRICLES
-    nearest = distance_transform_edt(ventricles, return_distances=False, return_indices=True)
-    return RegionMap(index[tuple(nearest)], ventricles, np.array(image.affine[:3, 3], np.float64))
+    box = bounding_box(ventricles, margin=1)
+    nearest = distance_transform_edt(ventricles[box], return_distances=False, return_indices=True)
+    index[box] = index[box][tuple(nearest)]
+    return RegionMap(index, ventricles, np.array(image.affine[:3, 3], np.float64))
 
 
 def _deep_grey(x: Volume, y: Volume, z: Volume, gm: Volume) -> Mask:
     """Grey matter (or what is not clearly white) in four ellipsoids per hemisphere."""
     out = np.zeros(gm.shape, dtype=bool)
+    # no ellipsoid reaches beyond this box, and all else is most of the template
+    far = [max(abs(c[k]) + max(semi) for c, semi, *_ in _DEEP_GREY) for k in range(3)]
+    box = tuple(
+        slice(near[0], near[-1] + 1)
+        for near in (
+            np.flatnonzero(np.abs(a.ravel()) <= f) for a, f in zip((x, y, z), far, strict=True)
+        )
+    )
+    gm, inside = gm[box], out[box]
+    x, y, z = x[box[0]], y[:, box[1]], z[:, :, box[2]]
     for centre, semi, axes, least in _DEEP_GREY:
         offsets = (np.abs(x) - centre[0], y - centre[1], z - centre[2])
         radius = sum(
             (sum(a * d for a, d in zip(axis, offsets, strict=True)) / length) ** 2
             for axis, length in zip(axes, semi, strict=True)
         )
-        out |= (radius <= 1) & (gm > least)
+        inside |= (radius <= 1) & (gm > least)
     return out
 
 
