@@ -52,8 +52,8 @@ class SegmentConfig(BaseModel):
     )
     within: Within = Field(
         "tissue",
-        description="Where the network's PVS may lie. tissue: not in the cortex, sulci, cisterns "
-        "and ventricles of the cerebrum; brain: anywhere. A scan of less than a whole brain is "
+        description="Where the network's PVS may lie. tissue: not in cortex, sulci, cisterns, "
+        "ventricles and cerebellum; brain: anywhere. A scan of less than a whole brain is "
         "searched everywhere.",
     )
     regions: bool = Field(

@@ -168,7 +168,7 @@ def load_regions() -> RegionMap:
 
     with as_file(files("napari_pvs.scans") / _FILE) as path:
         image: Any = nib.load(path)
-        index = np.array(image.dataobj, dtype=np.uint8)
+        index = np.asarray(image.dataobj, dtype=np.uint8).copy()
     ventricles = index == VENTRICLES
     box = bounding_box(ventricles, margin=1)
     nearest = distance_transform_edt(ventricles[box], return_distances=False, return_indices=True)
