@@ -1,7 +1,7 @@
 """What adapting without labels does to real scans: visible PVS found, and T1 against T2.
 
     python benchmarks/adapt_real.py --data DIR --work WORK [--sites p07 m2307 all] [--teachers ...]
-        [--seeds 1] [--json FILE]
+        [--within tissue|brain] [--seeds 1] [--json FILE]
 
 The starter weights are adapted (``napari-pvs train STUDY --recipe adapt --method m2ss``, no label
 at all) to the scans of ``DIR/real``: to one person's alone, or to all persons' together. Then
@@ -44,6 +44,7 @@ def main() -> None:
     arguments.add_argument("--sites", nargs="+", default=["p07", "m2307", ALL])
     arguments.add_argument("--teachers", nargs="+", default=["mean", "inserted", "privileged",
                            "inserted-privileged"])  # fmt: skip
+    arguments.add_argument("--within", default="tissue", choices=["tissue", "brain"])
     arguments.add_argument("--seeds", type=int, default=1)
     arguments.add_argument("--epochs", type=int, default=20)
     arguments.add_argument("--json", type=Path)
@@ -56,8 +57,8 @@ def main() -> None:
         weights, seconds = {}, {}
         for teacher in given.teachers:
             for seed in range(given.seeds):
-                name, begun = f"{site}-{teacher}-{seed}", time.monotonic()
-                weights[name] = adapted(folder, work, name, teacher, seed, given.epochs)
+                name, begun = f"{site}-{teacher}-{given.within}-{seed}", time.monotonic()
+                weights[name] = adapted(folder, work, name, teacher, seed, given)
                 seconds[name] = time.monotonic() - begun
         judged = JUDGED if site == ALL else (site,)
         found[site] = {"seconds": seconds, **judge(given.data, work, site, weights, judged)}
@@ -82,14 +83,20 @@ def study(data: Path, folder: Path, names: Collection[str]) -> Path:
 
 
 def adapted(
-    folder: Path, work: Path, name: str, teacher: str, seed: int, epochs: int
+    folder: Path, work: Path, name: str, teacher: str, seed: int, given: argparse.Namespace
 ) -> Path | None:
     """Return weights adapted to a study; None where the run kept those it began with."""
     out = work / name
     kept = work / f"{name}.safetensors"
     if not kept.exists():
         config = TrainingConfig(
-            study=folder, recipe="adapt", method="m2ss", teacher=teacher, seed=seed, epochs=epochs
+            study=folder,
+            recipe="adapt",
+            method="m2ss",
+            teacher=teacher,
+            seed=seed,
+            epochs=given.epochs,
+            within=given.within,
         )
         try:
             resume(out) if (out / SPLIT).exists() else train(config, out)

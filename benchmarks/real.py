@@ -714,17 +714,17 @@ def judge(person: Person, kinds: tuple[str, ...], method: Method) -> tuple[dict[
     aside = beside_tissue(labels, person)
     if person.lesion is not None:
         shares["lesion"] = float(mask[person.lesion].sum() / total)
+
+    def hit(places: NDArray[np.int64]) -> list[int]:
+        return [int(near(mask, places, size, FOUND_MM).sum()), len(places)]
+
     out: dict[str, Any] = {
         "marks": int(labels.max()),
         "volume_mm3": round(float(mask.sum() * size.prod()), 1),
-        "visible": [int(near(mask, there, size, FOUND_MM).sum()), len(there)],
-        "visible_first": [int(near(mask, first, size, FOUND_MM).sum()), len(first)],
-        "not_pvs": [int(near(mask, absent, size, FOUND_MM).sum()), len(absent)],
-        "drawn": {
-            kind: [int(hit.sum()), len(hit)]
-            for kind in ("pvs", "not")
-            for hit in [near(mask, person.voxels(person.listed(kind, True)), size, FOUND_MM)]
-        },
+        "visible": hit(there),
+        "visible_first": hit(first),
+        "not_pvs": hit(absent),
+        "drawn": {kind: hit(person.voxels(person.listed(kind, True))) for kind in ("pvs", "not")},
         "contrast": {
             "share": _share([mark.least > VISIBLE_MAD for mark in marks]),
             "elsewhere": _share([m.least > VISIBLE_MAD for m in marks if m.id not in aside]),

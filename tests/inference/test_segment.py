@@ -53,14 +53,14 @@ def test_pvs_are_kept_where_they_can_be(config, head, monkeypatch):
     assert (found.origin["within"], everywhere.origin["within"]) == ("tissue", "brain")
     kept, lost = everywhere.labels[found.mask], everywhere.labels[everywhere.mask & ~found.mask]
     assert len(np.unique(kept)) == len(found.table) > 1
-    assert len(np.unique(lost)) == len(found.elsewhere) > 1
+    assert len(np.unique(lost)) == len(found.excluded["place"]) > 1
     assert not np.intersect1d(kept, lost).size  # each stays or goes whole
     assert not found.probability[everywhere.mask & ~found.mask].any()
     np.testing.assert_array_equal(found.probability[found.mask],
                                   everywhere.probability[found.mask])  # fmt: skip
-    ids = [row.id for row in (*found.table, *found.elsewhere)]
+    ids = [row.id for row in (*found.table, *found.excluded["place"])]
     assert ids == list(range(1, len(everywhere.table) + 1))
-    assert sum(row.voxels for row in found.elsewhere) == np.count_nonzero(lost)
+    assert sum(row.voxels for row in found.excluded["place"]) == np.count_nonzero(lost)
     # what is left out does not depend on the threshold that is chosen
     lower = segment(config.model_copy(update={"threshold": found.threshold / 2}))
     np.testing.assert_array_equal(lower.probability, found.probability)
@@ -68,8 +68,11 @@ def test_pvs_are_kept_where_they_can_be(config, head, monkeypatch):
 
 
 def test_a_brain_that_the_template_does_not_fit_is_searched_everywhere(config, monkeypatch):
-    monkeypatch.setattr(module, "WHOLE_ML", 0)
-    with pytest.warns(InputWarning, match=r"everywhere in the brain: .* less than 500 mL"):
+    def refuse(*_):
+        raise InputError("the template does not fit the brain.")
+
+    monkeypatch.setattr(module, "plausible", refuse)
+    with pytest.warns(InputWarning, match=r"everywhere in the brain: the template does not fit"):
         found = segment(config)
     assert found.origin["within"] == "brain"
     assert found.scan.warnings[-1].startswith("PVS were looked for everywhere")
@@ -119,7 +122,7 @@ def test_a_baseline_needs_no_weights(config, monkeypatch, tmp_path):
     left_out = segment(config.model_copy(update=absent | {"max_width": 2.8}))
     assert left_out.table == []
     assert not left_out.labels.any()
-    assert left_out.excluded == tuple(result.table)
+    assert left_out.excluded["shape"] == tuple(result.table)
 
 
 def test_no_scan():

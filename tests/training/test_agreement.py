@@ -43,6 +43,23 @@ def test_another_network_agrees_less(known, tiny_model):
     assert agreement(other, known, 2, CPU).dsc < 0.9
 
 
+def test_what_lies_where_no_pvs_can_be_is_not_compared(
+    known, scans, tiny_model, threshold, monkeypatch
+):
+    def lower(_t1, _t2, brain, _grid):
+        out = brain.copy()
+        out[: len(out) // 2] = False
+        return out
+
+    monkeypatch.setattr("napari_pvs.training.semi_supervised.place.plausible", lower)
+    limited = references(tiny_model, scans, lambda _: threshold, 0.6, CPU, within="tissue")
+    for one, before in zip(limited, known, strict=True):
+        assert 0 < one.pvs.sum() < before.pvs.sum()
+        gone = before.pvs & ~one.pvs
+        assert not one.sure[gone].any()  # neither sure PVS nor sure none
+        np.testing.assert_array_equal(one.sure | gone, before.sure)
+
+
 def test_scans_without_sure_pvs(known, tiny_model):
     empty = [Reference(one.subject, np.zeros_like(one.pvs), one.sure & ~one.pvs) for one in known]
     found = agreement(tiny_model, empty, 2, CPU)

@@ -163,10 +163,7 @@ def summary(result: Segmentation, config: SegmentConfig) -> dict[str, Any]:
         "format": FORMAT,
         "count": len(result.table),
         "volume_mm3": round(sum(row.volume_mm3 for row in result.table), 3),
-        "excluded_by_shape": len(result.excluded),
-        "excluded_by_shape_mm3": round(sum(row.volume_mm3 for row in result.excluded), 3),
-        "excluded_by_place": len(result.elsewhere),
-        "excluded_by_place_mm3": round(sum(row.volume_mm3 for row in result.elsewhere), 3),
+        **_excluded(result),
         "brain_volume_mm3": round(
             float(np.count_nonzero(result.scan.brain)) * grid.voxel_volume, 1
         ),
@@ -182,6 +179,15 @@ def summary(result: Segmentation, config: SegmentConfig) -> dict[str, Any]:
         "config": json.loads(json.dumps(config.model_dump(), default=str)),
         "versions": _versions(),
     }
+
+
+def _excluded(result: Segmentation) -> dict[str, float]:
+    """Count and measure what was left out, by what for."""
+    out: dict[str, float] = {}
+    for reason, left_out in result.excluded.items():
+        out[f"excluded_by_{reason}"] = len(left_out)
+        out[f"excluded_by_{reason}_mm3"] = round(sum(row.volume_mm3 for row in left_out), 3)
+    return out
 
 
 def _command() -> list[str]:
@@ -210,8 +216,8 @@ def _regions(result: Segmentation) -> dict[str, Any] | None:
 def _tsv(result: Segmentation) -> str:
     """Make a row for each PVS, then for each component that was left out for shape or place."""
     rows = [row | {"status": "pvs"} for row in _rows(result)]
-    for status, left_out in (("shape", result.excluded), ("place", result.elsewhere)):
-        more = {"region": None, "side": None, "status": f"excluded by {status}"}
+    for reason, left_out in result.excluded.items():
+        more = {"region": None, "side": None, "status": f"excluded by {reason}"}
         rows += [asdict(row) | more for row in left_out]
     columns = [*(field.name for field in fields(Pvs)), "region", "side", "status"]
     return tsv(columns, rows)

@@ -37,6 +37,7 @@ class _Summary(BaseModel):
     weights: str | None = None
     weights_id: str | None = None
     config: dict[str, Any] = {}
+    excluded_by_place: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +53,11 @@ class Results:
     threshold
         Smallest probability of a PVS.
     config
-        Smallest volume, largest width and weights.
+        Smallest volume, largest width, where PVS may lie, and weights.
     name, key
         Of the weights, or of the file; the key is an id of 12 digits or a method's name.
+    excluded_by_place
+        How many components were left out for their place.
     """
 
     probability: NDArray[np.float32]
@@ -63,6 +66,7 @@ class Results:
     config: SegmentConfig
     name: str
     key: str
+    excluded_by_place: int = 0
 
 
 def results_at(path: Path) -> Path | None:
@@ -119,16 +123,16 @@ def read_results(path: Path, scan: Scan) -> Results:
             f"{file} holds values from {low:.3g} to {high:.3g}; a probability map holds 0 to 1."
         )
     summary = _summary_of(file)
-    config = SegmentConfig()
+    config, by_place = SegmentConfig(), 0
     if summary is None:
         threshold, name = _THRESHOLD, file.name.split(".")[0]
         key = hashlib.sha256(score[::3, ::3, ::3].tobytes()).hexdigest()[:12]
     else:
         threshold = max(summary.threshold, LOWEST)
         name, key = summary.weights or summary.method, summary.weights_id or summary.method
-        config = _config(summary)
+        config, by_place = _config(summary), summary.excluded_by_place
     labels = components(score, threshold, scan.grid, config)
-    return Results(score, labels, threshold, config, name, key)
+    return Results(score, labels, threshold, config, name, key, by_place)
 
 
 @dataclass(frozen=True)
@@ -270,8 +274,8 @@ def _summary_of(file: Path) -> _Summary | None:
 
 def _config(summary: _Summary) -> SegmentConfig:
     """Return what shaped the mask; weights that are gone are not needed to look at it."""
-    shape = ("min_volume", "max_width")
-    known: dict[str, Any] = {k: summary.config[k] for k in shape if k in summary.config}
+    shaping = ("min_volume", "max_width", "within")
+    known: dict[str, Any] = {k: summary.config[k] for k in shaping if k in summary.config}
     weights = summary.config.get("weights")
     if isinstance(weights, str) and Path(weights).is_file():
         known["weights"] = weights

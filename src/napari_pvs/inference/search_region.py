@@ -35,6 +35,10 @@ _MORE = "hippocampus", "midbrain", "pons", "medulla"  # where PVS are counted to
 _SHARES = 0.2, 0.8  # least and most of the brain that it takes up where the template fits
 
 
+class PartOfBrain(InputError):
+    """The scan shows too little of a brain to say where in it PVS can be."""
+
+
 def search_region(
     t1: Volume | None, t2: Volume | None, brain: Mask, grid: Grid, atlas: Atlas | None = None
 ) -> Mask:
@@ -96,14 +100,16 @@ def plausible(t1: Volume | None, t2: Volume | None, brain: Mask, grid: Grid) -> 
 
     Raises
     ------
+    PartOfBrain
+        Less than `WHOLE_ML` of brain.
     InputError
-        Less than `WHOLE_ML` of brain, or the template does not fit it.
+        The template does not fit it.
     """
     from skimage.measure import block_reduce
 
     size = np.array(grid.voxel_size)
     if np.count_nonzero(brain) * grid.voxel_volume < 1000 * WHOLE_ML:
-        raise InputError(f"the scan shows less than {WHOLE_ML:.0f} mL of brain.")
+        raise PartOfBrain(f"the scan shows less than {WHOLE_ML:.0f} mL of brain.")
     step = np.maximum(1, np.rint(COARSE_MM / size)).astype(int)
     blocks = tuple(step.tolist())
     share = block_reduce(brain.astype(np.float32), blocks, np.mean)

@@ -1,8 +1,10 @@
 """Segment one scan: from files to a mask and a table of its PVS."""
 
 import warnings
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any, Literal
 
 import numpy as np
@@ -12,10 +14,12 @@ from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.inference.components import Pvs, drop_round, label, table, within
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.predictor import Predictor, Progress
-from napari_pvs.inference.search_region import plausible
+from napari_pvs.inference.search_region import PartOfBrain, plausible
 from napari_pvs.scans.grid import Grid
-from napari_pvs.scans.regions import WHOLE_ML, Regions, fit_regions
+from napari_pvs.scans.regions import Regions, fit_regions
 from napari_pvs.scans.scan import Scan, load_scan
+
+Reason = Literal["shape", "place"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +38,8 @@ class Segmentation:
     table
         One row per PVS.
     excluded
-        One row per component that was left out for its shape; their ids go on after those of the
-        PVS.
-    elsewhere
-        The same of those that were left out for their place; their ids come last.
+        One row per component that was left out, by what for: its ``shape``, its ``place``. Their
+        ids go on after those of the PVS, in this order.
     threshold
         The threshold that was used.
     origin
@@ -54,8 +56,7 @@ class Segmentation:
     threshold: float
     origin: dict[str, Any]
     regions: Regions | None = None
-    excluded: tuple[Pvs, ...] = ()
-    elsewhere: tuple[Pvs, ...] = ()
+    excluded: Mapping[Reason, tuple[Pvs, ...]] = field(default_factory=dict)
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -103,15 +104,19 @@ def segment_scan(
     laying
         The same for the template's regions, as in `fit_regions`.
     """
-    elsewhere: list[Pvs] = []
+    by_place: list[Pvs] = []
     if config.method == "network":
         predictor = predictor or predictor_of(config)
         threshold = predictor.card.threshold_for(scan.modalities)
-        scan, score, region = _probability(scan, config, predictor, progress)
+        with ThreadPoolExecutor(1) as pool:  # the template needs one core, the network leaves some
+            fitted = pool.submit(_region, scan, config)
+            score = predictor.predict(scan, progress)
+        region, notes = fitted.result()
+        scan = _noted(scan, notes)
         if region is not None:
             least = config.min_volume, scan.grid.voxel_volume
             kept, gone = within(score, region, threshold, *least)
-            elsewhere, score = table(gone, score, scan.grid), kept
+            by_place, score = table(gone, score, scan.grid), kept
         origin = {
             "method": "network",
             "weights": predictor.card.name,
@@ -129,42 +134,34 @@ def segment_scan(
         threshold = config.threshold
     labels = components(score, threshold, scan.grid, config)
     rows = table(labels, score, scan.grid)
-    left_out = () if config.max_width is None else _left_out(score, threshold, labels, scan, config)
-    excluded = tuple(replace(row, id=len(rows) + row.id) for row in left_out)
-    last = len(rows) + len(excluded)
-    others = tuple(replace(row, id=last + row.id) for row in elsewhere)
-    found = Segmentation(
-        scan, score, labels, rows, threshold, origin, excluded=excluded, elsewhere=others
-    )
+    by_shape = [] if config.max_width is None else _by_shape(score, threshold, labels, scan, config)
+    ids = count(len(rows) + 1)
+    reasons: dict[Reason, list[Pvs]] = {"shape": by_shape, "place": by_place}
+    excluded = {
+        reason: tuple(replace(row, id=next(ids)) for row in left_out)
+        for reason, left_out in reasons.items()
+    }
+    found = Segmentation(scan, score, labels, rows, threshold, origin, excluded=excluded)
     return _with_regions(found, laying) if config.regions or config.report else found
 
 
-def _probability(
-    scan: Scan, config: SegmentConfig, predictor: Predictor, progress: Progress | None
-) -> tuple[Scan, NDArray[np.float32], NDArray[np.bool_] | None]:
-    """Return the network's probability, and where PVS can be; None for anywhere.
-
-    Where the template does not fit a whole brain, a warning is added to the scan.
-    """
+def _region(scan: Scan, config: SegmentConfig) -> tuple[NDArray[np.bool_] | None, tuple[str, ...]]:
+    """Return where PVS can be, None for anywhere, and warnings of the scan."""
     if config.within == "brain":
-        return scan, predictor.predict(scan, progress), None
-    with ThreadPoolExecutor(1) as pool:  # the template needs one core, the network leaves some
-        fitted = pool.submit(plausible, scan.t1, scan.t2, scan.brain, scan.grid)
-        score = predictor.predict(scan, progress)
+        return None, ()
     try:
-        return scan, score, fitted.result()
+        return plausible(scan.t1, scan.t2, scan.brain, scan.grid), ()
+    except PartOfBrain:
+        return None, ()
     except InputError as error:
-        if np.count_nonzero(scan.brain) * scan.grid.voxel_volume < 1000 * WHOLE_ML:
-            return scan, score, None
-        note = f"PVS were looked for everywhere in the brain: {error}"
-        return _noted(scan, (note,)), score, None
+        return None, (f"PVS were looked for everywhere in the brain: {error}",)
 
 
 def _noted(scan: Scan, notes: tuple[str, ...]) -> Scan:
     """Warn, and return the scan with these warnings."""
     for text in notes:
         warnings.warn(text, InputWarning, stacklevel=2)
-    return replace(scan, warnings=(*scan.warnings, *notes))
+    return replace(scan, warnings=(*scan.warnings, *notes)) if notes else scan
 
 
 def _with_regions(found: Segmentation, laying: Progress | None) -> Segmentation:
@@ -180,14 +177,14 @@ def _with_regions(found: Segmentation, laying: Progress | None) -> Segmentation:
     return replace(found, scan=_noted(found.scan, notes), regions=regions)
 
 
-def _left_out(
+def _by_shape(
     score: NDArray[np.float32],
     threshold: float,
     labels: NDArray[np.int32],
     scan: Scan,
     config: SegmentConfig,
 ) -> list[Pvs]:
-    """Measure what is above the threshold, large enough, and in no PVS."""
+    """Measure what the largest width left out: above the threshold, large enough, in no PVS."""
     every = label(score, threshold, config.min_volume, scan.grid.voxel_volume)
     rest = label((every > 0) & (labels == 0), 1, 0, scan.grid.voxel_volume)
     return table(rest, score, scan.grid)

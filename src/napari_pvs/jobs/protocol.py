@@ -101,6 +101,8 @@ class Segmented:
         Id and name of the weights; for a baseline, both are the method's name.
     notes
         What the user should know.
+    excluded_by_place
+        How many components were left out for their place.
     config
         Of results that were opened: how they were made.
     """
@@ -112,6 +114,7 @@ class Segmented:
     weights_id: str
     weights: str
     notes: tuple[str, ...] = ()
+    excluded_by_place: int = 0
     config: SegmentConfig | None = None
 
 

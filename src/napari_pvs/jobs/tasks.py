@@ -167,6 +167,7 @@ def segment(request: Segment, folder: Path, say: Say) -> Segmented:
         volume_mm3=float(sum(row.volume_mm3 for row in result.table)),
         weights_id=result.origin.get("weights_id", method),
         weights=result.origin.get("weights", method),
+        excluded_by_place=len(result.excluded["place"]),
         notes=tuple(notes),
     )
 
@@ -190,6 +191,7 @@ def open_results(request: OpenResults, folder: Path, say: Say) -> Segmented:
         volume_mm3=float(np.count_nonzero(mask)) * scan.grid.voxel_volume,
         weights_id=found.key,
         weights=found.name,
+        excluded_by_place=found.excluded_by_place,
         config=found.config,
     )
 

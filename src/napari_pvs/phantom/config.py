@@ -43,7 +43,7 @@ class PhantomConfig(BaseModel):
         description="How much the width of PVS differs between subjects (SD of its logarithm).",
     )
     dilated: float = Field(
-        0.25,
+        0.3,
         ge=0,
         le=1,
         description="Share of subjects with many and wide PVS in the basal ganglia.",

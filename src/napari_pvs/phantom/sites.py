@@ -60,7 +60,7 @@ class Site(BaseModel):
     """Strength of the hyperintensity around the ventricles, as a share of a lesion's."""
     infarcts: float = Field(0.0, ge=0, le=1)
     """Share of subjects with an infarct."""
-    plaques: float = Field(0.3, ge=0, le=1)
+    plaques: float = Field(0.4, ge=0, le=1)
     """Share of subjects with plaques, the lesions of multiple sclerosis."""
     stripping: Range = (0.0, 0.0)
     """How far the brain mask may extend beyond the brain's surface, in mm."""
@@ -109,6 +109,7 @@ SITES: dict[str, Site] = {
             sharpening=(0.0, 0.4),
             atrophy=(0.0, 3.0),
             infarcts=0.1,
+            plaques=0.7,
         ),
         Site(
             name="random",

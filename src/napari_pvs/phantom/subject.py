@@ -1,6 +1,7 @@
 """One synthetic subject: anatomy, PVS and mimics, acquisition, and the truth of every PVS."""
 
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ from napari_pvs.phantom.tubes import (
 )
 from napari_pvs.scans.masks import bounding_box
 
+_SWOLLEN_MM = 1.8  # median diameter; `draw_tube` makes it a quarter more in basal ganglia
+_GLIOSIS_MM = 2.0  # standard deviation of the Gaussian by which it fades
 _MARGIN_MM = 1.2  # a PVS keeps this far from CSF
 _BRIGHT = 0.35  # grain above the tissue, as a share of that below it
 _CAPSULE_MM = 6.0  # from ganglia and from cortex
@@ -70,6 +73,19 @@ class Subject:
     anatomy: str
 
 
+class _One(NamedTuple):
+    """One PVS: its fluid is a share of what it holds, of which T1 does not show the faded share."""
+
+    tube: Tube
+    raster: Raster
+    fluid: float
+    faded: float
+
+    def shown(self, contrast: str) -> float:
+        """Share of fluid that a contrast shows."""
+        return self.fluid * (1 - self.faded * (contrast == "T1"))
+
+
 @dataclass
 class _Pvs:
     """All PVS of a subject while they are being placed."""
@@ -77,20 +93,17 @@ class _Pvs:
     fraction: Image
     fluid: dict[str, Image]  # by contrast
     owner: NDArray[np.int32]
-    tubes: list[tuple[Tube, float, float]] = field(default_factory=list)  # tube, fluid, volume
-    faded: list[float] = field(default_factory=list)  # share of the fluid that T1 does not show
-    rasters: list[Raster] = field(default_factory=list)
+    all: list[_One] = field(default_factory=list)
+    gliosis: Image | float = 0.0  # share of hyperintensity
 
-    def add(self, tube: Tube, raster: Raster, share: float, faded: float, volume: float) -> None:
-        """Fill a tube's voxels; ``share`` is its fluid."""
-        at = tuple(raster.voxels.T)
-        self.tubes.append((tube, share, volume))
-        self.rasters.append(raster)
-        self.faded.append(faded)
-        self.fraction[at] = raster.fraction
-        self.fluid["T2"][at] = raster.fraction * share
-        self.fluid["T1"][at] = raster.fraction * share * (1 - faded)
-        self.owner[at] = len(self.tubes)
+    def add(self, one: _One) -> None:
+        """Fill a tube's voxels."""
+        at = tuple(one.raster.voxels.T)
+        self.all.append(one)
+        self.fraction[at] = one.raster.fraction
+        for contrast, fluid in self.fluid.items():
+            fluid[at] = one.raster.fraction * one.shown(contrast)
+        self.owner[at] = len(self.all)
 
 
 def make_subject(
@@ -130,7 +143,7 @@ def make_subject(
         image = placed[name]
         image += sulci * (contrast.csf - image)
         image *= np.where(brain & solid, 1 + _SHADE[name] * texture, 1)
-        image += wmh * (contrast.wmh - image) * solid
+        image += np.maximum(wmh, pvs.gliosis) * (contrast.wmh - image) * solid
         others.paint(image, contrast)
         how = draw_acquisition(site, name, voxel_size, rng)
         taken.append(how)
@@ -151,7 +164,7 @@ def make_subject(
         habitat=white | ganglia,
         fraction=pvs.fraction,
         instances=instances,
-        table=_table(pvs, instances, affine),
+        table=_table(pvs, instances, voxel_size, affine),
         site=site.name,
         anatomy=anatomy.name,
     )
@@ -222,27 +235,23 @@ def _labelled(
 ) -> NDArray[np.int32]:
     """Label PVS by the rule of the config.
 
-    ``steps`` is, for each scan, the contrast that pure fluid would have in place of each PVS, in
-    units of noise and grain; ``spreads`` is how much each scan is smoothed.
+    ``steps`` is, for each scan, the contrast of each PVS where it fills a voxel, in units of noise
+    and grain; ``spreads`` is how much each scan is smoothed.
     """
     if config.label_rule == "physical":
         return labels.physical(pvs.fraction, pvs.owner, config.label_fraction)
-    contrast_to_noise = [
-        [abs(step) * share for step in both]
-        for both, (_, share, _) in zip(zip(*steps, strict=True), pvs.tubes, strict=True)
-    ]
-    shape = pvs.fraction.shape
-    return labels.rater(pvs.rasters, contrast_to_noise, spreads, shape, config, rng.spawn(1)[0])
+    rasters, by_pvs = [one.raster for one in pvs.all], list(zip(*steps, strict=True))
+    return labels.rater(rasters, by_pvs, spreads, pvs.fraction.shape, config, rng.spawn(1)[0])
 
 
 def _steps(
     image: Image, pvs: _Pvs, contrast: str, csf: float, noise: dict[str, float]
 ) -> list[float]:
-    """Return fluid against the tissue around each PVS, in units of its region's noise and grain."""
+    """Return each PVS against the tissue around it, in units of its region's noise and grain."""
     out = []
-    for raster, (tube, _, _), faded in zip(pvs.rasters, pvs.tubes, pvs.faded, strict=True):
-        step = csf - float(np.median(image[tuple(raster.voxels.T)]))
-        out.append(step * (1 - faded * (contrast == "T1")) / noise[tube.region])
+    for one in pvs.all:
+        step = csf - float(np.median(image[tuple(one.raster.voxels.T)]))
+        out.append(abs(step) * one.shown(contrast) / noise[one.tube.region])
     return out
 
 
@@ -338,7 +347,7 @@ def _place_pvs(
     fluid = {name: np.zeros(shape, np.float32) for name in ("T1", "T2")}
     pvs = _Pvs(np.zeros(shape, np.float32), fluid, np.zeros(shape, np.int32))
     own = rng.spawn(1)[0]
-    most_faded = own.uniform(*site.t1_faded)
+    faded = own.uniform(*site.t1_faded)  # at most
     wanted = _number(config.pvs, rng)
     diameter = median_diameter(wanted) * lognormal(rng, 1.0, config.width, 0.7, 2.2)
     places = {name: np.argwhere(region) for name, region in regions.items()}
@@ -346,48 +355,75 @@ def _place_pvs(
         shape, voxel_size, 30.0, rng
     )  # PVS are dense in some parts and absent in others
     origins = _perforated_substance(places["BG"])
-    in_ganglia, wider = _in_ganglia(config, rng)
+    ganglia = _draw_ganglia(config, rng)
     clusters = {
         name: [where[rng.integers(len(where))] for _ in range(rng.integers(0, 5)) if len(where)]
         for name, where in places.items()
     }
     for _ in range(20 * wanted):
-        if len(pvs.tubes) == wanted:
+        if len(pvs.all) == wanted:
             break
-        name = "BG" if rng.random() < in_ganglia else "WM"
+        name = "BG" if rng.random() < ganglia.share else "WM"
         crowded = dense if name == "WM" else None
         place = _draw_place(places[name], clusters[name], regions[name], voxel_size, crowded, rng)
         if place is None:
             continue
+        swollen, size = False, diameter
         if name == "BG":
             origin = origins[int(place[0] > shape[0] / 2)]
             direction = (place - origin) * voxel_size
             direction = direction / (np.linalg.norm(direction) + 1e-6)
+            swollen = own.random() < ganglia.swollen
+            size = _SWOLLEN_MM if swollen else diameter * ganglia.wider
         else:
             direction = np.asarray(directions[(slice(None), *(place // 2))], np.float64)
         start = (place + rng.uniform(-0.5, 0.5, 3)) * voxel_size
-        size = diameter * wider if name == "BG" else diameter
         tube = draw_tube(start, direction, regions[name], voxel_size, name, rng, size)
         if tube is None:
             continue
         raster = rasterise(tube, shape, voxel_size)
-        if rng.random() < 0.08:
+        for _ in range(own.integers(1, 4) if swollen else int(rng.random() < 0.08)):
             tube, raster = _branched(tube, raster, regions[name], voxel_size, rng)
         if not len(raster.voxels) or pvs.fraction[tuple(raster.voxels.T)].any():
             continue
-        share = _share(tube.diameter, config.fluid, rng)
-        volume = float(raster.fraction.sum() * voxel_size.prod())
-        pvs.add(tube, raster, share, own.uniform(0, most_faded), volume)
+        share = _share(0 if swollen else tube.diameter, config.fluid, rng)
+        pvs.add(_One(tube, raster, share, faded * own.random()))
+    pvs.gliosis = _gliosis(pvs, ganglia.gliosis, voxel_size)
     return pvs
 
 
-def _in_ganglia(config: PhantomConfig, rng: np.random.Generator) -> tuple[float, float]:
-    """Draw the share of PVS in the basal ganglia, and how much wider they are there."""
+class _Ganglia(NamedTuple):
+    """What a subject's PVS in the basal ganglia are like.
+
+    In a person with many (état criblé), some are wide, short and ragged, and the tissue between
+    them is bright on T2.
+    """
+
+    share: float  # of all PVS
+    wider: float = 1.0
+    swollen: float = 0.0  # share of them
+    gliosis: float = 0.0
+
+
+def _draw_ganglia(config: PhantomConfig, rng: np.random.Generator) -> _Ganglia:
     share = rng.uniform(0.1, 0.4)
     own = rng.spawn(1)[0]
-    if own.random() < config.dilated:
-        return own.uniform(0.3, 0.8), own.uniform(1.0, 1.4)
-    return share, 1.0
+    if own.random() >= config.dilated:
+        return _Ganglia(share)
+    share, wider = own.uniform(0.3, 0.8), own.uniform(1.0, 1.4)
+    return _Ganglia(share, wider, own.uniform(0, 0.4), own.uniform(0, 0.8))
+
+
+def _gliosis(pvs: _Pvs, most: float, voxel_size: NDArray[np.float64]) -> Image | float:
+    """Return the share of hyperintensity around PVS of the basal ganglia that crowd or swell."""
+    if not most:
+        return 0.0
+    out = np.zeros_like(pvs.fraction)
+    for one in pvs.all:
+        if one.tube.region == "BG":
+            out[tuple(one.raster.voxels.T)] = one.raster.fraction
+    near = ndimage.gaussian_filter(out, _GLIOSIS_MM / voxel_size, truncate=3)
+    return np.asarray(most * np.clip(3 * near, 0, 1), np.float32)
 
 
 def _share(diameter: float, limits: tuple[float, float], rng: np.random.Generator) -> float:
@@ -529,12 +565,15 @@ def _texture(
 
 
 def _table(
-    pvs: _Pvs, instances: NDArray[np.int32], affine: NDArray[np.float64]
+    pvs: _Pvs,
+    instances: NDArray[np.int32],
+    voxel_size: NDArray[np.float64],
+    affine: NDArray[np.float64],
 ) -> list[dict[str, float | int | str]]:
-    voxels = np.bincount(instances.ravel(), minlength=len(pvs.tubes) + 1)
+    voxels = np.bincount(instances.ravel(), minlength=len(pvs.all) + 1)
     rows: list[dict[str, float | int | str]] = []
-    for number, (tube, share, volume) in enumerate(pvs.tubes, start=1):
-        faded = pvs.faded[number - 1]
+    for number, (tube, raster, fluid, faded) in enumerate(pvs.all, start=1):
+        volume = float(raster.fraction.sum() * voxel_size.prod())
         centre = tube.points.mean(0) + affine[:3, 3]
         rows.append(
             {
@@ -543,7 +582,7 @@ def _table(
                 "length_mm": round(tube.length, 3),
                 "diameter_mm": round(tube.diameter, 3),
                 "volume_mm3": round(volume, 3),
-                "fluid": round(share, 3),
+                "fluid": round(fluid, 3),
                 "faded": round(faded, 3),
                 "voxels": int(voxels[number]),
                 **{axis: round(float(c), 2) for axis, c in zip("xyz", centre, strict=True)},

@@ -12,10 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from napari_pvs.evaluation.overlap import Overlap, overlap
+from napari_pvs.inference.config import Within
 from napari_pvs.network.device import Precision
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.training.data.prepared import PreparedSubject
 from napari_pvs.training.distributed.world import ALONE, World
+from napari_pvs.training.semi_supervised.place import Place
 from napari_pvs.training.semi_supervised.pseudo_labels import shifted
 from napari_pvs.training.validation import THRESHOLDS
 from napari_pvs.training.whole_scan import reader
@@ -35,7 +37,8 @@ class Reference:
     pvs
         (X, Y, Z) bool: surely PVS.
     sure
-        (X, Y, Z) bool: surely PVS or surely none; only these voxels are compared.
+        (X, Y, Z) bool: surely PVS or surely none; only these voxels are compared. What lies where
+        no PVS can be is neither: it is to be unlearnt.
     """
 
     subject: PreparedSubject
@@ -78,6 +81,7 @@ def references(
     alive: Callable[[], None] = lambda: None,
     world: World = ALONE,
     precision: Precision = "auto",
+    within: Within = "brain",
 ) -> list[Reference]:
     """Predict scans with the start weights.
 
@@ -93,12 +97,14 @@ def references(
         Least probability, after the shift, of either class.
     device, alive, world, precision
         As for `validation.validate`.
+    within
+        As `TrainingConfig.within`.
     """
-    probability = reader(network, device, alive, precision)
+    probability, place = reader(network, device, alive, precision), Place(within)
 
     def of(subject: PreparedSubject) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         found = shifted(probability(subject), answer_at_threshold(subject))
-        pvs = found > sure
+        pvs = place(subject, found, 0.5) > sure
         return pvs, (pvs | (found < 1 - sure)) & subject.brain
 
     made = world.spread(of, subjects)

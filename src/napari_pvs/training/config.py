@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from napari_pvs.inference.config import Within
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.device import Device, Precision
 from napari_pvs.options import OneOf
@@ -31,6 +32,7 @@ PAPER: dict[str, Any] = {
     "consistency_weight": 1.0,
     "ramp_up": 0,
     "align": False,
+    "within": "brain",
 }
 """Defaults for ``recipe="paper"``; the paper leaves the others open."""
 ADAPT: dict[str, Any] = {
@@ -68,7 +70,7 @@ class TrainingConfig(BaseModel):
         "Unlabelled scans": (
             *("unlabelled_batch", "teacher", "refresh", "refresh_scans", "view", "consistency"),
             *("confidence", "confidence_pvs", "indicator", "consistency_weight", "ramp_up"),
-            *("align", "inserted", "privileged", "members", "sure", "compare"),
+            *("align", "within", "inserted", "privileged", "members", "sure", "compare"),
         ),
         "Advanced": ("device", "precision"),
     }
@@ -204,6 +206,11 @@ class TrainingConfig(BaseModel):
         description="Pseudo-label about the same share of the brain as PVS in unlabelled scans as "
         "in labelled ones, and choose the threshold accordingly: on scans from another scanner, "
         "the network finds too few PVS or too many.",
+    )
+    within: Within = Field(
+        "tissue",
+        description="Where pseudo-labels may lie in whole unlabelled scans. tissue: not in cortex, "
+        "sulci, cisterns, ventricles and cerebellum; brain: anywhere.",
     )
     compare: bool = Field(
         False,

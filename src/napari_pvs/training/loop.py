@@ -356,6 +356,7 @@ class Run:
             self._alive,
             self.world,
             config.precision,
+            config.within,
         )
         if not self.state.progress.step:
             answers = [again.answer_at_threshold(scan) for scan in cohort.unlabelled]

@@ -79,7 +79,7 @@ def test_scans_are_looked_at_once_for_threshold_and_pseudo_labels(tmp_path, scan
     def make(labels, epoch, people, before=True):
         looks = []
         if before:
-            labels.predict(epoch, people, tiny_model, CPU)
+            labels.predict(epoch, people, tiny_model, 0.4, CPU)
         labels.refresh(epoch, people, tiny_model, 0.4, CPU, lambda: looks.append(1), (0.01, 0.02))
         return len(looks), {s.name: np.array(labels.probability(s)) for s in people}
 
@@ -92,17 +92,17 @@ def test_scans_are_looked_at_once_for_threshold_and_pseudo_labels(tmp_path, scan
     assert not list((tmp_path / "once" / "plain").iterdir())
     assert make(labels, 5, scans, before=False)[0] == len(scans)  # the teacher has learnt since
     # one has got its label since
-    labels.predict(8, scans, tiny_model, CPU)
+    labels.predict(8, scans, tiny_model, 0.4, CPU)
     looks = []
     labels.refresh(8, scans[1:], tiny_model, 0.4, CPU, lambda: looks.append(1))
     assert len(looks) == len(scans) - 1
     # no new pseudo-labels begin here, and those that are in use stay
     before = np.array(labels.probability(scans[1]))
-    shares = labels.predict(9, scans[1:], tiny_model, CPU)
+    shares = labels.predict(9, scans[1:], tiny_model, 0.4, CPU)
     assert shares[0] > shares[100] >= 0
     np.testing.assert_array_equal(labels.probability(scans[1]), before)
     assert labels.reopen(9, scans[1:])
-    assert labels.predict(9, [], tiny_model, CPU) is None
+    assert labels.predict(9, [], tiny_model, 0.4, CPU) is None
 
 
 def test_lost_ones_are_made_anew_in_the_middle_of_a_cycle(tmp_path, scans, tiny_model):

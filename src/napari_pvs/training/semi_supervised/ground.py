@@ -19,6 +19,7 @@ from napari_pvs.files import atomic, write_text
 from napari_pvs.scans.masks import connected_components, distance_inside, thick
 from napari_pvs.scans.signal import fluid_level, noise, smoothness
 from napari_pvs.training.data.prepared import PreparedSubject
+from napari_pvs.training.semi_supervised.place import raw
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,6 @@ _DEEP_MM = 6.0  # the outer brain is cortex and sulci
 _FLUID_MM = 4.0  # wide is no PVS, but a ventricle or a sulcus
 _MARGIN_MM = 1.2  # a PVS keeps this far from CSF, as in phantoms
 _FWHM = 2.3548  # full width at half maximum of a Gaussian of standard deviation 1
-_MEDIAN = 4.0  # of a scan over its spread: undoes the normalisation, roughly, for logarithms
 _FEW = 300  # voxels of white matter: of fewer, no smoothness can be measured
 _CUT = 0.5  # share of the surface that lies at the array's faces where the brain is cut
 
@@ -126,18 +126,13 @@ def _tissue(
 
     from napari_pvs.inference.search_region import search_region
     from napari_pvs.scans.atlas import fit_atlas
-    from napari_pvs.scans.grid import Grid
 
     brain, out = np.asarray(subject.brain), np.zeros(subject.brain.shape, np.uint8)
     if not _is_cut(brain):
-        grid = Grid(brain.shape, np.diag([*subject.voxel_size, 1.0]))
-        t1, t2 = (
-            np.where(brain, np.maximum(image + _MEDIAN, 0.05), 0) if has else None
-            for image, has in zip(images, there, strict=True)
-        )
+        whole = raw(subject)
         try:
-            atlas = fit_atlas(t1, t2, brain, grid)
-            region = search_region(t1, t2, brain, grid, atlas)
+            atlas = fit_atlas(*whole)
+            region = search_region(*whole, atlas)
             out[region & ~atlas.deep_grey] = WHITE
             out[region & ndimage.binary_erosion(atlas.deep_grey)] = GREY
             return out

@@ -18,6 +18,7 @@ from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data.prepared import PreparedSubject
 from napari_pvs.training.distributed.world import ALONE, World
 from napari_pvs.training.semi_supervised.alignment import above, aligned
+from napari_pvs.training.semi_supervised.place import Place
 from napari_pvs.training.whole_scan import Answer, reader
 
 log = logging.getLogger(__name__)
@@ -33,12 +34,15 @@ class _About(BaseModel):
 class PseudoLabels:
     """Probability maps of the scans drawn last, in the run's folder.
 
+    What lies where no PVS can be is none in them, with certainty, as `napari-pvs segment` leaves it
+    out (`TrainingConfig.within`): so the network learns from the place what it is not shown.
+
     Parameters
     ----------
     folder
         ``pseudo`` in the run's folder.
     config
-        Seed, how often they are made, and for how many scans.
+        Seed, how often they are made, for how many scans, and where PVS may lie in them.
     world
         The processes that share the scans.
     """
@@ -49,6 +53,7 @@ class PseudoLabels:
         self._maps: dict[str, NDArray[np.float16]] = {}
         self._shares: NDArray[np.float64] | None = None
         self._predicted: tuple[int, list[str]] | None = None
+        self._place = Place(config.within)
 
     def probability(self, subject: PreparedSubject) -> NDArray[np.float16] | None:
         """Return the probability of PVS in the subject's shape; None if there is none."""
@@ -64,6 +69,7 @@ class PseudoLabels:
         epoch: int,
         subjects: Sequence[PreparedSubject],
         mean: M2SS,
+        threshold: float,
         device: torch.device,
         alive: Callable[[], None] = lambda: None,
         keep: bool | None = None,
@@ -78,6 +84,8 @@ class PseudoLabels:
             All unlabelled subjects.
         mean
             The teacher.
+        threshold
+            At which its PVS are told apart, to leave out those that lie where none can be.
         device
             Where to compute.
         alive
@@ -96,7 +104,7 @@ class PseudoLabels:
         probability = reader(mean, device, alive, self.config.precision)
 
         def predict_one(subject: PreparedSubject) -> NDArray[np.float64]:
-            found = probability(subject)
+            found = self._place(subject, probability(subject), threshold)
             if keep:
                 self._save(self._plain(subject), found)
             return above(found, subject.brain)
@@ -133,7 +141,7 @@ class PseudoLabels:
         drawn = self.drawn(epoch, subjects)
         if self._predicted != (epoch, [s.name for s in drawn]):
             # also mid-cycle, if a resumed run has lost them
-            self.predict(epoch, subjects, mean, device, alive, keep=True)
+            self.predict(epoch, subjects, mean, threshold, device, alive, keep=True)
         if burden is not None and self._shares is not None:
             # None if the last unlabelled scan was labelled meanwhile
             threshold = aligned(threshold, self._shares, burden)
@@ -151,9 +159,13 @@ class PseudoLabels:
     def make(self, epoch: int, subjects: Sequence[PreparedSubject], answer: Answer) -> None:
         """Make the pseudo-labels of all scans by a function of a scan, for `reopen` at ``epoch``.
 
-        It returns probabilities in the scan's shape, 0 outside the brain.
+        It returns probabilities in the scan's shape, 0 outside the brain, and PVS from .5 on.
         """
-        self._world.spread(lambda one: self._save(self._path(one), answer(one)), subjects)
+
+        def make_one(subject: PreparedSubject) -> None:
+            self._save(self._path(subject), self._place(subject, answer(subject), 0.5))
+
+        self._world.spread(make_one, subjects)
         self._finish(epoch, subjects)
 
     def _finish(self, epoch: int, subjects: Sequence[PreparedSubject]) -> None:

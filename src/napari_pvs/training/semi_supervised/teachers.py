@@ -70,7 +70,8 @@ class Consistency(Teacher):
         if wanted is None:
             return None
         state, scans, keep = self.state, cohort.unlabelled, self._keeps(epoch)
-        shares = self.pseudo_labels.predict(epoch, scans, state.ema, state.device, alive, keep)
+        ask = state.ema, state.progress.threshold, state.device, alive, keep
+        shares = self.pseudo_labels.predict(epoch, scans, *ask)
         return None if shares is None else likely(thresholds, shares, wanted)
 
     def _pseudo_label(self, images: Tensor, patches: Patches) -> Tensor:

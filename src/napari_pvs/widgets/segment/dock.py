@@ -286,14 +286,18 @@ class Segment(JobDock):
 
     def _show_numbers(self, prediction: Prediction) -> None:
         text = f"<b>{prediction.count}</b> PVS, {prediction.volume_mm3:,.0f} mm³"
+        tips = []
         if prediction.excluded_count:
             text += f"; {prediction.excluded_count} excluded by shape"
+            tips.append("What is excluded by shape is listed in the Correct dock; Accept keeps it.")
+        if prediction.excluded_by_place:
+            text += f"; {prediction.excluded_by_place} excluded by place"
+            tips.append(
+                "What lies in cortex, sulci, cisterns, ventricles or cerebellum is excluded by "
+                "place; segment with Look in: brain to see it."
+            )
         self.found.setText(text)
-        self.found.setToolTip(
-            "What is excluded by shape is listed in the Correct dock; Accept there keeps it."
-            if prediction.excluded_count
-            else ""
-        )
+        self.found.setToolTip("\n".join(tips))
 
     def _browse(self) -> None:
         name, _ = QFileDialog.getOpenFileName(

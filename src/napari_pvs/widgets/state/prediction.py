@@ -8,6 +8,7 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from napari_pvs.inference.components import drop_round, label, likely, round_ones
+from napari_pvs.inference.config import Within
 from napari_pvs.jobs.scratch import Folder
 from napari_pvs.scans.display import from_display
 from napari_pvs.scans.grid import Grid
@@ -48,6 +49,10 @@ class Prediction:
         nothing is.
     excluded_count
         How many components that are.
+    within
+        Where PVS may lie, as `SegmentConfig.within`.
+    excluded_by_place
+        How many components lay elsewhere, at the weights' own threshold.
     """
 
     weights_id: str
@@ -66,6 +71,8 @@ class Prediction:
     volume_mm3: float = 0.0
     excluded: NDArray[np.bool_] | None = None
     excluded_count: int = 0
+    within: Within = "tissue"
+    excluded_by_place: int = 0
 
     def __post_init__(self) -> None:
         if self.box is None:

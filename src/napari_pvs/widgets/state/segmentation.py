@@ -110,6 +110,8 @@ def showing(
         part=np.load(result.path / "part.npy", mmap_mode="r"),
         count=answer.count,
         volume_mm3=answer.volume_mm3,
+        within=config.within,
+        excluded_by_place=answer.excluded_by_place,
     )
     session.add_prediction(prediction)
     return prediction

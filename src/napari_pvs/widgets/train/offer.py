@@ -110,12 +110,14 @@ class Offer(QWidget):
         session = self._dock.session
         scan, before = session.require_scan(), session.prediction
         chosen = preferences().segment
+        same = {} if before is None else {"within": before.within}
         config = SegmentConfig(
             weights=self._watch.weights,
             device=chosen.device,
             windows=chosen.windows,
             threshold=chosen.threshold or None,
             min_volume=chosen.min_volume if before is None else before.min_volume,
+            **same,
         )
         mask = None if before is None else from_display(before.layer.data).copy()
         again = request_for(session, scan, config)
