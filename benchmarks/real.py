@@ -16,6 +16,9 @@ scans; what can be measured without one:
   that they have and with those of the scan (`pool.py`), and judged by eye without knowing which:
   how many PVS and how many that are none are marked. The share of PVS among them is what of the
   marks can be trusted, outside the list above.
+- What finding costs, so that weights are compared that are calibrated differently: the most PVS,
+  listed and drawn, that any threshold finds while no more than so many places are marked that are
+  none (`BUDGETS`).
 - Contrast of each mark: its peak against the median of a shell 2-5 mm around it, inside the brain,
   without other marks and fluid, in units of the shell's median absolute deviation (MAD). Visible is
   a peak of more than 3 MAD, bright on T2 and dark on T1, in every image given. Ends of sulci stand
@@ -53,6 +56,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
+from scipy.special import expit
 
 from napari_pvs.inference.classical import FRANGI_THRESHOLD
 from napari_pvs.inference.config import SegmentConfig, Within
@@ -77,6 +81,8 @@ LIST = Path(__file__).parent / "results" / "visible_pvs.tsv"
 FIRST = "first list"
 DRAWN = "drawn from the marks of weights, checked in three planes without an outline"
 """How the places of `pool.py` were picked."""
+BUDGETS = (3, 6, 9, 12)
+"""Places that are none, of those listed and drawn on a scan, that may be marked."""
 PARTNER_VOXELS = 2.0
 SHELL_MM = (2.0, 5.0)
 VISIBLE_MAD = 3.0
@@ -742,6 +748,7 @@ def judge(person: Person, kinds: tuple[str, ...], method: Method) -> tuple[dict[
             round(float(around(method.probability, point, size).max()), 3) for point in there
         ]
         out["threshold"] = method.predictor.card.threshold_for(kinds)
+        out["cost"] = cost(method.probability, person)
     tubes = person.put[1]
     after = method(person, kinds, inserted=True) > 0
     out["inserted"] = [
@@ -755,6 +762,23 @@ def judge(person: Person, kinds: tuple[str, ...], method: Method) -> tuple[dict[
         for tube, hit in zip(tubes, hits(tubes, mask, after, size), strict=True)
     ]
     return out, labels
+
+
+def cost(probability: Values, person: Person) -> dict[str, list[float] | None]:
+    """PVS found, of how many, and the threshold, for each of `BUDGETS`; None where none fits."""
+    places = {
+        kind: np.concatenate([person.voxels(person.listed(kind, drawn)) for drawn in (False, True)])
+        for kind in ("pvs", "not")
+    }
+    of, out = len(places["pvs"]), dict.fromkeys(map(str, BUDGETS))
+    for threshold in expit(np.linspace(4, -4, 33)):  # falling: the highest of equally good ones
+        mask = components(probability, threshold, person.scan.grid, CONFIG) > 0
+        pvs, wrong = (near(mask, at, person.size, FOUND_MM).sum() for at in places.values())
+        for budget in BUDGETS:
+            best = out[str(budget)]
+            if wrong <= budget and (best is None or pvs > best[0]):
+                out[str(budget)] = [int(pvs), of, round(float(threshold), 3)]
+    return out
 
 
 def beside_tissue(labels: Labels, person: Person) -> set[int]:
@@ -931,6 +955,10 @@ def of(pair: tuple[int, int] | list[int]) -> str:
     return f"{pair[0]}/{pair[1]}" if pair[1] else "-"
 
 
+def at_cost(best: list[float] | None) -> str:
+    return "-" if best is None else f"{best[0]}/{best[1]} at {best[2]:.2f}"
+
+
 def tables(found: dict[str, dict[str, Any]]) -> None:
     """Print one table per measure; rows are methods, columns scans."""
     scans = list(next(iter(found.values()))["scans"])
@@ -946,6 +974,9 @@ def tables(found: dict[str, dict[str, Any]]) -> None:
     for kind, name in (("pvs", "PVS"), ("not", "no PVS")):
         title = f"Marked, of places drawn from marks of the starter weights: {name}"
         table(title, lambda r, k=kind: of(r["drawn"][k]))
+    for budget in BUDGETS:
+        title = f"Most PVS found, listed and drawn, with {budget} places marked that are none"
+        table(title, lambda r, b=str(budget): at_cost(r.get("cost", {}).get(b)))
     if any("probability" in r for each in found.values() for r in each["scans"].values()):
         table(
             "Median of the largest probability within 1.5 mm of visible PVS (threshold)",

@@ -70,7 +70,8 @@ class TrainingConfig(BaseModel):
         "Unlabelled scans": (
             *("unlabelled_batch", "teacher", "refresh", "refresh_scans", "view", "consistency"),
             *("confidence", "confidence_pvs", "indicator", "consistency_weight", "ramp_up"),
-            *("align", "within", "inserted", "privileged", "members", "sure", "compare"),
+            *("align", "within", "inserted", "privileged", "members", "sure", "synthetic"),
+            "compare",
         ),
         "Advanced": ("device", "precision"),
     }
@@ -189,6 +190,13 @@ class TrainingConfig(BaseModel):
         lt=1,
         description="Without any label, and around inserted PVS: minimum probability of voxels to "
         "be trained on; doubtful ones are left out.",
+    )
+    synthetic: int = Field(
+        0,
+        ge=0,
+        le=200,
+        description="Number of synthetic subjects, made to look like the unlabelled scans, whose "
+        "labels are trained on as well.",
     )
     indicator: Literal["pseudo-label", "prediction"] = Field(
         "pseudo-label",

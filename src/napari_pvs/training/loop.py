@@ -37,6 +37,7 @@ from napari_pvs.training.runs.folder import (
 )
 from napari_pvs.training.runs.status import duration
 from napari_pvs.training.runs.words import sentence
+from napari_pvs.training.semi_supervised import synthetic
 from napari_pvs.training.semi_supervised.teacher import make_teacher
 from napari_pvs.training.state import State
 from napari_pvs.training.step import compute
@@ -94,6 +95,7 @@ class Run:
         self.losses: list[float] = []
         self.pace: tuple[float, int] | None = None
         self.known: list[Reference] = []
+        self.synthetic: list[PreparedSubject] = []
 
     def go(self, greeting: Literal["hello", "resumed"], **more: Unpack[Values]) -> Path:
         """Train to the end, or until the run is stopped.
@@ -126,8 +128,7 @@ class Run:
                 self.events.write("left_out", name=name, why=why)
             log.info("%s", self.cohort)
             progress.labels = dict(self.cohort.labels)
-            if self.cohort.label_free:
-                self._remember_the_start()
+            self._get_ready()
             # a run resumed from a checkpoint begins with the labels of that time
             reload = progress.step > 0 and progress.step % config.steps == 0
             if progress.due and not self._measured(progress.due):
@@ -210,13 +211,14 @@ class Run:
         known = {subject.name for subject in cohort.train}  # some have been labelled since
         scans = [scan for scan in teacher.scans(step, cohort) if scan.name not in known]
         more = teacher.batch(config)
-        labels = patches_of(config, step, config.batch) if cohort.train else 0
+        with_label = [*cohort.train, *self.synthetic]
+        labels = patches_of(config, step, config.batch) if with_label else 0
         both = labels + (patches_of(config, step, more) if scans else 0)
         share = self.world.share(both)
         labelled = None
-        if cohort.train:
+        if with_label:
             labelled = draw(
-                cohort.train,
+                with_label,
                 config,
                 step,
                 stream=1,
@@ -336,6 +338,16 @@ class Run:
     def _save(self, about: ModelCard, names: tuple[str, ...]) -> None:
         for name in names:
             save(self.out / name, self.state.ema, about)
+
+    def _get_ready(self) -> None:
+        """Make what the run needs beside its cohort."""
+        if self.cohort.label_free:
+            self._remember_the_start()
+        if self.config.synthetic and self.cohort.unlabelled:
+            self.events.write("phase", name="synthetic subjects")
+            self.synthetic = synthetic.subjects(
+                self.out, self.config, self.cohort.unlabelled, self.world, self._alive
+            )
 
     def _remember_the_start(self) -> None:
         """Predict scans with the start weights, to compare with when the network has changed."""

@@ -166,7 +166,7 @@ def _seconds(
     warm = min(config.warmup, config.epochs)
     teacher = teacher_class(config)
     epochs = (config.epochs - warm) * teacher.batch(config) / config.batch
-    epochs += config.epochs if roles.train else 0
+    epochs += config.epochs if roles.train or config.synthetic else 0
     scan = _voxels(found) * _INSIDE
     last = (config.warmup, config.epochs)
     ends = range(1, config.epochs + 1)

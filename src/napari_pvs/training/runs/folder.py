@@ -9,6 +9,7 @@
 - ``checkpoint.safetensors``: everything that the next step depends on
 - ``last.safetensors``, ``best.safetensors``: weights at the last and at the best validation
 - ``pseudo/``: pseudo-labels for unlabelled scans
+- ``synthetic/``: subjects made to look like these
 - ``unlabelled.json``: PVS found in unlabelled scans, before and after
 - ``twin/``: the supervised twin of a run with ``compare``, a run folder itself;
   ``own.safetensors``: the run's own best weights, if the twin's became ``best.safetensors``
@@ -36,7 +37,7 @@ CONFIG, SPLIT, EVENTS, LOG, LOCK = (
 )
 CHECKPOINT, LAST, BEST = "checkpoint.safetensors", "last.safetensors", "best.safetensors"
 START = "start.safetensors"
-PSEUDO, UNLABELLED = "pseudo", "unlabelled.json"
+PSEUDO, SYNTHETIC, UNLABELLED = "pseudo", "synthetic", "unlabelled.json"
 TWIN, OWN = "twin", "own.safetensors"
 RUNS = Path("derivatives") / "runs"
 """Where a study keeps its runs."""

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 WHITE, GREY = 1, 2
 """Values of `Ground.tissue`: white matter, basal ganglia; 0 is neither."""
+GROUND = "ground"
+"""Folder of what is kept, beside the pseudo-labels."""
 SIGNS = -1, 1
 """Of fluid against the brain's median, in T1 and T2."""
 _DEEP_MM = 6.0  # the outer brain is cortex and sulci
@@ -97,6 +99,22 @@ def measure(subject: PreparedSubject) -> Ground:
         spread.append((x, y, z))
         noises.append(noise(image, core) if measured else 0.0)
     return Ground(tissue, (fluid[0], fluid[1]), (spread[0], spread[1]), (noises[0], noises[1]))
+
+
+def kept(folder: Path, subject: PreparedSubject) -> Ground:
+    """Open what was measured of a scan, or measure it and keep that.
+
+    Raises
+    ------
+    OSError
+        It cannot be read back.
+    """
+    if (found := load(folder, subject)) is None:
+        save(folder, subject.name, measure(subject))
+        found = load(folder, subject)
+    if found is None:
+        raise OSError(None, "cannot be read", str(folder))
+    return found
 
 
 def load(folder: Path, subject: PreparedSubject) -> Ground | None:

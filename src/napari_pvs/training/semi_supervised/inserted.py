@@ -25,8 +25,7 @@ from napari_pvs.training.data.prepared import PreparedSubject
 from napari_pvs.training.data.sampling import Patches, cube
 from napari_pvs.training.runs.events import EventLog
 from napari_pvs.training.runs.folder import PSEUDO
-from napari_pvs.training.semi_supervised import ground as grounds
-from napari_pvs.training.semi_supervised.ground import GREY, WHITE, Ground
+from napari_pvs.training.semi_supervised.ground import GREY, GROUND, WHITE, Ground, kept
 from napari_pvs.training.semi_supervised.teacher import register
 from napari_pvs.training.semi_supervised.teachers import RunningMean
 from napari_pvs.training.state import State
@@ -52,7 +51,7 @@ class InsertedPVS(RunningMean):
 
     def __init__(self, state: State, out: Path) -> None:
         super().__init__(state, out)
-        self._folder = out / PSEUDO / "ground"
+        self._folder = out / PSEUDO / GROUND
         self._scans: dict[str, tuple[PreparedSubject, Ground]] = {}
         self._round: dict[str, NDArray[np.bool_]] = {}
 
@@ -75,16 +74,11 @@ class InsertedPVS(RunningMean):
         events.write("phase", name="tissue of unlabelled scans", epoch=epoch)
 
         def measure(scan: PreparedSubject) -> None:
-            if grounds.load(self._folder, scan) is None:
-                grounds.save(self._folder, scan.name, grounds.measure(scan))
+            kept(self._folder, scan)
             alive()
 
         self.state.world.spread(measure, missing)
-        for scan in missing:
-            known = grounds.load(self._folder, scan)
-            if known is None:
-                raise OSError(None, "cannot be read", str(self._folder))
-            self._scans[scan.name] = scan, known
+        self._scans |= {scan.name: (scan, kept(self._folder, scan)) for scan in missing}
 
     def _wide(self, scan: PreparedSubject) -> NDArray[np.bool_]:
         """Return where the teacher sees what is as wide and round as a lesion."""
