@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -32,15 +34,31 @@ def test_weights_agree_with_themselves(known, tiny_model, threshold):
         assert not (one.pvs & ~one.sure).any()
         assert one.sure[one.subject.brain].mean() < 1  # some voxels are doubtful
     found = agreement(tiny_model, known, 1, CPU)
-    assert (found.dsc, found.found) == (1, 1)
+    assert found.dsc > 0.95  # thresholds are steps
+    assert found.found > 0.95
+    assert found.kept
     assert list(found.subjects) == ["sub-01"]  # the other one is for the threshold alone
-    assert found.threshold == pytest.approx(threshold, abs=0.15)
+    assert found.threshold == found.thresholds["T1+T2"] == pytest.approx(threshold, abs=0.02)
+    assert set(found.thresholds) == {"T1", "T2", "T1+T2"}
+
+
+@pytest.mark.parametrize("shift", [-2.0, 2.0])
+def test_the_threshold_marks_as_much_as_the_start_did(known, scans, tiny_model, threshold, shift):
+    other = copy.deepcopy(tiny_model)
+    with torch.no_grad():
+        other.head.bias += shift
+    found = agreement(other, known, 2, CPU)
+    wanted = 1 / (1 + np.exp(-(np.log(threshold / (1 - threshold)) + shift)))
+    assert found.threshold == pytest.approx(wanted, abs=0.02)
+    assert found.found > 0.95  # the same voxels, whatever their probability
 
 
 def test_another_network_agrees_less(known, tiny_model):
     torch.manual_seed(1)
     other = M2SS(tiny_model.config).eval()
-    assert agreement(other, known, 2, CPU).dsc < 0.9
+    found = agreement(other, known, 2, CPU)
+    assert found.dsc < 0.9
+    assert not found.kept
 
 
 def test_what_lies_where_no_pvs_can_be_is_not_compared(
@@ -61,7 +79,9 @@ def test_what_lies_where_no_pvs_can_be_is_not_compared(
 
 
 def test_scans_without_sure_pvs(known, tiny_model):
-    empty = [Reference(one.subject, np.zeros_like(one.pvs), one.sure & ~one.pvs) for one in known]
+    none = np.zeros_like(known[0].pvs)
+    empty = [Reference(one.subject, none, one.sure & ~one.pvs, one.marked) for one in known]
     found = agreement(tiny_model, empty, 2, CPU)
-    assert (found.dsc, found.found) == (1, None)
+    assert found.found is None
+    assert found.kept
     assert "no sure PVS" in str(found)

@@ -11,7 +11,7 @@ from napari_pvs.errors import InputError
 from napari_pvs.network.weights import fingerprint, load, starter_path
 from napari_pvs.study.roles import ROLES
 from napari_pvs.study.roles import read as read_roles
-from napari_pvs.training import loop
+from napari_pvs.training import agreement, loop
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.plan import plan
 from napari_pvs.training.run import resume, train
@@ -20,7 +20,7 @@ from napari_pvs.training.runs.events import read
 from napari_pvs.training.runs.folder import read_config
 from napari_pvs.training.runs.status import best_weights, seen
 
-SMALL = {"epochs": 2, "steps": 2, "patch": (8,), "refresh": 1, "validate_every": 1}
+SMALL = {"epochs": 2, "steps": 2, "patch": (8,), "refresh": 1, "validate_every": 1, "synthetic": 0}
 
 
 pytestmark = pytest.mark.usefixtures("small_network")
@@ -49,7 +49,8 @@ def test_scans_without_any_label_adapt_weights(config, make_study, tmp_path):
     _, card = load(out / "best.safetensors")
     assert card.training["unlabelled"] == roles["unlabelled"]
     assert card.accuracy == {}  # nothing has measured it
-    assert card.training["agreement"]["dsc"] > loop.LEAST
+    assert card.training["agreement"]["found"] > agreement.LEAST
+    assert set(card.thresholds) == {"T1", "T2", "T1+T2"}
     assert of(out, "validation") == []
     assert [set(e["subjects"]) for e in of(out, "agreement")] == [set(roles["validation"])] * 2
     assert {e["dsc"] for e in of(out, "weights")} == {None}
@@ -85,6 +86,14 @@ def test_what_the_run_is_told_to_do_stands_in_its_configuration(config, make_stu
     assert not done.follow_labels
 
 
+def test_labels_of_synthetic_subjects_are_trained_on(config, make_study, tmp_path):
+    out = tmp_path / "run"
+    train(config(make_study(2, labelled=0), synthetic=2), out)
+    assert len(list((out / "synthetic").glob("*.npz"))) == 2
+    assert all({"supervised", "unsupervised"} <= step.keys() for step in of(out, "step"))
+    assert of(out, "hello")[0]["train"] == 0  # nobody of the study
+
+
 def test_two_scans_are_both_learnt_from_and_judge_themselves(config, make_study, tmp_path):
     out = tmp_path / "run"
     train(config(make_study(2, labelled=0)), out)
@@ -94,18 +103,18 @@ def test_two_scans_are_both_learnt_from_and_judge_themselves(config, make_study,
 
 
 def test_weights_that_forget_the_start_are_not_kept(config, make_study, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "LEAST", 1.01)
+    monkeypatch.setattr(agreement, "LEAST", 1.01)
     out = tmp_path / "run"
     with pytest.raises(InputError, match="has no weights to give: without a label"):
         train(config(make_study(2, labelled=0)), out)
     assert not (out / "best.safetensors").exists()
     assert (out / "last.safetensors").exists()
-    assert "moved away" in of(out, "warning")[0]["message"]
+    assert "sure of" in of(out, "warning")[0]["message"]
     assert seen(out).status().state == "failed"
 
 
 def test_the_last_weights_that_agree_are_kept(config, make_study, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "LEAST", 0.0)
+    monkeypatch.setattr(agreement, "LEAST", 0.0)
     out = tmp_path / "run"
     train(config(make_study(2, labelled=0)), out)
     assert load(out / "best.safetensors")[1].training["epoch"] == 2

@@ -1,11 +1,12 @@
 """Whether a network that learns without labels still agrees with what it started from.
 
-Nothing here measures accuracy. Self-training can only fail unseen in two ways: it forgets what it
-was sure of, or takes ever more for PVS. Both show against the sure voxels of the start weights.
+Nothing here measures accuracy. Self-training can only fail unseen in two ways: it takes ever more
+for PVS, or forgets what it was sure of. So its threshold is the one at which it marks as much as
+the start weights did, and there it has to find what these were sure of.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,20 +16,21 @@ from napari_pvs.evaluation.overlap import Overlap, overlap
 from napari_pvs.inference.config import Within
 from napari_pvs.network.device import Precision
 from napari_pvs.network.m2ss import M2SS
+from napari_pvs.scans.intensity import modalities
 from napari_pvs.training.data.prepared import PreparedSubject
 from napari_pvs.training.distributed.world import ALONE, World
 from napari_pvs.training.semi_supervised.place import Place
 from napari_pvs.training.semi_supervised.pseudo_labels import shifted
-from napari_pvs.training.validation import THRESHOLDS
 from napari_pvs.training.whole_scan import reader
 
 LEAST = 0.8
-"""DSC with the sure voxels of the start weights below which adapted weights are not kept."""
+"""Share of the start weights' sure PVS that adapted weights must find to be kept."""
+_THRESHOLDS = 1 / (1 + np.exp(-np.linspace(-5, 5, 101)))  # even on the scale of logits
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What the start weights were sure of in a scan.
+    """What the start weights saw in a scan.
 
     Attributes
     ----------
@@ -39,22 +41,24 @@ class Reference:
     sure
         (X, Y, Z) bool: surely PVS or surely none; only these voxels are compared. What lies where
         no PVS can be is neither: it is to be unlearnt.
+    marked
+        Voxels above the threshold, by what is shown: ``T1``, ``T2`` or ``T1+T2``.
     """
 
     subject: PreparedSubject
     pvs: NDArray[np.bool_]
     sure: NDArray[np.bool_]
+    marked: dict[str, int]
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far a network agrees with the start weights, at the threshold where it does so best.
+    """How far a network agrees with the start weights, at thresholds at which both mark as much.
 
     Attributes
     ----------
-    threshold
-        Of those that agree equally well, the one closest to one half, at which pseudo-labels are
-        cut.
+    thresholds
+        By what is shown: ``T1``, ``T2`` or ``T1+T2``.
     dsc, found
         Over the sure voxels, mean over scans: DSC, and the share of sure PVS that is found (None
         where there are none).
@@ -62,14 +66,24 @@ class Agreement:
         DSC of each scan.
     """
 
-    threshold: float
+    thresholds: dict[str, float]
     dsc: float
     found: float | None
     subjects: dict[str, float]
 
+    @property
+    def threshold(self) -> float:
+        """That of scans that show most."""
+        return self.thresholds[max(self.thresholds, key=len)]
+
+    @property
+    def kept(self) -> bool:
+        """Whether enough of the sure PVS is found."""
+        return self.found is None or self.found >= LEAST
+
     def __str__(self) -> str:
         found = "no sure PVS" if self.found is None else f"{100 * self.found:.0f} % of sure PVS"
-        return f"DSC {self.dsc:.3f} over sure voxels ({found}), threshold {self.threshold:.2f}"
+        return f"{found}, DSC {self.dsc:.3f} over sure voxels, threshold {self.threshold:.2f}"
 
 
 def references(
@@ -102,13 +116,20 @@ def references(
     """
     probability, place = reader(network, device, alive, precision), Place(within)
 
-    def of(subject: PreparedSubject) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        found = shifted(probability(subject), answer_at_threshold(subject))
-        pvs = place(subject, found, 0.5) > sure
-        return pvs, (pvs | (found < 1 - sure)) & subject.brain
+    def seen(view: PreparedSubject) -> NDArray[np.float32]:
+        return shifted(probability(view), answer_at_threshold(view))
 
-    made = world.spread(of, subjects)
-    return [Reference(one, *masks) for one, masks in zip(subjects, made, strict=True)]
+    def of(subject: PreparedSubject) -> Reference:
+        found = seen(subject)
+        placed = place(subject, found, 0.5)
+        pvs = placed > sure
+        marked = {_shown(subject): int(np.count_nonzero(placed >= 0.5))} | {
+            _shown(view): int(np.count_nonzero(place(view, seen(view), 0.5) >= 0.5))
+            for view in _parts(subject)
+        }
+        return Reference(subject, pvs, (pvs | (found < 1 - sure)) & subject.brain, marked)
+
+    return world.spread(of, subjects)
 
 
 def agreement(
@@ -119,6 +140,7 @@ def agreement(
     alive: Callable[[], None] = lambda: None,
     world: World = ALONE,
     precision: Precision = "auto",
+    within: Within = "brain",
 ) -> Agreement:
     """Compare a network with the start weights.
 
@@ -127,28 +149,64 @@ def agreement(
     network
         In evaluation mode.
     known
-        From `references`; the threshold is chosen on all of them.
+        From `references`; thresholds are chosen on all of them.
     judged
         How many of them, from the first, the measures are of.
-    device, alive, world, precision
-        As for `validation.validate`.
+    device, alive, world, precision, within
+        As for `references`.
     """
-    probability = reader(network, device, alive, precision)
+    probability, place = reader(network, device, alive, precision), Place(within)
 
-    def row(one: Reference) -> list[Overlap]:
+    def counts(view: PreparedSubject, found: NDArray[np.float32]) -> NDArray[np.int64]:
+        return _above_each(place(view, found, 0.5))
+
+    def look(one: Reference) -> tuple[list[Overlap], dict[str, NDArray[np.int64]]]:
         found = probability(one.subject)
         volume = float(np.prod(one.subject.voxel_size))
-        return [overlap(found >= t, one.pvs, volume, one.sure) for t in THRESHOLDS]
+        rows = [overlap(found >= t, one.pvs, volume, one.sure) for t in _THRESHOLDS]
+        views = {_shown(view): counts(view, probability(view)) for view in _parts(one.subject)}
+        return rows, views | {_shown(one.subject): counts(one.subject, found)}
 
-    rows = world.spread(row, known)
-    dsc = np.array([[each.dsc for each in row] for row in rows])
-    mean = dsc.mean(0)
-    best = min(np.flatnonzero(mean >= mean.max() - 1e-9), key=lambda n: abs(THRESHOLDS[n] - 0.5))
-    chosen = [row[best] for row in rows[:judged]]
+    looks = world.spread(look, known)
+    thresholds = {}
+    for shown in sorted({name for one in known for name in one.marked}):
+        pairs = [
+            (one.marked[shown], marked[shown])
+            for one, (_, marked) in zip(known, looks, strict=True)
+            if shown in one.marked
+        ]
+        before = sum(count for count, _ in pairs)
+        now = np.sum([count for _, count in pairs], axis=0)
+        best = np.abs(np.log((now + 1) / (before + 1))).argmin()
+        thresholds[shown] = float(_THRESHOLDS[best])
+    chosen = [
+        rows[int(np.searchsorted(_THRESHOLDS, thresholds[_shown(one.subject)]))]
+        for one, (rows, _) in zip(known[:judged], looks, strict=False)
+    ]
     found = [one.recall for one in chosen if one.recall is not None]
     return Agreement(
-        threshold=float(THRESHOLDS[best]),
+        thresholds=thresholds,
         dsc=float(np.mean([one.dsc for one in chosen])),
         found=float(np.mean(found)) if found else None,
         subjects={known[n].subject.name: round(one.dsc, 4) for n, one in enumerate(chosen)},
     )
+
+
+def _above_each(probability: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Count the voxels from each of `_THRESHOLDS` on."""
+    values = np.sort(probability[probability >= _THRESHOLDS[0]])
+    return len(values) - np.searchsorted(values, _THRESHOLDS)
+
+
+def _shown(subject: PreparedSubject) -> str:
+    return "+".join(modalities(subject.images))
+
+
+def _parts(subject: PreparedSubject) -> list[PreparedSubject]:
+    """Return what T1 alone and T2 alone show of a scan that has both."""
+    if not all(image.any() for image in subject.images):
+        return []
+    none = np.zeros_like(subject.images[0])
+    t1, t2 = subject.images
+    pairs = np.stack([t1, none]), np.stack([none, t2])
+    return [replace(subject, images=images) for images in pairs]

@@ -192,11 +192,11 @@ class TrainingConfig(BaseModel):
         "be trained on; doubtful ones are left out.",
     )
     synthetic: int = Field(
-        0,
+        16,
         ge=0,
         le=200,
-        description="Number of synthetic subjects, made to look like the unlabelled scans, whose "
-        "labels are trained on as well.",
+        description="Without any label: number of synthetic subjects, made to look like the scans, "
+        "whose labels are trained on.",
     )
     indicator: Literal["pseudo-label", "prediction"] = Field(
         "pseudo-label",

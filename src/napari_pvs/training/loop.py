@@ -46,12 +46,12 @@ from napari_pvs.training.weights import Start, card, card_without_labels, load_s
 
 log = logging.getLogger(__name__)
 _AWAY = (
-    "The network has moved away from what the start weights were sure of (DSC {:.2f} over those "
-    "voxels, at least {} is wanted); these weights are not kept."
+    "The network finds only {:.0f} % of what the start weights were sure of (at least {:.0f} % is "
+    "wanted); these weights are not kept."
 )
 _NOT_KEPT = (
-    "{} has no weights to give: without a label, the network moved away from what the start "
-    "weights were sure of; correct two or three scans and train on them, or lower learning_rate."
+    "{} has no weights to give: without a label, the network forgot what the start weights were "
+    "sure of; correct two or three scans and train on them, or lower learning_rate."
 )
 _STEP_EVENTS = 0.2  # seconds between step events: five a second at most
 _HEARTBEAT = 5.0
@@ -341,13 +341,13 @@ class Run:
 
     def _get_ready(self) -> None:
         """Make what the run needs beside its cohort."""
-        if self.cohort.label_free:
-            self._remember_the_start()
-        if self.config.synthetic and self.cohort.unlabelled:
-            self.events.write("phase", name="synthetic subjects")
-            self.synthetic = synthetic.subjects(
-                self.out, self.config, self.cohort.unlabelled, self.world, self._alive
-            )
+        if not self.cohort.label_free:
+            return
+        self._remember_the_start()
+        self.events.write("phase", name="synthetic subjects")
+        self.synthetic = synthetic.subjects(
+            self.out, self.config, self.cohort.unlabelled, self.world, self._alive
+        )
 
     def _remember_the_start(self) -> None:
         """Predict scans with the start weights, to compare with when the network has changed."""
@@ -384,10 +384,9 @@ class Run:
         judged = len(cohort.validation or cohort.unlabelled)
         result = agreement(
             *(state.ema, self.known, judged, state.device, self._alive, self.world),
-            config.precision,
+            *(config.precision, config.within),
         )
         state.progress.threshold = result.threshold
-        kept = result.dsc >= LEAST
         about: Values = {
             "epoch": epoch,
             "threshold": result.threshold,
@@ -397,7 +396,7 @@ class Run:
         }
         self.events.write("agreement", **about)
         log.info("epoch %d: agreement with the start weights %s", epoch, result)
-        names = (LAST, BEST) if kept else (LAST,)
+        names = (LAST, BEST) if result.kept else (LAST,)
         learnt = cohort.unlabelled
         self.world.lead(
             lambda: self._save(
@@ -405,11 +404,11 @@ class Run:
                 names,
             )
         )
-        if kept:
+        if result.kept:
             state.progress.best = result.dsc
             self.events.write("weights", weights=BEST, epoch=epoch, dsc=None)
         else:
-            words = _AWAY.format(result.dsc, LEAST)
+            words = _AWAY.format(100 * (result.found or 0), 100 * LEAST)
             self.events.write("warning", message=words)
             log.warning("%s", words)
 

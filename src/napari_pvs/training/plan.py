@@ -34,6 +34,7 @@ _BYTES = 4  # float32
 _KEPT = 1.3  # peak bytes of a step per byte of activations: benchmarks/memory.py
 _BASE = 520 * 2**20  # interpreter, torch and its libraries
 _INSIDE = 0.5  # share of a scan's voxels in or near the brain
+_SYNTHETIC = 6.0  # seconds that a synthetic subject of a whole brain takes
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,8 @@ def _seconds(
     warm = min(config.warmup, config.epochs)
     teacher = teacher_class(config)
     epochs = (config.epochs - warm) * teacher.batch(config) / config.batch
-    epochs += config.epochs if roles.train or config.synthetic else 0
+    synthetic = 0 if roles.train else config.synthetic
+    epochs += config.epochs if roles.train or synthetic else 0
     scan = _voxels(found) * _INSIDE
     last = (config.warmup, config.epochs)
     ends = range(1, config.epochs + 1)
@@ -180,6 +182,7 @@ def _seconds(
     predicted = (scans + teacher.predictions(config, len(roles.unlabelled), validated)) * scan
     learn, predict = _pace(config, device)
     seconds = epochs * config.steps * labelled * learn + predicted * predict
+    seconds += synthetic * _SYNTHETIC
     if config.compare and config.semi_supervised:
         seconds += _seconds(config.twin(), roles, found, device)
     return seconds

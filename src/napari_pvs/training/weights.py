@@ -151,7 +151,8 @@ def card_without_labels(
     training = _training(config, epoch, start)
     training["unlabelled"] = [subject.name for subject in learnt]
     training["agreement"] = {"with": start.id, "dsc": result.dsc, "found": result.found}
-    return _card(name, result.threshold, learnt, training, {})
+    card = _card(name, result.threshold, learnt, training, {})
+    return card.model_copy(update={"thresholds": result.thresholds})
 
 
 def _training(config: TrainingConfig, epoch: int, start: Start) -> dict[str, Any]:

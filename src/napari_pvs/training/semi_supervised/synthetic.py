@@ -16,9 +16,9 @@ from napari_pvs.phantom.acquisition import Contrast, draw_contrasts
 from napari_pvs.phantom.anatomy import Anatomy, Tissue, icbm152
 from napari_pvs.phantom.config import PhantomConfig
 from napari_pvs.phantom.sites import SITES, Range, Site
-from napari_pvs.phantom.subject import make_subject
+from napari_pvs.phantom.subject import Subject, make_subject
+from napari_pvs.scans.intensity import normalise
 from napari_pvs.scans.masks import bounding_box
-from napari_pvs.scans.scan import Scan
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data.prepared import PreparedSubject
 from napari_pvs.training.distributed.world import World
@@ -58,6 +58,8 @@ def subjects(
     alive
         Called after each scan that is measured, and each subject that is made.
     """
+    if not config.synthetic:
+        return []
     folder, scans, anatomy = out / SYNTHETIC, unlabelled[:_MEASURED], icbm152()
     names = [f"{folder.name}-{index + 1:02d}" for index in range(config.synthetic)]
 
@@ -77,12 +79,7 @@ def subjects(
         path = folder / f"{names[index]}.npz"
         if not path.exists():
             rng = np.random.default_rng([config.seed, 5, index])
-            made = make_subject(anatomy, site, phantom, rng)
-            t1, t2 = (
-                image if has else None for image, has in zip((made.t1, made.t2), shown, strict=True)
-            )
-            scan = Scan.from_arrays(t1, t2, made.affine, made.brain)
-            _save(path, scan, made.instances > 0)
+            _save(path, make_subject(anatomy, site, phantom, rng), shown)
         alive()
 
     world.spread(make_one, range(config.synthetic))
@@ -181,15 +178,20 @@ def _normalised(
     return white, fluid, unit
 
 
-def _save(path: Path, scan: Scan, label: NDArray[np.bool_]) -> None:
-    box = bounding_box(scan.brain, margin=2)
+def _save(path: Path, made: Subject, shown: tuple[bool, ...]) -> None:
+    """Write a subject as it is trained on, with the modalities that are ``shown``."""
+    box = bounding_box(made.brain, margin=2)
+    images = [
+        normalise(image, made.brain)[box] if has else np.zeros_like(image[box])
+        for image, has in zip((made.t1, made.t2), shown, strict=True)
+    ]
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
-            images=scan.normalised()[(slice(None), *box)].astype(np.float16),
-            brain=scan.brain[box],
-            label=label[box],
-            voxel_size=scan.grid.voxel_size,
+            images=np.stack(images).astype(np.float16),
+            brain=made.brain[box],
+            label=made.instances[box] > 0,
+            voxel_size=np.diag(made.affine)[:3],
             corner=[side.start for side in box],
         )
 
