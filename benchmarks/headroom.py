@@ -1,6 +1,7 @@
 """Where there is room for unlabelled scans: what labels are worth, cell by cell.
 
-    python benchmarks/headroom.py --work WORK [--teachers mean inserted] [--draws 3] [--scratch]
+    python benchmarks/headroom.py --work WORK [--teachers mean inserted] [--alone] [--draws 3]
+        [--scratch]
 
 Cells of {0, 1, 3, 10 labelled scans} x {same site as the paper's, another site, thick slices} x
 {T1, T2, both at the test}. In each, weights trained on so many labelled scans of the tested site
@@ -11,7 +12,8 @@ time, until the last third of it has gained less than .005 on the validation, or
 epochs.
 
 ``--teachers`` adds semi-supervised runs (``m2ss``) beside those, by each teacher, with the scans
-that are not labelled and as many epochs; with 0 labels, they adapt the starter weights without any.
+that are not labelled and as many epochs; with 0 labels, they adapt the starter weights without any,
+with synthetic subjects beside the scans and, with ``--alone``, without them too.
 
 The room of a cell is the DSC of all labelled minus its own; less than .03 is none. Prints DSC, AVD,
 room and what of it each teacher takes, with 95 % intervals by bootstrap over tested subjects; keeps
@@ -49,7 +51,7 @@ SEEN = {"T1": ("T1",), "T2": ("T2",), "T1+T2": ("T1", "T2")}
 LEVEL = 0.005
 """Gain of validation DSC over the last third of a run below which it has levelled off."""
 ROOM = 0.03
-ALL = "all"
+ALL, ALONE = "all", " alone"
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,13 @@ def main() -> None:
     arguments.add_argument("--sites", nargs="+", default=list(PLACES), choices=list(PLACES))
     arguments.add_argument("--labelled", nargs="+", type=int, default=[0, 1, 3, 10])
     arguments.add_argument("--teachers", nargs="*", default=[], help="of semi-supervised runs")
+    arguments.add_argument("--alone", action="store_true", help="also without synthetic subjects")
     arguments.add_argument("--draws", type=int, default=3, help="of who is labelled")
     arguments.add_argument("--scratch", action="store_true", help="from random weights")
     given = arguments.parse_args()
     setting = Setting.of(given, scratch=given.scratch)
     cells = {
-        f"{site}, {count} labelled": cell(setting, site, count, given.teachers, given.draws)
+        f"{site}, {count} labelled": cell(setting, site, count, rows_of(given, count), given.draws)
         for site in given.sites
         for count in sorted(given.labelled)
         if count or not setting.scratch
@@ -107,6 +110,12 @@ def main() -> None:
         print(line)
     about = {"setting": vars(setting) | {"work": "WORK"}, "draws": given.draws}
     print(records.keep("headroom" + "-scratch" * setting.scratch, about | {"cells": cells}))
+
+
+def rows_of(given: argparse.Namespace, count: int) -> list[str]:
+    """Name the semi-supervised runs of a cell."""
+    alone = [f"{teacher}{ALONE}" for teacher in given.teachers if given.alone and not count]
+    return [*given.teachers, *alone]
 
 
 def cell(
@@ -160,7 +169,7 @@ def trained(
     own = ALL if row == ALL else f"{count}-draw-{draw}"
     study = part(whole, folder / f"study-{own}", {*chosen, *judges} if chosen else set())
     start = "scratch" if setting.scratch else "adapt"
-    out = folder / f"{start}-{row}-{own}-{draw}"
+    out = folder / f"{start}-{row}-{own}-{draw}".replace(" ", "-")
     if (out / SPLIT).exists():
         config = read_config(out)
     else:
@@ -168,7 +177,10 @@ def trained(
             study=study,
             recipe="default" if setting.scratch else "adapt",
             method="supervised-multi" if row in (ALL, "labelled") else "m2ss",
-            teacher="mean" if row in (ALL, "labelled") else row,
+            teacher="mean" if row in (ALL, "labelled") else row.removesuffix(ALONE),
+            synthetic=0
+            if row.endswith(ALONE)
+            else TrainingConfig.model_fields["synthetic"].default,
             seed=draw,
             epochs=epochs if row not in (ALL, "labelled") else setting.epochs,
             steps=setting.steps,
