@@ -7,12 +7,12 @@ the start weights did, and there it has to find what these were sure of.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_pvs.evaluation.overlap import Overlap, overlap
 from napari_pvs.inference.config import Within
 from napari_pvs.network.device import Precision
 from napari_pvs.network.m2ss import M2SS
@@ -123,10 +123,10 @@ def references(
         found = seen(subject)
         placed = place(subject, found, 0.5)
         pvs = placed > sure
-        marked = {_shown(subject): int(np.count_nonzero(placed >= 0.5))} | {
-            _shown(view): int(np.count_nonzero(place(view, seen(view), 0.5) >= 0.5))
-            for view in _parts(subject)
-        }
+        marked = {_shown(subject): int(np.count_nonzero(placed >= 0.5))}
+        for view in _parts(subject):
+            placed = place(subject, seen(view), 0.5)
+            marked[_shown(view)] = int(np.count_nonzero(placed >= 0.5))
         return Reference(subject, pvs, (pvs | (found < 1 - sure)) & subject.brain, marked)
 
     return world.spread(of, subjects)
@@ -157,39 +157,39 @@ def agreement(
     """
     probability, place = reader(network, device, alive, precision), Place(within)
 
-    def counts(view: PreparedSubject, found: NDArray[np.float32]) -> NDArray[np.int64]:
-        return _above_each(place(view, found, 0.5))
-
-    def look(one: Reference) -> tuple[list[Overlap], dict[str, NDArray[np.int64]]]:
+    def look(one: Reference) -> _Look:
         found = probability(one.subject)
-        volume = float(np.prod(one.subject.voxel_size))
-        rows = [overlap(found >= t, one.pvs, volume, one.sure) for t in _THRESHOLDS]
-        views = {_shown(view): counts(view, probability(view)) for view in _parts(one.subject)}
-        return rows, views | {_shown(one.subject): counts(one.subject, found)}
+        marked = {_shown(one.subject): _above_each(place(one.subject, found, 0.5))}
+        for view in _parts(one.subject):
+            marked[_shown(view)] = _above_each(place(one.subject, probability(view), 0.5))
+        return _Look(_above_each(found[one.pvs]), _above_each(found[one.sure & ~one.pvs]), marked)
 
     looks = world.spread(look, known)
-    thresholds = {}
+    at = {}
     for shown in sorted({name for one in known for name in one.marked}):
-        pairs = [
-            (one.marked[shown], marked[shown])
-            for one, (_, marked) in zip(known, looks, strict=True)
-            if shown in one.marked
-        ]
-        before = sum(count for count, _ in pairs)
-        now = np.sum([count for _, count in pairs], axis=0)
-        best = np.abs(np.log((now + 1) / (before + 1))).argmin()
-        thresholds[shown] = float(_THRESHOLDS[best])
-    chosen = [
-        rows[int(np.searchsorted(_THRESHOLDS, thresholds[_shown(one.subject)]))]
-        for one, (rows, _) in zip(known[:judged], looks, strict=False)
-    ]
-    found = [one.recall for one in chosen if one.recall is not None]
+        before = sum(one.marked.get(shown, 0) for one in known)
+        now = np.sum([look.marked[shown] for look in looks if shown in look.marked], axis=0)
+        at[shown] = int(np.abs(np.log((now + 1) / (before + 1))).argmin())
+    shares, dsc = [], {}
+    for one, seen in zip(known[:judged], looks, strict=False):
+        k, sure_pvs = at[_shown(one.subject)], int(np.count_nonzero(one.pvs))
+        found, wrong = int(seen.pvs[k]), int(seen.none[k])
+        dsc[one.subject.name] = 2 * found / max(1, found + wrong + sure_pvs) if sure_pvs else 1.0
+        shares += [found / sure_pvs] if sure_pvs else []
     return Agreement(
-        thresholds=thresholds,
-        dsc=float(np.mean([one.dsc for one in chosen])),
-        found=float(np.mean(found)) if found else None,
-        subjects={known[n].subject.name: round(one.dsc, 4) for n, one in enumerate(chosen)},
+        thresholds={shown: float(_THRESHOLDS[k]) for shown, k in at.items()},
+        dsc=float(np.mean(list(dsc.values()))),
+        found=float(np.mean(shares)) if shares else None,
+        subjects={name: round(value, 4) for name, value in dsc.items()},
     )
+
+
+class _Look(NamedTuple):
+    """Voxels of a scan from each threshold on: of sure PVS, of what is surely none, and marked."""
+
+    pvs: NDArray[np.int64]
+    none: NDArray[np.int64]
+    marked: dict[str, NDArray[np.int64]]
 
 
 def _above_each(probability: NDArray[np.float32]) -> NDArray[np.int64]:
