@@ -42,13 +42,13 @@ class Reference:
         (X, Y, Z) bool: surely PVS or surely none; only these voxels are compared. What lies where
         no PVS can be is neither: it is to be unlearnt.
     marked
-        Voxels above the threshold, by what is shown: ``T1``, ``T2`` or ``T1+T2``.
+        Number of voxels above the threshold.
     """
 
     subject: PreparedSubject
     pvs: NDArray[np.bool_]
     sure: NDArray[np.bool_]
-    marked: dict[str, int]
+    marked: int
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ class Agreement:
     Attributes
     ----------
     thresholds
-        By what is shown: ``T1``, ``T2`` or ``T1+T2``.
+        By what is shown: ``T1``, ``T2`` or ``T1+T2``. With T1 alone and T2 alone, as much is to be
+        marked as with both: it is the same person.
     dsc, found
         Over the sure voxels, mean over scans: DSC, and the share of sure PVS that is found (None
         where there are none).
@@ -116,18 +117,12 @@ def references(
     """
     probability, place = reader(network, device, alive, precision), Place(within)
 
-    def seen(view: PreparedSubject) -> NDArray[np.float32]:
-        return shifted(probability(view), answer_at_threshold(view))
-
     def of(subject: PreparedSubject) -> Reference:
-        found = seen(subject)
+        found = shifted(probability(subject), answer_at_threshold(subject))
         placed = place(subject, found, 0.5)
         pvs = placed > sure
-        marked = {_shown(subject): int(np.count_nonzero(placed >= 0.5))}
-        for view in _parts(subject):
-            placed = place(subject, seen(view), 0.5)
-            marked[_shown(view)] = int(np.count_nonzero(placed >= 0.5))
-        return Reference(subject, pvs, (pvs | (found < 1 - sure)) & subject.brain, marked)
+        known = (pvs | (found < 1 - sure)) & subject.brain
+        return Reference(subject, pvs, known, int(np.count_nonzero(placed >= 0.5)))
 
     return world.spread(of, subjects)
 
@@ -166,9 +161,10 @@ def agreement(
 
     looks = world.spread(look, known)
     at = {}
-    for shown in sorted({name for one in known for name in one.marked}):
-        before = sum(one.marked.get(shown, 0) for one in known)
-        now = np.sum([look.marked[shown] for look in looks if shown in look.marked], axis=0)
+    for shown in sorted({name for seen in looks for name in seen.marked}):
+        pairs = zip(known, looks, strict=True)
+        both = [(one.marked, seen.marked[shown]) for one, seen in pairs if shown in seen.marked]
+        before, now = (np.sum(counts, axis=0) for counts in zip(*both, strict=True))
         at[shown] = int(np.abs(np.log((now + 1) / (before + 1))).argmin())
     shares, dsc = [], {}
     for one, seen in zip(known[:judged], looks, strict=False):
