@@ -8,7 +8,17 @@ from napari_pvs.phantom import mimics
 from napari_pvs.phantom.anatomy import Anatomy
 from napari_pvs.phantom.config import PhantomConfig
 from napari_pvs.phantom.sites import SITES
-from napari_pvs.phantom.subject import Subject, _capsules, _share, make_subject
+from napari_pvs.phantom.subject import (
+    Subject,
+    _capsules,
+    _draw_ganglia,
+    _gliosis,
+    _One,
+    _Pvs,
+    _share,
+    make_subject,
+)
+from napari_pvs.phantom.tubes import Tube, rasterise
 
 Make = Callable[..., Subject]
 
@@ -294,3 +304,28 @@ def test_dilated_subjects_have_more_in_their_basal_ganglia(make: Make) -> None:
     many, few = ganglia(1.0), ganglia(0.0)
     assert len(many) > len(few)
     assert np.mean([r["diameter_mm"] for r in many]) > np.mean([r["diameter_mm"] for r in few])
+
+
+def test_gliosis_lies_around_pvs_of_the_basal_ganglia_alone() -> None:
+    size, shape = np.full(3, 0.8), (40, 40, 40)
+    pvs = _Pvs(np.zeros(shape, np.float32), {}, np.zeros(shape, np.int32))
+    for region, x in (("BG", 10.0), ("WM", 24.0)):
+        points = np.array([[x, 16.0, z] for z in np.arange(12, 20, 0.2)])
+        tube = Tube(points, np.full(len(points), 1.0), 2.0, 8.0, region)
+        pvs.add(_One(tube, rasterise(tube, shape, size), 1.0, 0.0))
+    assert _gliosis(pvs, 0.0, size) == 0
+    found = np.asarray(_gliosis(pvs, 0.6, size))
+    assert found.max() <= 0.6
+    assert found[16, 20, 20] > 0.05  # 3 mm from the middle of the first
+    assert found[12, 20, 20] > found[16, 20, 20]
+    assert not found[28:, 20, 20].any()
+
+
+def test_dilated_subjects_differ_in_how_swollen_and_bright_they_are() -> None:
+    config = PhantomConfig(dilated=1.0)
+    drawn = [_draw_ganglia(config, np.random.default_rng(seed)) for seed in range(20)]
+    for values, most in (([d.swollen for d in drawn], 0.4), ([d.gliosis for d in drawn], 0.8)):
+        assert 0 <= min(values) < most / 3
+        assert 2 * most / 3 < max(values) <= most
+    none = _draw_ganglia(PhantomConfig(dilated=0.0), np.random.default_rng(0))
+    assert (none.swollen, none.gliosis, none.wider) == (0, 0, 1)

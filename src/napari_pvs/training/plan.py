@@ -74,7 +74,7 @@ def plan(config: TrainingConfig) -> Plan:
         use = sentence(roles, corrected(config.study, found, roles), config.semi_supervised)
     else:
         config = config.without_labels()
-        use = sentence_without_labels(roles)
+        use = sentence_without_labels(roles, config.synthetic)
     device = pick(config.device)
     memory, refused = forecast(config, device), ""
     try:
@@ -112,13 +112,15 @@ def sentence(roles: Split, new: int | None, semi_supervised: bool) -> str:
     return f"{', '.join(parts)}."
 
 
-def sentence_without_labels(roles: Split) -> str:
+def sentence_without_labels(roles: Split, synthetic: int) -> str:
     """Say what a run does where no scan is labelled."""
     aside = len(roles.validation)
     kept = f" and keeps {aside} aside" if aside else ""
+    beside = f", beside {_count(synthetic, 'synthetic subject')}" if synthetic else ""
     return (
         f"No scan is labelled: adapts the start weights to {_count(len(roles.unlabelled), 'scan')} "
-        f"by what they are sure of there{kept}; what that gains cannot be measured without labels."
+        f"by what they are sure of there{beside}{kept}; what that gains cannot be measured without "
+        "labels."
     )
 
 

@@ -258,7 +258,7 @@ def test_a_study_of_which_no_scan_is_labelled(add_dock, make_study, qtbot):
     assert "recipe adapt, method m2ss" in dock.start.toolTip()
     dock.form.fields["recipe"].set("adapt")
     dock.form.fields["method"].set("m2ss")
-    fill(dock, epochs=1, steps=1, learning_rate=1e-6)
+    fill(dock, epochs=1, steps=1, learning_rate=1e-6, synthetic=1)
     wait(qtbot, lambda: dock.use.text().startswith("No scan is labelled: adapts the start"))
     click(qtbot, dock.start)
     wait_for_its_end(qtbot, dock)
