@@ -13,13 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_pvs.inference.config import Within
 from napari_pvs.network.device import Precision
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.scans.intensity import modalities
 from napari_pvs.training.data.prepared import PreparedSubject
 from napari_pvs.training.distributed.world import ALONE, World
-from napari_pvs.training.semi_supervised.place import Place
+from napari_pvs.training.semi_supervised.place import EVERYWHERE, Place
 from napari_pvs.training.semi_supervised.pseudo_labels import shifted
 from napari_pvs.training.whole_scan import reader
 
@@ -96,7 +95,7 @@ def references(
     alive: Callable[[], None] = lambda: None,
     world: World = ALONE,
     precision: Precision = "auto",
-    within: Within = "brain",
+    place: Place = EVERYWHERE,
 ) -> list[Reference]:
     """Predict scans with the start weights.
 
@@ -112,10 +111,10 @@ def references(
         Least probability, after the shift, of either class.
     device, alive, world, precision
         As for `validation.validate`.
-    within
-        As `TrainingConfig.within`.
+    place
+        Leaves out what lies where no PVS can be.
     """
-    probability, place = reader(network, device, alive, precision), Place(within)
+    probability = reader(network, device, alive, precision)
 
     def of(subject: PreparedSubject) -> Reference:
         found = shifted(probability(subject), answer_at_threshold(subject))
@@ -135,7 +134,7 @@ def agreement(
     alive: Callable[[], None] = lambda: None,
     world: World = ALONE,
     precision: Precision = "auto",
-    within: Within = "brain",
+    place: Place = EVERYWHERE,
 ) -> Agreement:
     """Compare a network with the start weights.
 
@@ -147,10 +146,10 @@ def agreement(
         From `references`; thresholds are chosen on all of them.
     judged
         How many of them, from the first, the measures are of.
-    device, alive, world, precision, within
+    device, alive, world, precision, place
         As for `references`.
     """
-    probability, place = reader(network, device, alive, precision), Place(within)
+    probability = reader(network, device, alive, precision)
 
     def look(one: Reference) -> _Look:
         found = probability(one.subject)

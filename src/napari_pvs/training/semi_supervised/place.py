@@ -57,6 +57,9 @@ class Place:
         return within(probability, region.reshape(probability.shape), threshold, 0, volume)[0]
 
 
+EVERYWHERE = Place("brain")
+
+
 def _region(subject: PreparedSubject) -> NDArray[np.uint8] | None:
     try:
         return np.packbits(plausible(*raw(subject)))
