@@ -152,12 +152,12 @@ def test_each_pvs_has_a_region_and_a_side(inputs, tmp_path):
     assert {path.name for path in out.iterdir()} == set(outputs.FILES)
 
 
-@pytest.mark.parametrize(("why", "field"), [("shape", "excluded"), ("place", "elsewhere")])
-def test_what_is_excluded_is_in_table_and_summary(inputs, tmp_path, why, field):
+@pytest.mark.parametrize("why", ["shape", "place"])
+def test_what_is_excluded_is_in_table_and_summary(inputs, tmp_path, why):
     config = inputs()
     found = segment(config)
     one, *others = found.table
-    result = replace(found, table=others, **{field: (one,)})
+    result = replace(found, table=others, excluded={why: (one,)})
     out = tmp_path / "out"
     summary = outputs.write(result, out, config)
     assert summary[f"excluded_by_{why}"] == 1

@@ -100,7 +100,8 @@ def test_pvs_are_bright_on_t2_and_dark_on_t1(make: Make) -> None:
     core = with_pvs.fraction > 0.8
     assert (with_pvs.t2[core] / without.t2[core]).mean() > 1.15
     assert (with_pvs.t1[core] / without.t1[core]).mean() < 0.9
-    far = ~ndimage.binary_dilation(with_pvs.fraction > 0, iterations=6) & with_pvs.brain
+    far = ~ndimage.binary_dilation(with_pvs.fraction > 0, iterations=9) & with_pvs.brain
+    assert far.any()
     np.testing.assert_allclose(with_pvs.t2[far], without.t2[far], rtol=1e-4)
 
 
