@@ -178,9 +178,7 @@ def trained(
             recipe="default" if setting.scratch else "adapt",
             method="supervised-multi" if row in (ALL, "labelled") else "m2ss",
             teacher="mean" if row in (ALL, "labelled") else row.removesuffix(ALONE),
-            synthetic=0
-            if row.endswith(ALONE)
-            else TrainingConfig.model_fields["synthetic"].default,
+            **({"synthetic": 0} if row.endswith(ALONE) else {}),
             seed=draw,
             epochs=epochs if row not in (ALL, "labelled") else setting.epochs,
             steps=setting.steps,

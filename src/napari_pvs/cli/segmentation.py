@@ -129,13 +129,12 @@ def segment_and_say(config: SegmentConfig, out: Path, overwrite: bool) -> None:
         page = of_segmentation(result, config)
     found = outputs.write(result, out, config, page)
     say(f"{found['count']} PVS, {found['volume_mm3']:.0f} mm³, threshold {result.threshold:.2f}")
-    options = {"shape": "--max-width", "place": "--within tissue"}
-    for reason, left_out in result.excluded.items():
-        if left_out:
-            volume = sum(row.volume_mm3 for row in left_out)
+    for reason, option in (("shape", "--max-width"), ("place", "--within tissue")):
+        count, volume = (found[f"excluded_by_{reason}{unit}"] for unit in ("", "_mm3"))
+        if count:
             say(
-                f"Excluded by {reason} ({options[reason]}): {len(left_out)}, {volume:.0f} mm³; "
-                f"listed in {outputs.TABLE}."
+                f"Excluded by {reason} ({option}): {count}, {volume:.0f} mm³; listed in "
+                f"{outputs.TABLE}."
             )
     if result.scan.movement is not None:
         names = (*names, outputs.MOVEMENT)

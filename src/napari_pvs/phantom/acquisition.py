@@ -9,8 +9,7 @@ from scipy import ndimage
 from napari_pvs.phantom.anatomy import Tissue
 from napari_pvs.phantom.placement import Image, smooth_field
 from napari_pvs.phantom.sites import Range, Site
-
-_FWHM = 2.3548  # full width at half maximum of a Gaussian of standard deviation 1
+from napari_pvs.scans.signal import FWHM
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Acquisition:
     @property
     def spread(self) -> NDArray[np.float64]:
         """Standard deviation of the whole blur along each axis, in voxels."""
-        variance = np.full(3, (self.fwhm**2 + self.smoothing**2) / _FWHM**2)
+        variance = np.full(3, (self.fwhm**2 + self.smoothing**2) / FWHM**2)
         if self.thickness:  # a box, then linear interpolation between slices
             variance[self.axis] += self.thickness**2 / 12 + self.thickness**2 / 6
         return np.asarray(np.sqrt(variance))
@@ -154,7 +153,7 @@ def acquire(
     -------
     Magnitude image with Rician noise, in the scanner's own units.
     """
-    image = ndimage.gaussian_filter(clean, how.fwhm / _FWHM)
+    image = ndimage.gaussian_filter(clean, how.fwhm / FWHM)
     for axis, shift in enumerate(shift_mm / voxel_size):
         image = _shift(image, float(shift), axis)
     if rng.random() < site.motion:
@@ -165,7 +164,7 @@ def acquire(
     if how.thickness:
         image = across(image, how.axis, *_slicing(image.shape[how.axis], how.thickness, rng))
     if how.smoothing > 0.1:
-        image = ndimage.gaussian_filter(image, how.smoothing / _FWHM)
+        image = ndimage.gaussian_filter(image, how.smoothing / FWHM)
     # both parts of the complex signal are as smooth as the finished scan
     image += _noise(image.shape, how, rng)
     image = np.hypot(image, _noise(image.shape, how, rng))
@@ -209,7 +208,7 @@ def _noise(shape: tuple[int, ...], how: Acquisition, rng: np.random.Generator) -
         few[how.axis] = slice(back.shape[1])
         noise = across(noise[tuple(few)], how.axis, back)
     if how.smoothing > 0.1:
-        noise = ndimage.gaussian_filter(noise, how.smoothing / _FWHM)
+        noise = ndimage.gaussian_filter(noise, how.smoothing / FWHM)
     noise *= 1 / (how.snr * max(float(noise.std()), 1e-6))
     return np.asarray(noise, np.float32)
 

@@ -6,6 +6,9 @@ from numpy.typing import NDArray
 Values = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
+FWHM = 2.3548
+"""Full width at half maximum of a Gaussian of standard deviation 1."""
+
 
 def fluid_level(signed: Values, deep: Mask) -> float:
     """Return the intensity of pure fluid: upper quartile of what is fluid and not at an edge.

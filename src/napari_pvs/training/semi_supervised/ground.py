@@ -17,7 +17,7 @@ from napari_pvs import json_files
 from napari_pvs.errors import InputError
 from napari_pvs.files import atomic, write_text
 from napari_pvs.scans.masks import connected_components, distance_inside, thick
-from napari_pvs.scans.signal import fluid_level, noise, smoothness
+from napari_pvs.scans.signal import FWHM, fluid_level, noise, smoothness
 from napari_pvs.training.data.prepared import PreparedSubject
 from napari_pvs.training.semi_supervised.place import raw
 
@@ -32,7 +32,6 @@ SIGNS = -1, 1
 _DEEP_MM = 6.0  # the outer brain is cortex and sulci
 _FLUID_MM = 4.0  # wide is no PVS, but a ventricle or a sulcus
 _MARGIN_MM = 1.2  # a PVS keeps this far from CSF, as in phantoms
-_FWHM = 2.3548  # full width at half maximum of a Gaussian of standard deviation 1
 _FEW = 300  # voxels of white matter: of fewer, no smoothness can be measured
 _CUT = 0.5  # share of the surface that lies at the array's faces where the brain is cut
 
@@ -94,7 +93,7 @@ def measure(subject: PreparedSubject) -> Ground:
     spread, noises = [], []
     for image, has in zip(images, there, strict=True):
         measured = has and np.count_nonzero(core) >= _FEW
-        wide = smoothness(image, core, size) / _FWHM / size if measured else np.zeros(3)
+        wide = smoothness(image, core, size) / FWHM / size if measured else np.zeros(3)
         x, y, z = np.nan_to_num(wide).tolist()
         spread.append((x, y, z))
         noises.append(noise(image, core) if measured else 0.0)

@@ -20,6 +20,7 @@ from napari_pvs.phantom.labels import rater
 from napari_pvs.phantom.mimics import blob
 from napari_pvs.phantom.tubes import Raster, draw_tube, lognormal, rasterise
 from napari_pvs.scans.intensity import CLIP
+from napari_pvs.scans.signal import FWHM
 from napari_pvs.training.data.cohort import Cohort
 from napari_pvs.training.data.prepared import PreparedSubject
 from napari_pvs.training.data.sampling import Patches, cube
@@ -37,7 +38,6 @@ _APART = 2  # voxels between what is inserted and what the teacher sees or suspe
 _WIDE_MM = 2.4  # of what is round: the middle one of its axes, see `round_ones`
 _ROOM = 60  # voxels of tissue without which nothing is inserted
 _MIMICS = 0.5  # for each PVS
-_FWHM = 2.3548
 
 
 class InsertedPVS(RunningMean):
@@ -184,7 +184,7 @@ def insert(
         fluid[:, *raster.voxels.T] = raster.fraction * share
     mimics = rng.poisson(_MIMICS * number)
     _draw_mimics(fluid, allowed["WM"] | allowed["BG"], taken, busy, voxel_size, mimics, rng)
-    out, psf = images.copy(), rng.uniform(*_PSF) / _FWHM
+    out, psf = images.copy(), rng.uniform(*_PSF) / FWHM
     strengths, spreads = [], []
     for n in present:
         spread = np.hypot(ground.spread[n], psf)

@@ -5,7 +5,7 @@ subjects keep it from that (Billot et al., "SynthSeg", Medical Image Analysis 20
 alone). Their contrasts, noise, smoothness, slices and voxels are those measured on the scans.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from napari_pvs.phantom.sites import SITES, Range, Site
 from napari_pvs.phantom.subject import Subject, make_subject
 from napari_pvs.scans.intensity import normalise
 from napari_pvs.scans.masks import bounding_box
+from napari_pvs.scans.signal import FWHM
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data.prepared import PreparedSubject
 from napari_pvs.training.distributed.world import World
@@ -30,7 +31,6 @@ _DRAWS = 500  # of contrasts, of which those nearest to a scan's are taken
 _NEAREST = 5
 _SHOWN = 4000  # voxels of the anatomy that stand for all
 _ROUND = 1.25  # smoothness across slices over that within them, from which on a scan is 2D
-_FWHM = 2.3548  # full width at half maximum of a Gaussian of standard deviation 1
 _PARTIAL_MM = 0.7  # standard deviation of the blur that mixes tissues of a label map
 _MARGIN_MM = 8.0
 _TOLERANCE = 0.2, 0.8  # of white matter and of fluid, in normalised intensities
@@ -58,10 +58,26 @@ def subjects(
     alive
         Called after each scan that is measured, and each subject that is made.
     """
-    if not config.synthetic:
-        return []
-    folder, scans, anatomy = out / SYNTHETIC, unlabelled[:_MEASURED], icbm152()
-    names = [f"{folder.name}-{index + 1:02d}" for index in range(config.synthetic)]
+    names = [f"{SYNTHETIC}-{index + 1:02d}" for index in range(config.synthetic)]
+    paths = [out / SYNTHETIC / f"{name}.npz" for name in names]
+    missing = world.lead(lambda: [n for n, path in enumerate(paths) if not path.exists()])
+    if missing:
+        _make(
+            out, config.seed, unlabelled[:_MEASURED], {n: paths[n] for n in missing}, world, alive
+        )
+    return world.in_turn(lambda: [_open(*each) for each in zip(paths, names, strict=True)])
+
+
+def _make(
+    out: Path,
+    seed: int,
+    scans: Sequence[PreparedSubject],
+    paths: Mapping[int, Path],
+    world: World,
+    alive: Callable[[], None],
+) -> None:
+    """Make the subjects of these numbers, to look like the scans."""
+    anatomy = icbm152()
 
     def measure(scan: PreparedSubject) -> None:
         kept(out / PSEUDO / GROUND, scan)
@@ -76,14 +92,11 @@ def subjects(
     shown = tuple(any(bool(scan.images[n].any()) for scan in scans) for n in range(2))
 
     def make_one(index: int) -> None:
-        path = folder / f"{names[index]}.npz"
-        if not path.exists():
-            rng = np.random.default_rng([config.seed, 5, index])
-            _save(path, make_subject(anatomy, site, phantom, rng), shown)
+        rng = np.random.default_rng([seed, 5, index])
+        _save(paths[index], make_subject(anatomy, site, phantom, rng), shown)
         alive()
 
-    world.spread(make_one, range(config.synthetic))
-    return world.in_turn(lambda: [_open(folder / f"{name}.npz", name) for name in names])
+    world.spread(make_one, list(paths))
 
 
 def fitted_site(
@@ -122,7 +135,7 @@ def fitted_site(
                 _add(found, name.lower(), drawn[k][name])
                 snr = 1 / (ground.noise[at] * spread[k])
                 found.setdefault(f"{name.lower()}_snr", []).append(float(np.clip(snr, 4, 80)))
-            widths = np.array(ground.spread[at]) * _FWHM
+            widths = np.array(ground.spread[at]) * FWHM
             if np.median(widths) * _ROUND < widths.max():
                 edge = scan.voxel_size[int(widths.argmax())]
                 found.setdefault("slices", []).append(float(np.clip(widths.max() * edge, 1, 6)))
