@@ -1,7 +1,7 @@
 """What adapting without labels does to real scans: visible PVS found, and T1 against T2.
 
     python benchmarks/adapt_real.py --data DIR --work WORK [--sites p07 m2307 all] [--teachers ...]
-        [--within tissue|brain] [--seeds 1] [--json FILE]
+        [--within tissue|brain] [--synthetic N] [--seeds 1] [--json FILE]
 
 The starter weights are adapted (``napari-pvs train STUDY --recipe adapt --method m2ss``, no label
 at all) to the scans of ``DIR/real``: to one person's alone, or to all persons' together. Then
@@ -45,6 +45,7 @@ def main() -> None:
     arguments.add_argument("--teachers", nargs="+", default=["mean", "inserted", "privileged",
                            "inserted-privileged"])  # fmt: skip
     arguments.add_argument("--within", default="tissue", choices=["tissue", "brain"])
+    arguments.add_argument("--synthetic", type=int, help="subjects; the product's own number")
     arguments.add_argument("--seeds", type=int, default=1)
     arguments.add_argument("--epochs", type=int, default=20)
     arguments.add_argument("--json", type=Path)
@@ -57,7 +58,7 @@ def main() -> None:
         weights, seconds = {}, {}
         for teacher in given.teachers:
             for seed in range(given.seeds):
-                name, begun = f"{site}-{teacher}-{given.within}-{seed}", time.monotonic()
+                name, begun = name_of(site, teacher, seed, given), time.monotonic()
                 weights[name] = adapted(folder, work, name, teacher, seed, given)
                 seconds[name] = time.monotonic() - begun
         judged = JUDGED if site == ALL else (site,)
@@ -65,6 +66,12 @@ def main() -> None:
     if given.json:
         about = {"command": command(), "machine": machine()}
         given.json.write_text(json.dumps(about | found, indent=1) + "\n", encoding="utf-8")
+
+
+def name_of(site: str, teacher: str, seed: int, given: argparse.Namespace) -> str:
+    """Name a run."""
+    synthetic = "" if given.synthetic is None else f"-{given.synthetic}-synthetic"
+    return f"{site}-{teacher}-{given.within}{synthetic}-{seed}"
 
 
 def study(data: Path, folder: Path, names: Collection[str]) -> Path:
@@ -97,6 +104,7 @@ def adapted(
             seed=seed,
             epochs=given.epochs,
             within=given.within,
+            **({} if given.synthetic is None else {"synthetic": given.synthetic}),
         )
         try:
             resume(out) if (out / SPLIT).exists() else train(config, out)

@@ -3,10 +3,13 @@
 import os
 import re
 import signal
+import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
+import psutil
 import pytest
 
 from napari_pvs.errors import InputError, InputWarning
@@ -29,6 +32,8 @@ def work(item):
         raise InputError(f"{number} cannot be used; give another.")
     if orders == "warn":
         warnings.warn(f"{number} is odd", InputWarning)
+    if orders == "wait":
+        time.sleep(3600)
     if orders == "bug":
         raise ZeroDivisionError(number)
     if orders == "die":
@@ -89,9 +94,32 @@ def test_what_always_kills_its_process_fails_alone(work, tmp_path):
     given = items(tmp_path, _0="die")
     found = list(each(work, given, Workers(2)))
     assert "killed 4 times" in found[0].why
-    assert "--workers" in found[0].why
+    assert "use fewer processes" in found[0].why
     assert [one.value for one in found[1:]] == [2, 4, 6, 8, 10]
     assert len(tries(tmp_path, 0)) == RETRIES + 1
+
+
+def test_processes_end_with_the_one_that_began_them(work, tmp_path):
+    given = items(tmp_path, n=2, _0="wait", _1="wait")
+    script = tmp_path / "begin.py"
+    script.write_text(
+        "from napari_pvs.workers import Workers, each\n"
+        "from work_of_workers import work\n"
+        f"if __name__ == '__main__':\n    list(each(work, {given!r}, Workers(2)))\n"
+    )
+    parent = subprocess.Popen([sys.executable, script])
+    begun = [tmp_path / f"{at}.tries" for at in range(2)]
+    wait_until(lambda: all(path.exists() and path.read_text() for path in begun))
+    pids = [int(pid) for at in range(2) for pid in tries(tmp_path, at)]
+    assert all(map(psutil.pid_exists, pids))
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not any(map(psutil.pid_exists, pids)))
+
+
+def wait_until(ready):
+    while not ready():
+        time.sleep(0.05)
 
 
 def test_a_bug_keeps_its_traceback(work, tmp_path):

@@ -1,5 +1,6 @@
 """The same work for many subjects: here, in several processes, or on a dask cluster."""
 
+import multiprocessing.connection
 import os
 import warnings
 from collections import Counter, deque
@@ -8,7 +9,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import Any, Generic, TypeVar
 
 from napari_pvs.errors import InputError, InputWarning
@@ -205,7 +207,7 @@ class _Crew(Generic[Item, Made]):
         for at in sorted(self._pending.values()):
             self._lost[at] += 1
             if self._lost[at] > RETRIES:
-                self.done[at] = _killed("use fewer --workers, or a machine with more memory")
+                self.done[at] = _killed("use fewer processes, or a machine with more memory")
             else:
                 self._suspects.append(at)
         self._pending.clear()
@@ -214,7 +216,7 @@ class _Crew(Generic[Item, Made]):
         return ProcessPoolExecutor(
             self._count,
             mp_context=get_context("spawn"),  # a fork would inherit locks of threads
-            initializer=_share,
+            initializer=_begin,
             initargs=(max(1, (os.cpu_count() or 1) // self._count),),
         )
 
@@ -224,6 +226,24 @@ def _killed(remedy: str) -> Outcome[Any]:
         None,
         f"its process was killed {RETRIES + 1} times, probably because memory ran out; {remedy}.",
     )
+
+
+def _begin(threads: int) -> None:
+    """Make a process ready for work."""
+    _end_with_parent()
+    _share(threads)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that began it is killed; it would wait for work forever."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _share(threads: int) -> None:

@@ -2,10 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from functools import lru_cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ from napari_pvs.phantom.subject import Subject, make_subject
 from napari_pvs.scans import derivative
 from napari_pvs.scans.derivative import GENERATOR, MASK, NUMBERED, PROBABILITY
 from napari_pvs.scans.nifti import Geometry, write_like
+from napari_pvs.workers import Outcome, Workers, each
 
 TRUTH = "truth"
 LABELS = "labels"
@@ -179,17 +177,10 @@ def write_cohort(
     )
     for name in (TRUTH, LABELS):
         derivative.describe(out / "derivatives" / name, name, out)
-    job = partial(_make_and_write, config, out)
-    pool = (
-        ProcessPoolExecutor(config.jobs, get_context("spawn"), initializer=_one_thread)
-        if config.jobs > 1
-        else nullcontext()
-    )
-    with pool as executor:
-        mapped = map if executor is None else executor.map
-        rows: Iterator[Any] = iter(mapped(job, range(config.subjects)))
-        rows = progress(rows, config.subjects) if progress else rows
-        table = list(rows)
+    job, numbers = partial(_make_and_write, config, out), range(config.subjects)
+    rows: Iterator[Any] = map(_required, each(job, numbers, Workers(config.jobs)))
+    rows = progress(rows, config.subjects) if progress else rows
+    table = list(rows)
     write_text(out / "participants.tsv", _tsv(table, tuple(table[0])))
     return out
 
@@ -234,11 +225,10 @@ def _claim(out: Path) -> None:
         ) from error
 
 
-def _one_thread() -> None:
-    """Keep side-by-side workers from fighting over the cores."""
-    import torch
-
-    torch.set_num_threads(1)
+def _required(made: Outcome[dict[str, Any]]) -> dict[str, Any]:
+    if made.value is None:
+        raise InputError(made.why)
+    return made.value
 
 
 def _make_and_write(config: PhantomConfig, out: Path, index: int) -> dict[str, Any]:

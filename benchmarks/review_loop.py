@@ -1,0 +1,230 @@
+"""What a rater's decisions are worth to training: the queue's order, others, and all of them.
+
+    python benchmarks/review_loop.py --work WORK [--site thick] [--shares 0.1 0.2] [--seeds 3]
+
+The starter weights segment 3 scans of a site. A simulated rater goes through the PVS of the review
+queue (`candidates`: those marked and those possibly missed) in some order, and stops after a share
+of them: what touches no PVS of the truth is rejected, what is missed and touches one is accepted,
+with the voxels that a click grows. Outlines are left as they are. Then the starter weights are
+trained on those three labels (``--recipe adapt``, one validates) and tested on 8 other scans.
+
+Orders: ``queue``, the product's own (doubt times share of volume and count); ``entropy``, the
+queue's uncertainty alone; ``random`` among the same PVS, which is the foreground-aware random order
+that is the strongest simple baseline in nnActive (Lueth et al., 2025). ``none`` trains on what the
+starter weights marked, ``all`` on what the rater makes of the whole queue, ``truth`` on the truth.
+
+Prints decisions and clicks (decisions that change the mask) a scan, DSC and AVD; keeps them in
+``results/review-loop.json``. Everything is resumable.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import records
+from headroom import PLACES, SEEDS, SITES
+from numpy.typing import NDArray
+from small import cohort, mean, measure, one_core, part
+
+from napari_pvs.correction.candidates import Scale, candidates
+from napari_pvs.correction.click import grow
+from napari_pvs.correction.evidence import from_map
+from napari_pvs.correction.items import Item
+from napari_pvs.errors import InputError
+from napari_pvs.files import write_text
+from napari_pvs.inference.config import SegmentConfig
+from napari_pvs.inference.predictor import Predictor
+from napari_pvs.inference.segment import components
+from napari_pvs.scans.scan import load_scan
+from napari_pvs.study.bids import subjects
+from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.crossval.report import interval
+from napari_pvs.training.run import resume, train
+from napari_pvs.training.runs.folder import BEST, SPLIT
+
+SCANS, TESTED = 3, 8
+ORDERS = ("queue", "entropy", "random")
+STARTER, NONE, ALL, TRUTH = "starter", "none", "all", "truth"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to make labels: an order and the share of the queue that is decided."""
+
+    order: str
+    share: float
+    seed: int
+    work: Path
+    site: str
+    epochs: int
+
+    @property
+    def name(self) -> str:
+        """The row of the table."""
+        return f"{self.order} {self.share:g}" if self.order in ORDERS else self.order
+
+    @property
+    def folder(self) -> Path:
+        """Where its study, run and scores are."""
+        return self.work / self.site / f"{self.name.replace(' ', '-')}-{self.seed}"
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments.add_argument("--work", type=Path, required=True)
+    arguments.add_argument("--site", choices=list(PLACES), default="thick")
+    arguments.add_argument("--shares", nargs="+", type=float, default=[0.1, 0.2])
+    arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--epochs", type=int, default=10)
+    arguments.add_argument("--jobs", type=int, default=2, help="runs at a time, a core each")
+    given = arguments.parse_args()
+    work = given.work.absolute()
+    whole, test = cohorts(work, given.site)
+    rows = [
+        Row(order, share, seed, work, given.site, given.epochs)
+        for seed in range(given.seeds)
+        for order, share in (
+            (STARTER, 0.0), (NONE, 0.0), (ALL, 1.0), (TRUTH, 1.0),
+            *((order, share) for share in given.shares for order in ORDERS),
+        )
+    ]  # fmt: skip
+    found: dict[str, list[dict[str, Any]]] = {}
+    with ProcessPoolExecutor(given.jobs, get_context("spawn"), initializer=one_core) as pool:
+        for row, scores in zip(rows, pool.map(of_row, rows), strict=True):
+            found.setdefault(row.name, []).append(scores)
+            print(f"seed {row.seed}, {row.name}: DSC {np.mean(scores['dsc']):.3f}", flush=True)
+    for line in table(found):
+        print(line)
+    about = {"whole": whole.name, "test": test.name, "site": given.site, "epochs": given.epochs}
+    print(records.keep("review-loop", about | {"rows": found}))
+
+
+def cohorts(work: Path, site: str) -> tuple[Path, Path]:
+    """Write the scans that are corrected and those that are tested, unless they are there."""
+    seed, name = SEEDS[site] + 50, SITES[PLACES[site]].name
+    folder = work / site
+    return (
+        cohort(folder / "whole", SCANS, SCANS, seed, (name,)),
+        cohort(folder / "test", TESTED, TESTED, seed + 1, (name,)),
+    )
+
+
+def of_row(row: Row) -> dict[str, Any]:
+    """Label, train and test; kept beside the run."""
+    kept = row.folder / "scores.json"
+    if not kept.exists():
+        whole, test = cohorts(row.work, row.site)
+        if row.order == STARTER:
+            scores = measure(None, test)
+            effort = {"decisions": 0.0, "clicks": 0.0}
+        else:
+            effort = labelled(row, whole)
+            scores = measure(trained(row), test)
+        figures = {"dsc": [s.dsc for s in scores], "avd_percent": mean(scores, "avd_percent")}
+        row.folder.mkdir(parents=True, exist_ok=True)
+        write_text(kept, json.dumps(figures | effort) + "\n")
+    found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    return found
+
+
+def labelled(row: Row, whole: Path) -> dict[str, float]:
+    """Make the study of a row, with the labels that the rater has left.
+
+    Returns
+    -------
+    Decisions and clicks, mean of the scans.
+    """
+    names = {subject.name for subject in subjects(whole)}
+    study = part(whole, row.folder / "study", names)
+    predictor, efforts = Predictor(), []
+    for number, subject in enumerate(subjects(study)):
+        assert subject.label is not None
+        image = nib.load(subject.label)
+        truth = np.asanyarray(image.dataobj) > 0
+        if row.order == TRUTH:
+            continue
+        scan = load_scan(subject.t1, subject.t2, subject.brain)
+        score = predictor.predict(scan)
+        threshold = predictor.card.threshold_for(scan.modalities)
+        mask = components(score, threshold, scan.grid, SegmentConfig()) > 0
+        scale = Scale(score, threshold, scan.grid.voxel_volume, scan.grid.voxel_size)
+        items = ordered(candidates(mask, scale), row.order, np.random.default_rng(
+            [row.seed, number]))[: 0 if row.order == NONE else None]  # fmt: skip
+        decided = items[: round(row.share * len(items))]
+        clicks = sum(decide(item, mask, truth, scale) for item in decided)
+        efforts.append((len(decided), clicks))
+        subject.label.unlink()  # a link to the truth
+        nib.save(nib.Nifti1Image(mask.astype(np.uint8), image.affine), subject.label)
+    decisions, clicks = np.mean(efforts or [(0, 0)], axis=0).tolist()
+    return {"decisions": decisions, "clicks": clicks}
+
+
+def ordered(items: list[Item], order: str, rng: np.random.Generator) -> list[Item]:
+    """Sort a queue, which comes in the product's order."""
+    if order == "entropy":
+        return sorted(items, key=lambda item: -item.uncertainty)
+    return [items[i] for i in rng.permutation(len(items))] if order == "random" else items
+
+
+def decide(item: Item, mask: NDArray[np.bool_], truth: NDArray[np.bool_], scale: Scale) -> bool:
+    """Accept or reject a PVS as the truth has it; tell whether the mask has changed."""
+    is_pvs = bool(truth[item.index].any())
+    if item.kind == "found" and not is_pvs:
+        mask[item.index] = False
+    elif item.kind != "found" and is_pvs and not mask[item.index].any():
+        mask[voxels(item, mask, scale)] = True
+    else:
+        return False
+    return True
+
+
+def voxels(item: Item, mask: NDArray[np.bool_], scale: Scale) -> Any:
+    """Voxels that accepting a missed PVS adds: those of a click, as in the Correct dock."""
+    probability, size = scale.probability, scale.voxel_size
+    assert probability is not None
+    assert size is not None
+    evidence = from_map(probability.astype(np.float32, copy=False), item.point, size)
+    try:
+        return grow(item.point, evidence, mask, size).indices
+    except InputError:
+        return item.index  # too wide for a click
+
+
+def trained(row: Row) -> Path:
+    """Train the starter weights on the labels of a row."""
+    out, study = row.folder / "run", row.folder / "study"
+    last = sorted(subject.name for subject in subjects(study))[-1]
+    config = TrainingConfig(
+        study=study, recipe="adapt", seed=row.seed, epochs=row.epochs, validation=(last,)
+    )
+    resume(out) if (out / SPLIT).exists() else train(config, out)
+    return out / BEST
+
+
+def table(found: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    """Return the lines of the table; differences are paired over subjects, means of seeds."""
+    subjects_of = {name: np.mean([one["dsc"] for one in each], 0) for name, each in found.items()}
+    yield "labels: decisions and clicks a scan, DSC (by seed), AVD %; minus all"
+    for name, each in found.items():
+        gap = subjects_of[name] - subjects_of[ALL]
+        low, high = interval(gap)
+        by_seed = ", ".join(f"{np.mean(one['dsc']):.3f}" for one in each)
+        effort = [float(np.mean([one[key] for one in each])) for key in ("decisions", "clicks")]
+        avd = float(np.mean([one["avd_percent"] for one in each]))
+        yield (
+            f"{name}: {effort[0]:.0f}, {effort[1]:.0f}, {subjects_of[name].mean():.3f} ({by_seed}),"
+            f" {avd:.0f}; {gap.mean():+.3f} ({low} to {high})"
+        )
+
+
+if __name__ == "__main__":
+    main()
