@@ -13,16 +13,15 @@ queue's uncertainty alone; ``random`` among the same PVS, which is the foregroun
 that is the strongest simple baseline in nnActive (Lueth et al., 2025). ``none`` trains on what the
 starter weights marked, ``all`` on what the rater makes of the whole queue, ``truth`` on the truth.
 
-Prints decisions and clicks (decisions that change the mask) a scan, DSC and AVD; keeps them in
-``results/review-loop.json``. Everything is resumable.
+Prints decisions and clicks (decisions that change the mask) a scan, the DSC of these labels, and
+DSC and AVD of what is trained on them; keeps them in ``results/review-loop.json``. Everything is
+resumable.
 """
 
 import argparse
 import json
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ import numpy as np
 import records
 from headroom import PLACES, SEEDS, SITES
 from numpy.typing import NDArray
-from small import cohort, mean, measure, one_core, part
+from small import cohort, mean, measure, part
 
 from napari_pvs.correction.candidates import Scale, candidates
 from napari_pvs.correction.click import grow
@@ -48,9 +47,11 @@ from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.crossval.report import interval
 from napari_pvs.training.run import resume, train
 from napari_pvs.training.runs.folder import BEST, SPLIT
+from napari_pvs.workers import Workers, each
 
 SCANS, TESTED = 3, 8
 ORDERS = ("queue", "entropy", "random")
+EFFORT = ("decisions", "clicks", "labels")
 STARTER, NONE, ALL, TRUTH = "starter", "none", "all", "truth"
 
 
@@ -98,10 +99,11 @@ def main() -> None:
         )
     ]  # fmt: skip
     found: dict[str, list[dict[str, Any]]] = {}
-    with ProcessPoolExecutor(given.jobs, get_context("spawn"), initializer=one_core) as pool:
-        for row, scores in zip(rows, pool.map(of_row, rows), strict=True):
-            found.setdefault(row.name, []).append(scores)
-            print(f"seed {row.seed}, {row.name}: DSC {np.mean(scores['dsc']):.3f}", flush=True)
+    for row, made in zip(rows, each(of_row, rows, Workers(given.jobs)), strict=True):
+        if made.value is None:
+            raise InputError(made.why)
+        found.setdefault(row.name, []).append(made.value)
+        print(f"seed {row.seed}, {row.name}: DSC {np.mean(made.value['dsc']):.3f}", flush=True)
     for line in table(found):
         print(line)
     about = {"whole": whole.name, "test": test.name, "site": given.site, "epochs": given.epochs}
@@ -125,7 +127,7 @@ def of_row(row: Row) -> dict[str, Any]:
         whole, test = cohorts(row.work, row.site)
         if row.order == STARTER:
             scores = measure(None, test)
-            effort = {"decisions": 0.0, "clicks": 0.0}
+            effort = dict.fromkeys(EFFORT, 0.0)
         else:
             effort = labelled(row, whole)
             scores = measure(trained(row), test)
@@ -141,7 +143,7 @@ def labelled(row: Row, whole: Path) -> dict[str, float]:
 
     Returns
     -------
-    Decisions and clicks, mean of the scans.
+    Decisions, clicks, and DSC of the labels themselves, mean of the scans.
     """
     names = {subject.name for subject in subjects(whole)}
     study = part(whole, row.folder / "study", names)
@@ -161,11 +163,12 @@ def labelled(row: Row, whole: Path) -> dict[str, float]:
             [row.seed, number]))[: 0 if row.order == NONE else None]  # fmt: skip
         decided = items[: round(row.share * len(items))]
         clicks = sum(decide(item, mask, truth, scale) for item in decided)
-        efforts.append((len(decided), clicks))
+        overlap = 2 * np.count_nonzero(mask & truth) / (np.count_nonzero(mask) + truth.sum())
+        efforts.append((len(decided), clicks, overlap))
         subject.label.unlink()  # a link to the truth
         nib.save(nib.Nifti1Image(mask.astype(np.uint8), image.affine), subject.label)
-    decisions, clicks = np.mean(efforts or [(0, 0)], axis=0).tolist()
-    return {"decisions": decisions, "clicks": clicks}
+    decisions, clicks, overlap = np.mean(efforts or [(0, 0, 1)], axis=0).tolist()
+    return {"decisions": decisions, "clicks": clicks, "labels": overlap}
 
 
 def ordered(items: list[Item], order: str, rng: np.random.Generator) -> list[Item]:
@@ -212,17 +215,18 @@ def trained(row: Row) -> Path:
 
 def table(found: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
     """Return the lines of the table; differences are paired over subjects, means of seeds."""
-    subjects_of = {name: np.mean([one["dsc"] for one in each], 0) for name, each in found.items()}
-    yield "labels: decisions and clicks a scan, DSC (by seed), AVD %; minus all"
-    for name, each in found.items():
+    subjects_of = {name: np.mean([one["dsc"] for one in seeds], 0) for name, seeds in found.items()}
+    yield "labels: decisions, clicks and DSC of the labels; DSC (by seed), AVD %; minus all"
+    for name, seeds in found.items():
         gap = subjects_of[name] - subjects_of[ALL]
         low, high = interval(gap)
-        by_seed = ", ".join(f"{np.mean(one['dsc']):.3f}" for one in each)
-        effort = [float(np.mean([one[key] for one in each])) for key in ("decisions", "clicks")]
-        avd = float(np.mean([one["avd_percent"] for one in each]))
+        by_seed = ", ".join(f"{np.mean(one['dsc']):.3f}" for one in seeds)
+        decisions, clicks, labels = (np.mean([one[key] for one in seeds]) for key in EFFORT)
+        avd = float(np.mean([one["avd_percent"] for one in seeds]))
         yield (
-            f"{name}: {effort[0]:.0f}, {effort[1]:.0f}, {subjects_of[name].mean():.3f} ({by_seed}),"
-            f" {avd:.0f}; {gap.mean():+.3f} ({low} to {high})"
+            f"{name}: {decisions:.0f}, {clicks:.0f}, {labels:.3f}; "
+            f"{subjects_of[name].mean():.3f} ({by_seed}), {avd:.0f}; "
+            f"{gap.mean():+.3f} ({low} to {high})"
         )
 
 

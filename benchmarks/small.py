@@ -63,13 +63,6 @@ def short(study: Path, **changes: Any) -> TrainingConfig:
     return TrainingConfig(study=study, **(settings | changes))
 
 
-def one_core() -> None:
-    """Keep to one core, where several runs are trained side by side."""
-    import torch
-
-    torch.set_num_threads(1)
-
-
 def part(whole: Path, out: Path, labelled: set[str]) -> Path:
     """Copy a cohort with the labels of some subjects only, by links, unless the copy is there."""
     if not out.exists():

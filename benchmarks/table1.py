@@ -9,17 +9,16 @@ and the paired differences, and keeps them in ``results/``. It goes on where it 
 
 import argparse
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from multiprocessing import get_context
 from pathlib import Path
 
 import records
-from small import cohort, one_core, short
+from small import cohort, short
 
 from napari_pvs.training.crossval import report
 from napari_pvs.training.crossval.jobs import plan, run_job
 from napari_pvs.training.methods import METHODS
+from napari_pvs.workers import Workers, each
 
 
 def main() -> None:
@@ -41,10 +40,9 @@ def main() -> None:
     jobs = plan(config, out, given.methods, given.folds, given.seeds)
     begun = time.monotonic()
 
-    with ProcessPoolExecutor(given.jobs, get_context("spawn"), initializer=one_core) as pool:
-        for job, _ in zip(jobs, pool.map(run_job, jobs), strict=True):
-            minutes = (time.monotonic() - begun) / 60
-            print(f"{minutes:5.1f} min: {job.config.method} {job.out.name}", flush=True)
+    for job, made in zip(jobs, each(run_job, jobs, Workers(given.jobs)), strict=True):
+        minutes = (time.monotonic() - begun) / 60
+        print(f"{minutes:5.1f} min: {job.config.method} {job.out.name} {made.why}", flush=True)
     rows = report.collect(jobs)
     report.write(rows, out)
     print(report.report(rows))

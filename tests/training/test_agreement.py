@@ -9,7 +9,7 @@ from napari_pvs.network.weights import read
 from napari_pvs.study.bids import subjects
 from napari_pvs.training.agreement import Reference, agreement, references
 from napari_pvs.training.data.prepared import load
-from napari_pvs.training.semi_supervised.place import Place
+from napari_pvs.training.place import Place
 
 CPU = torch.device("cpu")
 
@@ -70,7 +70,7 @@ def test_what_lies_where_no_pvs_can_be_is_not_compared(
         out[: len(out) // 2] = False
         return out
 
-    monkeypatch.setattr("napari_pvs.training.semi_supervised.place.plausible", lower)
+    monkeypatch.setattr("napari_pvs.training.place.plausible", lower)
     limited = references(tiny_model, scans, lambda _: threshold, 0.6, CPU, place=Place("tissue"))
     for one, before in zip(limited, known, strict=True):
         assert 0 < one.pvs.sum() < before.pvs.sum()

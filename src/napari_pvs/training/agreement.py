@@ -18,7 +18,7 @@ from napari_pvs.network.m2ss import M2SS
 from napari_pvs.scans.intensity import modalities
 from napari_pvs.training.data.prepared import PreparedSubject
 from napari_pvs.training.distributed.world import ALONE, World
-from napari_pvs.training.semi_supervised.place import EVERYWHERE, Place
+from napari_pvs.training.place import EVERYWHERE, Place
 from napari_pvs.training.semi_supervised.pseudo_labels import shifted
 from napari_pvs.training.whole_scan import reader
 

@@ -38,7 +38,6 @@ from napari_pvs.training.runs.folder import (
 from napari_pvs.training.runs.status import duration
 from napari_pvs.training.runs.words import sentence
 from napari_pvs.training.semi_supervised import synthetic
-from napari_pvs.training.semi_supervised.place import Place
 from napari_pvs.training.semi_supervised.teacher import make_teacher
 from napari_pvs.training.state import State
 from napari_pvs.training.step import compute
@@ -97,7 +96,6 @@ class Run:
         self.pace: tuple[float, int] | None = None
         self.known: list[Reference] = []
         self.synthetic: list[PreparedSubject] = []
-        self.place = Place(state.config.within)
 
     def go(self, greeting: Literal["hello", "resumed"], **more: Unpack[Values]) -> Path:
         """Train to the end, or until the run is stopped.
@@ -370,7 +368,7 @@ class Run:
             self._alive,
             self.world,
             config.precision,
-            self.place,
+            self.state.place,
         )
         if not self.state.progress.step:
             answers = [again.answer_at_threshold(scan) for scan in cohort.unlabelled]
@@ -386,7 +384,7 @@ class Run:
         judged = len(cohort.validation or cohort.unlabelled)
         result = agreement(
             *(state.ema, self.known, judged, state.device, self._alive, self.world),
-            *(config.precision, self.place),
+            *(config.precision, self.state.place),
         )
         state.progress.threshold = result.threshold
         about: Values = {

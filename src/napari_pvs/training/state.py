@@ -18,6 +18,7 @@ from napari_pvs.network.device import bfloat16_runs, place
 from napari_pvs.network.m2ss import M2SS
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.distributed.world import ALONE, World
+from napari_pvs.training.place import Place
 
 FORMAT = "napari-pvs-checkpoint/1"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -54,7 +55,7 @@ class State:
     Parameters
     ----------
     config
-        Seed, learning rate, network.
+        Seed, learning rate, network, where PVS may lie in unlabelled scans.
     device
         Where to train.
     start
@@ -72,6 +73,7 @@ class State:
     ):
         torch.manual_seed(config.seed)
         self.config, self.device, self.world = config, device, world
+        self.place = Place(config.within)
         self.model = place(world.synchronised(start or M2SS(config.network)), device).train()
         self.ema = place(M2SS(self.model.config), device).eval()
         self.ema.load_state_dict(self.model.state_dict())

@@ -19,7 +19,7 @@ from napari_pvs.files import atomic, write_text
 from napari_pvs.scans.masks import connected_components, distance_inside, thick
 from napari_pvs.scans.signal import FWHM, fluid_level, noise, smoothness
 from napari_pvs.training.data.prepared import PreparedSubject
-from napari_pvs.training.semi_supervised.place import raw
+from napari_pvs.training.place import raw
 
 log = logging.getLogger(__name__)
 

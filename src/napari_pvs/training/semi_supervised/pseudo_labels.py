@@ -17,8 +17,8 @@ from napari_pvs.network.m2ss import M2SS
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data.prepared import PreparedSubject
 from napari_pvs.training.distributed.world import ALONE, World
+from napari_pvs.training.place import EVERYWHERE, Place
 from napari_pvs.training.semi_supervised.alignment import above, aligned
-from napari_pvs.training.semi_supervised.place import Place
 from napari_pvs.training.whole_scan import Answer, reader
 
 log = logging.getLogger(__name__)
@@ -42,18 +42,26 @@ class PseudoLabels:
     folder
         ``pseudo`` in the run's folder.
     config
-        Seed, how often they are made, for how many scans, and where PVS may lie in them.
+        Seed, how often they are made, and for how many scans.
     world
         The processes that share the scans.
+    place
+        Where PVS may lie in them.
     """
 
-    def __init__(self, folder: Path, config: TrainingConfig, world: World = ALONE):
-        self.folder, self.config, self._world = Path(folder), config, world
+    def __init__(
+        self,
+        folder: Path,
+        config: TrainingConfig,
+        world: World = ALONE,
+        place: Place = EVERYWHERE,
+    ):
+        self.folder, self.config = Path(folder), config
+        self._world, self._place = world, place
         self.subjects: list[PreparedSubject] = []
         self._maps: dict[str, NDArray[np.float16]] = {}
         self._shares: NDArray[np.float64] | None = None
         self._predicted: tuple[int, list[str]] | None = None
-        self._place = Place(config.within)
 
     def probability(self, subject: PreparedSubject) -> NDArray[np.float16] | None:
         """Return the probability of PVS in the subject's shape; None if there is none."""

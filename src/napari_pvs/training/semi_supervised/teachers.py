@@ -35,7 +35,7 @@ class Consistency(Teacher):
 
     def __init__(self, state: State, out: Path) -> None:
         self.state = state
-        self.pseudo_labels = PseudoLabels(out / PSEUDO, state.config, state.world)
+        self.pseudo_labels = PseudoLabels(out / PSEUDO, state.config, state.world, state.place)
 
     @staticmethod
     def batch(config: TrainingConfig) -> int:

@@ -5,8 +5,8 @@ import pytest
 
 from napari_pvs.errors import InputError
 from napari_pvs.inference.search_region import PartOfBrain
-from napari_pvs.training.semi_supervised import place as module
-from napari_pvs.training.semi_supervised.place import Place, raw
+from napari_pvs.training import place as module
+from napari_pvs.training.place import Place, raw
 
 
 @pytest.fixture
