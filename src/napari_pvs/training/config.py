@@ -135,7 +135,7 @@ class TrainingConfig(BaseModel):
         8, ge=1, description="Unlabelled patches of the smallest size per step."
     )
     teacher: Annotated[str, OneOf(TEACHERS)] = Field(
-        "mean",
+        "inserted",
         description="What makes pseudo-labels: the network itself at every step, or the running "
         "mean of its weights on whole scans every few epochs; or the mean with PVS drawn into the "
         "scans (inserted), with mostly T1 or T2 alone shown to the network (privileged), or both; "

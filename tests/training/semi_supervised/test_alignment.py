@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -23,11 +25,9 @@ def shares(found):
 def test_burden(make_study):
     people = [load(s) for s in subjects(make_study(6, labelled=5))]
     shares = [s.label.sum() / s.brain.sum() for s in people[:5]]
-    least, most = burden(people)
+    least, most = burden(people, 20)
     assert np.sqrt(least * most) == pytest.approx(np.mean(shares))
-    few_least, few_most = burden(people[:2])
-    assert few_most / few_least > most / least > 1  # fewer labels tell less
-    one = burden(people[:1])
+    one = burden(people[:1], 20)
     assert one[0] < np.mean(shares[:1]) < one[1]
 
 
@@ -58,20 +58,39 @@ def test_a_threshold_moves_only_as_far_as_labels_tell(found, shares):
     assert aligned(0.4, shares, (2, 3)) == 0.02
 
 
-@pytest.mark.parametrize("people", [1, 4, 9])
-def test_the_likely_shares_are_a_standard_error_apart(people):
-    """exp(0.6 / sqrt(n)) on either side of the mean."""
-    one = type("One", (), {})
-    subjects = []
-    for share in np.linspace(0.01, 0.02, people):
-        subject = one()
-        subject.label, subject.brain = np.zeros(10_000, bool), np.ones(10_000, bool)
-        subject.label[: round(share * 10_000)] = True
-        subjects.append(subject)
-    mean = np.mean([s.label.mean() for s in subjects])
-    least, most = burden(subjects)
-    assert most / mean == pytest.approx(np.exp(0.6 / np.sqrt(people)))
-    assert mean / least == pytest.approx(np.exp(0.6 / np.sqrt(people)))
+def labelled(*shares):
+    """Subjects of whose brains so much is PVS."""
+    label = np.zeros((len(shares), 10_000), bool)
+    for one, share in zip(label, shares, strict=True):
+        one[: round(share * 10_000)] = True
+    brain = np.ones(10_000, bool)
+    return [SimpleNamespace(label=one, brain=brain) for one in label]
+
+
+def width(shares, others):
+    least, most = burden(labelled(*shares), others)
+    assert np.sqrt(least * most) == pytest.approx(np.mean(shares))
+    return float(np.log(most / least) / 2)
+
+
+def test_one_label_tells_no_spread_between_persons():
+    assert width([0.01], 10**9) == pytest.approx(0.6)
+    assert width([0.01], 4) == pytest.approx(0.6 * np.sqrt(1 + 1 / 4))
+
+
+def test_the_likely_shares_are_a_standard_error_apart():
+    """Of the difference between the labelled persons and the others."""
+    alike, unlike = [0.01] * 9, [0.002, 0.05] * 4 + [0.01]
+    assert width(alike, 16) == pytest.approx(0.6 * np.sqrt(4 / 12 * (1 / 9 + 1 / 16)))
+    squares = 9 * np.var(np.log(unlike))
+    spread = np.sqrt((4 * 0.6**2 + squares) / 12)
+    assert width(unlike, 16) == pytest.approx(spread * np.sqrt(1 / 9 + 1 / 16))
+    assert width(unlike, 16) > 2 * width(alike, 16)
+    assert width(alike, 1) > width(alike, 16)
+
+
+def test_a_person_without_pvs_tells_no_spread_but_counts():
+    assert width([0.01, 0.0, 0.01], 5) == pytest.approx(0.6 * np.sqrt(4 / 5 * (1 / 3 + 1 / 5)))
 
 
 @settings(max_examples=60, deadline=None)
@@ -104,4 +123,4 @@ def test_a_threshold_is_kept_or_moved_towards_what_is_likely(seed, threshold, wa
 def test_where_nobody_is_labelled_an_empty_brain_has_no_pvs():
     one = type("One", (), {"label": np.zeros((2, 2, 2), bool), "brain": np.zeros((2, 2, 2), bool)})
     unlabelled = type("Two", (), {"label": None, "brain": np.ones((2, 2, 2), bool)})
-    assert burden([one, unlabelled]) == (0, 0)
+    assert burden([one, unlabelled], 1) == (0, 0)

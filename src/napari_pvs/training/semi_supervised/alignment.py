@@ -16,16 +16,24 @@ BINS = np.linspace(0, 1, 201)
 
 _ALLOWED = 0.02, 0.98
 _SPREAD = 0.6  # SD of the log PVS volume between persons; their volumes vary by 50 to 65 %
+_WORTH = 4  # labelled persons; so much does that count beside what the labels tell of the spread
 
 
-def burden(subjects: Sequence[PreparedSubject]) -> tuple[float, float]:
-    """Return the likely range of the share of the brain that is PVS in the average person.
+def burden(subjects: Sequence[PreparedSubject], others: int) -> tuple[float, float]:
+    """Return the likely range of the share of the brain that is PVS in the average other person.
 
-    That is the mean over the labelled subjects, plus and minus its standard error on a logarithmic
-    scale. The spread between persons is a constant, because a few labels do not tell it.
+    That is the mean over the labelled subjects, plus and minus the standard error, on a logarithmic
+    scale, of the difference between two such groups: the labelled ones, and the ``others``.
     """
-    shares = [s.label.sum() / max(1, s.brain.sum()) for s in subjects if s.label is not None]
-    mean, factor = float(np.mean(shares)), float(np.exp(_SPREAD / np.sqrt(len(shares))))
+    shares = np.array(
+        [s.label.sum() / max(1, s.brain.sum()) for s in subjects if s.label is not None]
+    )
+    logs = np.log(shares[shares > 0])
+    seen = max(0, len(logs) - 1)
+    squares = float(np.square(logs - logs.mean()).sum()) if seen else 0.0
+    variance = (_WORTH * _SPREAD**2 + squares) / (_WORTH + seen)
+    mean = float(shares.mean())
+    factor = float(np.exp(np.sqrt(variance * (1 / len(shares) + 1 / max(1, others)))))
     return mean / factor, mean * factor
 
 

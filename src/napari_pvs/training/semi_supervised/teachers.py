@@ -92,9 +92,11 @@ class Consistency(Teacher):
 
     def _burden(self, cohort: Cohort) -> tuple[float, float] | None:
         """Return the likely share of PVS in the unlabelled brains; None if it is not to be used."""
-        if not self.state.config.align:
+        config = self.state.config
+        if not config.align:
             return None
-        return burden([*cohort.train, *cohort.validation])
+        drawn = min(config.refresh_scans, len(cohort.unlabelled))
+        return burden([*cohort.train, *cohort.validation], drawn)
 
 
 class Network(Consistency):
