@@ -1,12 +1,14 @@
 """What a rater's decisions are worth to training: the queue's order, others, and all of them.
 
     python benchmarks/review_loop.py --work WORK [--site thick] [--shares 0.1 0.2] [--seeds 3]
+        [--untrained] [--scans 3]
 
-The starter weights segment 3 scans of a site. A simulated rater goes through the PVS of the review
-queue (`candidates`: those marked and those possibly missed) in some order, and stops after a share
-of them: what touches no PVS of the truth is rejected, what is missed and touches one is accepted,
+The starter weights segment a few scans of a site. A simulated rater goes through the PVS of the
+review queue (`candidates`: those marked and those possibly missed) in some order, and stops after a
+share of them: what touches no PVS of the truth is rejected, what is missed and touches one is accepted,
 with the voxels that a click grows. Outlines are left as they are. Then the starter weights are
-trained on those three labels (``--recipe adapt``, one validates) and tested on 8 other scans.
+trained on those labels (``--recipe adapt``, one validates) and tested on 8 other scans;
+``--untrained`` leaves that out, and says what the decisions make of the labels alone.
 
 Orders: ``queue``, the product's own (doubt times share of volume and count); ``entropy``, the
 queue's uncertainty alone; ``random`` among the same PVS, which is the foreground-aware random order
@@ -49,7 +51,7 @@ from napari_pvs.training.run import resume, train
 from napari_pvs.training.runs.folder import BEST, SPLIT
 from napari_pvs.workers import Workers, each
 
-SCANS, TESTED = 3, 8
+TESTED = 8
 ORDERS = ("queue", "entropy", "random")
 EFFORT = ("decisions", "clicks", "labels")
 STARTER, NONE, ALL, TRUTH = "starter", "none", "all", "truth"
@@ -64,7 +66,9 @@ class Row:
     seed: int
     work: Path
     site: str
+    scans: int
     epochs: int
+    """Of training; 0 for none."""
 
     @property
     def name(self) -> str:
@@ -74,7 +78,8 @@ class Row:
     @property
     def folder(self) -> Path:
         """Where its study, run and scores are."""
-        return self.work / self.site / f"{self.name.replace(' ', '-')}-{self.seed}"
+        name = f"{self.name.replace(' ', '-')}-{self.seed}-{self.epochs}"
+        return self.work / self.site / f"{self.scans}-scans" / name
 
 
 def main() -> None:
@@ -85,37 +90,42 @@ def main() -> None:
     arguments.add_argument("--site", choices=list(PLACES), default="thick")
     arguments.add_argument("--shares", nargs="+", type=float, default=[0.1, 0.2])
     arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--scans", type=int, default=3, help="that are corrected")
     arguments.add_argument("--epochs", type=int, default=10)
+    arguments.add_argument("--untrained", action="store_true", help="judge the labels alone")
     arguments.add_argument("--jobs", type=int, default=2, help="runs at a time, a core each")
     given = arguments.parse_args()
-    work = given.work.absolute()
-    whole, test = cohorts(work, given.site)
+    work, epochs = given.work.absolute(), 0 if given.untrained else given.epochs
+    cohorts(work, given.site, given.scans)
+    ends = (NONE, ALL) if given.untrained else (STARTER, NONE, ALL, TRUTH)
+    asked = [(order, float(order in (ALL, TRUTH))) for order in ends]
+    asked += [(order, share) for share in given.shares for order in ORDERS]
     rows = [
-        Row(order, share, seed, work, given.site, given.epochs)
+        Row(order, share, seed, work, given.site, given.scans, epochs)
         for seed in range(given.seeds)
-        for order, share in (
-            (STARTER, 0.0), (NONE, 0.0), (ALL, 1.0), (TRUTH, 1.0),
-            *((order, share) for share in given.shares for order in ORDERS),
-        )
-    ]  # fmt: skip
+        for order, share in asked
+    ]
     found: dict[str, list[dict[str, Any]]] = {}
     for row, made in zip(rows, each(of_row, rows, Workers(given.jobs)), strict=True):
         if made.value is None:
             raise InputError(made.why)
         found.setdefault(row.name, []).append(made.value)
-        print(f"seed {row.seed}, {row.name}: DSC {np.mean(made.value['dsc']):.3f}", flush=True)
-    for line in table(found):
+        print(f"seed {row.seed}, {row.name}", flush=True)
+    for line in of_labels(found):
         print(line)
-    about = {"whole": whole.name, "test": test.name, "site": given.site, "epochs": given.epochs}
-    print(records.keep("review-loop", about | {"rows": found}))
+    for line in () if given.untrained else of_training(found):
+        print(line)
+    about = {"site": given.site, "scans": given.scans, "epochs": epochs}
+    name = "review-loop" + "-untrained" * given.untrained
+    print(records.keep(name, about | {"rows": found}))
 
 
-def cohorts(work: Path, site: str) -> tuple[Path, Path]:
+def cohorts(work: Path, site: str, scans: int) -> tuple[Path, Path]:
     """Write the scans that are corrected and those that are tested, unless they are there."""
     seed, name = SEEDS[site] + 50, SITES[PLACES[site]].name
     folder = work / site
     return (
-        cohort(folder / "whole", SCANS, SCANS, seed, (name,)),
+        cohort(folder / f"whole-{scans}", scans, scans, seed, (name,)),
         cohort(folder / "test", TESTED, TESTED, seed + 1, (name,)),
     )
 
@@ -124,51 +134,48 @@ def of_row(row: Row) -> dict[str, Any]:
     """Label, train and test; kept beside the run."""
     kept = row.folder / "scores.json"
     if not kept.exists():
-        whole, test = cohorts(row.work, row.site)
-        if row.order == STARTER:
-            scores = measure(None, test)
-            effort = dict.fromkeys(EFFORT, 0.0)
-        else:
-            effort = labelled(row, whole)
-            scores = measure(trained(row), test)
-        figures = {"dsc": [s.dsc for s in scores], "avd_percent": mean(scores, "avd_percent")}
+        whole, test = cohorts(row.work, row.site, row.scans)
         row.folder.mkdir(parents=True, exist_ok=True)
-        write_text(kept, json.dumps(figures | effort) + "\n")
+        measured: dict[str, Any] = {} if row.order == STARTER else labelled(row, whole)
+        if row.epochs:
+            scores = measure(None if row.order == STARTER else trained(row), test)
+            measured |= {"dsc": [s.dsc for s in scores], "avd": mean(scores, "avd_percent")}
+        write_text(kept, json.dumps(measured) + "\n")
     found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
     return found
 
 
-def labelled(row: Row, whole: Path) -> dict[str, float]:
+def labelled(row: Row, whole: Path) -> dict[str, list[float]]:
     """Make the study of a row, with the labels that the rater has left.
 
     Returns
     -------
-    Decisions, clicks, and DSC of the labels themselves, mean of the scans.
+    Of each scan, by `EFFORT`: decisions, clicks, and DSC of the labels themselves.
     """
-    names = {subject.name for subject in subjects(whole)}
-    study = part(whole, row.folder / "study", names)
-    predictor, efforts = Predictor(), []
-    for number, subject in enumerate(subjects(study)):
+    true = subjects(whole)
+    study = part(whole, row.folder / "study", {subject.name for subject in true})
+    predictor = Predictor()
+    found: dict[str, list[float]] = {name: [] for name in EFFORT}
+    for number, subject in enumerate(true if row.order != TRUTH else ()):
         assert subject.label is not None
         image = nib.load(subject.label)
         truth = np.asanyarray(image.dataobj) > 0
-        if row.order == TRUTH:
-            continue
         scan = load_scan(subject.t1, subject.t2, subject.brain)
         score = predictor.predict(scan)
         threshold = predictor.card.threshold_for(scan.modalities)
         mask = components(score, threshold, scan.grid, SegmentConfig()) > 0
         scale = Scale(score, threshold, scan.grid.voxel_volume, scan.grid.voxel_size)
-        items = ordered(candidates(mask, scale), row.order, np.random.default_rng(
-            [row.seed, number]))[: 0 if row.order == NONE else None]  # fmt: skip
+        rng = np.random.default_rng([row.seed, number])
+        items = ordered(candidates(mask, scale), row.order, rng)
         decided = items[: round(row.share * len(items))]
-        clicks = sum(decide(item, mask, truth, scale) for item in decided)
-        overlap = 2 * np.count_nonzero(mask & truth) / (np.count_nonzero(mask) + truth.sum())
-        efforts.append((len(decided), clicks, overlap))
-        subject.label.unlink()  # a link to the truth
-        nib.save(nib.Nifti1Image(mask.astype(np.uint8), image.affine), subject.label)
-    decisions, clicks, overlap = np.mean(efforts or [(0, 0, 1)], axis=0).tolist()
-    return {"decisions": decisions, "clicks": clicks, "labels": overlap}
+        found["decisions"].append(len(decided))
+        found["clicks"].append(sum(decide(item, mask, truth, scale) for item in decided))
+        marked = np.count_nonzero(mask) + np.count_nonzero(truth)
+        found["labels"].append(2 * np.count_nonzero(mask & truth) / marked)
+        label = study / subject.label.relative_to(whole)
+        label.unlink()  # a link to the truth
+        nib.save(nib.Nifti1Image(mask.astype(np.uint8), image.affine), label)
+    return found
 
 
 def ordered(items: list[Item], order: str, rng: np.random.Generator) -> list[Item]:
@@ -213,19 +220,40 @@ def trained(row: Row) -> Path:
     return out / BEST
 
 
-def table(found: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
-    """Return the lines of the table; differences are paired over subjects, means of seeds."""
+Found = dict[str, list[dict[str, Any]]]
+"""By row, what was measured with each seed."""
+
+
+def of_labels(found: Found) -> Iterator[str]:
+    """Return the lines that say what the decisions make of the labels; intervals over scans."""
+
+    def mean_of(name: str, key: str) -> NDArray[np.float64]:
+        return np.mean([one[key] for one in found[name]], axis=0)
+
+    before, after = mean_of(NONE, "labels"), mean_of(ALL, "labels")
+    yield "labels: decisions and clicks a scan, DSC; share of what all decisions gain"
+    for name in (name for name, seeds in found.items() if seeds[0].get("labels")):
+        dsc = mean_of(name, "labels")
+        gained = (dsc - before).mean() / (after - before).mean()
+        low, high = interval(dsc - before)
+        decisions, clicks = (mean_of(name, key).mean() for key in EFFORT[:2])
+        yield (
+            f"{name}: {decisions:.0f}, {clicks:.1f}, {dsc.mean():.3f} "
+            f"({(dsc - before).mean():+.3f}, {low} to {high}); {gained:.0%}"
+        )
+
+
+def of_training(found: Found) -> Iterator[str]:
+    """Return the lines that say what training makes of it; differences paired over subjects."""
     subjects_of = {name: np.mean([one["dsc"] for one in seeds], 0) for name, seeds in found.items()}
-    yield "labels: decisions, clicks and DSC of the labels; DSC (by seed), AVD %; minus all"
+    yield "trained: DSC (by seed), AVD %; minus all"
     for name, seeds in found.items():
         gap = subjects_of[name] - subjects_of[ALL]
         low, high = interval(gap)
         by_seed = ", ".join(f"{np.mean(one['dsc']):.3f}" for one in seeds)
-        decisions, clicks, labels = (np.mean([one[key] for one in seeds]) for key in EFFORT)
-        avd = float(np.mean([one["avd_percent"] for one in seeds]))
+        avd = float(np.mean([one["avd"] for one in seeds]))
         yield (
-            f"{name}: {decisions:.0f}, {clicks:.0f}, {labels:.3f}; "
-            f"{subjects_of[name].mean():.3f} ({by_seed}), {avd:.0f}; "
+            f"{name}: {subjects_of[name].mean():.3f} ({by_seed}), {avd:.0f}; "
             f"{gap.mean():+.3f} ({low} to {high})"
         )
 

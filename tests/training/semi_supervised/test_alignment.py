@@ -68,9 +68,10 @@ def labelled(*shares):
 
 
 def width(shares, others):
+    """Half of the range on either side of the mean."""
     least, most = burden(labelled(*shares), others)
     assert np.sqrt(least * most) == pytest.approx(np.mean(shares))
-    return float(np.log(most / least) / 2)
+    return float(np.log(most / least) / 4)
 
 
 def test_one_label_tells_no_spread_between_persons():
@@ -78,8 +79,8 @@ def test_one_label_tells_no_spread_between_persons():
     assert width([0.01], 4) == pytest.approx(0.6 * np.sqrt(1 + 1 / 4))
 
 
-def test_the_likely_shares_are_a_standard_error_apart():
-    """Of the difference between the labelled persons and the others."""
+def test_the_likely_shares_are_two_standard_errors_apart():
+    """Of the difference between the labelled persons and the others, on either side."""
     alike, unlike = [0.01] * 9, [0.002, 0.05] * 4 + [0.01]
     assert width(alike, 16) == pytest.approx(0.6 * np.sqrt(4 / 12 * (1 / 9 + 1 / 16)))
     squares = 9 * np.var(np.log(unlike))

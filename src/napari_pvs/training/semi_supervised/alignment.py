@@ -22,8 +22,9 @@ _WORTH = 4  # labelled persons; so much does that count beside what the labels t
 def burden(subjects: Sequence[PreparedSubject], others: int) -> tuple[float, float]:
     """Return the likely range of the share of the brain that is PVS in the average other person.
 
-    That is the mean over the labelled subjects, plus and minus the standard error, on a logarithmic
-    scale, of the difference between two such groups: the labelled ones, and the ``others``.
+    That is the mean over the labelled subjects, plus and minus two standard errors, on a
+    logarithmic scale, of the difference between two such groups: the labelled ones, and the
+    ``others``. What lies beyond is not chance: the network finds too little there, or too much.
     """
     shares = np.array(
         [s.label.sum() / max(1, s.brain.sum()) for s in subjects if s.label is not None]
@@ -33,7 +34,7 @@ def burden(subjects: Sequence[PreparedSubject], others: int) -> tuple[float, flo
     squares = float(np.square(logs - logs.mean()).sum()) if seen else 0.0
     variance = (_WORTH * _SPREAD**2 + squares) / (_WORTH + seen)
     mean = float(shares.mean())
-    factor = float(np.exp(np.sqrt(variance * (1 / len(shares) + 1 / max(1, others)))))
+    factor = float(np.exp(2 * np.sqrt(variance * (1 / len(shares) + 1 / max(1, others)))))
     return mean / factor, mean * factor
 
 
