@@ -5,9 +5,9 @@
 
 The starter weights segment a few scans of a site. A simulated rater goes through the PVS of the
 review queue (`candidates`: those marked and those possibly missed) in some order, and stops after a
-share of them: what touches no PVS of the truth is rejected, what is missed and touches one is accepted,
-with the voxels that a click grows. Outlines are left as they are. Then the starter weights are
-trained on those labels (``--recipe adapt``, one validates) and tested on 8 other scans;
+share of them: what touches no PVS of the truth is rejected, what is missed and touches one is
+accepted, with the voxels that a click grows. Outlines are left as they are. Then the starter
+weights are trained on those labels (``--recipe adapt``, one validates) and tested on 8 other scans;
 ``--untrained`` leaves that out, and says what the decisions make of the labels alone.
 
 Orders: ``queue``, the product's own (doubt times share of volume and count); ``entropy``, the
