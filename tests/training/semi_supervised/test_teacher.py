@@ -19,6 +19,7 @@ from napari_pvs.training.methods import METHODS, TEACHERS, Method
 from napari_pvs.training.plan import plan
 from napari_pvs.training.run import train
 from napari_pvs.training.runs.events import read
+from napari_pvs.training.semi_supervised.inserted import InsertedPVS
 from napari_pvs.training.semi_supervised.teacher import (
     NoTeacher,
     Teacher,
@@ -176,7 +177,8 @@ def test_every_method_has_a_teacher_that_knows_its_cost():
         return TrainingConfig(study="x", epochs=20, warmup=5, refresh_scans=6, **values)
 
     assert teacher_class(of(method="supervised-mono")) is NoTeacher
-    assert teacher_class(of(method="m2ss")) is RunningMean
+    assert teacher_class(of(method="m2ss")) is InsertedPVS
+    assert teacher_class(of(method="m2ss", teacher="mean")) is RunningMean
     assert teacher_class(of(method="semi-mono", recipe="paper")) is Network
     assert teacher_class(of(method="m2ss", teacher="network")) is Network
     for name in TEACHERS:  # whatever is declared is there
