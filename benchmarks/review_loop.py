@@ -236,10 +236,11 @@ def of_labels(found: Found) -> Iterator[str]:
         dsc = mean_of(name, "labels")
         gained = (dsc - before).mean() / (after - before).mean()
         low, high = interval(dsc - before)
+        sure = "" if low is None or high is None else f", {low:.3f} to {high:.3f}"
         decisions, clicks = (mean_of(name, key).mean() for key in EFFORT[:2])
         yield (
             f"{name}: {decisions:.0f}, {clicks:.1f}, {dsc.mean():.3f} "
-            f"({(dsc - before).mean():+.3f}, {low} to {high}); {gained:.0%}"
+            f"({(dsc - before).mean():+.3f}{sure}); {gained:.0%}"
         )
 
 
