@@ -23,12 +23,12 @@ from typing import Any
 import nibabel as nib
 from real import SUBJECTS
 from records import command, machine
+from small import go_on
 
 from napari_pvs.errors import InputError
 from napari_pvs.network.weights import fingerprint, starter_path
 from napari_pvs.training.config import TrainingConfig
-from napari_pvs.training.run import resume, train
-from napari_pvs.training.runs.folder import BEST, SPLIT
+from napari_pvs.training.runs.folder import BEST
 
 ALL = "all"
 JUDGED = ("m2307", "p07")
@@ -107,7 +107,7 @@ def adapted(
             **({} if given.synthetic is None else {"synthetic": given.synthetic}),
         )
         try:
-            resume(out) if (out / SPLIT).exists() else train(config, out)
+            go_on(config, out)
         except InputError as error:
             print(f"{name}: {error}", flush=True)
         if not (out / BEST).exists():

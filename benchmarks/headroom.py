@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import records
 from new_site import ELSEWHERE
-from small import cohort, measure, part
+from small import cohort, go_on, measure, part
 
 from napari_pvs.errors import InputError
 from napari_pvs.files import write_text
@@ -38,7 +38,7 @@ from napari_pvs.network.weights import fingerprint, starter_path
 from napari_pvs.phantom.sites import SITES
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.crossval.report import interval
-from napari_pvs.training.run import resume, train
+from napari_pvs.training.run import resume
 from napari_pvs.training.runs.folder import BEST, LAST, SPLIT, read_config
 from napari_pvs.training.runs.status import history
 
@@ -187,7 +187,7 @@ def trained(
         )
     if not (out / "levelled").exists():
         try:
-            resume(out) if (out / SPLIT).exists() else train(config, out)
+            go_on(config, out)
         except InputError as error:
             if chosen or not (out / LAST).exists():
                 raise

@@ -24,6 +24,7 @@ import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,23 +33,23 @@ import numpy as np
 import records
 from headroom import PLACES, SEEDS, SITES
 from numpy.typing import NDArray
-from small import cohort, mean, measure, part
+from small import cohort, go_on, mean, measure, part
 
 from napari_pvs.correction.candidates import Scale, candidates
 from napari_pvs.correction.click import grow
 from napari_pvs.correction.evidence import from_map
 from napari_pvs.correction.items import Item
 from napari_pvs.errors import InputError
+from napari_pvs.evaluation.overlap import overlap
 from napari_pvs.files import write_text
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.predictor import Predictor
 from napari_pvs.inference.segment import components
 from napari_pvs.scans.scan import load_scan
-from napari_pvs.study.bids import subjects
+from napari_pvs.study.bids import StudySubject, subjects
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.crossval.report import interval
-from napari_pvs.training.run import resume, train
-from napari_pvs.training.runs.folder import BEST, SPLIT
+from napari_pvs.training.runs.folder import BEST
 from napari_pvs.workers import Workers, each
 
 TESTED = 8
@@ -107,9 +108,7 @@ def main() -> None:
     ]
     found: dict[str, list[dict[str, Any]]] = {}
     for row, made in zip(rows, each(of_row, rows, Workers(given.jobs)), strict=True):
-        if made.value is None:
-            raise InputError(made.why)
-        found.setdefault(row.name, []).append(made.value)
+        found.setdefault(row.name, []).append(made.required())
         print(f"seed {row.seed}, {row.name}", flush=True)
     for line in of_labels(found):
         print(line)
@@ -154,28 +153,34 @@ def labelled(row: Row, whole: Path) -> dict[str, list[float]]:
     """
     true = subjects(whole)
     study = part(whole, row.folder / "study", {subject.name for subject in true})
-    predictor = Predictor()
     found: dict[str, list[float]] = {name: [] for name in EFFORT}
     for number, subject in enumerate(true if row.order != TRUTH else ()):
         assert subject.label is not None
         image = nib.load(subject.label)
         truth = np.asanyarray(image.dataobj) > 0
-        scan = load_scan(subject.t1, subject.t2, subject.brain)
-        score = predictor.predict(scan)
-        threshold = predictor.card.threshold_for(scan.modalities)
-        mask = components(score, threshold, scan.grid, SegmentConfig()) > 0
-        scale = Scale(score, threshold, scan.grid.voxel_volume, scan.grid.voxel_size)
+        marked, scale = segmented(subject)
+        mask = marked.copy()
         rng = np.random.default_rng([row.seed, number])
         items = ordered(candidates(mask, scale), row.order, rng)
         decided = items[: round(row.share * len(items))]
         found["decisions"].append(len(decided))
         found["clicks"].append(sum(decide(item, mask, truth, scale) for item in decided))
-        marked = np.count_nonzero(mask) + np.count_nonzero(truth)
-        found["labels"].append(2 * np.count_nonzero(mask & truth) / marked)
+        found["labels"].append(overlap(mask, truth, scale.voxel_volume).dsc)
         label = study / subject.label.relative_to(whole)
         label.unlink()  # a link to the truth
         nib.save(nib.Nifti1Image(mask.astype(np.uint8), image.affine), label)
     return found
+
+
+@cache  # the rows begin with the same
+def segmented(subject: StudySubject) -> tuple[NDArray[np.bool_], Scale]:
+    """Return what the starter weights mark in a scan, and what its PVS are measured by."""
+    predictor = Predictor()
+    scan = load_scan(subject.t1, subject.t2, subject.brain)
+    score = predictor.predict(scan)
+    threshold = predictor.card.threshold_for(scan.modalities)
+    mask = components(score, threshold, scan.grid, SegmentConfig()) > 0
+    return mask, Scale(score, threshold, scan.grid.voxel_volume, scan.grid.voxel_size)
 
 
 def ordered(items: list[Item], order: str, rng: np.random.Generator) -> list[Item]:
@@ -216,7 +221,7 @@ def trained(row: Row) -> Path:
     config = TrainingConfig(
         study=study, recipe="adapt", seed=row.seed, epochs=row.epochs, validation=(last,)
     )
-    resume(out) if (out / SPLIT).exists() else train(config, out)
+    go_on(config, out)
     return out / BEST
 
 

@@ -22,6 +22,8 @@ from napari_pvs.phantom.config import PhantomConfig
 from napari_pvs.scans.scan import load_scan
 from napari_pvs.study.bids import subjects
 from napari_pvs.training.config import PAPER, TrainingConfig
+from napari_pvs.training.run import resume, train
+from napari_pvs.training.runs.folder import SPLIT
 
 EDGE_MM = 76.8
 PVS = (60, 400)
@@ -75,6 +77,11 @@ def part(whole: Path, out: Path, labelled: set[str]) -> Path:
                 shutil.rmtree(folder)
         building.rename(out)
     return out
+
+
+def go_on(config: TrainingConfig, out: Path) -> None:
+    """Train, or resume what an interrupted benchmark has begun."""
+    resume(out) if (out / SPLIT).exists() else train(config, out)
 
 
 def measure(

@@ -41,8 +41,9 @@ def main() -> None:
     begun = time.monotonic()
 
     for job, made in zip(jobs, each(run_job, jobs, Workers(given.jobs)), strict=True):
+        made.required()
         minutes = (time.monotonic() - begun) / 60
-        print(f"{minutes:5.1f} min: {job.config.method} {job.out.name} {made.why}", flush=True)
+        print(f"{minutes:5.1f} min: {job.config.method} {job.out.name}", flush=True)
     rows = report.collect(jobs)
     report.write(rows, out)
     print(report.report(rows))

@@ -60,6 +60,18 @@ class Outcome(Generic[Made]):
     why: str = ""
     doubts: tuple[str, ...] = ()
 
+    def required(self) -> Made:
+        """Return what was made, where everything after depends on it.
+
+        Raises
+        ------
+        InputError
+            It failed.
+        """
+        if self.value is None:
+            raise InputError(self.why)
+        return self.value
+
 
 def each(
     call: Callable[[Item], Made], items: Sequence[Item], workers: Workers = HERE

@@ -178,7 +178,7 @@ def write_cohort(
     for name in (TRUTH, LABELS):
         derivative.describe(out / "derivatives" / name, name, out)
     job, numbers = partial(_make_and_write, config, out), range(config.subjects)
-    rows: Iterator[Any] = map(_required, each(job, numbers, Workers(config.jobs)))
+    rows: Iterator[Any] = map(Outcome.required, each(job, numbers, Workers(config.jobs)))
     rows = progress(rows, config.subjects) if progress else rows
     table = list(rows)
     write_text(out / "participants.tsv", _tsv(table, tuple(table[0])))
@@ -223,12 +223,6 @@ def _claim(out: Path) -> None:
         raise InputError(
             f"{out} cannot be written ({error.strerror}); choose another folder."
         ) from error
-
-
-def _required(made: Outcome[dict[str, Any]]) -> dict[str, Any]:
-    if made.value is None:
-        raise InputError(made.why)
-    return made.value
 
 
 def _make_and_write(config: PhantomConfig, out: Path, index: int) -> dict[str, Any]:

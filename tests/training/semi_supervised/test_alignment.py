@@ -27,6 +27,8 @@ def test_burden(make_study):
     shares = [s.label.sum() / s.brain.sum() for s in people[:5]]
     least, most = burden(people, 20)
     assert np.sqrt(least * most) == pytest.approx(np.mean(shares))
+    few_least, few_most = burden(people[:2], 20)
+    assert few_most / few_least > most / least > 1  # fewer labels tell less
     one = burden(people[:1], 20)
     assert one[0] < np.mean(shares[:1]) < one[1]
 
