@@ -137,6 +137,17 @@ def test_a_plan_of_before_is_understood(make_study, tmp_path, monkeypatch):
     assert plan(config("study"), out, folds=3) == first
 
 
+def test_methods_and_seeds_may_be_added(make_study, tmp_path):
+    study, out = make_study(4, labelled=3), tmp_path / "cv"
+    first = plan(config(study), out, ("supervised-multi",), folds=3, seeds=1)
+    grown = plan(config(study), out, ("supervised-multi", "m2ss"), folds=3, seeds=2)
+    assert len(grown) == 12
+    assert [job for job in grown if job.out in {one.out for one in first}] == first
+    for fewer in ({"methods": ("m2ss",), "seeds": 2}, {"seeds": 1}):
+        with pytest.raises(InputError, match=r"another cross-validation.*may be added"):
+            plan(config(study), out, **{"folds": 3} | fewer)
+
+
 def test_refuses(make_study, tmp_path):
     study = make_study(4, labelled=3)
     with pytest.raises(

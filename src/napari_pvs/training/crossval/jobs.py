@@ -89,7 +89,8 @@ def plan(
     config
         Shared by all runs, except the method, which is ignored.
     out
-        Folder for all runs. If it contains this cross-validation, that is resumed.
+        Folder for all runs. If it contains this cross-validation, that is resumed; methods and
+        seeds may have been added since.
     methods
         Methods to compare; None for all.
     folds
@@ -146,8 +147,8 @@ def plan(
                 own = config.model_copy(update=changes)
                 folder = Path(out) / method / f"fold-{fold + 1}_seed-{seed}"
                 jobs.append(Job(own, roles, fold + 1, folder, stamps))
-    if begun is None:
-        whole = asked.model_copy(update={"labels": stamps, "unlabelled": unlabelled})
+    whole = asked.model_copy(update={"labels": stamps, "unlabelled": unlabelled})
+    if whole != begun:
         write_text(Path(out) / PLAN, json.dumps(whole.model_dump(), indent=2) + "\n")
     return jobs
 
@@ -209,12 +210,13 @@ def _begun(out: Path, asked: _Plan) -> _Plan | None:
             first = error.errors()[0]
             reason = words_of(first, ".".join(("config", *map(str, first["loc"]))))
             raise InputError(f"{path} is damaged ({reason}); name a new folder.") from error
-        frozen = {"labels": held.labels, "unlabelled": held.unlabelled}
-        whole = frozen.keys() <= held.model_fields_set
-        if not whole or held.model_copy(update={"config": was}) != asked.model_copy(update=frozen):
+        whole = {"labels", "unlabelled"} <= held.model_fields_set
+        same = (was, held.folds) == (asked.config, asked.folds)
+        more = set(held.methods) <= set(asked.methods) and held.seeds <= asked.seeds
+        if not (whole and same and more):
             raise InputError(
                 f"{out} contains another cross-validation; name a new folder, or give the same "
-                "options to continue it."
+                "options to continue it (methods and seeds may be added)."
             )
         return held
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
