@@ -96,7 +96,7 @@ def one(config: SegmentConfig, clock: Clock) -> tuple[NetworkConfig, str, str]:
     chosen = config.device, config.windows, config.backend, config.precision
     with clock.stage("weights, backend"):
         made = predictor.Predictor(config.weights, *chosen)
-    watched(made, clock)
+    watched(made.backend, clock)
     with watching(clock), tempfile.TemporaryDirectory() as folder:
         with clock.stage("load"):
             scan = scans.load_scan(config.t1, config.t2)
@@ -107,10 +107,9 @@ def one(config: SegmentConfig, clock: Clock) -> tuple[NetworkConfig, str, str]:
     return made.card.network, made.backend.name, made.backend.precision
 
 
-def watched(made: predictor.Predictor, clock: Clock) -> None:
-    """Count the backend's time, and apart the first window of each shape."""
-    backend: Any = made.backend
-    compute, seen = backend.probability, set()
+def watched(backend: Any, clock: Clock) -> None:
+    """Count a backend's time, and apart the first window of each shape."""
+    compute, adapt, seen = backend.probability, backend.with_statistics, set()
 
     def probability(images: NDArray[np.float32], keep: Box | None = None) -> Any:
         clock.calls.append((images.shape, keep))
@@ -122,17 +121,26 @@ def watched(made: predictor.Predictor, clock: Clock) -> None:
         with clock.stage("  network"):
             return compute(images, keep)
 
-    backend.probability = probability
+    def with_statistics(images: NDArray[np.float32]) -> Any:
+        with clock.stage("  statistics"):
+            made = adapt(images)
+        watched(made, clock)
+        return made
+
+    backend.probability, backend.with_statistics = probability, with_statistics
 
 
 @contextmanager
 def watching(clock: Clock) -> Iterator[None]:
     """Count the parts of load and segment while this lasts."""
     places: list[tuple[Any, str, str]] = [
-        (scans, "read_volume", "  read"),
+        (scans, "read_image", "  read"),
         (scans, "find_brain", "  brain"),
+        (scans, "find", "  T2 to T1"),
         (scans.Scan, "normalised", "  normalise"),
         (predictor, "interior", "  interior"),
+        (segment, "plausible", "  where (beside)"),
+        (segment, "within", "  within"),
         (segment, "components", "  components"),
         (segment, "table", "  table"),
     ]

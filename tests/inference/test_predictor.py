@@ -338,6 +338,14 @@ def test_windows_have_the_statistics_of_their_scan(scan_weights, make_head, size
     assert ready.weights_id == predictor.weights_id
 
 
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_prepared_or_not_the_answer_is_the_same(scan_weights, backend):
+    images, brain = volume()
+    ready, other = (Predictor(scan_weights, "cpu", backend=backend) for _ in range(2))
+    ready.prepare()
+    np.testing.assert_array_equal(*(p.predict_array(images, brain) for p in (ready, other)))
+
+
 def test_weights_with_statistics_of_their_training_serve_every_scan(tiny_weights, head):
     predictor = Predictor(tiny_weights, "cpu")
     assert predictor.for_scan(scan_of(head, 0.8)) is predictor

@@ -14,6 +14,7 @@ from napari_pvs.inference.patches import grid, sample, tiles
 from napari_pvs.network.backends.base import Backend, GpuMemoryError
 from napari_pvs.network.backends.choose import open_backend
 from napari_pvs.network.backends.torch_backend import TorchBackend
+from napari_pvs.network.config import CHANNELS
 from napari_pvs.network.device import BackendName, Device, Precision
 from napari_pvs.network.weights import ModelCard, fingerprint, starter_path
 from napari_pvs.scans.grid import Grid, resample, with_voxel_size
@@ -87,6 +88,12 @@ class Predictor:
         self.weights_id = fingerprint(path)
         self.device = self.backend.device
         self.windows: Windows = windows
+
+    def prepare(self) -> None:
+        """Do ahead what does not depend on the scan, such as compiling; it may run beside work."""
+        if self.backend.adapts:
+            edges = [_SAMPLE_EDGE] * 3
+            self.backend.prepare((_SAMPLE, CHANNELS, *edges))
 
     def for_scan(self, scan: Scan) -> "Predictor":
         """Return a predictor for windows of a scan, which cannot tell the scan's statistics.

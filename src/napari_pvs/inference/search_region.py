@@ -16,7 +16,7 @@ from napari_pvs.scans.masks import (
     thick,
 )
 from napari_pvs.scans.regions import WHOLE_ML
-from napari_pvs.scans.template import REGIONS, load_regions
+from napari_pvs.scans.template import REGIONS, load_regions, load_template
 from napari_pvs.scans.tissue import FLUID, WHITE, log_posteriors
 
 Volume = NDArray[np.floating[Any]]
@@ -37,6 +37,15 @@ _SHARES = 0.2, 0.8  # least and most of the brain that it takes up where the tem
 
 class PartOfBrain(InputError):
     """The scan shows too little of a brain to say where in it PVS can be."""
+
+
+def load_search() -> None:
+    """Load ahead what a search needs: the template, and libraries that take long to import."""
+    import SimpleITK  # noqa: F401
+    from scipy import ndimage, optimize  # noqa: F401
+
+    load_template()
+    load_regions()
 
 
 def search_region(

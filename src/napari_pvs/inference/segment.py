@@ -14,7 +14,7 @@ from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.inference.components import Pvs, drop_round, label, table, within
 from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.predictor import Predictor, Progress
-from napari_pvs.inference.search_region import PartOfBrain, plausible
+from napari_pvs.inference.search_region import PartOfBrain, load_search, plausible
 from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.regions import Regions, fit_regions
 from napari_pvs.scans.scan import Scan, load_scan
@@ -78,8 +78,19 @@ def segment(
         raise InputError("no scan was given; name a T1 with --t1, a T2 with --t2, or both.")
     # check the weights before the slow part
     predictor = predictor_of(config) if config.method == "network" else None
-    scan = load_scan(config.t1, config.t2, config.brain_mask, config.device, config.register_t2)
+    with ThreadPoolExecutor(1) as pool:  # loading needs one core
+        ahead = pool.submit(_prepare, predictor)
+        files = config.t1, config.t2, config.brain_mask
+        scan = load_scan(*files, config.device, config.register_t2)
+    ahead.result()
     return segment_scan(scan, config, predictor, progress, laying)
+
+
+def _prepare(predictor: Predictor | None) -> None:
+    """Do ahead what does not depend on the scan."""
+    load_search()
+    if predictor is not None:
+        predictor.prepare()
 
 
 def segment_scan(

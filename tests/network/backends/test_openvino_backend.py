@@ -174,6 +174,27 @@ def test_statistics_of_patches_as_in_pytorch(shape, size):
     assert (adapted.precision, adapted.limit) == (fast.precision, fast.limit)
 
 
+def test_statistics_are_measured_as_often_as_asked_whatever_was_prepared(monkeypatch):
+    _, fast = both(random_model())
+    patches, images = 3 * noise(4, 2, 16, 16, 16) + 1, noise(1, 2, 16, 16, 16)
+    fast.prepare(patches.shape)
+    compiled, compile_ = [], OpenVinoBackend._compiled
+
+    def counted(self, model):
+        compiled.append(model)
+        return compile_(self, model)
+
+    monkeypatch.setattr(OpenVinoBackend, "_compiled", counted)
+    first = fast.with_statistics(patches)
+    assert not compiled
+    others = fast.with_statistics(patches[:3, :, :8])
+    again = fast.with_statistics(patches)
+    assert len(compiled) == 2  # for another shape
+    found = [one.probability(images).copy() for one in (first, others, again)]
+    np.testing.assert_array_equal(found[0], found[2])
+    assert np.abs(found[0] - found[1]).max() > 1e-4
+
+
 def test_statistics_in_bfloat16_are_close():
     reference, fast = both(random_model(), "auto")
     patches, images = 3 * noise(4, 2, 32, 32, 32) + 1, noise(1, 2, 24, 32, 16)

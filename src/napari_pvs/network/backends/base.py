@@ -75,6 +75,10 @@ class Backend(Protocol):
         """
         ...
 
+    def prepare(self, shape: tuple[int, ...]) -> None:
+        """Do ahead what `with_statistics` has to for patches of this shape; it may take a while."""
+        ...
+
     def with_statistics(self, images: NDArray[np.float32]) -> "Backend":
         """Return the same network with batch norm's mean and variance taken from patches.
 

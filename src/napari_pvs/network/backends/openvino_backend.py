@@ -6,6 +6,7 @@ converted, kept on disk or brought up to date, and PyTorch is not needed.
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -13,13 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pvs.network.backends.base import Cpu
-from napari_pvs.network.backends.openvino_graph import build, build_measuring
+from napari_pvs.network.backends.openvino_graph import Channels, build, build_measuring
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.device import Precision, threads
 from napari_pvs.network.layout import fold
 from napari_pvs.scans.masks import Box
 
 _Key = tuple[tuple[int, ...], tuple[tuple[int, int], ...]]
+
+
+@dataclass(frozen=True)
+class _Measuring:
+    """What measures statistics of patches of a shape; see `build_measuring`."""
+
+    shape: tuple[int, ...]
+    request: Any
+    measured: list[Channels]
 
 
 class OpenVinoBackend:
@@ -67,6 +77,7 @@ class OpenVinoBackend:
         # under 2 GB; a brain in one window takes two thirds of the time of one in two
         self.limit = 10_000_000 if self.precision == "bfloat16" else 7_000_000
         self._ready: dict[_Key, Any] = {}
+        self._measuring: _Measuring | None = None
 
     def probability(
         self, images: NDArray[np.float32], keep: Box | None = None
@@ -80,15 +91,23 @@ class OpenVinoBackend:
         found: NDArray[np.float32] = request.get_output_tensor(0).data[:, 0]
         return found
 
+    def prepare(self, shape: tuple[int, ...]) -> None:
+        """Compile what measures patches of this shape; see `Backend.prepare`."""
+        if self._measuring is None or self._measuring.shape != shape:
+            model, measured = build_measuring(self._tensors, self._config, shape)
+            self._measuring = _Measuring(shape, self._compiled(model), measured)
+
     def with_statistics(self, images: NDArray[np.float32]) -> "OpenVinoBackend":
         """Return the network with these patches' statistics; see `Backend.with_statistics`."""
-        model, measured = build_measuring(self._tensors, self._config, images.shape)
-        request = self._compiled(model)
+        self.prepare(images.shape)
+        assert self._measuring is not None
+        request = self._measuring.request
         request.get_input_tensor(0).data[...] = images
         request.infer(share_outputs=True)
         tensors = {name: tensor.copy() for name, tensor in self._tensors.items()}
-        for index, (name, low, high) in enumerate(measured):
+        for index, (name, low, high) in enumerate(self._measuring.measured):
             tensors[name][low:high] = request.get_output_tensor(index).data.ravel()
+        request.get_compiled_model().release_memory()  # as much as the network itself takes
         config = self._config.model_copy(update={"statistics": "fixed"})
         return OpenVinoBackend(tensors, config, self._asked)
 

@@ -99,6 +99,9 @@ class TorchBackend:
         self._make_room()
         raise GpuMemoryError
 
+    def prepare(self, shape: tuple[int, ...]) -> None:
+        """Do nothing: nothing is compiled."""
+
     def with_statistics(self, images: NDArray[np.float32]) -> "TorchBackend":
         """Return the network with these patches' statistics; see `Backend.with_statistics`.
 
