@@ -1,7 +1,7 @@
 """Print how far the intensities of a study spread, as weights trained on it have seen them.
 
-``python benchmarks/intensities.py STUDY`` prints the least and the greatest of each percentile of
-`report.trust.percentiles` over the subjects of a study, by modality: what
+``python benchmarks/intensities.py STUDY`` prints the least and the greatest of each of
+`scans.intensity.PERCENTILES` over the subjects of a study, by modality: what
 `report.trust.TRAINING` has for the starter weights, of the study that ``benchmarks/starter.py``
 makes. ``--every N`` looks at one subject of N.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_pvs.report.trust import percentiles
+from napari_pvs.scans.intensity import normalise, percentiles
 from napari_pvs.scans.nifti import read_labels, read_volume
 from napari_pvs.study.bids import survey
 
@@ -29,7 +29,7 @@ def main() -> None:
         brain = np.asarray(read_labels(subject.brain).data) > 0
         for name, path in (("T1", subject.t1), ("T2", subject.t2)):
             if path is not None:
-                found[name].append(percentiles(read_volume(path).data, brain))
+                found[name].append(percentiles(normalise(read_volume(path).data, brain)[brain]))
         print(subject.name, flush=True)
     for name, rows in found.items():
         if rows:

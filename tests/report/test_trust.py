@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_pvs.report.trust import TRAINING, Check, percentiles, trust, worst
+from napari_pvs.report.trust import TRAINING, Check, trust, worst
 from napari_pvs.scans.grid import Grid
+from napari_pvs.scans.intensity import normalise, percentiles
 from napari_pvs.scans.nifti import Geometry
 from napari_pvs.scans.regions import Quality, Regions
 from napari_pvs.scans.registration import Registration
@@ -107,7 +108,7 @@ def test_a_poor_template_is_red() -> None:
 
 def test_intensities_are_held_against_training() -> None:
     one = scan()
-    values = percentiles(one.t1, one.brain)
+    values = percentiles(normalise(one.t1, one.brain)[one.brain])
     near = {"T1": {key: (value - 1, value + 1) for key, value in values.items()}}
     checks = by_name(trust(one, None, near))
     assert checks["Intensities of the T1"].light == "green"
@@ -117,3 +118,10 @@ def test_intensities_are_held_against_training() -> None:
     assert check.light == "red"
     assert check.value.startswith("percentile 99 is ")
     assert set(TRAINING) == {"T1", "T2"}
+
+
+def test_scans_that_are_much_alike_do_not_make_all_others_strange() -> None:
+    one = scan()
+    values = percentiles(normalise(one.t1, one.brain)[one.brain])
+    same = {"T1": {key: (value + 0.1, value + 0.1) for key, value in values.items()}}
+    assert by_name(trust(one, None, same))["Intensities of the T1"].light == "green"

@@ -1,5 +1,7 @@
 import copy
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -23,6 +25,22 @@ def test_card(make_study):
     assert about.training["epoch"] == 7
     assert len(about.training["from"]) == 12
     assert about.accuracy["validation"]["avd_percent"] is None
+
+
+def test_card_tells_the_intensities_of_its_scans(make_study):
+    one, other = (load(s) for s in subjects(make_study(2)))
+    t1_only = replace(other, images=np.stack([other.images[0], np.zeros_like(other.images[1])]))
+    result = Validation(0.65, 0.5, None, 0.4, {"sub-01": 0.5})
+    about = card("mine", TrainingConfig(study="x"), 7, result, [one], [t1_only], Start())
+    told = about.training["intensities"]
+    assert set(told) == {"T1", "T2"}
+    for key, value in one.percentiles["T2"].items():
+        assert told["T2"][key] == pytest.approx((value, value), abs=0.01)
+    expected = np.percentile(one.images[0][..., ::4][one.brain[..., ::4]], (1, 5, 95, 99))
+    assert list(one.percentiles["T1"].values()) == pytest.approx(expected, abs=0.01)
+    low, high = told["T1"]["95"]
+    assert low <= one.percentiles["T1"]["95"] + 0.01
+    assert high >= t1_only.percentiles["T1"]["95"] - 0.01
 
 
 def test_start(tiny_weights, tmp_path):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from napari_pvs.burden.count import Counted
 from napari_pvs.burden.files import OWN, Source, each_mask, of_subject, regions_of_map
@@ -22,7 +23,7 @@ from napari_pvs.network.weights import read
 from napari_pvs.report import cohort
 from napari_pvs.report.cohort import Row
 from napari_pvs.report.subject import Findings, SubjectReport, report
-from napari_pvs.report.trust import TRAINING
+from napari_pvs.report.trust import TRAINING, Ranges
 from napari_pvs.scans.pvs import read_on
 from napari_pvs.scans.regions import Regions, fit_regions
 from napari_pvs.scans.scan import Scan
@@ -33,6 +34,7 @@ from napari_pvs.workers import HERE, Workers
 
 INDEX = "index.html"
 """The page of a cohort, beside those of its subjects."""
+_RANGES = TypeAdapter(Ranges)
 
 
 def of_segmentation(result: Segmentation, config: SegmentConfig) -> str:
@@ -96,12 +98,15 @@ def of_mask(
     return report(Findings(name, scan, labels, None, regions, why, origin, training))
 
 
-def _training(config: SegmentConfig) -> Mapping[str, Any] | None:
+def _training(config: SegmentConfig) -> Ranges | None:
     """Return what is known of the intensities that the weights were trained on."""
     if config.method != "network" or config.weights is None:
         return TRAINING
     found = read(config.weights)[1].training.get("intensities")
-    return found if isinstance(found, Mapping) else None
+    try:
+        return _RANGES.validate_python(found)
+    except ValidationError:  # earlier weights do not tell
+        return None
 
 
 def report_study(

@@ -52,7 +52,7 @@ class Findings:
     regions: Regions | None = None
     why_none: str = ""
     origin: Mapping[str, str] = field(default_factory=dict)
-    training: Mapping[str, Mapping[str, Sequence[float]]] | None = None
+    training: trust.Ranges | None = None
 
 
 @dataclass(frozen=True, eq=False)

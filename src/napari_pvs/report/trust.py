@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from napari_pvs.scans.checks import AGREE_LEAST, Placed, agreement_of
 from napari_pvs.scans.grid import Grid
-from napari_pvs.scans.intensity import normalise
+from napari_pvs.scans.intensity import normalise, percentiles
 from napari_pvs.scans.masks import Mask, bounding_box
 from napari_pvs.scans.regions import LIKENESS, OVERLAP, VENTRICLES, Regions
 from napari_pvs.scans.registration import SHARP, Registration
@@ -29,14 +29,16 @@ CUT = (0.002, 0.02)
 """Share of the brain mask's voxels on the border of the field of view."""
 AGREE = 0.15
 """Mutual information of T1 and T2 below which they are looked at; a real pair had 0.39."""
-FAR = (0.25, 1.0)
-"""How far outside the range of training percentiles lie, in widths of the range."""
-PERCENTILES = (1, 5, 95, 99)
-TRAINING: Mapping[str, Mapping[str, tuple[float, float]]] = {
+FAR, LEAST_WIDTH = (0.25, 1.0), 0.5
+"""How far outside the range of training percentiles lie, in widths of the range, and the least
+width that counts: that of a few alike scans says little."""
+Ranges = Mapping[str, Mapping[str, tuple[float, float]]]
+"""For T1 and T2, least and greatest of each of `percentiles`."""
+TRAINING: Ranges = {
     "T1": {"1": (-2.55, -1.07), "5": (-2.03, -0.83), "95": (1.03, 1.55), "99": (1.24, 1.87)},
     "T2": {"1": (-1.64, -0.47), "5": (-0.93, -0.41), "95": (2.16, 3.71), "99": (2.73, 7.10)},
 }
-"""Least and greatest of each percentile of `normalise` over 15 of the 100 phantoms on which the
+"""Least and greatest of each of `percentiles` over 15 of the 100 phantoms on which the
 starter weights were trained; ``python benchmarks/intensities.py STUDY --every 7`` prints them."""
 
 
@@ -65,7 +67,7 @@ class Check:
 def trust(
     scan: Scan,
     regions: Regions | None,
-    training: Mapping[str, Mapping[str, Sequence[float]]] | None,
+    training: Ranges | None,
 ) -> list[Check]:
     """Look at what a segmentation depends on.
 
@@ -76,8 +78,7 @@ def trust(
     regions
         Of its brain, where they are known.
     training
-        For T1 and T2, least and greatest of each percentile that the weights were trained on;
-        such as `TRAINING`. None where it is not known.
+        What the weights were trained on, such as `TRAINING`. None where it is not known.
     """
     images: dict[str, NDArray[np.float32]] = {}
     if scan.t1 is not None:
@@ -275,18 +276,19 @@ def _intensities(
     name: str,
     image: NDArray[np.float32],
     brain: Mask,
-    known: Mapping[str, Sequence[float]] | None,
+    known: Mapping[str, tuple[float, float]] | None,
 ) -> Check:
     what = f"Intensities of the {name}"
     if not known:
         return Check(
             what, "amber", "not known", "The weights do not say what they were trained on."
         )
-    values = percentiles(image, brain)
+    values = image[brain]
+    found = percentiles(normalise(values, np.ones(values.shape, bool)))
     off: list[tuple[float, str]] = []
     for key, (low, high) in known.items():
-        if key in values:
-            away = max(low - values[key], values[key] - high, 0.0) / max(high - low, 1e-6)
+        if key in found:
+            away = max(low - found[key], found[key] - high, 0.0) / max(high - low, LEAST_WIDTH)
             off.append((away, key))
     away, key = max(off, default=(0.0, ""))
     light = _grade(away, FAR)
@@ -298,13 +300,5 @@ def _intensities(
         "red": "Far from what the weights have seen: check the mask by eye, or train on your own.",
     }[light]
     low, high = known[key]
-    shown = f"percentile {key} is {values[key]:.1f}, in training {low:.1f} to {high:.1f}"
+    shown = f"percentile {key} is {found[key]:.1f}, in training {low:.1f} to {high:.1f}"
     return Check(what, light, shown, words)
-
-
-def percentiles(image: NDArray[np.float32], brain: Mask) -> dict[str, float]:
-    """Return `PERCENTILES` of an image's brain as the network sees it, after `normalise`."""
-    values = image[brain]
-    values = normalise(values, np.ones(values.shape, bool))
-    found = np.percentile(values, PERCENTILES)
-    return {str(at): float(value) for at, value in zip(PERCENTILES, found, strict=True)}

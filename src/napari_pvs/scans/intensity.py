@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 CLIP = (-5.0, 10.0)
 """Normalised intensities are clipped to this range; ventricles on T2 reach about 8."""
+PERCENTILES = (1, 5, 95, 99)
+"""By which intensities of scans are compared."""
 _CHUNK = 2**20  # voxels in memory as float64 at a time
 
 
@@ -56,3 +58,9 @@ def normalise(image: NDArray[np.floating], brain: NDArray[np.bool_]) -> NDArray[
         inside = brain[part]
         out[part][inside] = np.clip((image[part][inside] - middle) / spread, *CLIP)
     return out
+
+
+def percentiles(values: NDArray[np.floating]) -> dict[str, float]:
+    """Return `PERCENTILES` of a brain's values as the network sees them, after `normalise`."""
+    found = np.percentile(values, PERCENTILES)
+    return {str(at): float(value) for at, value in zip(PERCENTILES, found, strict=True)}

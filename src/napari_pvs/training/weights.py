@@ -16,6 +16,8 @@ from napari_pvs.training.data.prepared import PreparedSubject
 from napari_pvs.training.runs.folder import START
 from napari_pvs.training.validation import Validation
 
+_SAMPLE = 20  # subjects whose intensities are told
+
 
 @dataclass(frozen=True)
 class Start:
@@ -167,6 +169,7 @@ def _card(
     accuracy: dict[str, Any],
 ) -> ModelCard:
     sizes = [edge for subject in known for edge in subject.voxel_size]
+    training = training | {"intensities": _intensities(known[:: max(1, -(-len(known) // _SAMPLE))])}
     return ModelCard(
         name=name,
         voxel_size_mm=(min(0.65, *sizes), max(1.1, *sizes)),
@@ -174,3 +177,17 @@ def _card(
         training=training,
         accuracy=accuracy,
     )
+
+
+def _intensities(known: Sequence[PreparedSubject]) -> dict[str, dict[str, tuple[float, float]]]:
+    """Tell by modality between which values each percentile of these subjects lies."""
+    out: dict[str, dict[str, tuple[float, float]]] = {}
+    for name in ("T1", "T2"):
+        rows = [subject.percentiles[name] for subject in known if name in subject.percentiles]
+        if rows:
+            columns = {key: [row[key] for row in rows] for key in rows[0]}
+            out[name] = {
+                key: (round(min(values), 2), round(max(values), 2))
+                for key, values in columns.items()
+            }
+    return out

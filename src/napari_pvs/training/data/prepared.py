@@ -5,6 +5,7 @@ import logging
 import shutil
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from napari_pvs import json_files
 from napari_pvs.errors import InputWarning
 from napari_pvs.files import atomic_folder
 from napari_pvs.scans.grid import Grid
+from napari_pvs.scans.intensity import percentiles
 from napari_pvs.scans.masks import bounding_box
 from napari_pvs.scans.pvs import read_on, warn_of_outside
 from napari_pvs.study.bids import StudySubject, scan_of
@@ -56,6 +58,16 @@ class PreparedSubject:
     voxel_size: tuple[float, float, float]
     foreground: NDArray[np.int16]
     corner: tuple[int, int, int]
+
+    @cached_property
+    def percentiles(self) -> dict[str, dict[str, float]]:
+        """Those of the intensities of each modality that is there, of every fourth plane."""
+        brain, out = self.brain[..., ::4], {}
+        for name, image in zip(("T1", "T2"), self.images, strict=True):
+            values = image[..., ::4][brain].astype(np.float32)
+            if values.any():  # a missing one is zeros
+                out[name] = percentiles(values)
+        return out
 
 
 class _About(BaseModel):
