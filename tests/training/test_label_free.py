@@ -126,8 +126,8 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(config, make_study, tmp_pat
     copied = tmp_path / "again"
     original = loop.Run._end_epoch
 
-    def stop_after_one(self, epoch):
-        original(self, epoch)
+    def stop_after_one(self, epoch, stop):
+        original(self, epoch, stop)
         if epoch == 1:
             tell(copied, "stop")
 

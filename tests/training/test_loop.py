@@ -130,6 +130,62 @@ def test_a_validation_obeys_at_once_and_is_due_when_the_run_goes_on(
     assert end_progress(run) == end_progress(tmp_path / "whole")
 
 
+def test_told_to_stop_at_the_end_of_an_epoch_it_does_not_validate_first(
+    make_study, tmp_path, monkeypatch
+):
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stopped_after(patch, run, 6)
+        train(config(make_study(2)), run)
+    assert kinds(run).count("validation") == 1  # that of the warm-up
+    assert end_progress(run)["due"] == 2
+    resume(run)
+    assert [e["epoch"] for e in events(run) if e["type"] == "validation"] == [1, 2, 4]
+
+
+def test_a_paused_run_saves_and_waits_on(make_study, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    orders = iter(["pause", "checkpoint", None, "reload", "resume"])
+    begun = []
+    looked = []
+    look = loop.Run._look_for_labels
+    monkeypatch.setattr(
+        loop.Control, "take", lambda self: next(orders, None) if begun else begun.append(1)
+    )
+    monkeypatch.setattr(
+        loop.Run,
+        "_look_for_labels",
+        lambda self: (looked.append(self.state.progress.step), look(self)),
+    )
+    train(config(make_study(2)), run)
+    assert kinds(run)[-1] == "done"
+    first = kinds(run).index("paused")
+    assert kinds(run)[first : first + 4] == ["paused", "checkpoint", "paused", "phase"]
+    assert next(e for e in events(run) if e["type"] == "checkpoint")["step"] == 2
+    assert looked[0] == 2  # told while it waited, done when it went on
+
+
+@pytest.mark.parametrize("when", ["pseudo-labels", "unlabelled scans, before"])
+def test_whole_scans_are_left_at_once_too(make_study, tmp_path, monkeypatch, when):
+    given = config(make_study(4, labelled=2), **SEMI)
+    train(given, tmp_path / "whole")
+    run = tmp_path / "run"
+    write = loop.EventLog.write
+
+    def told(self, kind, /, more=None, **values):
+        write(self, kind, more, **values)
+        if kind == "phase" and values["name"] == when:
+            tell(run, "stop")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.EventLog, "write", told)
+        train(given, run)
+    assert kinds(run)[-1] == "stopped"
+    assert events(run)[-1]["step"] == 3
+    resume(run)
+    assert same(run, tmp_path / "whole")
+
+
 DRIVER = """
 import sys
 from napari_pvs.network.config import NetworkConfig
@@ -299,7 +355,7 @@ def test_what_is_told_while_a_run_reads_its_scans_is_obeyed(
 ):
     given, run = config(make_study(2)), tmp_path / "run"
     with monkeypatch.context() as patch:
-        stopped_after(patch, run, 3)
+        stopped_after(patch, run, 4)
         train(given, run)
     tell(run, "stop")  # too late for that life
     reads = loop.Cohort.open
@@ -318,7 +374,7 @@ def test_what_is_told_while_a_run_reads_its_scans_is_obeyed(
     monkeypatch.setattr(loop.Run, "_wait", wait)
     resume(run)
     assert kinds(run)[-1] == "stopped"
-    assert events(run)[-1]["step"] == 4
+    assert events(run)[-1]["step"] == 5
     assert said == (["paused"] if told == "pause" else [])
 
 

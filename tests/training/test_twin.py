@@ -103,12 +103,42 @@ def test_better_weights_of_the_twin_are_kept_and_said(make_study, tmp_path, bett
     assert "the unlabelled scans did not help" in seen(out).told["compared"]
 
 
+def test_own_weights_and_the_twins_outlive_another_end_and_a_longer_run(
+    make_study, tmp_path, better, monkeypatch
+):
+    study, out = make_study(4, labelled=2), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        better(own=0.4, twin=0.5)
+        train(config(study, compare=True), out)
+        first = (out / "own.safetensors").read_bytes()
+        resume(out)  # ends once more
+        assert (out / "own.safetensors").read_bytes() == first
+        said = of(out, "weights")[-1]
+        assert (said["weights"], said["dsc"], said["epoch"]) == ("best.safetensors", 0.5, 1)
+        assert of(out, "done")[-1]["dsc"] == 0.5
+        assert seen(out).status().dsc == 0.5
+        patch.undo()
+    with monkeypatch.context():
+        better(own=0.45, twin=0.5)  # better than it was, not than the twin
+        resume(out, epochs=3)
+    assert (out / "own.safetensors").read_bytes() != first
+    twins = load(out / "best.safetensors")[1].training["config"]["method"]
+    assert twins == "supervised-multi"
+    assert seen(out).status().dsc == 0.5
+    better(own=0.6, twin=0.5)
+    resume(out, epochs=4)
+    assert load(out / "best.safetensors")[1].training["config"]["method"] == "m2ss"
+    assert not (out / "own.safetensors").exists()
+    assert of(out, "weights")[-1]["dsc"] == seen(out).status().dsc == 0.6
+    assert of(out, "compared")[-1]["kept"] == "m2ss"
+
+
 def test_a_run_stopped_in_its_twin_goes_on_there(make_study, tmp_path, monkeypatch):
     study, out = make_study(4, labelled=2), tmp_path / "run"
     original = loop.Run._end_epoch
 
-    def stop_in_the_twin(self, epoch):
-        whole = original(self, epoch)
+    def stop_in_the_twin(self, epoch, stop):
+        whole = original(self, epoch, stop)
         if self.out.name == "twin" and epoch == 1:
             tell(out, "stop")
         return whole

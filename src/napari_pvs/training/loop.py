@@ -16,7 +16,7 @@ from napari_pvs.errors import InputError, command
 from napari_pvs.files import atomic, write_text
 from napari_pvs.network.device import place
 from napari_pvs.network.m2ss import M2SS
-from napari_pvs.network.weights import ModelCard, load, save
+from napari_pvs.network.weights import ModelCard, load, read, save
 from napari_pvs.training import effect
 from napari_pvs.training.agreement import LEAST, Reference, agreement, references
 from napari_pvs.training.data.cohort import Cohort
@@ -58,7 +58,7 @@ _HEARTBEAT = 5.0
 
 
 class _Stopped(Exception):
-    """A validation was told to stop."""
+    """The run was told to stop while it was not taking steps."""
 
 
 class Run:
@@ -92,8 +92,10 @@ class Run:
         self.control = control or Control(out, self.world)
         self.teacher = make_teacher(state, out)
         self.spoke = 0.0
+        self.told: dict[str, str] = {}
         self.losses: list[float] = []
         self.pace: tuple[float, int] | None = None
+        self.twin: float | None = None  # its DSC
         self.known: list[Reference] = []
         self.synthetic: list[PreparedSubject] = []
 
@@ -124,11 +126,13 @@ class Run:
                 "unlabelled": len(self.cohort.unlabelled),
             }
             self.events.write(greeting, **(about | more))
-            for name, why in self.cohort.left_out.items():
-                self.events.write("left_out", name=name, why=why)
+            self._tell_left_out()
             log.info("%s", self.cohort)
-            progress.labels = dict(self.cohort.labels)
-            self._get_ready()
+            progress.labels = self.cohort.labels | self.cohort.judged
+            try:
+                self._get_ready()
+            except _Stopped:
+                return self._stopped()
             # a run resumed from a checkpoint begins with the labels of that time
             reload = progress.step > 0 and progress.step % config.steps == 0
             if progress.due and not self._measured(progress.due):
@@ -138,13 +142,16 @@ class Run:
                 if reload and config.follow_labels:
                     self._look_for_labels()
                 begins = within == 0
-                if begins and epoch == config.warmup:
-                    self._look_before()
-                self.teacher.prepare(epoch, self.cohort, self.events, self._alive, new=begins)
-                ended = self._steps(epoch)
+                try:
+                    if begins and epoch == config.warmup:
+                        self._look_before()
+                    self.teacher.prepare(epoch, self.cohort, self.events, self._obey, new=begins)
+                    ended = self._steps(epoch)
+                except _Stopped:
+                    ended = "stop"
                 reload = ended == "reload"
-                if progress.step % config.steps == 0:
-                    if not self._end_epoch(epoch + 1):
+                if progress.step % config.steps == 0 and progress.step > epoch * config.steps:
+                    if not self._end_epoch(epoch + 1, stop=ended == "stop"):
                         return self._stopped()
                     reload = True
                 elif ended == "stop":
@@ -153,9 +160,15 @@ class Run:
                     return self._stopped()
             if not self._finish():
                 return self._stopped()
-            dsc = None if self.cohort.label_free else progress.best
+            dsc = None if self.cohort.label_free else self.published
             self.events.write("done", weights=BEST, dsc=dsc)
         return self.out / BEST
+
+    @property
+    def published(self) -> float | None:
+        """DSC of the weights that the run gives: its own, or its twin's if these are better."""
+        found = (self.state.progress.best, self.twin)
+        return max((dsc for dsc in found if dsc is not None), default=None)
 
     def _stopped(self) -> Path:
         self.events.write("stopped", step=self.state.progress.step)
@@ -165,19 +178,30 @@ class Run:
         """Do what comes after the last step; False if the run was stopped meanwhile."""
         if self.cohort.label_free and self.state.progress.best is None:
             self.world.lead(lambda: _refuse(_NOT_KEPT.format(self.out)))
-        self._look_after()
+        try:
+            self._look_after()
+        except _Stopped:
+            return False
         if self.config.compare and self.config.semi_supervised:
             return self._compare_with_twin()
         return True
 
+    def _tell_left_out(self) -> None:
+        """Write an event for each subject that has newly become unusable."""
+        for name, why in self.cohort.left_out.items():
+            if self.told.get(name) != why:
+                self.events.write("left_out", name=name, why=why)
+        self.told = dict(self.cohort.left_out)
+
     def _look_for_labels(self) -> None:
         news = self.cohort.update()
+        self._tell_left_out()
         if news:
             self.events.write(
                 "data_added", added=news.added, changed=news.changed, removed=news.removed
             )
             log.info("labels: %s", news)
-        self.state.progress.labels = dict(self.cohort.labels)
+        self.state.progress.labels = self.cohort.labels | self.cohort.judged
 
     def _steps(self, epoch: int) -> Literal["epoch", "reload", "stop"]:
         """Take the remaining steps of an epoch, or until a command ends it."""
@@ -186,7 +210,7 @@ class Run:
         for patches in ahead(self._draw, first, last):
             self._step(*patches)
             told = self.control.take()
-            while told == "pause":
+            if told == "pause":
                 told = self._wait()
             if told == "stop":
                 return "stop"
@@ -196,14 +220,21 @@ class Run:
                 return "reload"
         return "epoch"
 
-    def _wait(self, phase: str = "train") -> Command:
+    def _wait(self) -> Command:
+        """Wait until the run is told to go on (``resume`` or ``reload``) or to stop."""
+        phase, reload = self.events.phase, False
         self.events.write("paused", step=self.state.progress.step)
-        while (told := self.control.take()) is None:
+        while (told := self.control.take()) not in ("resume", "stop"):
+            reload |= told == "reload"
+            if told == "checkpoint":
+                self._checkpoint()
+                self.events.write("paused", step=self.state.progress.step)
             time.sleep(0.05)
             self._alive()
-        if told not in ("stop", "pause"):
-            self.events.write("phase", name=phase)
-        return told
+        if told == "stop":
+            return told
+        self.events.write("phase", name=phase)
+        return "reload" if reload else "resume"
 
     def _draw(self, step: int) -> tuple[Patches | None, Patches | None]:
         """Draw the labelled and the unlabelled patches of a step."""
@@ -264,17 +295,22 @@ class Run:
         )
         self.world.lead(lambda: _refuse(words))
 
-    def _end_epoch(self, epoch: int) -> bool:
-        """Report the epoch, validate if it is time, and save; return False if that was stopped."""
+    def _end_epoch(self, epoch: int, stop: bool) -> bool:
+        """Report the epoch, validate if it is time, and save; return False if that was stopped.
+
+        If the run has just been told to stop, the validation is due when it is resumed.
+        """
         config = self.config
         loss = float(np.mean(self.losses))
         self.losses = []
         self.events.write("epoch", epoch=epoch, of=config.epochs, loss=loss)
         log.info("epoch %d of %d: loss %.4f%s", epoch, config.epochs, loss, self._left(epoch))
         if epoch % config.validate_every == 0 or epoch in (config.warmup, config.epochs):
-            return self._measured(epoch)
+            if not stop:
+                return self._measured(epoch)
+            self.state.progress.due = epoch
         self._checkpoint()
-        return True
+        return not stop
 
     def _left(self, epoch: int) -> str:
         """Say how long the rest takes, from the epochs since the first of this process."""
@@ -322,10 +358,15 @@ class Run:
         )
         log.info("epoch %d: validation %s", epoch, result)
         better = progress.best is None or result.dsc > progress.best
-        self.world.lead(lambda: self._publish(epoch, result, (LAST, BEST) if better else (LAST,)))
+        own = self.world.lead(self._own)
+        self.world.lead(lambda: self._publish(epoch, result, (LAST, own) if better else (LAST,)))
         if better:
             progress.best = result.dsc
-            self.events.write("weights", weights=BEST, epoch=epoch, dsc=result.dsc)
+            self.events.write("weights", weights=own, epoch=epoch, dsc=result.dsc)
+
+    def _own(self) -> str:
+        """Name the file of the run's own best weights; its twin's may have taken their place."""
+        return OWN if (self.out / OWN).is_file() else BEST
 
     def _publish(self, epoch: int, result: Validation, names: tuple[str, ...]) -> None:
         cohort = self.cohort
@@ -346,7 +387,7 @@ class Run:
         self._remember_the_start()
         self.events.write("phase", name="synthetic subjects")
         self.synthetic = synthetic.subjects(
-            self.out, self.config, self.cohort.unlabelled, self.world, self._alive
+            self.out, self.config, self.cohort.unlabelled, self.world, self._obey
         )
 
     def _remember_the_start(self) -> None:
@@ -365,7 +406,7 @@ class Run:
             again.answer_at_threshold,
             config.sure,
             self.state.device,
-            self._alive,
+            self._obey,
             self.world,
             config.precision,
             self.state.place,
@@ -383,7 +424,7 @@ class Run:
         self.events.write("phase", name="agreement", epoch=epoch)
         judged = len(cohort.validation or cohort.unlabelled)
         result = agreement(
-            *(state.ema, self.known, judged, state.device, self._alive, self.world),
+            *(state.ema, self.known, judged, state.device, self._obey, self.world),
             *(config.precision, self.state.place),
         )
         state.progress.threshold = result.threshold
@@ -430,9 +471,10 @@ class Run:
         path = self.out / UNLABELLED
         found = self.world.lead(lambda: effect.load(path))
         scans = [scan for scan in self.cohort.unlabelled if scan.name in found.before]
-        if not scans or not self.world.lead((self.out / BEST).is_file):
+        best = self.out / self.world.lead(self._own)
+        if not scans or not self.world.lead(best.is_file):
             return
-        network, about = load(self.out / BEST)
+        network, about = load(best)
         network = place(network, self.state.device)
         after = self._volumes(network, lambda _: about.threshold, scans, "after")
         found = found.model_copy(update={"after": after})
@@ -451,7 +493,7 @@ class Run:
         self.events.write("phase", name=f"unlabelled scans, {when}")
         state = self.state
         return effect.volumes(
-            *(network, threshold, scans, state.device, self._alive, self.world),
+            *(network, threshold, scans, state.device, self._obey, self.world),
             self.config.precision,
         )
 
@@ -477,19 +519,35 @@ class Run:
         own, other = self.state.progress.best, state.progress.best
         if own is None or other is None:
             return True
-        better = other > own
-        if better:
-            world.lead(lambda: self._take_twin(out))
+        better, self.twin = other > own, other
+        epoch = world.lead(lambda: self._keep_better(out / BEST if better else None))
+        if epoch is not None:
+            self.events.write("weights", weights=BEST, epoch=epoch, dsc=max(own, other))
         kept = "twin" if better else self.config.method
         self._say("compared", dsc=own, twin=other, kept=kept, method=self.config.method)
         return True
 
-    def _take_twin(self, twin: Path) -> None:
-        """Publish the twin's weights; the run's own stay beside them."""
-        for name, to in ((self.out / BEST, self.out / OWN), (twin / BEST, self.out / BEST)):
-            for suffix in (".json", ".safetensors"):
-                with atomic(to.with_suffix(suffix)) as temporary:
-                    copyfile(name.with_suffix(suffix), temporary)
+    def _keep_better(self, twin: Path | None) -> int | None:
+        """Publish the twin's weights, the run's own beside them; or, of a longer run, its own again.
+
+        Whenever it is cut short, it can be done again.
+
+        Returns
+        -------
+        Epoch of the weights that are now the best; None if they were before.
+        """
+        best, own = self.out / BEST, self.out / OWN
+        if twin is not None:
+            if not own.exists():
+                _copy(best, own)
+            _copy(twin, best)
+        elif own.exists():
+            _copy(own, best)
+            own.unlink()
+            own.with_suffix(".json").unlink(missing_ok=True)
+        else:
+            return None
+        return int(read(best)[1].training["epoch"])
 
     def _say(self, kind: Kind, **values: Unpack[Values]) -> None:
         """Write an event, and log the sentence that it stands for."""
@@ -501,17 +559,17 @@ class Run:
         self.events.write("checkpoint", step=self.state.progress.step)
 
     def _obey(self) -> None:
-        """Pause or stop between the windows of a validation, which takes minutes.
+        """Pause or stop between the windows of a whole scan; a few scans take minutes.
 
         Several processes have windows of different subjects, and obey after it, together.
         """
         self._alive()
         if self.world.size > 1:
             return
-        command = self.control.take()
-        while command == "pause":
-            command = self._wait("validation")
-        if command == "stop":
+        told = self.control.take()
+        if told == "pause":
+            told = self._wait()
+        if told == "stop":
             raise _Stopped
 
     def _alive(self) -> None:
@@ -527,6 +585,13 @@ class Run:
             raise InputError(
                 f"{self.config.study} is no longer there; put it back, then continue with {then}."
             )
+
+
+def _copy(weights: Path, to: Path) -> None:
+    """Copy weights and their card, the weights last."""
+    for suffix in (".json", ".safetensors"):
+        with atomic(to.with_suffix(suffix)) as temporary:
+            copyfile(weights.with_suffix(suffix), temporary)
 
 
 def _refuse(words: str) -> NoReturn:

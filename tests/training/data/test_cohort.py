@@ -75,11 +75,42 @@ def test_a_label_that_cannot_be_read_yet_waits(study, make_head, write_image, ca
     path.parent.mkdir(parents=True)
     path.write_bytes(whole[: len(whole) // 2])
     assert one.update() == News([], [], [])
-    assert "wait for the next epoch" in caplog.text
+    assert "waits for the next epoch" in caplog.text
     assert "sub-04_desc-pvs_mask" in caplog.text
     assert names(one.train) == ["sub-01", "sub-02"]
     path.write_bytes(whole)
     assert one.update().added == ["sub-04"]
+
+
+def test_a_label_that_cannot_be_used_keeps_no_other_waiting(study, make_head, write_image, caplog):
+    one = cohort(study)
+    one.open()
+    label(study, "sub-04", make_head(seed=3).label[:-1], write_image)  # of another scan
+    label(study, "sub-05", make_head(seed=4).label, write_image)
+    was = one.labels["sub-02"]
+    label(study, "sub-02", make_head(seed=5).label[:-1], write_image)
+    assert one.update() == News(["sub-05"], [], [])
+    assert names(one.train) == ["sub-01", "sub-02", "sub-05"]
+    assert names(one.unlabelled) == ["sub-04"]
+    assert one.labels["sub-02"] == was
+    said = caplog.text
+    assert said.count("waits for the next epoch") == 2
+    assert one.update() == News([], [], [])
+    assert caplog.text == said  # once
+
+
+def test_a_validation_label_is_that_of_the_beginning(study, make_head, write_image):
+    from napari_pvs.study.labels import LabelStore
+
+    LabelStore(study, "sub-03").import_outside()  # a revision, which stays
+    one = cohort(study)
+    one.open()
+    assert list(one.judged) == ["sub-03"]
+    label(study, "sub-03", make_head(seed=8).label, write_image)
+    again = cohort(study)
+    again.open(one.labels | one.judged, resumed=True)
+    assert again.judged == one.judged
+    np.testing.assert_array_equal(again.validation[0].label, one.validation[0].label)
 
 
 def test_an_imported_label_has_not_changed(study):
@@ -142,11 +173,12 @@ def test_a_first_label_is_frozen_when_it_is_learnt_from(study, make_head, write_
     broken = study / "derivatives/labels/sub-05/anat/sub-05_desc-pvs_mask.nii.gz"
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"half of it")
-    assert one.update().added == []
-    assert read(study)["sub-04"] == read(study)["sub-05"] == "unlabelled"  # not learnt from yet
-    broken.unlink()
     assert one.update().added == ["sub-04"]
     assert read(study)["sub-04"] == "train"
+    assert read(study)["sub-05"] == "unlabelled"  # not learnt from yet
+    label(study, "sub-05", make_head(seed=4).label, write_image)
+    assert one.update().added == ["sub-05"]
+    assert read(study)["sub-05"] == "train"
     assert one.update() == News([], [], [])
 
 

@@ -22,6 +22,19 @@ def test_load_crops_to_the_brain(make_study, make_head):
     assert got.images[1, got.label].mean() > 3
 
 
+def test_a_label_outside_the_brain_is_not_trained_on(make_study, make_head, write_image):
+    subject = subjects(make_study(1))[0]
+    head = make_head()
+    far = head.label.copy()
+    far[2, 2] = True
+    assert not head.brain[2, 2].any()
+    write_image(subject.label, far)
+    with pytest.warns(InputWarning, match="label voxels lie outside the brain mask"):
+        got = load(subject)
+    assert not (got.label & ~got.brain).any()
+    assert got.label.sum() == len(got.foreground) == head.label.sum()
+
+
 def test_load_turns_the_label_with_the_scan(make_study, tmp_path, make_head):
     subject = subjects(make_study(1))[0]
     for path in (subject.label, subject.t1):  # T2 and mask keep their axes

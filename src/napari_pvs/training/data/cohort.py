@@ -72,6 +72,8 @@ class Cohort:
         Prepared subjects, ordered by name.
     labels
         Digest of the label of each training subject.
+    judged
+        The same of each validation subject.
     left_out
         Subjects whose files cannot be used, and why; they do not stop the others.
     label_free
@@ -88,7 +90,9 @@ class Cohort:
         self.validation: list[PreparedSubject] = []
         self.unlabelled: list[PreparedSubject] = []
         self.labels: dict[str, str] = {}
+        self.judged: dict[str, str] = {}
         self.left_out: dict[str, str] = {}
+        self._waiting: dict[str, str] = {}
         self._digests: dict[tuple[Path, int, int], str] = {}
 
     def __str__(self) -> str:
@@ -140,6 +144,8 @@ class Cohort:
                 f"{self.study}; put it back."
             )
         self.validation = [self._validator(found[n]) for n in self.roles.validation]
+        by_label = {n: found[n].label for n in self.roles.validation}
+        self.judged = {n: self._digest(path) for n, path in by_label.items() if path is not None}
         self._take(self._with_labels(self._arranged(found)))
         if self.label_free:
             return
@@ -243,10 +249,22 @@ class Cohort:
                     same = name in old and old[name].label is None
                     unlabelled.append(old[name] if same else self._load(subject))
             except (InputError, OSError) as error:
-                if name in old:  # it may be being written; see `update`
-                    raise
-                self._leave_out(name, sentence(error))
+                if name not in old:
+                    self._leave_out(name, sentence(error))
+                    continue
+                self._wait(name, sentence(error))
+                if name in self.labels:
+                    train.append(old[name])
+                    labels[name] = self.labels[name]
+                else:
+                    unlabelled.append(old[name])
         return _People(train, unlabelled, labels)
+
+    def _wait(self, name: str, why: str) -> None:
+        """Go on with what is loaded of a subject; a new label of it may be being written."""
+        if self._waiting.get(name) != why:
+            log.warning("The change of %s waits for the next epoch: %s", name, why)
+        self._waiting[name] = why
 
     def _may_learn_from(self, subject: StudySubject) -> bool:
         """Whether an unlabelled scan may be trained on; another run may hold out the others."""

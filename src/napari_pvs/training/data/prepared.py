@@ -40,7 +40,7 @@ class PreparedSubject:
         (2, X, Y, Z) float16, normalised; zeros for a missing modality. Memory-mapped if the study
         is writable, so that memory use does not grow with the study.
     label
-        (X, Y, Z) bool; None if the subject is not labelled.
+        (X, Y, Z) bool, inside the brain; None if the subject is not labelled.
     brain
         (X, Y, Z) bool.
     voxel_size
@@ -103,10 +103,10 @@ def load(subject: StudySubject, cache: Path | None = None) -> PreparedSubject:
         whole = read_on(subject.label, prepared.grid, f"the scan of {subject.name}") > 0
         shape = prepared.brain.shape
         box = tuple(slice(c, c + n) for c, n in zip(prepared.corner, shape, strict=True))
-        label = np.ascontiguousarray(whole[box])
+        label = np.ascontiguousarray(whole[box] & prepared.brain)
         warn_of_outside(
             int(np.count_nonzero(whole)),
-            int(np.count_nonzero(label & prepared.brain)),
+            int(np.count_nonzero(label)),
             f"{subject.label}: {{}} label voxels lie outside the brain mask and are not trained "
             "on; check label and mask.",
         )

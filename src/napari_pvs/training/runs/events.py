@@ -106,11 +106,17 @@ class EventLog:
     ----------
     path
         The run's ``events.jsonl``; numbering continues from its last event.
+
+    Attributes
+    ----------
+    phase
+        Name of the last phase that was written.
     """
 
     def __init__(self, path: Path):
         self._path = Path(path)
         self._sequence = 0
+        self.phase = "train"
         if not self._path.exists():
             return
         whole = size = 0
@@ -133,10 +139,14 @@ class EventLog:
         with open(self._path, "a", encoding="utf-8", opener=_opener(create)) as file:
             file.write(json.dumps(event | values | dict(more or {})) + "\n")
         self._sequence += 1
+        if kind == "phase":
+            self.phase = values["name"]
 
 
 class NullEventLog(EventLog):
     """Writes nothing; only the first process of a run writes events."""
+
+    phase = "train"
 
     def __init__(self) -> None:
         pass

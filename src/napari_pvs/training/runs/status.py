@@ -46,7 +46,7 @@ class RunStatus:
     loss
         Mean over the last epoch.
     dsc
-        At the best validation.
+        Of its best weights on the validation.
     seconds_left
         At the pace of the last steps; None if it is not running or has only just begun.
     why
@@ -229,7 +229,7 @@ class Watch:
             epoch=epoch,
             epochs=config.epochs,
             loss=past.loss.get(epoch),
-            dsc=max((found.dsc for found in past.validation.values()), default=None),
+            dsc=None if self.best is None else self.best[0],
             seconds_left=self._seconds_left(total) if state == "running" else None,
             why=why,
         )
@@ -256,7 +256,7 @@ class Watch:
             past.validation[int(event["epoch"])] = found
         elif kind == "phase":
             self.phase = "" if event["name"] == "train" else str(event["name"])
-        elif kind == "weights":
+        elif kind == "weights" and event["weights"] == BEST:
             self.best = _number(event["dsc"]), int(event["epoch"])
         elif kind == "data_added":
             self.news = event
@@ -274,8 +274,8 @@ class Watch:
             known = event.get("train", 0), event.get("validation", 0), event.get("unlabelled", 0)
             self.everybody = sum(map(int, known))
         elif kind == "left_out":
+            self.everybody += event["name"] not in self.left_out
             self.left_out[str(event["name"])] = str(event["why"])
-            self.everybody += 1
 
     def _state(self, alive: bool) -> tuple[State, str]:
         if self.last is None:
