@@ -224,5 +224,5 @@ def test_a_study_that_was_moved_with_its_run_knows_whom_it_learnt_from(
     copytree(study, tmp_path / "moved")
     moved = tmp_path / "moved"
     inside = moved / best.relative_to(study)
-    assert load_start(config(moved, weights=inside)).learned_in(moved) == ("sub-01", "sub-02")
-    assert load_start(config(moved, weights=best)).learned_in(moved) == ()  # another study
+    assert load_start(config(moved, weights=inside)).learned == ("sub-01", "sub-02")
+    assert load_start(config(moved, weights=best)).learned == ()  # another study

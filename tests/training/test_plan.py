@@ -24,6 +24,7 @@ from napari_pvs.training.plan import (
     require_memory,
     sentence,
 )
+from napari_pvs.training.run import train
 
 SMALL = {"epochs": 4, "steps": 3, "batch": 2, "patch": (8,), "device": "cpu"}
 
@@ -43,6 +44,22 @@ def test_who_takes_part(make_study):
         "unlabelled, validates on 1, keeps 1 for a test."
     )
     assert "(2 new or corrected" in sentence(roles, 2, True)
+
+
+@pytest.mark.parametrize(
+    ("labelled", "warmup", "why"),
+    [
+        (4, 1, "every scan of"),
+        (2, 4, "a warm-up of 4 epochs, and the run has 4; give more --epochs, or a smaller"),
+    ],
+)
+def test_what_cannot_use_unlabelled_scans_is_refused(make_study, tmp_path, labelled, warmup, why):
+    study = make_study(4, labelled=labelled)
+    given = TrainingConfig(study=study, method="m2ss", **(SMALL | {"warmup": warmup}))
+    assert why in plan(given).refused
+    with pytest.raises(InputError, match=why):
+        train(given, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_was_corrected_since(make_study, make_head, write_image):

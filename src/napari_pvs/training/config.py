@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from napari_pvs.errors import InputError
 from napari_pvs.inference.config import Within
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.device import Device, Precision
@@ -277,6 +278,20 @@ class TrainingConfig(BaseModel):
         """Name of the teacher: the method's own, or the one chosen; None if supervised."""
         method = METHODS[self.method]
         return (method.teacher or self.teacher) if method.semi_supervised else None
+
+    def require_epochs(self) -> None:
+        """Refuse a semi-supervised run on labels that ends within its warm-up.
+
+        Raises
+        ------
+        InputError
+            It would use no unlabelled scan.
+        """
+        if self.semi_supervised and self.epochs <= self.warmup:
+            raise InputError(
+                f"method {self.method} uses unlabelled scans after a warm-up of {self.warmup} "
+                f"epochs, and the run has {self.epochs}; give more --epochs, or a smaller --warmup."
+            )
 
     def without_labels(self) -> "TrainingConfig":
         """Return a copy for a study of which no scan is labelled.

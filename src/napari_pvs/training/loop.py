@@ -528,9 +528,9 @@ class Run:
         return True
 
     def _keep_better(self, twin: Path | None) -> int | None:
-        """Publish the twin's weights, the run's own beside them; or, of a longer run, its own again.
+        """Publish the twin's weights, the run's own beside them; or its own again.
 
-        Whenever it is cut short, it can be done again.
+        A longer run ends once more. If this is cut short, it can be done again.
 
         Returns
         -------

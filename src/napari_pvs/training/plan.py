@@ -21,6 +21,7 @@ from napari_pvs.study.bids import StudySubject, fingerprint, person_of, subjects
 from napari_pvs.study.roles import Role, Split
 from napari_pvs.study.roles import read as read_roles
 from napari_pvs.training.config import TrainingConfig
+from napari_pvs.training.data.cohort import require_unlabelled
 from napari_pvs.training.data.roles import roles_of
 from napari_pvs.training.data.sampling import patches_of
 from napari_pvs.training.distributed.world import ALONE, World
@@ -66,8 +67,7 @@ def plan(config: TrainingConfig) -> Plan:
     """
     found = subjects(config.study)
     learned: dict[str, Role] = {
-        person_of(name): "unlabelled"
-        for name in load_start(config).learned_in(config.study.absolute())
+        person_of(name): "unlabelled" for name in load_start(config).learned
     }
     roles = roles_of(config, found, learned | read_roles(config.study))
     if roles.train:
@@ -78,6 +78,9 @@ def plan(config: TrainingConfig) -> Plan:
     device = pick(config.device)
     memory, refused = forecast(config, device), ""
     try:
+        if config.semi_supervised and roles.train:
+            require_unlabelled(config.study, roles.unlabelled)
+        config.require_epochs()
         require_memory(config, device)
     except InputError as error:
         refused = str(error)

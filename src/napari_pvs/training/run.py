@@ -90,6 +90,7 @@ def train(
         cohort = _open(config, roles, labels, start, world)
         if cohort.label_free:
             config = config.without_labels()
+        config.require_epochs()
         # only now is the folder made, so that wrong input leaves none behind
         with world.holding(taken_over(out)):
             world.lead(lambda: _describe(out, config, cohort.roles, start))
@@ -196,7 +197,7 @@ def _open(
     world: World,
 ) -> Cohort:
     """Load the subjects, and only then record their roles, so that wrong input records nothing."""
-    learned = {person_of(name) for name in start.learned_in(config.study)}
+    learned = {person_of(name) for name in start.learned}
 
     def plan() -> tuple[list[StudySubject], Split]:
         seen = survey(config.study)

@@ -8,12 +8,19 @@ from typing import Any
 
 from napari_pvs.errors import InputError
 from napari_pvs.network.m2ss import M2SS
-from napari_pvs.network.weights import ModelCard, content_of, fingerprint, load, starter_path
+from napari_pvs.network.weights import (
+    ModelCard,
+    content_of,
+    fingerprint,
+    load,
+    read,
+    starter_path,
+)
 from napari_pvs.scans.intensity import modalities
 from napari_pvs.training.agreement import Agreement
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data.prepared import PreparedSubject
-from napari_pvs.training.runs.folder import START
+from napari_pvs.training.runs.folder import SPLIT, START, read_split
 from napari_pvs.training.validation import Validation
 
 _SAMPLE = 20  # subjects whose intensities are told
@@ -35,8 +42,8 @@ class Start:
         Id of the weights; see `fingerprint`.
     card
         Their model card; None for random weights.
-    origin
-        Path of the file that was read.
+    learned
+        Scans of the study that they, or the members of an ensemble, have been trained on.
     """
 
     content: bytes | None = None
@@ -44,7 +51,7 @@ class Start:
     threshold: float = 0.5
     id: str | None = None
     card: ModelCard | None = None
-    origin: Path | None = None
+    learned: tuple[str, ...] = ()
 
     def settled(self, config: TrainingConfig) -> TrainingConfig:
         """Return the configuration with the batch statistics that the run takes."""
@@ -59,18 +66,57 @@ class Start:
             return self.threshold
         return self.card.answer_at_threshold(modalities(subject.images))
 
-    def learned_in(self, study: Path) -> tuple[str, ...]:
-        """Return the scans of a study that the weights were trained on without any label.
 
-        They have no role in the study, since a run without labels gives none.
-        """
-        about = {} if self.card is None else self.card.training
-        config = about.get("config")
-        if not isinstance(config, dict) or "unlabelled" not in about:
-            return ()
-        there = self.origin is not None and study in self.origin.absolute().parents
-        same = there or Path(str(config.get("study"))) == study
-        return tuple(map(str, about["unlabelled"])) if same else ()
+def learned_in(config: TrainingConfig, run: Path | None = None) -> dict[str, Path]:
+    """Return the scans of a study that a run's start weights or ensemble have been trained on.
+
+    They may have no role in the study: a run without labels gives none, nor does a
+    cross-validation.
+
+    Parameters
+    ----------
+    config
+        Of the run; its study is the one that is meant.
+    run
+        The run's folder, if it exists; members of its ensemble may be gone by now.
+
+    Returns
+    -------
+    For the name of each such scan, the weights.
+
+    Raises
+    ------
+    InputError
+        A file of weights is unusable.
+    """
+    given = config.weights
+    files = {} if given is None or str(given) == "starter" else {given: _copied(given, run)}
+    if config.teacher == "ensemble":
+        files |= {path: path for path in config.members if run is None or path.is_file()}
+    study, out = config.study.absolute(), dict[str, Path]()
+    for path, held in files.items():
+        for name in _learned(read(held)[1], study, path.absolute()):
+            out.setdefault(name, path)
+    return out
+
+
+def _copied(weights: Path, run: Path | None) -> Path:
+    """Return the run's copy of its start weights, since the original may have changed."""
+    return run / START if run is not None and (run / START).is_file() else weights
+
+
+def _learned(about: ModelCard, study: Path, path: Path) -> tuple[str, ...]:
+    """Return the scans of a study that these weights were trained on."""
+    told = about.training
+    config, names = told.get("config"), told.get("learned", told.get("unlabelled"))
+    if not isinstance(config, dict):
+        return ()
+    if study not in path.parents and Path(str(config.get("study"))) != study:
+        return ()
+    if names is None and (path.parent / SPLIT).is_file():  # earlier cards do not tell
+        split = read_split(path.parent)
+        names = (*split.train, *split.unlabelled)
+    return tuple(map(str, names or ()))
 
 
 def load_start(config: TrainingConfig, run: Path | None = None) -> Start:
@@ -91,11 +137,11 @@ def load_start(config: TrainingConfig, run: Path | None = None) -> Start:
     InputError
         The weights are unusable, or for another network than the method's.
     """
+    learned = tuple(learned_in(config, run))
     if config.weights is None:
-        return Start()
+        return Start(learned=learned)
     path = starter_path() if str(config.weights) == "starter" else config.weights
-    if run is not None and (run / START).is_file():
-        path = run / START
+    path = _copied(path, run)
     content = content_of(path)
     network, about = load(path, content)
     if network.config.multiscale != config.network.multiscale:
@@ -105,7 +151,7 @@ def load_start(config: TrainingConfig, run: Path | None = None) -> Start:
         )
     if config.statistics != "auto":
         network.config = network.config.model_copy(update={"statistics": config.statistics})
-    return Start(content, network, about.threshold, fingerprint(path, content), about, path)
+    return Start(content, network, about.threshold, fingerprint(path, content), about, learned)
 
 
 def card(
@@ -132,7 +178,7 @@ def card(
     start
         What the run started from.
     """
-    training = _training(config, epoch, start)
+    training = _training(config, epoch, learnt, start)
     accuracy = {"validation": result.measures | {"subjects": len(validated)}}
     return _card(name, result.threshold, (*validated, *learnt), training, accuracy)
 
@@ -147,18 +193,25 @@ def card_without_labels(
 ) -> ModelCard:
     """Make the card of weights that were adapted without a label: they have no measured accuracy.
 
-    Parameters are those of `card`. It lists the scans that were used,
-    for runs that start from the weights.
+    Parameters are those of `card`.
     """
-    training = _training(config, epoch, start)
+    training = _training(config, epoch, learnt, start)
     training["unlabelled"] = [subject.name for subject in learnt]
     training["agreement"] = {"with": start.id, "dsc": result.dsc, "found": result.found}
     card = _card(name, result.threshold, learnt, training, {})
     return card.model_copy(update={"thresholds": result.thresholds})
 
 
-def _training(config: TrainingConfig, epoch: int, start: Start) -> dict[str, Any]:
-    return {"config": json.loads(config.model_dump_json()), "epoch": epoch, "from": start.id}
+def _training(
+    config: TrainingConfig, epoch: int, learnt: Sequence[PreparedSubject], start: Start
+) -> dict[str, Any]:
+    """Tell how weights were made; of whom, for runs that start from them."""
+    return {
+        "config": json.loads(config.model_dump_json()),
+        "epoch": epoch,
+        "from": start.id,
+        "learned": sorted({*start.learned, *(subject.name for subject in learnt)}),
+    }
 
 
 def _card(

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from napari_pvs.errors import InputError
+from napari_pvs.network.weights import load
 from napari_pvs.scans.nifti import read_labels, write_like
 from napari_pvs.study.bids import subjects
 from napari_pvs.study.labels import LabelStore
@@ -13,6 +14,7 @@ from napari_pvs.training.crossval import jobs as crossval
 from napari_pvs.training.crossval import report
 from napari_pvs.training.crossval.jobs import plan, run, run_job
 from napari_pvs.training.methods import METHODS
+from napari_pvs.training.run import train
 from napari_pvs.training.runs.events import read
 
 pytestmark = pytest.mark.usefixtures("small_network")
@@ -135,6 +137,35 @@ def test_a_plan_of_before_is_understood(make_study, tmp_path, monkeypatch):
     (out / "crossval.json").write_text(json.dumps(held))
     monkeypatch.chdir(tmp_path)
     assert plan(config("study"), out, folds=3) == first
+
+
+def test_nobody_is_tested_by_weights_that_learned_from_them(make_study, tmp_path):
+    study, out = make_study(5, labelled=4), tmp_path / "cv"
+    first, *_ = plan(config(study), out, ("m2ss",), 4, 1)
+    run_job(first)
+    weights = first.out / "best.safetensors"
+    with pytest.raises(
+        InputError, match=r"best.safetensors has been trained on sub-0. of .* tests"
+    ):
+        plan(config(study, weights=weights), tmp_path / "other", ("m2ss",), 4, 1)
+    members = config(study, teacher="ensemble", members=(weights,))
+    with pytest.raises(InputError, match=r"has been trained on sub-0"):
+        plan(members, tmp_path / "other", ("m2ss",), 4, 1)
+    # in a run of its own, who was learned from does not validate
+    again = tmp_path / "again"
+    train(config(study, method="m2ss", weights=weights), again)
+    split = json.loads((again / "split.json").read_text())
+    assert not set(split["validation"]) & set(first.roles.train)
+    learned = load(again / "best.safetensors")[1].training["learned"]
+    assert set(learned) == {*split["train"], *split["unlabelled"], *first.roles.train, "sub-05"}
+
+
+def test_an_ensemble_is_looked_at_before_anything_is_trained(make_study, tmp_path):
+    members = (tmp_path / "typo.safetensors",)
+    given = config(make_study(3, labelled=2), method="m2ss", teacher="ensemble", members=members)
+    with pytest.raises(InputError, match=r"typo.safetensors do not exist"):
+        train(given, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_methods_and_seeds_may_be_added(make_study, tmp_path):

@@ -23,6 +23,7 @@ from napari_pvs.training.data.cohort import require_unlabelled
 from napari_pvs.training.data.prepared import PreparedSubject, load
 from napari_pvs.training.methods import METHODS
 from napari_pvs.training.runs.folder import migrated
+from napari_pvs.training.weights import learned_in
 
 PLAN = "crossval.json"
 SCORES = "scores.json"
@@ -126,8 +127,6 @@ def plan(
             raise InputError(f"{gone[0]} is no longer in {config.study}; put its scans back.")
         for name, was in stamps.items():
             label_of(config.study, name, was)
-    if any(METHODS[name].semi_supervised for name in methods):
-        require_unlabelled(config.study, unlabelled)
     persons = sorted({person_of(name) for name in stamps})
     tested = -(-len(persons) // folds)  # in the largest fold; two more train and validate
     if folds < 2 or len(persons) < max(folds, tested + 2):
@@ -136,6 +135,7 @@ def plan(
             f"{folds} folds need at least as many labelled persons, and two more than are tested "
             f"in one; {config.study} has {len(persons)}: label more{fitting}."
         )
+    _require_fair(config, methods, persons, unlabelled)
     np.random.default_rng([config.seed, 5]).shuffle(persons)
     jobs = []
     # fold by fold, so that methods can be compared even if the cross-validation is interrupted
@@ -192,6 +192,22 @@ def _roles(
         test=of(tested),
         unlabelled=tuple(unlabelled),
     )
+
+
+def _require_fair(
+    config: TrainingConfig, methods: Iterable[str], persons: Sequence[str], unlabelled: list[str]
+) -> None:
+    """Refuse methods that could not use unlabelled scans, and weights that know who is tested."""
+    for name in methods:
+        if METHODS[name].semi_supervised:
+            require_unlabelled(config.study, unlabelled)
+            config.model_copy(update={"method": name}).require_epochs()
+    for name, path in learned_in(config).items():
+        if person_of(name) in persons:
+            raise InputError(
+                f"{path} has been trained on {name} of {config.study}, whom the cross-validation "
+                "tests; give weights that have not seen the study, such as the starter weights."
+            )
 
 
 def _shared(config: TrainingConfig) -> dict[str, JsonValue]:
