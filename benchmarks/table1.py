@@ -16,9 +16,9 @@ import records
 from small import cohort, short
 
 from napari_pvs.training.crossval import report
-from napari_pvs.training.crossval.jobs import plan, run_job
+from napari_pvs.training.crossval.jobs import Job, plan, run
 from napari_pvs.training.methods import METHODS
-from napari_pvs.workers import Workers, each
+from napari_pvs.workers import Workers
 
 
 def main() -> None:
@@ -40,10 +40,11 @@ def main() -> None:
     jobs = plan(config, out, given.methods, given.folds, given.seeds)
     begun = time.monotonic()
 
-    for job, made in zip(jobs, each(run_job, jobs, Workers(given.jobs)), strict=True):
-        made.required()
+    def done(job: Job) -> None:
         minutes = (time.monotonic() - begun) / 60
         print(f"{minutes:5.1f} min: {job.config.method} {job.out.name}", flush=True)
+
+    run(jobs, done, Workers(given.jobs))
     rows = report.collect(jobs)
     report.write(rows, out)
     print(report.report(rows))

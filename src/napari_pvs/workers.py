@@ -123,7 +123,7 @@ def connect(scheduler: Any) -> Any:
         ) from error
     try:
         return distributed.Client(scheduler)  # type: ignore[no-untyped-call]
-    except OSError as error:
+    except (OSError, ValueError) as error:  # of an address without a port, for one
         raise InputError(
             f"no dask scheduler answers at {scheduler}; start one, or leave out --scheduler."
         ) from error

@@ -28,6 +28,18 @@ def test_a_table_in_a_pipe_is_whole(make_study, monkeypatch):
     assert "at epoch" in out.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (("--compare",), "--compare is for methods that use unlabelled scans; add --method m2ss"),
+        (("--privileged", "0.5"), "--privileged is for methods that use"),
+        (("--members", "a"), "members are those of the teacher ensemble"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(make_study, refused, option, said):
+    assert said in refused("train", make_study(2), *option)
+
+
 def test_runs_of_what_is_no_study(make_study, tmp_path, capsys, refused):
     assert "contains no sub-*/anat" in refused("runs", "list", tmp_path)
     with pytest.raises(SystemExit) as ended:

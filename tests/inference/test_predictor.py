@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from napari_pvs.errors import InputError, InputWarning
+from napari_pvs.inference import predictor as predictor_module
 from napari_pvs.inference.patches import grid
 from napari_pvs.inference.predictor import Predictor, adapted, compute, interior, run
 from napari_pvs.network.backends.base import Cpu, GpuMemoryError
 from napari_pvs.network.backends.torch_backend import TorchBackend, fuse
 from napari_pvs.network.config import NetworkConfig
 from napari_pvs.network.m2ss import M2SS
-from napari_pvs.network.weights import load
+from napari_pvs.network.weights import fingerprint, load
 from napari_pvs.scans.grid import Grid
 from napari_pvs.scans.scan import Scan
 
@@ -336,6 +337,23 @@ def test_windows_have_the_statistics_of_their_scan(scan_weights, make_head, size
     assert np.abs(alone[core] - whole[inner]).max() > 2 * np.abs(part[core] - whole[inner]).max()
     assert ready.for_scan(scan) is ready
     assert ready.weights_id == predictor.weights_id
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_its_id_is_that_of_the_weights_it_runs(tiny_weights, scan_weights, tmp_path, backend):
+    path = tmp_path / "best.safetensors"
+    path.write_bytes(tiny_weights.read_bytes())
+    opened = predictor_module.open_backend
+
+    def replaced(*arguments):
+        path.write_bytes(scan_weights.read_bytes())  # a run publishes others
+        return opened(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predictor_module, "open_backend", replaced)
+        made = Predictor(path, "cpu", backend=backend)
+    assert made.weights_id == fingerprint(tiny_weights)
+    assert made.card.name == "tiny"
 
 
 @pytest.mark.parametrize("backend", ["torch", "openvino"])

@@ -49,6 +49,25 @@ def test_the_weights_are_known_again(segmented):
     assert weights_of(out, "sub-01") is None
 
 
+@pytest.mark.parametrize("done", range(7))
+def test_killed_between_its_files_it_can_be_written_again(segmented, monkeypatch, done):
+    segmented()
+    left, replace = [done], Path.replace
+
+    def killed(self, target):
+        if ".tmp-" in str(self.parent) and not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= ".tmp-" in str(self.parent)
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            segmented()
+    out, result = segmented()
+    assert weights_of(out, "sub-01") == result.origin["weights_id"]
+
+
 def test_masks_of_others_are_never_replaced(segmented, tmp_path):
     mask = mask_of(tmp_path / "out", "sub-01")
     mask.parent.mkdir(parents=True)

@@ -451,6 +451,21 @@ def test_decisions_that_nothing_takes_are_told_for_the_study(pvs_scan, own_folde
     assert str(study) in str(told.value)
 
 
+def test_what_is_undone_does_not_come_back_from_the_other_folder(pvs_scan, own_folders, study):
+    time = datetime(2024, 1, 1, tzinfo=UTC)
+    one, two = (
+        Decision(point=(n, 2, 3), kind="found", verdict="accept", time=time) for n in (1, 2)
+    )
+    place = DraftStore(pvs_scan, study, "sub-01")
+    (study / "derivatives").write_text("in the way of the folder")
+    place.save_review(Review(decisions=[one, two]))
+    (study / "derivatives").unlink()
+    again = DraftStore(pvs_scan, study, "sub-01")
+    assert again.review().decisions == (one, two)
+    again.save_review(Review(decisions=[two]))  # one was undone
+    assert DraftStore(pvs_scan, study, "sub-01").review().decisions == (two,)
+
+
 def test_labels_of_32_bits_are_the_largest(pvs_scan, labels, own_folders):
     most = labels.astype(np.int64) * (2**31 - 1)
     place = DraftStore(pvs_scan)

@@ -1,5 +1,7 @@
 """All subjects of a study are segmented, and what is there stays."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from napari_pvs.inference.config import SegmentConfig
 from napari_pvs.inference.segment import segment_scan
 from napari_pvs.scans.nifti import read_labels
 from napari_pvs.scans.scan import load_scan
+from napari_pvs.study import predictions
 from napari_pvs.study.bids import subjects
 from napari_pvs.study.labels import LabelStore
 from napari_pvs.study.predictions import Predicted, keep, segment_study
@@ -97,6 +100,25 @@ def test_a_disk_that_cannot_read_one_scan_keeps_nobody_else_back(make_study, con
         "sub-02_T1w.nii.gz cannot be read (Input/output error); check that it "
         "is there and its permissions."
     )
+
+
+def test_workers_that_were_started_elsewhere_find_everything(make_study, config, monkeypatch):
+    study = make_study(1, labelled=1)
+    monkeypatch.chdir(study.parent)
+    weights = study.parent / "mine.safetensors"
+    weights.write_bytes(config.weights.read_bytes())
+    given, seen = config.model_copy(update={"weights": Path(weights.name)}), []
+
+    def each(call, items, _):
+        seen.extend([*call.args, *items])
+        return iter(())
+
+    monkeypatch.setattr(predictions, "each", each)
+    with pytest.raises(ValueError, match="shorter"):
+        list(segment_study(Path(study.name), given, workers=Workers(2)))
+    root, config, _, _, one = seen
+    paths = [root, config.weights, one.t1, one.t2, one.label]
+    assert all(path.is_absolute() and path.exists() for path in paths)
 
 
 def test_two_processes_make_the_same_masks(make_study, config):

@@ -230,6 +230,7 @@ def each_mask(
     InputError
         It is not a study.
     """
+    study = Path(study).absolute()  # workers may have been started elsewhere
     seen = survey(study, source.wanted)
     for text in seen.notes:
         warnings.warn(text, InputWarning, stacklevel=2)

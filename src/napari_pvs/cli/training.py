@@ -68,6 +68,12 @@ def train(
             f"--{option} does not go with the run folder {place}, because its {folder.CONFIG} "
             "sets it; change it there, or start a new run from the study."
         )
+    for name in TrainingConfig.GROUPS["Unlabelled scans"]:
+        if name in given and not config.semi_supervised:
+            raise InputError(
+                f"--{name.replace('_', '-')} is for methods that use unlabelled scans; add "
+                "--method m2ss, or leave it out."
+            )
     if of_run:
         out, config = place, folder.read_config(place)
     if out is None:

@@ -16,7 +16,7 @@ from napari_pvs.network.backends.choose import open_backend
 from napari_pvs.network.backends.torch_backend import TorchBackend
 from napari_pvs.network.config import CHANNELS
 from napari_pvs.network.device import BackendName, Device, Precision
-from napari_pvs.network.weights import ModelCard, fingerprint, starter_path
+from napari_pvs.network.weights import ModelCard, content_of, fingerprint, starter_path
 from napari_pvs.scans.grid import Grid, resample, with_voxel_size
 from napari_pvs.scans.header import MOST_VOXELS
 from napari_pvs.scans.intensity import modalities
@@ -84,8 +84,9 @@ class Predictor:
         precision: Precision = "auto",
     ):
         path = Path(weights) if weights is not None else starter_path()
-        self.backend, self.card = open_backend(path, device, backend, precision)
-        self.weights_id = fingerprint(path)
+        content = content_of(path)  # once: a run may replace the file meanwhile
+        self.backend, self.card = open_backend(path, device, backend, precision, content)
+        self.weights_id = fingerprint(path, content)
         self.device = self.backend.device
         self.windows: Windows = windows
 

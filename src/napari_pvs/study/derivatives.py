@@ -49,7 +49,7 @@ def write(
     config: SegmentConfig,
     page: str | None = None,
 ) -> None:
-    """Write a segmentation into a derivative, as one set; the mask's sidecar comes last.
+    """Write a segmentation into a derivative, as one set; the mask comes last.
 
     Parameters
     ----------
@@ -91,7 +91,9 @@ def write(
         ),
         MASK: ("Perivascular spaces.", {"kind": "ROI", _ABOUT: about}),
     }
-    names = (*images.values(), table, *sidecars.values())
+    mask_image = images[MASK]  # last, since a mask without its sidecar is nobody's
+    others = [file for file in images.values() if file != mask_image]
+    names = (*others, table, *sidecars.values(), mask_image)
     movement, file = result.scan.movement, f"{name}_{MOVEMENT}"
     there, gone = (names, (file,)) if movement is None else ((file, *names), ())
     with atomic_set(anat_folder(out, name), there, gone) as folder:

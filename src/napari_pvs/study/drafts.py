@@ -10,6 +10,7 @@ import hashlib
 import logging
 import warnings
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -292,10 +293,25 @@ class DraftStore:
             try:
                 self._ready(root)
                 keep_decisions(_review_path(root, subject), review, self._decided)
-                return
             except (InputError, OSError) as error:
                 refused.append(as_input_error(error))
+            else:
+                self._forget_undone(review, but=root)
+                return
         raise refused[0]
+
+    def _forget_undone(self, review: Review, but: Path) -> None:
+        """Drop what was undone from the other folder too, which was written while one was not."""
+        undone = self._decided - set(review.decisions)
+        for root, subject in self._roots:
+            path = _review_path(root, subject)
+            if root == but or not undone or not path.is_file():
+                continue
+            with suppress(OSError, ValueError, InputError):
+                there = read_decisions(path)
+                left = [one for one in there if one not in undone]
+                if len(left) < len(there):
+                    write_text(path, latest(left).model_dump_json(indent=1) + "\n")
 
     def _notes(self, refused: list[str]) -> tuple[str, ...]:
         return tuple(

@@ -103,7 +103,11 @@ def segment_study(
         raise InputError(
             f"method {config.method} segments single scans; give one with --t1 or --t2."
         )
+    study = Path(study).absolute()  # workers may have been started elsewhere
+    if config.weights is not None:
+        config = config.model_copy(update={"weights": config.weights.absolute()})
     if output is not None:
+        output = replace(output, out=output.out.absolute())
         derivatives.require_ours(output.out, study, again)
     seen = survey(study, wanted)
     for text in seen.notes:
@@ -111,9 +115,7 @@ def segment_study(
     total = len(seen.found) + len(seen.refused)
     predictor = predictor_of(config)  # refuses bad weights before the work is shared
     describe(output.out if output else derivatives.folder_of(study), derivatives.TITLE, study)
-    if output is not None:
-        output = replace(output, out=output.out.absolute())
-    call = partial(_segmented, study.absolute(), config, again, output)
+    call = partial(_segmented, study, config, again, output)
     if workers == HERE:
         call = partial(_segmented, study, config, again, output, predictor=predictor)
     for one, outcome in zip(seen.found, each(call, seen.found, workers), strict=True):

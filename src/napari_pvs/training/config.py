@@ -336,6 +336,8 @@ class TrainingConfig(BaseModel):
             raise ValueError("focal_weight and dice_weight are both 0; nothing would be learned")
         if self.taught_by == "ensemble" and not self.members:
             raise ValueError("the teacher ensemble has no members; give the weights of a few runs")
+        if self.members and self.teacher != "ensemble":
+            raise ValueError("members are those of the teacher ensemble; choose it, too")
         if self.batch == 1 and min(self.patch) <= 8:
             raise ValueError("batch norm needs more than one patch of 8 voxels per step; add more")
         shared = set(self.validation) & set(self.test)

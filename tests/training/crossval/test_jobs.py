@@ -1,5 +1,10 @@
 import json
+import os
 import shutil
+import signal
+import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +21,7 @@ from napari_pvs.training.crossval.jobs import plan, run, run_job
 from napari_pvs.training.methods import METHODS
 from napari_pvs.training.run import train
 from napari_pvs.training.runs.events import read
+from napari_pvs.workers import Workers
 
 pytestmark = pytest.mark.usefixtures("small_network")
 
@@ -136,7 +142,7 @@ def test_a_plan_of_before_is_understood(make_study, tmp_path, monkeypatch):
     held["config"] |= {"patch": held["config"]["patch"][0], "study": "study"}
     (out / "crossval.json").write_text(json.dumps(held))
     monkeypatch.chdir(tmp_path)
-    assert plan(config("study"), out, folds=3) == first
+    assert plan(config("study"), Path("cv"), folds=3) == first  # workers may be elsewhere
 
 
 def test_nobody_is_tested_by_weights_that_learned_from_them(make_study, tmp_path):
@@ -210,3 +216,77 @@ def test_not_under_torchrun(make_study, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="start it without torchrun"):
         run(jobs)
+
+
+def test_several_runs_at_a_time(make_study, tmp_path):
+    said = []
+    jobs = jobs_of(make_study(3), tmp_path / "cv", epochs=1)
+    run(jobs, said.append, Workers(2))
+    assert said == jobs
+    assert {row.subject for row in report.collect(jobs)} == {"sub-01", "sub-02", "sub-03"}
+
+
+def test_a_run_that_fails_elsewhere_is_told(make_study, tmp_path):
+    jobs = jobs_of(make_study(3), tmp_path / "cv")
+    for path in (config(tmp_path / "study").study / "derivatives").rglob("*pvs_mask.nii.gz"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"label of sub-0. .* has changed since"):
+        run(jobs, workers=Workers(2))
+
+
+def jobs_of(study, out, **values):
+    return plan(config(study, **values), out, ("supervised-mono",), folds=3, seeds=1)
+
+
+@pytest.mark.filterwarnings("default")  # dask's own
+def test_a_lost_worker_costs_a_retry(make_study, tmp_path):
+    """On a real local dask cluster, one of whose workers is killed."""
+    pytest.importorskip("distributed")
+    from distributed import LocalCluster
+
+    jobs = jobs_of(make_study(3), tmp_path / "cv", epochs=4)
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
+    ) as local:
+
+        def kill_one():
+            while not any((job.out / "checkpoint.safetensors").exists() for job in jobs):
+                time.sleep(0.02)
+            worker = next(iter(local.workers.values()))
+            os.kill(worker.pid, signal.SIGKILL)
+            killed.append(worker)
+
+        killed = []
+        killer = threading.Thread(target=kill_one, daemon=True)
+        killer.start()
+        run(jobs, workers=Workers(scheduler=local))
+        killer.join(60)
+    assert killed
+    assert all(job.done for job in jobs)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_worker_that_would_mix_runs_is_refused(make_study, tmp_path):
+    pytest.importorskip("distributed")
+    from distributed import LocalCluster
+
+    jobs = jobs_of(make_study(3), tmp_path / "cv", epochs=1)
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=2, dashboard_address=None, host="127.0.0.1"
+        ) as local,
+        pytest.raises(InputError, match=r"worker tcp.* has 2 threads .*\(--nthreads 1\)"),
+    ):
+        run(jobs, workers=Workers(scheduler=local))
+    assert not any(job.out.exists() for job in jobs)
+
+
+def test_nobody_answers(make_study, tmp_path, monkeypatch):
+    dask = pytest.importorskip("dask")
+    pytest.importorskip("distributed")
+    jobs = jobs_of(make_study(3), tmp_path / "cv", epochs=1)
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        pytest.raises(InputError, match=r"no dask scheduler answers at tcp://127.0.0.1:9"),
+    ):
+        run(jobs, workers=Workers(scheduler="tcp://127.0.0.1:9"))

@@ -93,3 +93,20 @@ def test_signals_are_left_alone_in_a_thread(run):
     thread.start()
     thread.join()
     assert done == [before]
+
+
+def test_who_only_looks_whether_it_runs_does_not_keep_it_from_starting(run):
+    inside, leave = threading.Event(), threading.Event()
+
+    def look():
+        with locked(run):
+            inside.set()
+            leave.wait()
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    inside.wait()
+    threading.Timer(0.2, leave.set).start()
+    with taken_over(run):
+        pass
+    looking.join()

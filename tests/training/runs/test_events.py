@@ -2,8 +2,10 @@ import json
 import time
 
 import pytest
+import torch
 
-from napari_pvs.training.runs.events import EventLog, read
+from napari_pvs.errors import InputError
+from napari_pvs.training.runs.events import EventLog, read, reported
 
 
 def test_numbered_lines_of_json(tmp_path):
@@ -91,3 +93,25 @@ def test_what_a_newer_version_says_is_read(tmp_path):
     more = {"type": "something new", "grad_norm": 3.5, "about": {"a": [1]}}
     path.write_text(json.dumps(LINE | more) + "\n")
     assert read(path) == [LINE | more]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_where_memory_runs_out_the_remedy_is_said_and_kept(tmp_path, error):
+    log = EventLog(tmp_path / "events.jsonl")
+    said = "memory ran out; resume .* with a smaller batch in its config.json"
+    with pytest.raises(InputError, match=said), reported(tmp_path, log):
+        raise error
+    assert "memory ran out" in read(tmp_path / "events.jsonl")[-1]["message"]
+
+
+def test_a_bug_is_no_lack_of_memory(tmp_path):
+    log = EventLog(tmp_path / "events.jsonl")
+    with pytest.raises(RuntimeError, match="shapes"), reported(tmp_path, log):
+        raise RuntimeError("shapes differ")

@@ -84,7 +84,10 @@ def test_why_it_died(make_run):
 
 
 def test_what_it_reached(make_run):
-    events = [HELLO, epoch(1, 0.9), validation(1, 0.3), epoch(2, 0.7), validation(2, 0.6)]
+    best = ("weights", {"weights": "best.safetensors", "epoch": 2, "dsc": 0.6})
+    others = ("weights", {"weights": "own.safetensors", "epoch": 3, "dsc": 0.55})
+    events = [HELLO, epoch(1, 0.9), validation(1, 0.3), epoch(2, 0.7), validation(2, 0.6), best]
+    events.append(others)
     found = status(make_run("a", *events, epoch(3, 0.6), validation(3, 0.55), method="m2ss"))
     assert (found.method, found.epoch, found.epochs) == ("m2ss", 3, 4)
     assert (found.loss, found.dsc) == (0.6, 0.6)

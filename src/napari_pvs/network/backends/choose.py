@@ -18,8 +18,18 @@ def open_backend(
     device: Device = "auto",
     name: BackendName = "auto",
     precision: Precision = "auto",
+    content: bytes | None = None,
 ) -> tuple[Backend, ModelCard]:
     """Make a network from weights, in the backend that `choose` chooses.
+
+    Parameters
+    ----------
+    weights
+        A weights file.
+    device, name, precision
+        As for `Predictor`.
+    content
+        What `content_of` returned for the file, if it has been read already.
 
     Raises
     ------
@@ -29,7 +39,7 @@ def open_backend(
     if choose(name, device) == "openvino":
         from napari_pvs.network.backends.openvino_backend import OpenVinoBackend
 
-        tensors, card = read(weights)
+        tensors, card = read(weights, content)
         try:
             return OpenVinoBackend(tensors, card.network, precision), card
         except (ImportError, OSError, RuntimeError) as error:  # a broken install, a strange CPU
@@ -41,7 +51,7 @@ def open_backend(
             log.warning("OpenVINO does not run here (%s); using PyTorch.", reason)
     from napari_pvs.network.backends.torch_backend import TorchBackend
 
-    model, card = load(weights)
+    model, card = load(weights, content)
     return TorchBackend(model, pick(device), precision), card
 
 

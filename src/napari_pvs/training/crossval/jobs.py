@@ -24,6 +24,7 @@ from napari_pvs.training.data.prepared import PreparedSubject, load
 from napari_pvs.training.methods import METHODS
 from napari_pvs.training.runs.folder import migrated
 from napari_pvs.training.weights import learned_in
+from napari_pvs.workers import HERE, Workers, each
 
 PLAN = "crossval.json"
 SCORES = "scores.json"
@@ -109,13 +110,13 @@ def plan(
     unknown = [name for name in methods if name not in METHODS]
     if unknown or not methods:
         raise InputError(f"{unknown or 'no method'}: choose from {', '.join(METHODS)}.")
-    config = config.absolute()
+    config, out = config.absolute(), Path(out).absolute()
     seen = survey(config.study)
     if seen.refused:  # methods are compared on the same subjects, or not at all
         raise InputError(seen.refused[0][1])
     everybody = seen.found
     asked = _Plan(config=_shared(config), methods=methods, folds=folds, seeds=seeds)
-    begun = _begun(Path(out), asked)
+    begun = _begun(out, asked)
     if begun is None:
         stamps = {s.name: stamp(s.label, config.study) for s in everybody if s.label is not None}
         known = {person_of(name) for name in stamps}
@@ -145,28 +146,42 @@ def plan(
             for method in methods:
                 changes = {"method": method, "seed": seed, "follow_labels": False}
                 own = config.model_copy(update=changes)
-                folder = Path(out) / method / f"fold-{fold + 1}_seed-{seed}"
+                folder = out / method / f"fold-{fold + 1}_seed-{seed}"
                 jobs.append(Job(own, roles, fold + 1, folder, stamps))
     whole = asked.model_copy(update={"labels": stamps, "unlabelled": unlabelled})
     if whole != begun:
-        write_text(Path(out) / PLAN, json.dumps(whole.model_dump(), indent=2) + "\n")
+        write_text(out / PLAN, json.dumps(whole.model_dump(), indent=2) + "\n")
     return jobs
 
 
-def run(jobs: Iterable[Job], said: Callable[[Job], None] = lambda _: None) -> None:
-    """Run jobs one after another, skipping finished ones and resuming those begun.
+def run(
+    jobs: Iterable[Job], said: Callable[[Job], None] = lambda _: None, workers: Workers = HERE
+) -> None:
+    """Run jobs, skipping finished ones and resuming those begun; a lost one is resumed elsewhere.
 
     Parameters
     ----------
     jobs
-        From `plan`.
+        From `plan`. All workers must see their folders and the study.
     said
-        Called before each job.
+        Called before each job or, if others do them, when it is done.
+    workers
+        Who does them: one after another here, or several at a time elsewhere.
+
+    Raises
+    ------
+    InputError
+        One has failed or was stopped; or as `each`.
     """
-    for job in jobs:
-        if not job.done:
+    left = [job for job in jobs if not job.done]
+    if workers == HERE:
+        for job in left:
             said(job)
             run_job(job)
+        return
+    for job, outcome in zip(left, each(run_job, left, workers), strict=True):
+        outcome.required()
+        said(job)
 
 
 def _roles(

@@ -192,11 +192,19 @@ def reported(out: Path, events: EventLog) -> Iterator[None]:
         with suppress(OSError):  # the run may lie in the study that went away
             events.write("error", message=str(error))
         raise
-    except MemoryError:
-        events.write(
-            "error", message="memory ran out; resume it with a smaller batch in its config.json"
-        )
-        raise
+    except (MemoryError, RuntimeError) as error:
+        if not _of_memory(error):
+            raise
+        words = f"memory ran out; resume {out} with a smaller batch in its config.json."
+        events.write("error", message=words)
+        raise InputError(words) from error
+
+
+def _of_memory(error: Exception) -> bool:
+    """Tell whether memory ran out; PyTorch says so in words, by device."""
+    said = str(error).lower()
+    words = ("out of memory", "can't allocate memory")
+    return isinstance(error, MemoryError) or any(each in said for each in words)
 
 
 def _opener(create: int) -> Callable[[str, int], int]:

@@ -138,7 +138,8 @@ def locked(run: Path) -> Iterator[None]:
     """
     with ExitStack() as stack:
         try:
-            stack.enter_context(held(Path(run) / LOCK))
+            # whoever only looks whether it is running has it for a moment
+            stack.enter_context(held(Path(run) / LOCK, timeout=1.0))
         except TimeoutError as error:
             raise busy(run, abandoned(error)) from error
         except OSError as error:

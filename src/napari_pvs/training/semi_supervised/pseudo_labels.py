@@ -35,7 +35,7 @@ class PseudoLabels:
     """Probability maps of the scans drawn last, in the run's folder.
 
     What lies where no PVS can be is none in them, with certainty, as `napari-pvs segment` leaves it
-    out (`TrainingConfig.within`): so the network learns from the place what it is not shown.
+    out (`TrainingConfig.within`): so location teaches the network what intensities alone do not.
 
     Parameters
     ----------
@@ -153,6 +153,8 @@ class PseudoLabels:
         if burden is not None and self._shares is not None:
             # None if the last unlabelled scan was labelled meanwhile
             threshold = aligned(threshold, self._shares, burden)
+
+        self._maps, self.subjects = {}, []  # Windows replaces no file that is mapped
 
         def shift(subject: PreparedSubject) -> None:
             plain = self._plain(subject)

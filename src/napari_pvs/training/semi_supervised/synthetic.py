@@ -5,12 +5,15 @@ subjects keep it from that (Billot et al., "SynthSeg", Medical Image Analysis 20
 alone). Their contrasts, noise, smoothness, slices and voxels are those measured on the scans.
 """
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_pvs.errors import InputError
 from napari_pvs.files import atomic
 from napari_pvs.phantom.acquisition import Contrast, draw_contrasts
 from napari_pvs.phantom.anatomy import Anatomy, Tissue, icbm152
@@ -210,16 +213,21 @@ def _save(path: Path, made: Subject, shown: tuple[bool, ...]) -> None:
 
 
 def _open(path: Path, name: str) -> PreparedSubject:
-    with np.load(path) as arrays:
+    try:
+        with np.load(path) as held:
+            arrays = dict(held)
         x, y, z = arrays["voxel_size"].tolist()
         a, b, c = arrays["corner"].tolist()
-        label = arrays["label"]
         return PreparedSubject(
             name=name,
             images=arrays["images"],
-            label=label,
+            label=arrays["label"],
             brain=arrays["brain"],
             voxel_size=(x, y, z),
-            foreground=np.argwhere(label).astype(np.int16),
+            foreground=np.argwhere(arrays["label"]).astype(np.int16),
             corner=(a, b, c),
         )
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"{path} is damaged; delete it, and it is made again when the run is resumed."
+        ) from error
