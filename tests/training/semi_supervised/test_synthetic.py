@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from napari_pvs.errors import InputError
 from napari_pvs.phantom.acquisition import draw_contrasts
 from napari_pvs.phantom.anatomy import Anatomy, Tissue, icbm152
 from napari_pvs.phantom.sites import SITES
@@ -109,6 +110,16 @@ def test_a_resumed_run_opens_them_again(cut_out, tmp_path, monkeypatch):
         np.testing.assert_array_equal(one.images, other.images)
         np.testing.assert_array_equal(one.label, other.label)
         assert (one.voxel_size, one.corner) == (other.voxel_size, other.corner)
+
+
+def test_a_damaged_one_is_named(cut_out, tmp_path):
+    subjects(tmp_path, config(), [cut_out()], ALONE, lambda: None)
+    (path, *_) = sorted(tmp_path.rglob("*.npz"))
+    whole = path.read_bytes()
+    for part in (whole[:100], whole[: len(whole) // 2], b""):
+        path.write_bytes(part)
+        with pytest.raises(InputError, match=f"{path.name} is damaged; delete it"):
+            subjects(tmp_path, config(), [cut_out()], ALONE, lambda: None)
 
 
 def test_they_depend_on_the_seed(cut_out, tmp_path):

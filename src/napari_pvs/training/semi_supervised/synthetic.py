@@ -214,8 +214,8 @@ def _save(path: Path, made: Subject, shown: tuple[bool, ...]) -> None:
 
 def _open(path: Path, name: str) -> PreparedSubject:
     try:
-        with np.load(path) as held:
-            arrays = dict(held)
+        with path.open("rb") as file:  # numpy leaves a damaged file open
+            arrays = dict(np.load(file))
         x, y, z = arrays["voxel_size"].tolist()
         a, b, c = arrays["corner"].tolist()
         return PreparedSubject(
