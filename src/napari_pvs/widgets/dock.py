@@ -28,7 +28,7 @@ from napari_pvs.widgets.viewer.typed import Layer, Viewer
 
 WIDTH = 320
 """Minimum width at which a dock still shows everything, pixels."""
-SCANS_KEY, PREDICTIONS_KEY = "T", "Shift-T"
+SCANS_KEY, PREDICTIONS_KEY = "T", "Shift+T"
 LINES = 3
 """Room for what a dock has to say; more is scrolled."""
 LONGEST_S = 10.0

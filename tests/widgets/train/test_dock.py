@@ -318,7 +318,7 @@ def test_better_weights_are_offered_and_compared(add_dock, make_study, qtbot, mo
     assert len(session.predictions) == 2, dock.notice.text()
     assert (first.layer.visible, session.prediction.layer.visible) == (False, True)
     assert dock.notice.text().startswith("0 PVS added, 0 removed; ")
-    assert "Shift-T toggles the previous one" in dock.notice.text()
+    assert "Shift+T toggles the previous one" in dock.notice.text()
     assert dock.offer.isHidden()
 
     # weights that are deleted in the middle of it all

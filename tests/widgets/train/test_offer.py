@@ -23,7 +23,7 @@ def test_in_words(before, said):
     text = told(Changes(added=3, removed=1, before_mm3=before, now_mm3=1000.0))
     assert text.startswith("3 PVS added, 1 removed; ")
     assert said in text
-    assert text.endswith("Shift-T toggles the previous one.")
+    assert text.endswith("Shift+T toggles the previous one.")
 
 
 def test_what_changed_is_counted_per_pvs(tmp_path, head, tiny_weights, monkeypatch):

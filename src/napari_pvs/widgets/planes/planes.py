@@ -32,7 +32,7 @@ from napari_pvs.widgets.viewer.typed import Event, LabelsLayer, Layer, MouseEven
 
 FILLED = 0.5
 """Opacity of labels that are filled."""
-HIDE_KEY, FILL_KEY = "Q", "Shift-Q"
+HIDE_KEY, FILL_KEY = "Q", "Shift+Q"
 PAUSE_MS = 250
 """How long after an edit a comparison follows."""
 STILL = 4

@@ -165,7 +165,7 @@ def told(changes: Changes) -> str:
     Examples
     --------
     >>> told(Changes(added=14, removed=1, before_mm3=1000.0, now_mm3=1230.0))
-    '14 PVS added, 1 removed; 1,230 mm³, was 1,000 (+23 %). Shift-T toggles the previous one.'
+    '14 PVS added, 1 removed; 1,230 mm³, was 1,000 (+23 %). Shift+T toggles the previous one.'
     """
     before, now = changes.before_mm3, changes.now_mm3
     share = f" ({100 * (now - before) / before:+.0f} %)" if before else ""
