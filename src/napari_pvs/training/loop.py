@@ -514,7 +514,7 @@ class Run:
                 world.in_turn(lambda: state.load(out / CHECKPOINT))
             twin = Run(out, self.cohort, state, start, self.control)
             twin.go("resumed" if resumed else "hello")
-        if state.progress.step < config.epochs * config.steps:
+        if state.progress.step < config.epochs * config.steps or state.progress.due:
             return False
         own, other = self.state.progress.best, state.progress.best
         if own is None or other is None:
