@@ -88,8 +88,13 @@ def test_wrong_input(head_files, tmp_path, make_study):
         pvs.segment(head_files[0], threshold=2)
     with pytest.raises(InputError, match="treshold is not known to this version"):
         pvs.segment(head_files[0], treshold=0.5)
+    scan = pvs.load(head_files[0], brain_mask=head_files[2])
     with pytest.raises(InputError, match="give one or the other"):
-        pvs.segment(head_files[0], scan=pvs.load(head_files[0], brain_mask=head_files[2]))
+        pvs.segment(head_files[0], scan=scan)
+    with pytest.raises(InputError, match="registered when it is loaded"):
+        pvs.segment(scan=scan, register_t2="off")
+    with pytest.raises(InputError, match="names of regions were given without regions"):
+        pvs.count(head_files[2], names=tmp_path / "names.tsv")
     for verb in (pvs.count, lambda path: pvs.evaluate(path, head_files[0])):
         with pytest.raises(InputError, match=r"none\.nii does not exist"):
             verb(tmp_path / "none.nii")

@@ -119,6 +119,8 @@ def segment(
     config = build(SegmentConfig, {"t1": t1, "t2": t2, **options}, cli=False)
     if scan is not None and (config.t1 or config.t2 or config.brain_mask):
         raise InputError("a scan and files of a scan were given; give one or the other.")
+    if scan is not None and "register_t2" in options:
+        raise InputError("a scan is registered when it is loaded; give register to load instead.")
 
     def run() -> "Segmentation":
         if scan is None:
@@ -219,8 +221,12 @@ def count(
     from napari_pvs.burden.count import count as count_array
     from napari_pvs.burden.regions import TEMPLATE, read_names, read_regions
 
+    if names is not None and regions is None:
+        raise InputError("names of regions were given without regions; give both.")
     known = read_names(None if names is None else Path(names))
     if not isinstance(what, str | Path):
+        if brain_mask is not None:
+            raise InputError("a segmentation has its scan's brain mask; leave it out.")
         scan = what.scan
         drawn = what.regions
         if regions is not None:

@@ -76,7 +76,8 @@ def test_tsv():
 
 
 def test_json_has_null_and_no_nan():
-    content = json.loads(to_json(comparison()))
+    out = {"refused": (("sub-x", "it is damaged."),), "identical": ("sub-y",)}
+    content = json.loads(to_json(replace(comparison(), **out)))
     assert len(content["subjects"]) == 4
     assert content["subjects"][3]["avd_percent"] is None
     assert content["subjects"][3]["dsc"] == 1
@@ -86,6 +87,8 @@ def test_json_has_null_and_no_nan():
     assert summary["moments"]["auprc"]["mean"] is None
     assert summary["count_reference_lt5mm3"] > 0
     assert content["only_reference"] == ["sub-r"]
+    assert content["refused"] == [{"subject": "sub-x", "why": "it is damaged."}]
+    assert content["identical"] == ["sub-y"]
 
 
 @pytest.mark.parametrize("render", [table, to_tsv, to_json])

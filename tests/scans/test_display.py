@@ -28,6 +28,10 @@ def test_contrast_limits_leave_out_zeros_and_outliers():
     assert contrast_limits(np.array([0.0, 5.0, 5.0])) == (0, 5)
 
 
+def test_an_image_of_zeros_has_contrast_limits():
+    assert contrast_limits(np.zeros((2, 3, 4))) == (0, 1)
+
+
 def test_white_matter_is_a_middle_grey_on_both():
     rng = np.random.default_rng(6)
     # white matter, cortex, deep grey matter and fluid by literature

@@ -160,7 +160,7 @@ def cell(value: Any) -> Any:
 
 
 def to_json(comparison: Comparison) -> str:
-    """Subjects, summary and unmatched subjects; ``null`` where undefined.
+    """Subjects, summary, and who was left out and why; ``null`` where undefined.
 
     Raises
     ------
@@ -174,6 +174,8 @@ def to_json(comparison: Comparison) -> str:
         "summary": _plain(summary),
         "only_predicted": comparison.only_predicted,
         "only_reference": comparison.only_reference,
+        "refused": [{"subject": name, "why": why} for name, why in comparison.refused],
+        "identical": comparison.identical,
     }
     return as_json(content)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from napari_pvs.errors import InputError
 from napari_pvs.evaluation.compare import Comparison, compare_files
+from napari_pvs.files import sentence
 from napari_pvs.inference.components import likely
 from napari_pvs.jobs import exchange
 from napari_pvs.jobs.protocol import (
@@ -253,8 +254,8 @@ def count_pvs(request: CountPvs, folder: Path, say: Say) -> Nothing:
     for name, path in request.labels.items():
         try:
             label = read_labels(path)
-        except InputError as error:
-            say(Row(Count(name, error=str(error))))
+        except (InputError, OSError) as error:
+            say(Row(Count(name, error=sentence(error))))
             continue
         present = label.data > 0
         _, found = connected_components(present)
@@ -325,8 +326,8 @@ def score_study(request: ScoreStudy, folder: Path, say: Say) -> Table:
             if subject.label is None or newest is None or subject.current == newest:
                 continue
             score = compare_files(store.path(newest), subject.label, subject.brain)
-        except InputError as error:
-            refused.append(f"{subject.name}: {error}")
+        except (InputError, OSError) as error:
+            refused.append(f"{subject.name}: {sentence(error)}")
             continue
         if score.identical:
             refused.append(f"{subject.name}: not scored; its label is the prediction, unedited.")

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,22 +172,34 @@ def _of_subject(
     counted = of_subject(made.counted, subject, state)
     compared = None
     if state != "segmented":  # otherwise the mask is a prediction itself
-        compared = _compared(study, subject, mask, marked, scan.grid)
+        compared = _compared(study, subject, mask, marked, scan)
     return Row(subject.name, state, made.light, made.checks, counted, compared), made.html
 
 
 def _compared(
-    study: Path, subject: StudySubject, mask: Path, marked: Any, grid: Any
+    study: Path, subject: StudySubject, mask: Path, marked: NDArray[np.bool_], scan: Scan
 ) -> SubjectScore | None:
-    """Compare the newest prediction with the label that came after it, or that was there."""
+    """Compare the newest prediction with the label that came after it, or that was there.
+
+    As `evaluate` does: inside the brain, and not where the label is the prediction itself.
+    """
     store = LabelStore(study, subject.name)
     predicted = store.predicted()
     if predicted is None or store.path(predicted) == mask:
         return None
-    found = read_on(store.path(predicted), grid, subject.t1 or subject.t2) > 0
-    return score(
-        found, marked, grid.voxel_size, subject=subject.name, voxel_volume=grid.voxel_volume
+    try:
+        found = read_on(store.path(predicted), scan.grid, subject.t1 or subject.t2) > 0
+    except InputError:  # of other voxels: it was made of another scan
+        return None
+    compared = score(
+        found,
+        marked,
+        scan.grid.voxel_size,
+        subject=subject.name,
+        region=scan.brain,
+        voxel_volume=scan.grid.voxel_volume,
     )
+    return None if compared.identical else compared
 
 
 def write_study(

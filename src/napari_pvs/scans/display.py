@@ -49,6 +49,8 @@ def brain_limits(
 def contrast_limits(data: NDArray[Any]) -> Limits:
     """Return contrast limits: the 0.5th and 99.5th percentile of the non-zero voxels."""
     values = data[data != 0]
+    if not values.size:
+        return 0.0, 1.0
     # a sample is enough, and keeps opening a large scan quick
     low, high = np.percentile(values[:: 1 + values.size // 10**6], (0.5, 99.5))
     if high <= low:

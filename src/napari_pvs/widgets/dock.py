@@ -52,6 +52,8 @@ class Dock(QWidget):
     ----------
     notice
         What the dock has to say, below everything else: nothing moves when it speaks.
+    stopped
+        Whether it has gone away; it may live on until Python collects it.
     """
 
     about_scan = True
@@ -61,6 +63,7 @@ class Dock(QWidget):
         self.session: Session = session_of(viewer)
         self.autosave = attend(self.session)
         self.notice = Notice()
+        self.stopped = False
         self.autosave.told.connect(self._on_told)
         column = QWidget()
         self.body = QVBoxLayout(column)
@@ -93,6 +96,7 @@ class Dock(QWidget):
 
     def stop(self) -> None:
         """End what the dock has started, because the dock is going away."""
+        self.stopped = True
 
     def _on_other_scan(self) -> None:
         """What was said of the scan before holds no longer."""

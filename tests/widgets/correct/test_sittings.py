@@ -165,3 +165,15 @@ def test_leaving_the_subject_keeps_what_was_done(in_study):
     (kept,) = sittings.read(root, "sub-01")
     assert kept.decisions == 1
     assert panel._tally is None
+
+
+def test_a_panel_whose_dock_has_gone_counts_nothing(in_study):
+    session, queue, panel, root = in_study
+    panel.stop()
+    queue.move_on()
+    queue.yes()
+    session.viewer.dims.set_current_step(0, 3)
+    panel.save()
+    panel._thread.catch_up(60)
+    assert panel._tally is None
+    assert sittings.read(root, "sub-01") == ()

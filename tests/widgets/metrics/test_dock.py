@@ -308,3 +308,18 @@ def test_a_table_that_cannot_be_written_says_why(tmp_path, qtbot, monkeypatch):
     qtbot.addWidget(notice)
     controls.write(tmp_path / "a.tsv", "", notice)
     assert "a.tsv cannot be written (No space left on device); make room" in notice.text()
+
+
+def test_a_dock_that_has_gone_measures_nothing(dock, qtbot, head, monkeypatch):
+    from napari_pvs.widgets.metrics import dock as module
+
+    session = dock.session
+    session.new_labels(head.label)
+    dock.stop()
+    monkeypatch.setattr(module, "agreement", lambda *_: pytest.fail("it has gone"))
+    reference = dock.viewer.add_labels(np.zeros_like(session.labels.data), name="reference")
+    session.set_reference(reference)
+    settle(qtbot, dock)
+    dock.update_numbers()
+    dock.burden.update_table()
+    assert dock.agreement is None

@@ -141,6 +141,18 @@ def test_the_bucket_and_the_picker_work_on_the_plane(opened, qtbot, tubes):
     assert session.labels.selected_label == 7
 
 
+def test_the_bucket_takes_all_of_a_number_if_napari_says_so(opened, qtbot, tubes):
+    viewer, dock, session = opened
+    sure = (6, 6, 8)
+    look_at(viewer, session, sure)
+    data = from_display(session.labels.data)
+    before = np.count_nonzero(data[:, 6] == data[sure])
+    session.labels.contiguous = False
+    session.labels.selected_label, session.labels.mode = 7, "fill"
+    press(qtbot, dock.canvases[0], pixel(dock.canvases[0], session, sure))
+    assert np.count_nonzero(from_display(session.labels.data)[:, 6] == 7) == before
+
+
 def test_what_cannot_be_edited_is_not_painted(opened, qtbot):
     viewer, dock, session = opened
     look_at(viewer, session, PAINTED)

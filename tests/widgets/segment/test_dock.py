@@ -1,6 +1,7 @@
 """The Segment dock, by its buttons and sliders, with a small network in a real process."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -177,8 +178,10 @@ def test_another_subject_does_not_end_a_segmentation_of_a_study(
 
 
 def test_closing_the_scan_or_cancelling_ends_the_process(
-    dock, head_files, tiny_weights, click, add_scan
+    dock, head_files, tiny_weights, click, add_scan, monkeypatch
 ):
+    # the study is segmented on
+    monkeypatch.setattr(dock.study, "stop", lambda: pytest.fail("the study was stopped"))
     add_scan(dock.viewer, *head_files)
     dock.add_weights(tiny_weights)
     click(dock.start)
@@ -192,6 +195,21 @@ def test_closing_the_scan_or_cancelling_ends_the_process(
     assert dock.notice.text() == "The segmentation was cancelled because its scan was closed."
     assert dock.session.scan is None
     assert "load a scan first" in dock.start.toolTip()
+    monkeypatch.undo()
+
+
+def test_what_could_not_be_kept_is_told_with_another_scan_too(dock):
+    dock._subject = "sub-01"
+    answer = SimpleNamespace(notes=("The study cannot be written.",), count=3, volume_mm3=9.0)
+    dock._on_done(object(), dock.config(), SimpleNamespace(answer=answer))
+    assert dock.notice.text() == "sub-01: The study cannot be written."
+    assert dock.notice.kind == "warning"
+
+
+def test_the_width_in_the_form_counts(dock):
+    assert dock.config().max_width is None
+    dock.max_width.setValue(3)
+    assert dock.config().max_width == 3
 
 
 def test_in_a_study_the_mask_is_kept(dock, make_study, tiny_weights, click, wait, add_scan):

@@ -16,10 +16,11 @@ from napari_pvs.correction.items import Focus
 from napari_pvs.errors import InputError
 from napari_pvs.scans.display import display_index
 from napari_pvs.scans.scan import Scan
+from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.state.prediction import Prediction, make_layer
 from napari_pvs.widgets.state.session import EDITED, UNCHANGED, SaveState, session_of
 from napari_pvs.widgets.viewer.edits import version
-from napari_pvs.widgets.viewer.layers import mask_layer, scan_layers
+from napari_pvs.widgets.viewer.layers import KEY, mask_layer, scan_layers
 
 AFFINE = np.diag([0.8, 0.8, 0.8, 1])
 
@@ -329,3 +330,18 @@ def test_the_focus_is_told_of_and_goes_with_what_it_is_in(session):
     session.set_focus(focus)
     session.set_scan(None)
     assert heard == [focus, None, focus, None]
+
+
+def test_another_rater_is_blind_to_what_the_one_before_drew(open_scan):
+    session = open_scan()
+    preferences().correct.rater = "ann"
+    session.blind = True
+    mine = session.new_labels()
+    mine.metadata[KEY]["author"] = "ann"
+    session.set_labels(mine)
+    assert mine.visible
+    preferences().correct.rater = "bob"
+    assert session.labels is None
+    assert not mine.visible
+    preferences().correct.rater = "ann"
+    assert mine.visible

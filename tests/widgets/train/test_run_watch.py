@@ -129,3 +129,19 @@ def test_a_run_that_vanishes_or_is_damaged_is_told(run, watch, monkeypatch):
     assert "is not readable JSON" in said[-1]
     watch.follow(None)
     assert watch.run is None
+
+
+def test_a_share_that_was_away_for_a_moment_is_followed_again(run, watch, qtbot):
+    said = []
+    watch.failed.connect(said.append)
+    EventLog(run / "events.jsonl").write("hello", step=0, of=40)
+    away = run.with_name("away")
+    watch.follow(run)
+    run.rename(away)
+    watch.look()
+    watch.look()
+    assert len(said) == 1
+    assert watch._timer.isActive()
+    away.rename(run)
+    watch.look()
+    assert watch.status is not None

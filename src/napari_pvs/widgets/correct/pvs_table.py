@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_pvs.correction.items import Item
+from napari_pvs.evaluation.tables import tsv
 from napari_pvs.inference.shape import curved_lengths, rod_of
 from napari_pvs.scans.display import to_display
 from napari_pvs.scans.masks import Voxels
@@ -391,8 +392,7 @@ class PvsTable(QWidget):
             "side": lambda row: row.side,
             "note": lambda row: " ".join(row.note.split()),
         }
-        lines = ["\t".join(values)]
-        for row in shown:
-            cells = (value(row) for value in values.values())
-            lines.append("\t".join("n/a" if cell is None else str(cell) for cell in cells))
-        return "\n".join(lines) + "\n"
+        return tsv(
+            list(values),
+            ({name: value(row) for name, value in values.items()} for row in shown),
+        )

@@ -38,6 +38,7 @@ class SittingPanel(QWidget):
         self._tally: Tally | None = None
         self._place: tuple[Path, str] | None = None
         self._past: tuple[Sitting, ...] = ()
+        self._stopped = False
         self._thread = Background(self)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -85,7 +86,7 @@ class SittingPanel(QWidget):
     def stop(self) -> None:
         """Save what is new, because the dock is going away."""
         self.save()
-        self._tally = None
+        self._tally, self._stopped = None, True
 
     def _on_step(self, _: object = None) -> None:
         """Looking through slices is work, once something was decided or edited."""
@@ -93,7 +94,7 @@ class SittingPanel(QWidget):
             self._on_work("look")
 
     def _on_work(self, action: Action) -> None:
-        if self._session.scan is None:
+        if self._session.scan is None or self._stopped:
             return
         now, tally = datetime.now(UTC), self._tally
         as_now = {

@@ -272,8 +272,8 @@ class Load(JobDock):
         self.study.setToolTip(as_it_is(str(study)) if study else "")
         self.subjects.setVisible(study is not None)
 
-    def load_rows(self) -> None:
-        """Load the chosen files and layers."""
+    def load_rows(self) -> Job | None:
+        """Load the chosen files and layers, by a job; None if a layer cannot be used."""
         files: dict[ImageName, Path] = {}
         volumes: dict[ImageName, Volume] = {}
         try:
@@ -285,7 +285,7 @@ class Load(JobDock):
                     volumes[name] = layer_volume(data, meta)
         except InputError as error:
             self.notice.error(str(error))
-            return
+            return None
 
         register: Register = self.register.raw()
 
@@ -297,6 +297,7 @@ class Load(JobDock):
         job = Job(request, self)
         job.finished.connect(lambda result: self._on_loaded(result, None))
         self._start(job, "Reading …")
+        return job
 
     def load_subject(self, subject: StudySubject) -> None:
         """Load a subject of the study, with its label."""
@@ -355,9 +356,9 @@ class Load(JobDock):
         self.rows["t1"].give(files.t1)
         self.rows["t2"].give(files.t2)
         self.rows["brain"].give(files.brain_mask)
-        self.load_rows()
-        if self._job is not None:
-            self._job.ended.connect(lambda: self._open_next(path))
+        self.rows["lesions"].give(None)  # another scan's
+        if (job := self.load_rows()) is not None:
+            job.ended.connect(lambda: self._open_next(path))
 
     def _open_next(self, path: Path) -> None:
         if self.session.scan is not None:

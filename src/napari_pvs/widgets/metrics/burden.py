@@ -177,6 +177,8 @@ class BurdenPanel(QWidget):
 
     def update_table(self) -> None:
         """Count what the layer has now, in a thread."""
+        if self._dock.stopped:
+            return
         session, layer = self._dock.session, self._counted_layer()
         scan = session.scan
         self._asked += 1

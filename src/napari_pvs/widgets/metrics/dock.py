@@ -125,6 +125,8 @@ class Metrics(JobDock):
 
     def update_numbers(self) -> None:
         """Update the measures, unless nothing has changed."""
+        if self.stopped:
+            return
         layer, reference = self.measured(), self.session.reference
         self._watch([one for one in (layer, reference) if one is not None])
         if self.session.blind:
@@ -189,12 +191,15 @@ class Metrics(JobDock):
 
         job = Job(request, self)
         job.finished.connect(on_done)
+        job.ended.connect(self.check)
         self.run(self.bar.follow(job, "Reading …"))
+        self.check()
 
     def check(self) -> None:
         """Enable what can be done now, and say what is missing."""
         scan = self.session.scan
-        self.file.allow_if(None if scan is not None else "load a scan first.")
+        busy = "another job is running." if self.busy else None
+        self.file.allow_if(busy if scan is not None else "load a scan first.")
         reason = None if self.agreement else "choose a layer and a reference."
         self.tsv.allow_if(reason)
         self.png.allow_if(reason)
@@ -301,8 +306,10 @@ class Metrics(JobDock):
         if path:
             shown = self.session.shown_subject
             subject = layer.name if shown is None else shown.name
+            scan = self._scan_of(layer)  # a layer drawn by hand may have another scale
+            size = scan.grid.voxel_size[::-1] if scan else tuple(layer.scale)
             one = score(
-                layer.data, reference.data, tuple(layer.scale), subject=subject,
+                layer.data, reference.data, size, subject=subject,
                 region=self._region(layer), voxel_volume=self._voxel_volume(layer),
             )  # fmt: skip
             write(path, to_tsv(Comparison((one,))), self.notice)

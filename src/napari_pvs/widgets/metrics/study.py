@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractItemView, QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_pvs.evaluation.compare import SubjectScore
+from napari_pvs.evaluation.tables import tsv
 from napari_pvs.jobs import protocol
 from napari_pvs.jobs.protocol import Header, ReadRuns, Request, RunRow, ScoreStudy
 from napari_pvs.widgets.background.process import Job, Result
@@ -242,8 +243,8 @@ class RunTable(StudyPanel[RunRow]):
     def _save_tsv(self) -> None:
         path = ask_where(self, "runs.tsv", "Table (*.tsv)")
         if path:
-            lines = [self._header, *(row.cells for row in self.table.rows)]
-            write(path, "".join("\t".join(line) + "\n" for line in lines), self._dock.notice)
+            rows = (dict(zip(self._header, row.cells, strict=True)) for row in self.table.rows)
+            write(path, tsv(self._header, rows), self._dock.notice)
 
     def _save_png(self) -> None:
         path: Path | None = ask_where(self, "runs.png", "Picture (*.png)")

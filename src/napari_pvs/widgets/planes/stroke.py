@@ -71,14 +71,22 @@ class Stroke:
         from skimage.segmentation import flood
 
         layer = self._layer
+
+        def alike(part: NDArray[Any], start: NDArray[np.int_]) -> NDArray[np.bool_]:
+            place = tuple(start.tolist())
+            same: NDArray[np.bool_] = (
+                flood(part, place) if layer.contiguous else part == part[place]
+            )
+            return same
+
         if layer.n_edit_dimensions == 3:
-            where = np.nonzero(flood(layer.data, tuple(at.tolist())))
+            where = np.nonzero(alike(layer.data, at))
         else:
             k = int(at[self._axis])
             part = np.take(layer.data, [k], self._axis)
             start = at.copy()
             start[self._axis] = 0
-            found = list(np.nonzero(flood(part, tuple(start.tolist()))))
+            found = list(np.nonzero(alike(part, start)))
             found[self._axis] = np.full_like(found[self._axis], k)
             where = tuple(found)
         self._set(where, layer.selected_label)

@@ -121,7 +121,7 @@ class Segment(JobDock):
         self.setAcceptDrops(True)
 
     def config(self) -> SegmentConfig:
-        """The configuration in the form; threshold and smallest volume can be changed later."""
+        """The configuration in the form; what cuts the mask can be changed later."""
         chosen = preferences().segment  # before the fields, which follow them
         return SegmentConfig(
             weights=self.weights.currentData(),
@@ -130,6 +130,7 @@ class Segment(JobDock):
             within=self.within.raw(),
             register_t2=self.register.raw(),
             min_volume=self.min_volume.value(),
+            max_width=self.max_width.value() or None,
             threshold=chosen.threshold or None,
         )
 
@@ -167,7 +168,9 @@ class Segment(JobDock):
         """Open what was dropped."""
         paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
         event.acceptProposedAction()
-        if len(paths) == 1:
+        if self.busy:
+            self.notice.error("A segmentation is running; wait for it to end, or cancel it.")
+        elif len(paths) == 1:
             self.open_results(paths[0])
         else:
             self.notice.error("Drop one folder of results, or one probability map.")
@@ -214,6 +217,9 @@ class Segment(JobDock):
             self.show_steps(self._show(scan, config, result))
             return
         # another one was loaded meanwhile; in a study the mask is kept all the same
+        if result.answer.notes:
+            self.notice.warn(f"{self._subject}: {' '.join(result.answer.notes)}", JOB)
+            return
         found = f"{result.answer.count} PVS, {result.answer.volume_mm3:,.0f} mm³"
         self.notice.say(f"{self._subject}: {found}, kept in the study.", JOB)
         self.session.study_written.emit()
@@ -254,7 +260,7 @@ class Segment(JobDock):
 
     def _on_scan(self) -> None:
         if self.busy and self._subject is None and self._of is not self.session.scan:
-            self.stop()
+            self._cancel()  # not what segments the whole study
             self.notice.warn("The segmentation was cancelled because its scan was closed.", JOB)
         elif self.busy and self._of is not self.session.scan:
             self.notice.say(f"Still segmenting {self._subject} for the study.", JOB)

@@ -247,7 +247,10 @@ class Autosave(QObject):
         offer = self._offer
         if isinstance(offer, Deleted):
             self._session.viewer.add_layer(offer.layer)
-            self._session.set_labels(offer.layer)
+            try:
+                self._session.set_labels(offer.layer)
+            except InputError as error:  # hidden in blind mode, or moved off the scan
+                self.told.emit("warning", str(error))
         elif offer is not None:
             _restore(self._session, offer)
         self.decline()

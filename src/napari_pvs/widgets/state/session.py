@@ -23,7 +23,7 @@ from napari_pvs.scans.display import from_display
 from napari_pvs.scans.regions import Regions
 from napari_pvs.scans.scan import Scan
 from napari_pvs.study.bids import StudySubject
-from napari_pvs.widgets.preferences import follow, preferences
+from napari_pvs.widgets.preferences import follow, preferences, rater
 from napari_pvs.widgets.state.cover import Cover, reveals
 from napari_pvs.widgets.state.prediction import Prediction
 from napari_pvs.widgets.viewer.canvas import add, make_current
@@ -205,6 +205,7 @@ class Session(QObject):
         self._save_states = weakref.WeakKeyDictionary()
         self._edits: Edits | None = None
         self._blind = False
+        self._rater = ""
         self._cover = Cover()
         self._masks: weakref.WeakKeyDictionary[LabelsLayer, bool] = weakref.WeakKeyDictionary()
         self._set_by_user: weakref.WeakKeyDictionary[LabelsLayer, Known]
@@ -251,13 +252,16 @@ class Session(QObject):
         if self._blind == on:
             return
         self._blind = on
-        if on:
+        self._apply_blind()
+
+    def _apply_blind(self) -> None:
+        """Hide what a blind rater must not see, and show the rest."""
+        self._cover.lift(self.viewer.layers)
+        if self._blind:
             if self.labels is not None and reveals(self.labels):
                 self.set_labels(None)
             for layer in self.viewer.layers:
                 self._cover.hide(layer)
-        else:
-            self._cover.lift(self.viewer.layers)
         self.prediction_changed.emit()
         self.blind_changed.emit()
 
@@ -503,6 +507,9 @@ class Session(QObject):
             self.set_labels(layer)
 
     def _on_preference(self) -> None:
+        other, self._rater = rater() != self._rater, rater()
+        if other and self._blind and preferences().correct.blind:
+            self._apply_blind()  # who is blind is somebody else
         self.blind = preferences().correct.blind
 
     def _adopt_image(self, layer: ImageLayer, scan: Scan | None) -> None:

@@ -1,6 +1,7 @@
 """Offers to segment the scan again when a run has better weights, and says what changed."""
 
 from pathlib import Path
+from typing import Any
 
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
@@ -13,7 +14,7 @@ from napari_pvs.scans.scan import Scan
 from napari_pvs.widgets.background.idle import Steps
 from napari_pvs.widgets.background.process import Job, Result
 from napari_pvs.widgets.background.thread import Background
-from napari_pvs.widgets.dock import PREDICTIONS_KEY, JobDock
+from napari_pvs.widgets.dock import JOB, PREDICTIONS_KEY, JobDock
 from napari_pvs.widgets.parts.controls import Button, Notice
 from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.state.prediction import Prediction
@@ -110,7 +111,9 @@ class Offer(QWidget):
         session = self._dock.session
         scan, before = session.require_scan(), session.prediction
         chosen = preferences().segment
-        same = {} if before is None else {"within": before.within}
+        same: dict[str, Any] = {}
+        if before is not None:
+            same = {"within": before.within, "max_width": before.max_width}
         config = SegmentConfig(
             weights=self._watch.weights,
             device=chosen.device,
@@ -138,6 +141,8 @@ class Offer(QWidget):
     ) -> None:
         if scan is self._dock.session.scan:  # unless another one was loaded meanwhile
             self._dock.show_steps(self._show(scan, config, before, result))
+        elif result.answer.segmented.notes:
+            self._dock.notice.warn("\n".join(result.answer.segmented.notes), JOB)
 
     def _show(
         self, scan: Scan, config: SegmentConfig, before: Prediction | None, result: Result[Improved]

@@ -52,6 +52,7 @@ class RunWatch(QObject):
         self.log: list[str] = []
         self._watch: Watch | None = None
         self._alive = False
+        self._failed = False
         self._shown = False
         self._log_seen: tuple[Path, int] | None = None
 
@@ -92,9 +93,13 @@ class RunWatch(QObject):
         except (InputError, OSError) as error:
             self._alive, self.status = False, None
             gone = f"{run} is gone; if the study was moved, open it where it is now."
-            self.failed.emit(str(error) if isinstance(error, InputError) else gone)
-            self.changed.emit()
+            self._look_in(_STILL_MS)  # a network share may come back
+            if not self._failed:
+                self._failed = True
+                self.failed.emit(str(error) if isinstance(error, InputError) else gone)
+                self.changed.emit()
             return
+        self._failed = False
         behind = watch.behind
         self._alive = alive
         self.starting = alive and not behind and _is_starting(watch)
@@ -159,7 +164,7 @@ class RunWatch(QObject):
     def _forget(self, run: Path | None) -> None:
         self.run = run
         self._watch, self.status = None, None
-        self._alive = self._shown = self.starting = False
+        self._alive = self._shown = self.starting = self._failed = False
         self.log, self._log_seen = [], None
 
     def _read_log(self, run: Path) -> list[str]:

@@ -63,6 +63,7 @@ class LabelsLayer(Layer, Protocol):
     selected_label: int
     brush_size: float
     n_edit_dimensions: int
+    contiguous: bool
     preserve_labels: bool
     colormap: Any
     mouse_drag_callbacks: list[Any]

@@ -65,7 +65,8 @@ class Workspace(QWidget):
         attend(self.session)
         self.docks: dict[str, tuple[QDockWidget, Any]] = {}
         self._files = Recent()
-        self._waiting = ""  # subject to load when its study is listed
+        # subject to load when its study is listed
+        self._waiting: tuple[Path | None, str | None] = None, None
         self._named: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._thread = Background(self)
         self.steps: dict[str, StepButton] = {}
@@ -275,7 +276,7 @@ class Workspace(QWidget):
             return
         self.go("Load")
         if place.study is not None:
-            self._waiting = subject or ""
+            self._waiting = place.study, subject
             self.load.open_study(place.study)
             return
         for name, row in self.load.rows.items():
@@ -305,7 +306,9 @@ class Workspace(QWidget):
             segment.open_results(results)
 
     def _on_listed(self) -> None:
-        wanted, self._waiting = self._waiting, ""
+        (study, wanted), self._waiting = self._waiting, (None, None)
+        if study != self.load.subjects.study:
+            return
         for row in self.load.subjects.table.rows:
             if row.subject.name == wanted:
                 self.load.load_subject(row.subject)

@@ -63,9 +63,7 @@ class PlanesDock(QWidget):
 
     def _build_switches(self) -> QHBoxLayout:
         self.fill = QCheckBox("Fill")
-        self.fill.setToolTip(
-            f"Fill labels, not only outline them. Key {FILL_KEY}."
-        )
+        self.fill.setToolTip(f"Fill labels, not only outline them. Key {FILL_KEY}.")
         self.fill.toggled.connect(self._on_fill)
         self.radiological = QCheckBox("Radiological")
         self.radiological.setToolTip(
