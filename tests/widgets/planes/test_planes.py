@@ -79,6 +79,10 @@ def test_labels_are_told_apart_from_a_reference_and_follow_edits(session, qtbot,
     mask[tubes["doubtful"]] = True
     session.labels.data_setitem(np.nonzero(to_display(mask)), 0)
     qtbot.waitUntil(lambda: planes.counts == (1, 1, 1), timeout=LONG)
+    missed = np.zeros(session.scan.grid.shape, bool)
+    missed[tubes["missed"]] = True
+    other.data_setitem(np.nonzero(to_display(missed)), 0)  # the reference may be drawn on too
+    qtbot.waitUntil(lambda: planes.counts == (1, 1, 0), timeout=LONG)
     session.viewer.layers.remove(other)
     assert planes.against is None
     assert planes.legend() == []

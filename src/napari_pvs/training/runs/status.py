@@ -256,7 +256,7 @@ class Watch:
             past.validation[int(event["epoch"])] = found
         elif kind == "phase":
             self.phase = "" if event["name"] == "train" else str(event["name"])
-        elif kind == "weights" and event["weights"] == BEST:
+        elif kind == "weights" and event.get("weights", BEST) == BEST:
             self.best = _number(event["dsc"]), int(event["epoch"])
         elif kind == "data_added":
             self.news = event

@@ -456,14 +456,25 @@ class Planes(QObject):
         self._fill_all()
         self.switched.emit()
 
-    def _on_layer(self, _: object = None) -> None:
+    def _on_layer(self, event: Event | None = None) -> None:
+        layer = getattr(event, "source", None)
+        if layer is not None and layer in (self.against, self.compared):
+            self._is_other(layer)
         self._redraw()
 
     def _on_set_data(self, event: Event) -> None:
-        now = version(event.source)
-        if self._versions.get(event.source) != now:
-            self._versions[event.source] = now
+        if self._is_other(event.source):
             self._redraw()
+
+    def _is_other(self, layer: LabelsLayer) -> bool:
+        """Tell whether labels have been edited since; those that are compared are so again."""
+        now = version(layer)
+        if self._versions.get(layer) == now:
+            return False
+        self._versions[layer] = now
+        if self.against is not None and layer in (self.against, self.compared):
+            self._compare_soon.throttle()
+        return True
 
     def _on_inserted(self, event: Event) -> None:
         self._attend(event.value)
@@ -497,6 +508,7 @@ class Planes(QObject):
         turn, one, other = self._turn, self.compared, self.against
         if one is None or other is None or one.data.shape != other.data.shape:
             self._marks, self.counts = None, None
+            self.switched.emit()
             return
         masks = one.data > 0, other.data > 0
 
