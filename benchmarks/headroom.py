@@ -179,6 +179,12 @@ def trained(
             method="supervised-multi" if row in (ALL, "labelled") else "m2ss",
             teacher="mean" if row in (ALL, "labelled") else row.removesuffix(ALONE),
             **({"synthetic": 0} if row.endswith(ALONE) else {}),
+            # as in Table 1; the recipe's own would be longer than a short run
+            **(
+                {"warmup": setting.epochs // 5, "ramp_up": setting.epochs * 2 // 5}
+                if setting.scratch
+                else {}
+            ),
             seed=draw,
             epochs=epochs if row not in (ALL, "labelled") else setting.epochs,
             steps=setting.steps,
