@@ -1,0 +1,85 @@
+"""What unlabelled pairs are worth to T1 alone and T2 alone, beside five labelled scans.
+
+    python benchmarks/pairs.py --work WORK [--teachers inserted-privileged] [--seeds 1] [--jobs 2]
+
+A development cohort like that of Table 1: 27 subjects of site A, cropped (`small.py`), five of them
+labelled for training and one for validation, tested on 8 others. Labels alone
+(``supervised-multi``) and ``m2ss`` with each teacher, as many labelled steps, T1 or T2 blanked in
+35 % of the patches. Prints the DSC with T1, T2 and both, and what the pairs add, with 95 %
+intervals by bootstrap over the tested subjects; keeps them in ``results/``. Resumable.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import records
+from small import cohort, go_on, mean, measure, part, short
+
+from napari_pvs.training.runs.folder import BEST, SPLIT
+from napari_pvs.training.runs.status import status
+from napari_pvs.workers import Workers, each
+
+LABELS = "labels alone"
+SEEN = {"T1": ("T1",), "T2": ("T2",), "T1 + T2": ("T1", "T2")}
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments.add_argument("--work", type=Path, required=True)
+    arguments.add_argument("--teachers", nargs="+", default=["inserted-privileged"])
+    arguments.add_argument("--seeds", type=int, default=1)
+    arguments.add_argument("--jobs", type=int, default=2, help="runs at a time, a core each")
+    given = arguments.parse_args()
+    whole = cohort(given.work / "whole", 27, 27, 900, ("A",))
+    cohort(given.work / "test", 8, 8, 950, ("A",))
+    part(whole, given.work / "part", {f"sub-{n:02d}" for n in range(1, 7)})
+    runs = [(row, seed) for seed in range(given.seeds) for row in (LABELS, *given.teachers)]
+    made = each(partial(scored, given.work.absolute()), runs, Workers(given.jobs))
+    found: dict[str, list[dict[str, Any]]] = {}
+    for (row, _), outcome in zip(runs, made, strict=True):
+        found.setdefault(row, []).append(outcome.required())
+    table: dict[str, dict[str, Any]] = {}
+    for row, seeds in found.items():
+        for seen in SEEN:
+            dsc = np.mean([one[seen]["dsc"] for one in seeds], axis=0)
+            avd = float(np.mean([one[seen]["avd"] for one in seeds]))
+            more = dsc - np.mean([one[seen]["dsc"] for one in found[LABELS]], axis=0)
+            low, high = interval(more)
+            table.setdefault(row, {})[seen] = {
+                "dsc": dsc.tolist(), "avd_percent": avd, "more": [float(more.mean()), low, high]
+            }  # fmt: skip
+            print(f"{row}, {seen}: {dsc.mean():.3f}, AVD {avd:.0f} %, {more.mean():+.3f} "
+                  f"({low:.3f} to {high:.3f})")  # fmt: skip
+    print(records.keep("pairs", {"seeds": given.seeds, "rows": table}))
+
+
+def scored(work: Path, run: tuple[str, int]) -> dict[str, Any]:
+    """Train a run, unless that is done, and test its best weights."""
+    row, seed = run
+    out = work / f"{row.replace(' ', '-')}-{seed}"
+    how = {"method": "supervised-multi"} if row == LABELS else {"method": "m2ss", "teacher": row}
+    if not (out / SPLIT).exists() or status(out).state != "done":
+        study = work / "part"
+        go_on(short(study, modality_dropout=0.35, validation=("sub-06",), seed=seed, **how), out)
+    tested = {seen: measure(out / BEST, work / "test", shown) for seen, shown in SEEN.items()}
+    return {
+        seen: {"dsc": [one.dsc for one in each_], "avd": mean(each_, "avd_percent")}
+        for seen, each_ in tested.items()
+    }
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """95 % interval of a mean over subjects."""
+    rng = np.random.default_rng(0)
+    means = rng.choice(values, (4000, len(values))).mean(1)
+    low, high = np.percentile(means, (2.5, 97.5))
+    return float(low), float(high)
+
+
+if __name__ == "__main__":
+    main()
