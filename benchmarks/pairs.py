@@ -16,14 +16,15 @@ from typing import Any
 
 import numpy as np
 import records
-from small import cohort, go_on, mean, measure, part, short
+from headroom import SEEN, joined, tested
+from small import cohort, go_on, part, short
 
+from napari_pvs.training.crossval.report import interval
 from napari_pvs.training.runs.folder import BEST, SPLIT
 from napari_pvs.training.runs.status import status
 from napari_pvs.workers import Workers, each
 
 LABELS = "labels alone"
-SEEN = {"T1": ("T1",), "T2": ("T2",), "T1 + T2": ("T1", "T2")}
 
 
 def main() -> None:
@@ -46,15 +47,11 @@ def main() -> None:
     table: dict[str, dict[str, Any]] = {}
     for row, seeds in found.items():
         for seen in SEEN:
-            dsc = np.mean([one[seen]["dsc"] for one in seeds], axis=0)
-            avd = float(np.mean([one[seen]["avd"] for one in seeds]))
-            more = dsc - np.mean([one[seen]["dsc"] for one in found[LABELS]], axis=0)
-            low, high = interval(more)
-            table.setdefault(row, {})[seen] = {
-                "dsc": dsc.tolist(), "avd_percent": avd, "more": [float(more.mean()), low, high]
-            }  # fmt: skip
-            print(f"{row}, {seen}: {dsc.mean():.3f}, AVD {avd:.0f} %, {more.mean():+.3f} "
-                  f"({low:.3f} to {high:.3f})")  # fmt: skip
+            own, alone = (joined(each_, seen) for each_ in (seeds, found[LABELS]))
+            more = np.array(own["subjects"]) - np.array(alone["subjects"])
+            gain = [float(more.mean()), *interval(more)]
+            table.setdefault(row, {})[seen] = own | {"more": gain}
+            print(row, seen, np.mean(own["subjects"]).round(3), own["avd_percent"], gain)
     print(records.keep("pairs", {"seeds": given.seeds, "rows": table}))
 
 
@@ -66,19 +63,7 @@ def scored(work: Path, run: tuple[str, int]) -> dict[str, Any]:
     if not (out / SPLIT).exists() or status(out).state != "done":
         study = work / "part"
         go_on(short(study, modality_dropout=0.35, validation=("sub-06",), seed=seed, **how), out)
-    tested = {seen: measure(out / BEST, work / "test", shown) for seen, shown in SEEN.items()}
-    return {
-        seen: {"dsc": [one.dsc for one in each_], "avd": mean(each_, "avd_percent")}
-        for seen, each_ in tested.items()
-    }
-
-
-def interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % interval of a mean over subjects."""
-    rng = np.random.default_rng(0)
-    means = rng.choice(values, (4000, len(values))).mean(1)
-    low, high = np.percentile(means, (2.5, 97.5))
-    return float(low), float(high)
+    return tested(out / BEST, work / "test")
 
 
 if __name__ == "__main__":
