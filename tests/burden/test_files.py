@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-from napari_pvs.burden.files import each_mask
+import pytest
+
+from napari_pvs.burden import files as counting
+from napari_pvs.burden.files import count_study, each_mask
+from napari_pvs.report import files as reporting
 from napari_pvs.study.bids import StudySubject
 
 
@@ -25,3 +29,22 @@ def test_what_fails_for_one_subject_stops_no_other(make_study) -> None:
     ((name, why),) = failed
     assert name == "sub-01"
     assert "Input/output error" in why
+
+
+@pytest.mark.parametrize(
+    ("module", "verb"), [(counting, count_study), (reporting, reporting.report_study)]
+)
+def test_workers_that_were_started_elsewhere_find_the_study(
+    make_study, monkeypatch, module, verb
+) -> None:
+    study, seen = make_study(1), []
+    monkeypatch.chdir(study.parent)
+
+    def each_mask(place, make, **_):
+        seen.extend([place, make.args[0], make.args[-1]])
+        return iter(())
+
+    monkeypatch.setattr(module, "each_mask", each_mask)
+    list(verb(Path(study.name), skipped=print, failed=print))
+    assert seen[:2] == [study, study]
+    assert all(path.is_absolute() for path in seen)

@@ -192,6 +192,7 @@ def count_study(
             f"{regions} is the path of one file; for a study, give the end of the names of the "
             "subjects' label maps."
         )
+    study = Path(study).absolute()  # workers may have been started elsewhere
     return each_mask(
         study,
         partial(_counted, study, regions, names, source.derivative(study)),
@@ -230,7 +231,6 @@ def each_mask(
     InputError
         It is not a study.
     """
-    study = Path(study).absolute()  # workers may have been started elsewhere
     seen = survey(study, source.wanted)
     for text in seen.notes:
         warnings.warn(text, InputWarning, stacklevel=2)

@@ -135,6 +135,7 @@ def report_study(
     InputError
         No study.
     """
+    study = Path(study).absolute()  # workers may have been started elsewhere
     return each_mask(
         study,
         partial(_of_subject, study, regions, names, source.derivative(study)),
