@@ -130,39 +130,41 @@ class Run:
             log.info("%s", self.cohort)
             progress.labels = self.cohort.labels | self.cohort.judged
             try:
-                self._get_ready()
+                whole = self._train()
             except _Stopped:
-                return self._stopped()
-            # a run resumed from a checkpoint begins with the labels of that time
-            reload = progress.step > 0 and progress.step % config.steps == 0
-            if progress.due and not self._measured(progress.due):
-                return self._stopped()
-            while progress.step < config.epochs * config.steps:
-                epoch, within = divmod(progress.step, config.steps)
-                if reload and config.follow_labels:
-                    self._look_for_labels()
-                begins = within == 0
-                try:
-                    if begins and epoch == config.warmup:
-                        self._look_before()
-                    self.teacher.prepare(epoch, self.cohort, self.events, self._obey, new=begins)
-                    ended = self._steps(epoch)
-                except _Stopped:
-                    ended = "stop"
-                reload = ended == "reload"
-                if progress.step % config.steps == 0 and progress.step > epoch * config.steps:
-                    if not self._end_epoch(epoch + 1, stop=ended == "stop"):
-                        return self._stopped()
-                    reload = True
-                elif ended == "stop":
-                    self._checkpoint()
-                if ended == "stop":
-                    return self._stopped()
-            if not self._finish():
+                self._checkpoint()
+                whole = False
+            if not whole:
                 return self._stopped()
             dsc = None if self.cohort.label_free else self.published
             self.events.write("done", weights=BEST, dsc=dsc)
         return self.out / BEST
+
+    def _train(self) -> bool:
+        """Do all that is left; False if the run was stopped, and has saved what it had."""
+        config, progress = self.config, self.state.progress
+        self._get_ready()
+        # a run resumed from a checkpoint begins with the labels of that time
+        reload = progress.step > 0 and progress.step % config.steps == 0
+        if progress.due and not self._measured(progress.due):
+            return False
+        while progress.step < config.epochs * config.steps:
+            epoch, within = divmod(progress.step, config.steps)
+            if reload and config.follow_labels:
+                self._look_for_labels()
+            begins = within == 0
+            if begins and epoch == config.warmup:
+                self._look_before()
+            self.teacher.prepare(epoch, self.cohort, self.events, self._obey, new=begins)
+            ended = self._steps(epoch)
+            reload = ended == "reload"
+            if progress.step % config.steps == 0:
+                if not self._end_epoch(epoch + 1, stop=ended == "stop"):
+                    return False
+                reload = True
+            elif ended == "stop":
+                raise _Stopped
+        return self._finish()
 
     @property
     def published(self) -> float | None:
@@ -178,10 +180,7 @@ class Run:
         """Do what comes after the last step; False if the run was stopped meanwhile."""
         if self.cohort.label_free and self.state.progress.best is None:
             self.world.lead(lambda: _refuse(_NOT_KEPT.format(self.out)))
-        try:
-            self._look_after()
-        except _Stopped:
-            return False
+        self._look_after()
         if self.config.compare and self.config.semi_supervised:
             return self._compare_with_twin()
         return True
