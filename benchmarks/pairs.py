@@ -3,11 +3,12 @@
     python benchmarks/pairs.py --work WORK [--teachers inserted-privileged] [--seeds 3] [--jobs 2]
         [--cohort 1900]
 
-A cohort like that of Table 1: 27 subjects of site A, cropped (`small.py`), five of them labelled for
-training and one for validation, tested on 8 others. The one of seed 900 is for development: on it
-the teacher was chosen. Labels alone (``supervised-multi``) and ``m2ss`` with each teacher, as many
-labelled steps, T1 or T2 blanked in 35 % of the patches. Prints the DSC with T1, T2 and both, and what the pairs add, with 95 %
-intervals by bootstrap over the tested subjects; keeps them in ``results/``. Resumable.
+A cohort like that of Table 1: 27 subjects of site A, cropped (`small.py`), five of them labelled
+for training and one for validation, tested on 8 others. The one of seed 900 is for development: on
+it the teacher was chosen. Labels alone (``supervised-multi``) and ``m2ss`` with each teacher, as
+many labelled steps, T1 or T2 blanked in 35 % of the patches. Prints the DSC with T1, T2 and both,
+and what the pairs add, with 95 % intervals by bootstrap over the tested subjects; keeps them in
+``results/``. Resumable.
 """
 
 import argparse
