@@ -222,6 +222,8 @@ def test_a_set_is_on_the_disk_before_the_first_of_it_appears(tmp_path, monkeypat
     expected = [
         ("file", ["old", "old"]),
         ("file", ["old", "old"]),
+        ("rename", ["old", "old"]),
+        ("rename", ["old"]),
         ("folder", []),
         ("rename", []),
         ("rename", ["new"]),
@@ -315,6 +317,40 @@ def test_a_set_that_fails_leaves_the_old_one(tmp_path):
     with pytest.raises(ValueError, match="x"):
         fail()
     assert [(tmp_path / name).read_text() for name in names(tmp_path)] == ["old", "old"]
+
+
+@pytest.mark.parametrize("at", range(1, 6))
+@pytest.mark.parametrize("error", [PermissionError(13, "locked"), KeyboardInterrupt()])
+def test_a_set_that_cannot_be_placed_gives_the_old_one_back(tmp_path, monkeypatch, at, error):
+    write_set(tmp_path, "a", "b", text="old")
+    (tmp_path / "c").write_text("old")
+    rename, calls = files.Path.replace, iter(range(1, 100))
+
+    def fail(self, target):
+        if next(calls) == at:
+            raise error
+        return rename(self, target)
+
+    monkeypatch.setattr(files.Path, "replace", fail)
+
+    def write():
+        with files.atomic_set(tmp_path, ("a", "b"), without=("c",)) as inner:
+            for name in ("a", "b"):
+                (inner / name).write_text("new")
+
+    with pytest.raises(type(error)):
+        write()
+    there = {name: (tmp_path / name).read_text() for name in names(tmp_path)}
+    assert there == dict.fromkeys("abc", "old")
+
+
+def test_a_share_that_shows_another_owner_can_be_written(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(files.Path, "chmod", refuse)
+    files.write_text(tmp_path / "a.txt", "text")
+    assert (tmp_path / "a.txt").read_text() == "text"
 
 
 @posix
@@ -462,3 +498,13 @@ def test_what_went_wrong_is_told_by_what_the_system_said():
 def test_names_that_are_no_utf8_are_written(tmp_path):
     write_text(tmp_path / "a.tsv", os.fsdecode(b"m\xff.nii") + "\n")
     assert (tmp_path / "a.tsv").read_text(encoding="utf-8") == "m\\udcff.nii\n"
+
+
+def test_a_file_is_changed_by_one_process_at_a_time(tmp_path):
+    path = tmp_path / "a.json"
+    with files.changing(path), pytest.raises(TimeoutError), files.held(tmp_path / ".a.json.lock"):
+        pass
+    assert names(tmp_path) == []
+    with files.held(tmp_path / ".a.json.lock"), files.changing(path, timeout=0.1):
+        path.write_text("{}")  # rather than not at all
+    assert path.read_text() == "{}"

@@ -118,15 +118,36 @@ def atomic_set(folder: Path, names: Sequence[str], without: Sequence[str] = ()) 
         yield temporary
         for name in names:
             _finish(temporary / name)
-        for name in (*names, *without):
-            (folder / name).unlink(missing_ok=True)
-        # make sure that all old files are gone before the first new one appears
-        _fsync_folder(folder)
-        for name in names:
-            (temporary / name).replace(folder / name)
-        _fsync_folder(folder)
+        with _set_aside(folder, temporary, names, without):
+            # make sure that all old files are gone before the first new one appears
+            _fsync_folder(folder)
+            for name in names:
+                (temporary / name).replace(folder / name)
+            _fsync_folder(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _set_aside(
+    folder: Path, temporary: Path, names: Sequence[str], without: Sequence[str]
+) -> Iterator[None]:
+    """Move an old set out of the way; on any error it comes back and the new one goes."""
+    old = temporary / ".old"
+    old.mkdir()
+    try:
+        for name in (*names, *without):
+            if (folder / name).exists():
+                (folder / name).replace(old / name)
+        yield
+    except BaseException:
+        for name in names:
+            if not (temporary / name).exists():
+                _unlink(folder / name)
+        for path in old.iterdir():
+            with contextlib.suppress(OSError):
+                path.replace(folder / path.name)
+        raise
 
 
 @contextmanager
@@ -242,6 +263,31 @@ def held(path: Path, timeout: float = 0.0) -> Iterator[None]:
         lock.release()
 
 
+@contextmanager
+def changing(path: Path, timeout: float = 5.0) -> Iterator[None]:
+    """Read, change and write a file while no other process does; where no lock can be had, try.
+
+    Parameters
+    ----------
+    path
+        The file; its lock lies beside it meanwhile.
+    timeout
+        Seconds to wait.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(lock, timeout))
+            stack.callback(_unlink, lock)  # filelock makes a waiting process notice
+        yield
+
+
+def _unlink(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
 def abandoned(error: TimeoutError) -> str:
     """Say how to free a lock file whose owner died on another machine.
 
@@ -305,7 +351,8 @@ def _prepare(folder: Path) -> None:
 
 def _finish(temporary: Path) -> None:
     """Set the permissions of a complete file, and flush it to disk."""
-    temporary.chmod(0o666 & ~_umask())
+    with contextlib.suppress(PermissionError):  # a share may show the files of another owner
+        temporary.chmod(0o666 & ~_umask())
     with temporary.open("r+b") as file:  # Windows flushes only writable files
         os.fsync(file.fileno())
 
