@@ -439,7 +439,9 @@ def test_two_labels_of_two_names_refuse_their_subject_only(make_study, write_ima
 
 def test_whom_one_wants(tmp_path, touch):
     for name in ("sub-1", "sub-2/ses-a", "sub-2/ses-b", "sub-3/ses-a"):
-        touch(tmp_path, f"{name}/anat/{name.replace('/', '_')}_T1w.nii.gz")
+        path = tmp_path / name / "anat" / f"{name.replace('/', '_')}_T1w.nii.gz"
+        path.parent.mkdir(parents=True)
+        path.touch()
 
     def names(*which):
         return [one.name for one in survey(tmp_path, Selection(*which)).found]
@@ -474,3 +476,14 @@ def test_copies_of_a_label_under_both_names_are_no_news(make_study):
     seen = survey(study)
     assert seen.notes == ()
     assert seen.found[0].revision == 1
+
+
+def test_a_folder_whose_name_would_be_another_in_a_file_is_left_out(tmp_path, touch):
+    for name in ("sub-1", "sub-1_old", "sub-2/ses-a", "sub-2/ses-a_bak"):
+        touch(tmp_path, f"{name}/anat/{name.replace('/', '_')}_T1w.nii.gz")
+    found = survey(tmp_path)
+    assert [one.name for one in found.found] == ["sub-1", "sub-2_ses-a"]
+    assert found.notes == tuple(
+        f"{tmp_path / name} is not used, because its name has a _; rename or move it."
+        for name in ("sub-1_old", "sub-2/ses-a_bak")
+    )

@@ -24,6 +24,7 @@ from napari_pvs.study.drafts import (
     scan_key,
 )
 from napari_pvs.study.labels import LabelStore
+from napari_pvs.study.raters import require_independent
 
 ME = Made("AB", "drawn")
 
@@ -312,16 +313,23 @@ def test_a_file_that_cannot_be_understood_is_set_aside(path, content, caplog):
 
 @pytest.fixture
 def save(tmp_path):
-    """Function that saves a label unlike all others; its attribute is the store."""
+    """Function that saves a label unlike all others, made from the rater's last one.
+
+    Its attribute is the store.
+    """
     store = LabelStore(tmp_path, "sub-01")
     like = Geometry.from_affine((4, 4, 60), np.eye(4))
-    made = []
+    made, last = [], {}
 
-    def one(author="AB", origin="corrected", state="draft", age=None):
+    def one(author="AB", origin="corrected", state="draft", age=None, anew=False):
+        if anew:
+            last.pop(author, None)
         label = np.zeros((4, 4, 60), np.uint8)
         label[0, 0, len(made)] = 1
         made.append(1)
-        revision = store.save(label, like, author=author, origin=origin, state=state)
+        parent = last.get(author)
+        revision = store.save(label, like, author=author, origin=origin, state=state, parent=parent)
+        last[author] = revision.number
         if age is not None:
             made_old(store, revision, age)
         return revision
@@ -383,6 +391,16 @@ def test_what_cannot_be_deleted_stays_without_a_word(save, monkeypatch):
     monkeypatch.setattr("pathlib.Path.unlink", refuse)
     assert prune(save.store) == 0
     assert len(numbers(save.store)) == KEPT + 3
+
+
+def test_work_that_nothing_was_made_from_stays(save):
+    save()  # 1
+    save()  # 2: not restored, so the next begin anew
+    for at in range(KEPT + 2):  # 3 to KEPT + 4
+        save(anew=at == 0)
+    save(state="final")
+    assert prune(save.store) == 3
+    assert numbers(save.store) == [2, *range(5, KEPT + 6)]
 
 
 def test_unfinished_labels_keep_the_last_of_each_day_and_rater_and_all_that_is_young(save):
@@ -517,3 +535,67 @@ def test_a_draft_keeps_what_it_decides_between(pvs_scan, labels, own_folders, st
     for saved in (place.draft(labels, made), place.final(labels, made)):
         assert saved.revision.adjudicates == (3, 4)
         assert saved.revision.comment == "Adjudication of AB and EF."
+
+
+def test_a_correction_is_none_of_its_own_however_many_drafts_were_between(
+    pvs_scan, labels, own_folders, study
+):
+    alice = DraftStore(pvs_scan, study, "sub-01").final(labels, Made("alice", "drawn")).revision
+    place = DraftStore(pvs_scan, study, "sub-01")
+    bob = Made("bob", "corrected", parents={study: alice.number})
+    changed = labels.copy()
+    for at in range(KEPT + 2):
+        changed[at, 0, 0] = 1
+        place.draft(changed, bob)
+    changed[0, 1, 0] = 1
+    final = place.final(changed, bob).revision
+    store = LabelStore(study, "sub-01")
+    assert 2 not in numbers(store)  # a link of the chain has gone
+    assert final.made_from == (alice.number,)
+    with pytest.raises(InputError, match="bob's labels were made from alice's"):
+        require_independent(store, alice, final)
+
+
+def test_a_final_label_that_passes_over_another_says_so(pvs_scan, labels, own_folders, study):
+    place = DraftStore(pvs_scan, study, "sub-01")
+    first = place.final(labels, Made("alice", "drawn"))
+    bob, carol = (Made(name, "corrected", parents={study: 1}) for name in ("bob", "carol"))
+    labels[1, 1, 1] = 1
+    assert (first.notes, place.final(labels, bob).notes) == ((), ())
+    labels[2, 2, 2] = 1
+    assert place.final(labels, carol).notes == (
+        "It replaces revision 2 by bob, saved since the label that yours was made from.",
+    )
+    labels[3, 3, 3] = 1
+    assert place.final(labels, carol).notes == ()  # who goes on knows
+    assert place.final(labels, Made("dave", "drawn")).notes == ()  # a second rater, from nothing
+    decided = Made("eve", "drawn", adjudicates=(2, 5), comment="Adjudication.")
+    assert place.final(labels, decided).notes == ()
+    assert place.final(labels, Made("bob", "corrected", parents={study: 2})).notes == (
+        "It replaces revision 6 decided between two raters, saved since the label that yours was "
+        "made from.",
+    )
+
+
+def test_a_label_changed_by_another_program_meanwhile_is_told(pvs_scan, labels, own_folders, study):
+    place = DraftStore(pvs_scan, study, "sub-01")
+    place.final(labels, ME)
+    plain = study / "derivatives/labels/sub-01/anat/sub-01_label-PVS_mask.nii.gz"
+    labels[1, 1, 1] = 1
+    elsewhere = DraftStore(pvs_scan, plain.parents[4].parent / "other", "sub-01")
+    elsewhere.study.mkdir()
+    elsewhere.final(labels, ME)
+    plain.write_bytes(next(elsewhere.study.rglob("*_label-PVS_mask.nii.gz")).read_bytes())
+    labels[2, 2, 2] = 1
+    saved = place.final(labels, Made("AB", "corrected", parents={study: 1}))
+    assert saved.notes == (
+        "It replaces what another program has made of the label file, kept as revision 2.",
+    )
+
+
+def test_a_clock_that_runs_ahead_hides_no_draft(pvs_scan, labels, own_folders, study):
+    place = DraftStore(pvs_scan, study, "sub-01")
+    made_old(LabelStore(study, "sub-01"), place.final(labels, ME).revision, -1000)
+    labels[1, 1, 1] = 1
+    draft = place.draft(labels, Made("CD", "drawn")).revision
+    assert place.pending().revision == draft

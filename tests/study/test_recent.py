@@ -30,6 +30,9 @@ def test_the_newest_comes_first_once_and_what_is_gone_is_left_out(tmp_path):
     studies[8].rmdir()
     found = [one.study for one in recent.read()]
     assert found == [studies[n] for n in (5, 9, 7, 6, 4, 3, 2)]
+    recent.remember(Recent(study=studies[9]))
+    studies[8].mkdir()  # a disk that was unplugged
+    assert [one.study for one in recent.read()] == [studies[n] for n in (9, 5, 8, 7, 6, 4, 3, 2)]
 
 
 def test_a_damaged_list_is_no_list(user_data):

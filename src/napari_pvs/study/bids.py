@@ -208,10 +208,10 @@ def _sessions(
     root: Path, wanted: Selection, refused: list[tuple[str, str]], notes: list[str]
 ) -> Iterator[Path]:
     """Yield the folders of sessions, and of subjects that have none."""
-    for folder in filter(wanted.has, _folders(root, "sub-")):
+    for folder in _named(filter(wanted.has, _folders(root, "sub-")), notes):
         try:
             require_fetched(folder)
-            sessions = _folders(folder, "ses-")
+            sessions = list(_named(_folders(folder, "ses-"), notes))
             if sessions and paths.scans(folder):
                 notes.append(
                     f"the scans in {folder / 'anat'} are not used, because {folder.name} has "
@@ -222,6 +222,15 @@ def _sessions(
             continue
         yield from filter(wanted.has, sessions)
         if not sessions and not wanted.sessions:
+            yield folder
+
+
+def _named(folders: Iterable[Path], notes: list[str]) -> Iterator[Path]:
+    """Leave out folders such as ``sub-01_old``, whose name would say something else in a file."""
+    for folder in folders:
+        if "_" in folder.name:
+            notes.append(f"{folder} is not used, because its name has a _; rename or move it.")
+        else:
             yield folder
 
 

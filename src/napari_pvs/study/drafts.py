@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from napari_pvs import json_files
 from napari_pvs.correction.items import Decision, Review
 from napari_pvs.errors import InputError
-from napari_pvs.files import unwritable, write_text
+from napari_pvs.files import changing, unwritable, write_text
 from napari_pvs.scans.derivative import REVIEW
 from napari_pvs.scans.grid import Grid, to_ras
 from napari_pvs.scans.scan import Scan
@@ -218,6 +218,10 @@ class DraftStore:
                 except (InputError, OSError) as error:  # the labels are safe in the study
                     log.warning("An older draft in %s could not be closed: %s", root[0], error)
                     notes.append(f"An older draft of yours remains: {as_input_error(error)}")
+        store = LabelStore(*self._roots[0])
+        with suppress(InputError):  # of another revision
+            if (passed := store.overtaken(revision)) is not None:
+                notes.insert(0, _instead_of(passed))
         for root in self._roots:
             prune(LabelStore(*root))
         return Saved(revision, (*(str(one.message) for one in caught), *notes))
@@ -237,6 +241,10 @@ class DraftStore:
         InputError
             There are some, but they are damaged or belong to another scan.
         """
+        seen = LabelStore(*self._roots[0]).newest_first()
+        final = next(
+            (one for one in seen if one.state == "final" and rater in (None, one.author)), None
+        )
         drafts = []
         for place in self._roots:
             store = LabelStore(*place)
@@ -244,17 +252,15 @@ class DraftStore:
             newest = (one for one in store.newest_first() if rater in (None, one.author))
             begun = takewhile(lambda one: one.state == "draft", newest)
             draft = next((one for one in begun if one.origin != "predicted"), None)
-            if draft is not None:
+            if draft is None:
+                continue
+            # numbers have told what is newer in the final's own folder; clocks may differ
+            settled = place != self._roots[0] and final is not None and final.time > draft.time
+            if not settled:
                 drafts.append((draft, store, place[0]))
         if not drafts:
             return None
         draft, store, root = max(drafts, key=lambda one: one[0].time)
-        seen = LabelStore(*self._roots[0]).newest_first()
-        final = next(
-            (one for one in seen if one.state == "final" and rater in (None, one.author)), None
-        )
-        if final is not None and final.time > draft.time:
-            return None
         volume = store.load(draft)
         data, affine = to_ras(volume.data, volume.affine)
         if not Grid(data.shape, affine).same_as(self.scan.grid):
@@ -354,6 +360,20 @@ class DraftStore:
         return revision
 
 
+def _instead_of(passed: Revision) -> str:
+    """Tell that a final label was not in what takes its place."""
+    if passed.origin == "imported":
+        return (
+            "It replaces what another program has made of the label file, kept as revision "
+            f"{passed.number}."
+        )
+    whose = "decided between two raters" if passed.adjudicates else f"by {passed.author}"
+    return (
+        f"It replaces revision {passed.number} {whose}, saved since the label that yours was made "
+        "from."
+    )
+
+
 def recovery_folder() -> Path:
     """Folder for drafts outside any study."""
     return platformdirs.user_data_path("napari-pvs", appauthor=False) / "recovery"
@@ -419,12 +439,13 @@ def keep_decisions(path: Path, review: Review, known: Collection[Decision]) -> N
     InputError, OSError
         The file cannot be read or written.
     """
-    try:
-        others = [one for one in read_decisions(path) if one not in known]
-    except ValueError as error:  # includes pydantic's and Unicode's errors
-        set_aside(path, error)
-        others = []
-    write_text(path, latest((*others, *review.decisions)).model_dump_json(indent=1) + "\n")
+    with changing(path):
+        try:
+            others = [one for one in read_decisions(path) if one not in known]
+        except ValueError as error:  # includes pydantic's and Unicode's errors
+            set_aside(path, error)
+            others = []
+        write_text(path, latest((*others, *review.decisions)).model_dump_json(indent=1) + "\n")
 
 
 def latest(decisions: Iterable[Decision]) -> Review:
@@ -467,9 +488,9 @@ YOUNGEST_DAYS = 90
 def prune(store: LabelStore) -> int:
     """Delete drafts older than the newest final revision; return how many.
 
-    The `KEPT` newest are kept, and the last of each rater, whose edits may not be in any final
-    revision yet. Predictions are kept, because studies are scored by them. Numbers are never
-    reused. Drafts that cannot be deleted stay, and only the log says so.
+    The `KEPT` newest are kept, the last of each rater, and those that nothing was made from, whose
+    edits may not be in any final revision yet. Predictions are kept, because studies are scored by
+    them. Numbers are never reused. Drafts that cannot be deleted stay, and only the log says so.
     """
 
     def gone(revisions: list[Revision], drafts: list[Revision]) -> list[Revision]:
@@ -482,8 +503,8 @@ def prune(store: LabelStore) -> int:
 def prune_unfinished(store: LabelStore, days: float, now: datetime | None = None) -> int:
     """Delete old drafts that were superseded, even if the labels never became final.
 
-    As in `prune`, the `KEPT` newest and the last of each rater are kept. So is each rater's last
-    draft of every day, so that what was erased on a later day can still be found.
+    What `prune` keeps is kept. So is each rater's last draft of every day, so that what was erased
+    on a later day can still be found.
 
     Parameters
     ----------
@@ -524,7 +545,9 @@ def _prune(
             if one.state == "draft" and one.origin in ("drawn", "corrected")
         ]
         last = {one.author: one.number for one in reversed(drafts)}
+        used = {number for one in revisions for number in (one.parent, *one.adjudicates)}
         kept = {one.number for one in drafts[:KEPT]} | set(last.values())
+        kept |= {one.number for one in drafts} - used
         for one in choose(revisions, drafts):
             if one.number not in kept:
                 store.delete(one)

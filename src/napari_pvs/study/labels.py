@@ -58,6 +58,9 @@ class Revision(BaseModel):
     """Number of the revision that it was made from."""
     adjudicates: tuple[int, ...] = ()
     """Numbers of the two raters' revisions that it decides between; empty for one rater's own."""
+    made_from: tuple[int, ...] = ()
+    """Numbers of the final labels and predictions behind it, which stay when drafts between them
+    are deleted."""
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     """SHA-256 of the image file."""
     voxels: int = Field(ge=0)
@@ -147,6 +150,22 @@ class Revisions:
                     sidecar.unlink()
                 raise
         return revision
+
+    def behind(self, number: int | None) -> tuple[int, ...]:
+        """Return the final labels and predictions that a revision, or a draft of it, is or is from.
+
+        Raises
+        ------
+        InputError
+            A sidecar is damaged.
+        """
+        while number is not None and (one := self._read(number)) is not None:
+            if one.state == "final" or one.origin == "predicted":
+                return (number,)
+            if one.made_from:
+                return one.made_from
+            number = one.parent
+        return ()
 
     def _claim(self) -> int:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -289,6 +308,22 @@ class LabelStore(Revisions):
         """
         return takewhile(lambda r: r.state == "draft", self.newest_first())
 
+    def overtaken(self, revision: Revision) -> Revision | None:
+        """Return the final label that a new one takes the place of, unless it was made from it.
+
+        That is, one saved since the final label that the new one was made from. Where it was made
+        from none, nobody's work was passed over.
+
+        Raises
+        ------
+        InputError
+            A sidecar is damaged.
+        """
+        finals = {one.number: one for one in self.newest_first() if one.state == "final"}
+        known = [n for n in (*revision.made_from, *revision.adjudicates) if n in finals]
+        between = [n for n in finals if max(known, default=revision.number) < n < revision.number]
+        return finals[max(between)] if between else None
+
     def outside(self) -> Path | None:
         """Return the plain label file if it matches no final revision: another tool wrote it.
 
@@ -390,6 +425,7 @@ class LabelStore(Revisions):
             parent=parent,
             weights_id=weights_id,
             adjudicates=adjudicates,
+            made_from=self.behind(parent),
             comment=comment,
             **_measures(array, like),
         )

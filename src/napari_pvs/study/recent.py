@@ -77,7 +77,11 @@ class Unfinished:
 
 
 def read() -> list[Recent]:
-    """Return what was opened last and is still there, the newest first."""
+    """Return what was opened last and is there now, the newest first."""
+    return [one for one in _known() if _there(one.path)]
+
+
+def _known() -> list[Recent]:
     try:
         known = json_files.read(_file(), list[Recent], "delete it")
     except FileNotFoundError:
@@ -85,12 +89,22 @@ def read() -> list[Recent]:
     except InputError as error:
         log.warning("%s", error)
         return []
-    return [one for one in known if (one.study or one.t1 or one.t2) and one.path.exists()]
+    return [one for one in known if one.study or one.t1 or one.t2]
+
+
+def _there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a share that has gone, or is not permitted
+        return False
 
 
 def remember(opened: Recent) -> None:
-    """Put an entry first; a list that cannot be written is no reason to stop."""
-    same = [one for one in read() if one.path != opened.path]
+    """Put an entry first; a list that cannot be written is no reason to stop.
+
+    What is not there now stays in the list: a disk may be unplugged for a while.
+    """
+    same = [one for one in _known() if one.path != opened.path]
     entries = [one.model_dump_json() for one in [opened, *same][:MOST]]
     try:
         _file().parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from napari_pvs import json_files
 from napari_pvs.errors import InputError
 from napari_pvs.evaluation.tables import tsv
-from napari_pvs.files import explained, write_text
+from napari_pvs.files import changing, explained, write_text
 from napari_pvs.scans.derivative import SITTINGS
 from napari_pvs.study.drafts import set_aside
 from napari_pvs.study.paths import label_folder, label_folders, require
@@ -136,7 +136,7 @@ def keep(study: Path, subject: str, sitting: Sitting) -> None:
     """
     require(study)
     path = _path(study, subject)
-    with explained(path, _REMEDY):
+    with explained(path, _REMEDY), changing(path):
         try:
             known = read(study, subject)
         except InputError as error:

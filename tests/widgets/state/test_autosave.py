@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 import weakref
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -428,6 +429,42 @@ def test_the_sessions_own_draft_is_not_offered(saving, qtbot, tubes):
     with qtbot.waitSignal(autosave.reviewed, timeout=LONG):
         autosave.look()
     assert offers == []
+
+
+def test_an_edit_made_before_the_offer_comes_does_not_keep_it_away(
+    saving, qtbot, tubes, pvs_scan, monkeypatch
+):
+    labels = np.zeros(pvs_scan.grid.shape, np.uint8)
+    labels[tubes["sure"]] = 1
+    DraftStore(pvs_scan).draft(labels, Made("CD", "drawn"))
+    pending = DraftStore.pending
+
+    def slowly(*arguments):
+        time.sleep(0.5)
+        return pending(*arguments)
+
+    monkeypatch.setattr(DraftStore, "pending", slowly)
+    session, autosave, _, offers = saving()
+    session.new_labels()
+    edit(session, tubes["doubtful"])
+    assert autosave.dirty
+    qtbot.waitUntil(lambda: bool(offers and offers[-1]), timeout=LONG)
+    assert offers[-1].revision.author == "CD"
+
+
+def test_voxels_that_another_plugin_sets_in_the_array_are_saved(saving, qtbot, tubes, pvs_scan):
+    session, autosave, told, _ = saving()
+    labels = session.new_labels()
+    edit(session, tubes["sure"])
+    qtbot.waitUntil(lambda: bool(told_of(told, "info")), timeout=LONG)
+    labels.data[from_mask(session, tubes["doubtful"])] = 1
+    assert session.unsaved() == [labels]
+    autosave.settle(60)
+    np.testing.assert_array_equal(DraftStore(pvs_scan).pending().labels, session.array(labels))
+    labels.data[:] = 0
+    session.set_labels(None)  # as when another subject is opened
+    autosave.settle(60)
+    assert not DraftStore(pvs_scan).pending().labels.any()
 
 
 def test_a_study_made_read_only_is_told_and_the_draft_kept_elsewhere(

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -345,3 +346,21 @@ def test_another_rater_is_blind_to_what_the_one_before_drew(open_scan):
     assert not mine.visible
     preferences().correct.rater = "ann"
     assert mine.visible
+
+
+def test_labels_of_another_scan_on_the_same_voxels_are_refused(session, tmp_path):
+    first = replace(session.scan, source=replace(session.scan.source, path=tmp_path / "one.nii"))
+    other = replace(first, source=replace(first.source, path=tmp_path / "two.nii"))
+    add_scan(session.viewer, first)
+    labels = session.new_labels()
+    own = session.viewer.add_labels(np.zeros_like(labels.data))
+    session.set_labels(own)
+    add_scan(session.viewer, other)
+    for layer in (labels, own):
+        with pytest.raises(
+            InputError, match=r"was made on one\.nii, not on the scan that is shown"
+        ):
+            session.set_labels(layer)
+    again = session.viewer.add_labels(np.zeros_like(labels.data))
+    session.set_labels(again)
+    assert session.labels is again

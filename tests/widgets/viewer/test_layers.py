@@ -277,7 +277,7 @@ def test_a_duplicate_has_its_own_notes():
     assert metadata.origin_of(copy) == ("drawn", None)
     assert (metadata.parents_of(layer), metadata.parents_of(copy)) == ({study: 2}, {study: 1})
     metadata.set_parent(copy, Path("drafts"), 5)
-    assert metadata.parents_of(copy) == {Path("drafts"): 5}
+    assert metadata.parents_of(copy) == {study: 1, Path("drafts"): 5}
     metadata.forget(layer)
     assert metadata.parents_of(layer) == {study: 1}
 

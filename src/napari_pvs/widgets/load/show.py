@@ -152,8 +152,8 @@ def _exchange(
 
 
 def _lock(layer: Layer) -> None:
-    """Keep the brush out of a map of lesions, which nobody saves."""
-    if role_of(layer) == "lesions":
+    """Keep the brush out of lesions and references, which nobody saves while they are that."""
+    if role_of(layer) in ("lesions", "reference"):
         cast("LabelsLayer", layer).editable = False
 
 

@@ -151,6 +151,7 @@ class Autosave(QObject):
 
     def flush(self) -> None:
         """Save a draft of what was edited, if no draft holds it."""
+        self._session.notice()
         self._moment.cancel()
         self._retry.cancel()
         work = self._work
@@ -433,9 +434,8 @@ class Autosave(QObject):
                 self.reviewed.emit(found)
 
         def offer(found: Offer | None) -> None:
-            fresh = self._work is None or self._work.saved is None  # else this session's own
-            fresh = fresh and not isinstance(self._offer, Deleted)
-            if place is self._place and fresh and not self.dirty:
+            own = found is not None and self._holds(found)
+            if place is self._place and not own and not isinstance(self._offer, Deleted):
                 self._offer = found
                 self.offered.emit(found)
 
@@ -443,6 +443,11 @@ class Autosave(QObject):
         self._thread.submit(place.review, review, warn)
         mine = self.rater if self._session.blind else None
         self._thread.submit(partial(place.pending, mine), offer, warn)
+
+    def _holds(self, offer: Offer) -> bool:
+        """Whether the labels are what is offered, edited or not."""
+        parents = {} if self._work is None else self._work.made.parents
+        return parents.get(offer.root) == offer.revision.number
 
 
 def _write_draft(work: Work, labels: NDArray[Any]) -> Saved | None:

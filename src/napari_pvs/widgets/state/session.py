@@ -38,6 +38,7 @@ from napari_pvs.widgets.viewer.layers import (
     record_source,
     require_grid,
     require_place,
+    require_scan,
     role_of,
 )
 from napari_pvs.widgets.viewer.typed import Event, ImageLayer, LabelsLayer, Layer, Viewer
@@ -356,8 +357,14 @@ class Session(QObject):
             self.opened = study
             self.study_opened.emit()
 
+    def notice(self) -> None:
+        """Take note of voxels of the labels that were set without napari's knowing."""
+        if self._edits is not None:
+            self._edits.notice()
+
     def unsaved(self) -> list[LabelsLayer]:
         """Return the labels whose edits are in no file."""
+        self.notice()
         viewer = self._viewer()
         there = () if viewer is None else viewer.layers
         edited: list[LabelsLayer] = [
@@ -409,6 +416,7 @@ class Session(QObject):
                 raise InputError(
                     f"the layer {layer.name!r} is hidden in blind mode; choose labels of your own."
                 )
+        self.notice()
         if self._edits is not None and self.labels is not None:
             self._set_by_user[self.labels] = self._edits.close()
             for name in _PLACE:
@@ -418,6 +426,7 @@ class Session(QObject):
         self.labels, self._edits = layer, None
         self.set_focus(None)
         if layer is not None:
+            layer.editable = True  # a reference was not
             known = self._set_by_user.get(layer)
             self._edits = Edits(layer, self, by_user=made_by(layer) is None, known=known)
             self._edits.edited.connect(self._on_edit)
@@ -570,6 +579,7 @@ class Session(QObject):
         if self.scan is not None:
             require_grid(layer, self.scan)
             require_place(layer, self.scan)
+            require_scan(layer, self.scan)
             record_source(layer, self.scan.source)
 
     def misplaced(self) -> str:

@@ -62,6 +62,15 @@ class Edits(QObject):
         self.deleteLater()
         return self._before, self._touched
 
+    def notice(self) -> None:
+        """Tell of voxels that were set without napari's knowing, as ``layer.data[where] = 1``."""
+        now = self._layer.data
+        if self._later.pending or now.shape != self._before.shape:
+            return
+        if not np.array_equal(now > 0, self._before):
+            self._settle()
+            self._tell()
+
     def write(self, mask: NDArray[np.bool_]) -> int:
         """Set the voxels that the user has not set, as one undo step; return how many changed.
 

@@ -115,7 +115,7 @@ def parents_of(layer: Layer) -> Parents:
 
 def set_parent(layer: Layer, root: Path, number: int) -> None:
     """Record that another revision was brought into a layer."""
-    _parents[layer] = {root: number}
+    parents_of(layer)[root] = number
 
 
 def forget(layer: Layer) -> None:
@@ -331,6 +331,25 @@ def require_grid(layer: Layer, scan: Scan) -> None:
         raise InputError(
             f"the layer {layer.name!r} has as many voxels as the scan, but {source.path or 'it'} "
             "lies in another place; choose a layer of this scan."
+        )
+
+
+def require_scan(layer: Layer, scan: Scan) -> None:
+    """Refuse labels that were made on another scan, whose voxels may lie in the same place.
+
+    Raises
+    ------
+    InputError
+        They were.
+    """
+    source = source_of(layer)
+    ours = role_of(layer) in ("labels", "reference", "rater") or _metadata(layer).get("adopted")
+    if not ours or source is None or source.path is None or scan.source.path is None:
+        return
+    if source.path != scan.source.path and source.path.resolve() != scan.source.path.resolve():
+        raise InputError(
+            f"the layer {layer.name!r} was made on {source.path.name}, not on the scan that is "
+            "shown; choose labels of this scan."
         )
 
 
