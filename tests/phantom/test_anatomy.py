@@ -11,6 +11,7 @@ from napari_pvs.phantom.anatomy import (
     Anatomy,
     Tissue,
     atrophied,
+    from_codes,
     icbm152,
     read_anatomy,
 )
@@ -112,3 +113,13 @@ def test_atrophy_widens_the_ventricles_at_the_tissues_cost(head: Anatomy) -> Non
     np.testing.assert_array_equal(wide.brain, head.brain)
     cortex = [(a.tissue == Tissue.CORTEX).sum() for a in (head, wide)]
     assert cortex[1] <= cortex[0]
+
+
+def test_vessels_of_the_map_are_tissue(codes: NDArray[np.int32]) -> None:
+    """Drawn as fluid, they would be PVS without a label."""
+    with_vessels = codes.copy()
+    box = np.s_[70:74, 55:58, 40:46]
+    with_vessels[box] = 62
+    assert set(np.unique(codes[box])) <= {12, 41}
+    found = from_codes(with_vessels, "head", "head.nii.gz").tissue[box]
+    assert set(np.unique(found)) <= {Tissue.WHITE_MATTER, Tissue.STRIATUM}

@@ -33,8 +33,24 @@ class Numbering:
     sides: Mapping[int, Side]
 
 
-_LEFT = (2, 3, 7, 8, 10, 11, 12, 13, 17, 26, 78, *range(1000, 2000), *range(3000, 4000), 5001)
-_RIGHT = (41, 42, 46, 47, 49, 50, 51, 52, 53, 58, 79, *range(2000, 3000), *range(4000, 5000), 5002)
+_LEFT = (2, 3, 7, 8, 10, 11, 12, 13, 17, 26, 30, 78, *range(1000, 2000), *range(3000, 4000), 5001)
+_RIGHT = (
+    41,
+    42,
+    46,
+    47,
+    49,
+    50,
+    51,
+    52,
+    53,
+    58,
+    62,
+    79,
+    *range(2000, 3000),
+    *range(4000, 5000),
+    5002,
+)
 # Destrieux's parcels: cortex, then white matter
 _LEFT_A2009S = (*range(11100, 11200), *range(13100, 13200))
 _RIGHT_A2009S = (*range(12100, 12200), *range(14100, 14200))
@@ -43,7 +59,7 @@ FREESURFER = Numbering(
         "white matter": (
             *(2, 41, 77, 78, 79), *range(251, 256), *range(3000, 5003), *range(13100, 14176),
         ),
-        "basal ganglia": (11, 12, 13, 26, 50, 51, 52, 58),
+        "basal ganglia": (11, 12, 13, 26, 30, 50, 51, 52, 58, 62),
         "thalamus": (9, 10, 48, 49),
         "hippocampus": (17, 53),
         "cortex": (3, 42, *range(1000, 3000), *range(11100, 12176)),

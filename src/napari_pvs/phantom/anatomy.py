@@ -38,6 +38,8 @@ class Tissue(IntEnum):
 
 
 BASAL_GANGLIA = (Tissue.STRIATUM, Tissue.PALLIDUM)
+_VESSELS = (30, 62)
+"""FreeSurfer's "vessel": wide PVS below the putamen, as a rule."""
 _VENTRICLES = (4, 5, 14, 15, 43, 44, 72, 213, 31, 63)
 _TISSUE_OF_CODE: dict[Tissue, tuple[int, ...]] = {
     # 25 and 57 are lesions, 77-79 hypointensities: the phantom has its own
@@ -47,7 +49,7 @@ _TISSUE_OF_CODE: dict[Tissue, tuple[int, ...]] = {
     Tissue.PALLIDUM: (13, 52),
     Tissue.THALAMUS: (9, 10, 28, 48, 49, 60, 136, 137, 163, 164),
     Tissue.HIPPOCAMPUS: (17, 18, 53, 54, 27, 59, 80),
-    Tissue.CSF: (24, 30, 62, 257, 118, 122, *_VENTRICLES),
+    Tissue.CSF: (24, 257, 118, 122, *_VENTRICLES),
     Tissue.CEREBELLAR_WHITE_MATTER: (7, 46),
     Tissue.CEREBELLAR_CORTEX: (8, 47, 172, 173, 174),
     Tissue.BRAINSTEM: (16, 170, 171, 175),
@@ -106,7 +108,7 @@ def from_codes(codes: NDArray[np.int32], name: str, source: Path | str) -> Anato
     lookup[500:600] = Tissue.SOFT_TISSUE  # SynthSeg's extra-cerebral codes
     for kind, members in _TISSUE_OF_CODE.items():
         lookup[list(members)] = kind
-    tissue = lookup[np.clip(codes, 0, None)]
+    tissue = _without_vessels(lookup[np.clip(codes, 0, None)], np.isin(codes, _VESSELS))
     volumes = np.bincount(tissue.ravel(), minlength=len(Tissue))
     if volumes[Tissue.WHITE_MATTER] < 1e5 or volumes[Tissue.CORTEX] < 1e5:
         raise InputError(
@@ -119,8 +121,28 @@ def from_codes(codes: NDArray[np.int32], name: str, source: Path | str) -> Anato
     return Anatomy(name, tissue, ventricles, brain)
 
 
+def _without_vessels(tissue: NDArray[np.uint8], vessels: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Fill vessels with the nearest solid tissue.
+
+    Drawn as fluid, they would be PVS that no label has.
+    """
+    if not vessels.any():
+        return tissue
+    box = bounding_box(vessels, margin=10)
+    inside, hole = tissue[box].copy(), vessels[box]
+    solid = ~hole & (inside > Tissue.AIR) & (inside < Tissue.SOFT_TISSUE) & (inside != Tissue.CSF)
+    if solid.any():
+        nearest = ndimage.distance_transform_edt(
+            ~solid, return_distances=False, return_indices=True
+        )
+        inside[hole] = inside[tuple(each[hole] for each in nearest)]
+    out = tissue.copy()
+    out[box] = inside
+    return out
+
+
 def atrophied(anatomy: Anatomy, mm: float) -> Anatomy:
-    """Widen the ventricles by ``mm`` and the sulci by a sixth of it, at the expense of tissue."""
+    """Widen the ventricles by ``mm``, at the expense of tissue."""
     if mm < 0.5:
         return anatomy
     import edt
@@ -130,9 +152,7 @@ def atrophied(anatomy: Anatomy, mm: float) -> Anatomy:
     inside = tissue[box]
     gives = (inside == Tissue.WHITE_MATTER) | (inside == Tissue.STRIATUM)
     wider = gives & (edt.edt(~_lateral(anatomy, box)) <= mm)
-    outer = (inside == Tissue.CSF) & ~ventricles[box]
-    thinner = (inside == Tissue.CORTEX) & (edt.edt(~outer) <= mm / 6)
-    inside[wider | thinner] = Tissue.CSF
+    inside[wider] = Tissue.CSF
     ventricles[box] |= wider
     return Anatomy(anatomy.name, tissue, ventricles, anatomy.brain)
 
