@@ -372,3 +372,12 @@ def test_weights_with_statistics_of_their_training_serve_every_scan(tiny_weights
 def test_nothing_to_measure_leaves_the_statistics(scan_weights):
     backend = Predictor(scan_weights, "cpu").backend
     assert adapted(backend, np.zeros((2, 8, 8, 8), np.float32)) is backend
+
+
+def test_a_hole_in_the_mask_is_no_surface():
+    brain = np.ones((15, 15, 15), bool)
+    brain[0], brain[7, 7, 7] = False, False
+    inside = interior(brain, (1.0, 1.0, 1.0))
+    assert not inside[7, 7, 7]
+    assert inside[8, 7, 7]
+    assert inside.sum() == 15 * 15 * 11 - 1

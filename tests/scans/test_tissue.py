@@ -41,6 +41,17 @@ def test_every_contrast_gives_one_scale(given, prior) -> None:
     assert fluid[TRUTH[INSIDE] != FLUID].mean() < 0.1
 
 
+@pytest.mark.parametrize("name", ["T1", "T2"])
+def test_a_z_score_gives_the_same_tissues(name, prior) -> None:
+    raw = image(LEVELS[name], 0)
+    scores = (raw - raw[INSIDE].mean()) / raw[INSIDE].std()
+    found = [tissue_order([each], INSIDE, *prior, SIZE) for each in (raw, scores)]
+    for kind in (WHITE, GREY, FLUID):
+        here = TRUTH[INSIDE] == kind
+        assert np.median(found[1][here]) == pytest.approx(np.median(found[0][here]), abs=0.1)
+    assert np.mean((found[1] < 0.375) == (found[0] < 0.375)) > 0.98
+
+
 def test_white_matter_is_the_likeliest_class_where_it_is(prior) -> None:
     found = log_posteriors([image(LEVELS["T1"], 0)], INSIDE, *prior, SIZE).argmax(-1) == WHITE
     white = TRUTH[INSIDE] == WHITE

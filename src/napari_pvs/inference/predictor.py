@@ -20,7 +20,15 @@ from napari_pvs.network.weights import ModelCard, content_of, fingerprint, start
 from napari_pvs.scans.grid import Grid, resample, with_voxel_size
 from napari_pvs.scans.header import MOST_VOXELS
 from napari_pvs.scans.intensity import modalities
-from napari_pvs.scans.masks import Box, bounding_box, box_of, distance_inside, moved, voxels_in
+from napari_pvs.scans.masks import (
+    Box,
+    bounding_box,
+    box_of,
+    distance_inside,
+    fill_holes,
+    moved,
+    voxels_in,
+)
 from napari_pvs.scans.scan import Scan
 
 if TYPE_CHECKING:
@@ -215,12 +223,14 @@ class Predictor:
 def interior(brain: NDArray[np.bool_], voxel_size: tuple[float, float, float]) -> NDArray[np.bool_]:
     """Return the brain without its outer 3 mm: cortex, and the uncertain edge of the mask.
 
-    The border of a field of view that cuts through the brain does not count as its surface.
+    Neither holes in the mask nor the border of a field of view that cuts through the brain count as
+    its surface.
     """
     out = np.zeros(brain.shape, bool)
     if brain.any():
         box = bounding_box(brain, margin=1)
-        out[box] = distance_inside(brain[box], voxel_size) > _RIM_MM
+        inside = brain[box]
+        out[box] = inside & (distance_inside(fill_holes(inside), voxel_size) > _RIM_MM)
     return out
 
 

@@ -38,8 +38,8 @@ TRAINING: Ranges = {
     "T1": {"1": (-2.55, -1.07), "5": (-2.03, -0.83), "95": (1.03, 1.55), "99": (1.24, 1.87)},
     "T2": {"1": (-1.64, -0.47), "5": (-0.93, -0.41), "95": (2.16, 3.71), "99": (2.73, 7.10)},
 }
-"""Least and greatest of each of `percentiles` over 15 of the 100 phantoms on which the
-starter weights were trained; ``python benchmarks/intensities.py STUDY --every 7`` prints them."""
+"""Least and greatest of each of `percentiles` over 15 of 100 phantoms such as the starter
+weights were trained on; ``python benchmarks/intensities.py STUDY --every 7`` prints them."""
 
 
 @dataclass(frozen=True)

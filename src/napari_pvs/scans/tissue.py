@@ -15,6 +15,7 @@ ORDER = (1.0, 0.6, 0.15)
 """White matter, grey matter and fluid on the scale of `tissue_order`: that of a T1."""
 _EM_MM, _FIELD_MM, _ITERATIONS = 2.5, 25.0, 15
 _RIM_MM = 4.0  # of the brain, where its mask may hold something else
+_SPREADS = 4.0  # of a scan over its spread, roughly
 _EXTREME = 2.0  # percentile of the inner brain at which fluid is pure
 
 
@@ -154,5 +155,11 @@ def _log_posterior(values: Volume, prior: Volume, means: Volume, covariances: Vo
 
 
 def _log(image: Volume, inside: Mask) -> NDArray[np.float32]:
-    relative = image / np.median(image[inside])
-    return np.log(np.clip(relative, 0.05, 20)).astype(np.float32)
+    """Return the logarithm of an image in units of its median.
+
+    One with a mean of about 0, as a z-score, is first moved to where scans are.
+    """
+    low, first, median, third = map(float, np.percentile(image[inside], (5, 25, 50, 75)))
+    spread = max((third - first) / 1.349, 1e-6)
+    relative = image / median if low >= 0 else 1 + (image - median) / (_SPREADS * spread)
+    return np.asarray(np.log(np.clip(relative, 0.05, 20)), np.float32)

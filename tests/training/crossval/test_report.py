@@ -40,6 +40,24 @@ def test_differences_are_paired_and_bootstrapped():
     assert few[0].low is None
 
 
+def test_sessions_of_a_person_are_not_persons():
+    rows = [
+        row(
+            method,
+            f"sub-{n}_ses-{session}",
+            0.5 + (method == "m2ss") * (0.01 * n + 0.001 * session),
+        )
+        for method in ("supervised-multi", "m2ss")
+        for n in range(5)
+        for session in range(4)
+    ]
+    (gap,) = report.differences(rows)
+    (alone,) = report.differences([one for one in rows if one.subject.endswith("ses-0")])
+    assert gap.n == alone.n == 5
+    assert gap.high - gap.low == pytest.approx(alone.high - alone.low, rel=1e-3)
+    assert "(5 persons)" in report.report(rows)
+
+
 def test_damaged_scores_are_named(make_study, tmp_path):
     jobs = plan(config(make_study(3)), tmp_path / "cv", ("supervised-multi",), 3, 1)
     jobs[0].out.mkdir(parents=True)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -33,6 +34,12 @@ def test_burden(make_study):
     assert one[0] < np.mean(shares[:1]) < one[1]
 
 
+def test_the_sessions_of_a_person_tell_no_more_than_one(make_study):
+    people = [load(s) for s in subjects(make_study(3, labelled=3))]
+    sessions = [replace(p, name=f"{p.name}_ses-{n}") for p in people for n in range(4)]
+    assert burden(sessions, 20) == pytest.approx(burden(people, 20))
+
+
 def test_above_counts_what_a_threshold_finds(found, shares):
     for threshold, share in zip(BINS[1:-1:7], shares[1::7], strict=False):
         assert share == np.mean(found >= threshold)
@@ -66,7 +73,7 @@ def labelled(*shares):
     for one, share in zip(label, shares, strict=True):
         one[: round(share * 10_000)] = True
     brain = np.ones(10_000, bool)
-    return [SimpleNamespace(label=one, brain=brain) for one in label]
+    return [SimpleNamespace(name=f"sub-{n}", label=one, brain=brain) for n, one in enumerate(label)]
 
 
 def width(shares, others):
@@ -124,6 +131,7 @@ def test_a_threshold_is_kept_or_moved_towards_what_is_likely(seed, threshold, wa
 
 
 def test_where_nobody_is_labelled_an_empty_brain_has_no_pvs():
-    one = type("One", (), {"label": np.zeros((2, 2, 2), bool), "brain": np.zeros((2, 2, 2), bool)})
-    unlabelled = type("Two", (), {"label": None, "brain": np.ones((2, 2, 2), bool)})
+    none, brain = np.zeros((2, 2, 2), bool), np.ones((2, 2, 2), bool)
+    one = SimpleNamespace(name="sub-1", label=none, brain=none)
+    unlabelled = SimpleNamespace(name="sub-2", label=None, brain=brain)
     assert burden([one, unlabelled], 1) == (0, 0)

@@ -12,6 +12,7 @@ from napari_pvs import json_files
 from napari_pvs.errors import InputError
 from napari_pvs.evaluation.agreement import concordance
 from napari_pvs.evaluation.tables import tsv
+from napari_pvs.study.bids import person_of
 from napari_pvs.training.crossval.jobs import SCORES, Job
 from napari_pvs.training.methods import METHODS
 
@@ -50,17 +51,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Difference:
-    """DSC of a method minus that of another, on the same subjects.
+    """DSC of a method minus that of another, on the same persons.
 
     Attributes
     ----------
     method, other
         Names of the methods.
     mean, low, high
-        Mean of the paired differences and its 95 % bootstrap interval (BCa) over subjects; the
-        interval is None for fewer than 3 subjects or if all differences are equal.
+        Mean of the paired differences and its 95 % bootstrap interval (BCa) over persons, each
+        the mean over their sessions; the interval is None for fewer than 3 persons or if all
+        differences are equal.
     n
-        Number of subjects.
+        Number of persons.
     """
 
     method: str
@@ -126,13 +128,16 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def differences(rows: Sequence[Row]) -> list[Difference]:
-    """Compare the DSC of each pair of methods on the subjects that both were tested on."""
+    """Compare the DSC of each pair of methods on the persons that both were tested on."""
     from itertools import combinations
 
     out = []
     for other, method in combinations(_methods(rows), 2):
         one, two = by_subject(rows, method, "dsc"), by_subject(rows, other, "dsc")
-        gaps = np.array([one[s] - two[s] for s in one if s in two])
+        persons: dict[str, list[float]] = {}
+        for name in one.keys() & two.keys():
+            persons.setdefault(person_of(name), []).append(one[name] - two[name])
+        gaps = np.array([np.mean(persons[person]) for person in sorted(persons)])
         if len(gaps):
             low, high = interval(gaps)
             out.append(Difference(method, other, float(gaps.mean()), low, high, len(gaps)))
@@ -155,7 +160,7 @@ def report(rows: Sequence[Row]) -> str:
     for gap in differences(rows):
         interval = "" if gap.low is None else f", 95 % interval {gap.low:+.3f} to {gap.high:+.3f}"
         lines.append(
-            f"- DSC of {gap.method} minus {gap.other}: {gap.mean:+.3f}{interval} ({gap.n} subjects)"
+            f"- DSC of {gap.method} minus {gap.other}: {gap.mean:+.3f}{interval} ({gap.n} persons)"
         )
     return "\n".join(lines) + "\n"
 

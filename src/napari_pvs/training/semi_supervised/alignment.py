@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_pvs.study.bids import person_of
 from napari_pvs.training.data.prepared import PreparedSubject
 
 BINS = np.linspace(0, 1, 201)
@@ -22,13 +23,17 @@ _WORTH = 4  # labelled persons; so much does that count beside what the labels t
 def burden(subjects: Sequence[PreparedSubject], others: int) -> tuple[float, float]:
     """Return the likely range of the share of the brain that is PVS in the average other person.
 
-    That is the mean over the labelled subjects, plus and minus two standard errors, on a
-    logarithmic scale, of the difference between two such groups: the labelled ones, and the
-    ``others``. What lies beyond is not chance: the network finds too little there, or too much.
+    That is the mean over the labelled persons, plus and minus two standard errors, on a
+    logarithmic scale, of the difference between two such groups: the labelled persons, and
+    ``others`` more. What lies beyond is not chance: the network finds too little there, or too
+    much. The sessions of a person are averaged.
     """
-    shares = np.array(
-        [s.label.sum() / max(1, s.brain.sum()) for s in subjects if s.label is not None]
-    )
+    persons: dict[str, list[float]] = {}
+    for one in subjects:
+        if one.label is not None:
+            share = float(one.label.sum() / max(1, one.brain.sum()))
+            persons.setdefault(person_of(one.name), []).append(share)
+    shares = np.array([np.mean(of_one) for of_one in persons.values()])
     logs = np.log(shares[shares > 0])
     seen = max(0, len(logs) - 1)
     squares = float(np.square(logs - logs.mean()).sum()) if seen else 0.0

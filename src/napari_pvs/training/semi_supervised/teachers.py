@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_pvs.network.backends.torch_backend import send
+from napari_pvs.study.bids import person_of
 from napari_pvs.training.augment import augment, drop_modality, noise
 from napari_pvs.training.config import TrainingConfig
 from napari_pvs.training.data.cohort import Cohort
@@ -95,7 +96,8 @@ class Consistency(Teacher):
         config = self.state.config
         if not config.align:
             return None
-        drawn = min(config.refresh_scans, len(cohort.unlabelled))
+        persons = {person_of(one.name) for one in cohort.unlabelled}
+        drawn = min(config.refresh_scans, len(persons))
         return burden([*cohort.train, *cohort.validation], drawn)
 
 
