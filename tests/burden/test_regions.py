@@ -76,7 +76,7 @@ def test_maps_of_something_else_are_refused(aseg, tmp_path, write_image):
     away[:3, 3] = 500
     path = write_image(tmp_path / "away.nii.gz", np.ones((4, 4, 4), np.int16), away)
     with pytest.raises(
-        InputError, match=r"away.nii.gz is in another place than the PVS; give one of"
+        InputError, match=r"away.nii.gz does not lie where the PVS are; give a label map"
     ):
         read_map(path, GRID)
 

@@ -173,7 +173,7 @@ def test_bad_subjects_stop_no_other(make_study, app, tmp_path):
     assert code == 2
     assert [line.split(":")[0] for line in told.splitlines()] == ["sub-01", "sub-03", "sub-04"]
     assert "1 of 4 subjects could not be segmented: sub-02: " in warned.splitlines()[-1]
-    assert "1 of 4 have no T2w; T1w alone is used of sub-03." in warned
+    assert "1 of 4 have no T2w; only T1w is used for sub-03." in warned
     assert f"{anat / 'sub-04_run-2_T1w.nii.gz'} is not used; sub-04_run-1_T1w.nii.gz is." in warned
     about = said_of(out / "sub-04/anat/sub-04_label-PVS_mask.json")
     assert "bids:raw:sub-04/anat/sub-04_run-1_T1w.nii.gz" in about["Sources"]

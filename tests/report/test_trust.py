@@ -61,9 +61,9 @@ def test_a_t2_that_lies_elsewhere_is_red() -> None:
 @pytest.mark.parametrize(
     ("sharpness", "corrected", "light", "words"),
     [
-        (3.0, False, "green", "They lie on one another"),
+        (3.0, False, "green", "They are aligned"),
         (3.0, True, "green", "The T2 was registered"),
-        (1.2, True, "amber", "one head"),
+        (1.2, True, "amber", "the same head"),
     ],
 )
 def test_a_registration_says_how_the_t2_lies(sharpness, corrected, light, words) -> None:

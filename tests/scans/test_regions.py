@@ -62,7 +62,7 @@ def test_what_the_field_of_view_cuts_off_is_missing(bent) -> None:
     assert not found.missing("pons")
     assert ("medulla", None) not in found.volumes(1.0)
     told = " ".join(found.doubts)
-    assert "head.nii.gz does not show medulla: what is there is missing, not empty" in told
+    assert "head.nii.gz does not show medulla; counts there are n/a, not 0." in told
     assert "% of pons" in told
 
 

@@ -130,7 +130,7 @@ def test_thick_slices_are_registered_and_of_another_person_only_told(head):
     assert found.corrected
     assert residual(found, matrix, brain) < 0.8
     found = find(one, thick(make_head(9)[1], 2), brain)
-    assert any("look whether they show one head" in text for text in found.told("one", "two"))
+    assert any("check that both show the same head" in text for text in found.told("one", "two"))
 
 
 def test_part_of_the_head_is_registered_or_too_little_of_it_is_not(head):

@@ -462,8 +462,8 @@ def test_runs_and_missing_scans_are_told(tmp_path, touch):
     touch(tmp_path, "sub-3/anat/sub-3_T2w.nii.gz")
     assert survey(tmp_path).notes == (
         f"{tmp_path / 'sub-1/anat/sub-1_run-2_T1w.nii.gz'} is not used; sub-1_run-1_T1w.nii.gz is.",
-        "1 of 3 have no T1w; T2w alone is used of sub-3.",
-        "1 of 3 have no T2w; T1w alone is used of sub-2.",
+        "1 of 3 have no T1w; only T2w is used for sub-3.",
+        "1 of 3 have no T2w; only T1w is used for sub-2.",
     )
 
 

@@ -178,8 +178,8 @@ def test_who_was_tested_on_is_left_out(config, make_study, tmp_path):
 def test_it_says_so_beforehand(config, make_study):
     said = plan(config(make_study(5, labelled=0)))
     assert said.use == (
-        "No scan is labelled: adapts the start weights to 4 scans by what they are sure of there "
-        "and keeps 1 aside; what that gains cannot be measured without labels."
+        "No scan is labelled: adapts the start weights to 4 scans, training on voxels that they "
+        "are sure of, and keeps 1 aside; without labels, the gain cannot be measured."
     )
     assert not said.refused
 

@@ -99,8 +99,8 @@ def _placed(path: Path, grid: Grid) -> Volume:
     volume = read_labels(path)
     if overlap(Grid(volume.shape, volume.affine), grid) < _LEAST:
         raise InputError(
-            f"{path} is in another place than the PVS; give one of the same scan, or bring it into "
-            "the scan's space."
+            f"{path} does not lie where the PVS are; give a label map of the same scan, or move it "
+            "into the scan's space."
         )
     return volume
 

@@ -21,20 +21,21 @@ if TYPE_CHECKING:
 FILES = ("burden_pvs.tsv", "burden_visual.tsv", "burden.tsv", "burden.json")
 COLUMNS = {
     "subject": "Name in the study, or in the path of the mask.",
-    "state": "Of the label: segmented (a prediction), corrected, or reference (by another tool).",
+    "state": "Kind of label: segmented (a prediction), corrected, or reference (by another tool).",
     "region": f"{ALL}: every PVS; elsewhere: PVS without a voxel in any region.",
-    "side": "Of the brain: left, right, or both together.",
+    "side": "Side of the brain: left, right, or both together.",
     "region_mm3": "Volume of the region on this side, or of the brain mask for all.",
-    "seen_percent": "Of the region, that lies in the scan; n/a where it is not known.",
+    "seen_percent": "Share of the region that lies in the scan; n/a where it is not known.",
     "count": "Number of 26-connected PVS with most of their voxels in the region and on the side; "
     "n/a where the region is not in the scan.",
     "volume_mm3": "Volume of these PVS.",
-    "volume_percent": "Of the region's volume.",
+    "volume_percent": "Volume of these PVS in % of the region's volume.",
     "count_per_ml": "Number of PVS per mL of the region.",
-    "length_mm": "Median length: of the straight rod that spreads as far as a PVS.",
+    "length_mm": "Median length of a PVS, as that of a straight rod that spreads as far.",
     "curved_length_mm": "Median length along the course of a PVS, however it is curved.",
-    "diameter_mm": "Median diameter: of the rod that has a PVS's length and volume.",
-    "scans": "That the subject has: T1+T2, T1 or T2; counts of one and of both do not compare.",
+    "diameter_mm": "Median diameter of a PVS, as that of a rod of its length and volume.",
+    "scans": "Which the subject has: T1+T2, T1 or T2; counts from one and from both are not "
+    "comparable.",
 }
 """Of ``burden.tsv``, as its sidecar explains them."""
 
@@ -71,7 +72,7 @@ def table(counted: Sequence[Counted]) -> "Table":
 
     titles = (
         *("subject", "region", "PVS", "left", "right"),
-        *("mm³", "% of it", "per mL", "length mm", "curved mm", "diameter mm"),
+        *("mm³", "% of region", "per mL", "length mm", "curved mm", "diameter mm"),
     )
     shown = Table()
     for at, title in enumerate(titles):

@@ -49,11 +49,11 @@ Overwrite = Annotated[
 
 
 Processes = Annotated[
-    int, typer.Option("--workers", help="Number of processes, for a study; at least 1.")
+    int, typer.Option("--workers", help="For a study: number of processes, 1 or more.")
 ]
 Scheduler = Annotated[
     str | None,
-    typer.Option(help="Address of a dask scheduler whose workers do the subjects of a study."),
+    typer.Option(help="For a study: address of a dask scheduler whose workers process it."),
 ]
 
 
@@ -281,10 +281,11 @@ def require_new(path: Path | None, overwrite: bool) -> None:
 _STDOUT = Path("-")
 _INSTEAD = "- prints it instead of the table."
 JsonFile = Annotated[
-    Path | None, typer.Option("--json", help=f"File for all there is, as JSON; {_INSTEAD}")
+    Path | None, typer.Option("--json", help=f"Write everything to this file, as JSON; {_INSTEAD}")
 ]
 TsvFile = Annotated[
-    Path | None, typer.Option("--tsv", help=f"File for one row per subject, as TSV; {_INSTEAD}")
+    Path | None,
+    typer.Option("--tsv", help=f"Write one row per subject to this file, as TSV; {_INSTEAD}"),
 ]
 
 

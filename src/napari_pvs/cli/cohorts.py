@@ -86,6 +86,6 @@ def _demo(out: Path, seed: int, overwrite: bool) -> None:
     )
     say(
         "",
-        f"Look at {out / outputs.OVERLAY}: axial slices, below them the same with the PVS in red.",
+        f"Look at {out / outputs.OVERLAY}: axial slices, and below them the same with PVS in red.",
         f"Open it in napari: {command('open', out)}",
     )

@@ -36,26 +36,28 @@ if TYPE_CHECKING:
     )
 )
 def count(
-    what: Annotated[Path, typer.Argument(help="Mask of PVS, or a study (a BIDS folder).")],
+    what: Annotated[Path, typer.Argument(help="Mask of PVS, or a study (a BIDS dataset).")],
     out: Out,
     regions: Annotated[
         str | None,
         typer.Option(
-            help="Label map of the brain; for a study, the end of its maps' names: desc-aseg_dseg. "
-            "Or template, the default for a study and with --t1 or --t2: the ICBM152 template is "
-            "registered to each scan; or none."
+            help="A label map of the brain (for a study, how the names of its maps end, such as "
+            "desc-aseg_dseg); template: register the ICBM152 template to each scan (the default "
+            "for a study, and with --t1 or --t2); or none."
         ),
     ] = None,
     names: Annotated[
         Path | None,
         typer.Option(
-            help="Table (TSV) of its regions: index, name. By default FreeSurfer's numbers."
+            help="TSV table that names the label map's regions (columns index, name); by default "
+            "FreeSurfer's numbers are used."
         ),
     ] = None,
     t1: Annotated[Path | None, typer.Option(help="T1 of the mask, for the template.")] = None,
     t2: Annotated[Path | None, typer.Option(help="T2 of the mask, for the template.")] = None,
     brain_mask: Annotated[
-        Path | None, typer.Option(help="Brain mask of the scan, for the share of all PVS.")
+        Path | None,
+        typer.Option(help="Brain mask of the scan; all PVS are also given as a share of it."),
     ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,

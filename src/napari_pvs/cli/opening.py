@@ -23,7 +23,7 @@ _BINDINGS = ("PyQt6", "PySide6", "PyQt5")
 )
 def open_in_napari(
     what: Annotated[
-        Path, typer.Argument(help="Folder that segment wrote, or a study (a BIDS folder).")
+        Path, typer.Argument(help="Results folder written by segment, or a study (a BIDS dataset).")
     ],
     t1: Annotated[
         Path | None, typer.Option(help="T1 of the results, if it was moved or renamed.")

@@ -26,7 +26,7 @@ from napari_pvs.cli.app import (
     )
 )
 def agree(
-    study: Annotated[Path, typer.Argument(help="Study (a BIDS folder) that both have labelled.")],
+    study: Annotated[Path, typer.Argument(help="Study (a BIDS dataset) that both labelled.")],
     raters: Annotated[
         tuple[str, str] | None,
         typer.Option(

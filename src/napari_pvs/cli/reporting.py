@@ -33,19 +33,20 @@ if TYPE_CHECKING:
     )
 )
 def report(
-    study: Annotated[Path, typer.Argument(help="A BIDS folder with labels or predictions.")],
+    study: Annotated[Path, typer.Argument(help="Study (a BIDS dataset), labelled or segmented.")],
     out: Out,
     regions: Annotated[
         str,
         typer.Option(
-            help="template: the ICBM152 template is laid over each scan; none; or how the names "
-            "of the subjects' label maps end, as desc-aseg_dseg."
+            help="template: register the ICBM152 template to each scan; none; or how the names of "
+            "the subjects' label maps end, such as desc-aseg_dseg."
         ),
     ] = "template",
     names: Annotated[
         Path | None,
         typer.Option(
-            help="Table (TSV) of the maps' regions: index, name. FreeSurfer's numbers where none."
+            help="TSV table that names the label maps' regions (columns index, name); by default "
+            "FreeSurfer's numbers are used."
         ),
     ] = None,
     overwrite: Overwrite = False,
@@ -53,7 +54,7 @@ def report(
     workers: Processes = 1,
     scheduler: Scheduler = None,
 ) -> None:
-    """Make pages to look at: of each subject with a label or a prediction, and of the cohort."""
+    """Write a page for each subject with a label or a prediction, and one for the cohort."""
     from napari_pvs.inference.outputs import check_folder
     from napari_pvs.report.files import INDEX
 

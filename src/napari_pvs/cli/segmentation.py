@@ -43,7 +43,7 @@ def segment(
     *,
     config: SegmentConfig,
     study: Annotated[
-        Path | None, typer.Argument(help="BIDS dataset, to segment all its subjects.")
+        Path | None, typer.Argument(help="Study (a BIDS dataset); segments all its subjects.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for a scan's results.")
@@ -133,7 +133,7 @@ def segment_and_say(config: SegmentConfig, out: Path, overwrite: bool) -> None:
         count, volume = (found[f"excluded_by_{reason}{unit}"] for unit in ("", "_mm3"))
         if count:
             say(
-                f"Excluded by {reason} ({option}): {count}, {volume:.0f} mm³; listed in "
+                f"Components excluded by {reason} ({option}): {count} ({volume:.0f} mm³), in "
                 f"{outputs.TABLE}."
             )
     if result.scan.movement is not None:

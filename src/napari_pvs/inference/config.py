@@ -34,12 +34,17 @@ class SegmentConfig(BaseModel):
         "off: leave it where its header places it.",
     )
     brain_mask: Path | None = Field(
-        None, description="Brain mask; if not given, taken from the scan's zeros or computed."
+        None,
+        description="Brain mask; by default what is not background in a skull-stripped scan, and "
+        "computed otherwise.",
     )
     method: Method = Field("network", description="The network, or a classical baseline.")
     weights: Path | None = Field(None, description="Weights file; by default the starter weights.")
     threshold: float | None = Field(
-        None, gt=0, lt=1, description="Smallest probability of a PVS; by default the weights' own."
+        None,
+        gt=0,
+        lt=1,
+        description="Lowest probability of a PVS voxel; by default the weights' own threshold.",
     )
     min_volume: float = Field(
         1.0, ge=0, allow_inf_nan=False, description="Volume of the smallest PVS to keep, mm³."
@@ -47,8 +52,8 @@ class SegmentConfig(BaseModel):
     max_width: float | None = Field(
         None,
         gt=0,
-        description="Remove components that are wider than this (mm) and rather round; by default "
-        "nothing is removed for its shape.",
+        description="Leave out components that are wider than this (mm) and less than twice as "
+        "long as wide; by default nothing is left out because of its shape.",
     )
     within: Within = Field(
         "tissue",
@@ -63,9 +68,11 @@ class SegmentConfig(BaseModel):
     )
     report: bool = Field(
         False,
-        description="Write a report too: pictures, burden by region, what limits the result.",
+        description="Also write a report: pictures, burden by region, and what limits the result.",
     )
-    device: Device = Field("auto", description="auto, cpu, cuda or mps.")
+    device: Device = Field(
+        "auto", description="Where the network runs. auto: CUDA, else Apple's MPS, else the CPU."
+    )
     backend: BackendName = Field(
         "auto", description="auto: OpenVINO on a CPU if it is installed, otherwise PyTorch."
     )

@@ -282,4 +282,6 @@ def _config(summary: _Summary) -> SegmentConfig:
     try:
         return SegmentConfig(**known)
     except ValueError as error:
-        raise InputError(f"summary.json holds settings that are none ({error}).") from error
+        raise InputError(
+            f"summary.json holds settings that are not valid ({error}); segment the scan again."
+        ) from error

@@ -99,9 +99,9 @@ def trust(
     if len(images) == 1:
         (only,) = images
         words = (
-            "On T1 a PVS is hard to tell from other dark specks; a T2 beside it helps most."
+            "On T1 a PVS is hard to tell from other dark specks; adding a T2 helps most."
             if only == "T1"
-            else "Without a T1 a lesion can pass for a PVS; a T1 beside it helps."
+            else "Without a T1 a lesion can pass for a PVS; adding a T1 helps."
         )
         out.append(Check("Contrasts", "amber", f"{only} alone", words))
     else:
@@ -195,11 +195,11 @@ def _noise(name: str, image: NDArray[np.float32], brain: Mask, white: Mask) -> l
 
 def _registered(found: Registration) -> Check:
     light: Light = "green" if found.sharpness >= SHARP else "amber"
-    words = "They lie on one another, to about half a voxel."
+    words = "They are aligned to within about half a voxel."
     if found.corrected:
         words = "The T2 was registered to the T1, and lies on it to about half a voxel."
     if light == "amber":
-        words = "They fit nowhere much better than elsewhere: look whether they show one head."
+        words = "The best fit is hardly better than 5 mm away: check that both show the same head."
     return Check(
         "Alignment of T1 and T2",
         light,
@@ -220,14 +220,14 @@ def _alignment(t1: NDArray[np.float32], t2: NDArray[np.float32], scan: Scan) -> 
             "Alignment of T1 and T2",
             "red",
             f"agreement {found.here:.2f}, {found.best:.2f} if moved by {found.away_mm:.0f} mm",
-            "T1 and T2 do not lie on one another: align them, and segment again.",
+            "T1 and T2 are not aligned: align them, and segment again.",
         )
     light: Light = "green" if found.here >= AGREE else "amber"
     if found.here < AGREE_LEAST:
         light = "red"
     words = {
-        "green": "They lie on one another, to about 4 mm; look at the pictures for less.",
-        "amber": "They agree little: look whether they lie on one another.",
+        "green": "They are aligned to within about 4 mm; check smaller shifts in the pictures.",
+        "amber": "They agree little: check in the pictures that they are aligned.",
         "red": "They hardly agree: they may be of two people.",
     }[light]
     return Check("Alignment of T1 and T2", light, f"agreement {found.here:.2f}", words)
@@ -293,7 +293,7 @@ def _intensities(
     away, key = max(off, default=(0.0, ""))
     light = _grade(away, FAR)
     if away == 0:
-        return Check(what, light, "within the range of training", "The weights know such scans.")
+        return Check(what, light, "within the range of training", "Similar to the training scans.")
     words = {
         "green": "Just outside what the weights have seen.",
         "amber": "Outside what the weights have seen: check the mask by eye.",

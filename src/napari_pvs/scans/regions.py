@@ -279,7 +279,7 @@ def _doubts(found: Quality, seen: tuple[float, ...], name: str) -> list[str]:
         if MISSING <= share < PARTLY
     ]
     if gone:
-        out.append(f"{name} does not show {', '.join(gone)}: what is there is missing, not empty.")
+        out.append(f"{name} does not show {', '.join(gone)}; counts there are n/a, not 0.")
     if cut:
-        out.append(f"{name} shows only {', '.join(cut)}; the counts there are of that part.")
+        out.append(f"{name} shows only {', '.join(cut)}; counts there cover that part only.")
     return out

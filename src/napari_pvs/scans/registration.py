@@ -86,8 +86,8 @@ class Registration:
             )
         if self.sharpness < SHARP:
             told.append(
-                f"{second} fits {first} nowhere much better than {AWAY_MM:.0f} mm beside; look "
-                "whether they show one head."
+                f"even where {second} fits {first} best, it fits hardly better than "
+                f"{AWAY_MM:.0f} mm away; check that both show the same head."
             )
         return told
 
@@ -192,10 +192,10 @@ def _require_same_person(first: Placed, second: Placed, sharp: float) -> None:
     if slices <= THICK_MM and sharp < SHARP:
         raise InputError(
             f"{second.name} does not fit {first.name}: where it fits best, they agree only "
-            f"{sharp:.1f} times as well as {AWAY_MM:.0f} mm beside (images of one person more than "
-            f"{SHARP} times). It may be of another person, or lie more than 3 cm away; give the T2 "
-            "of this person or one of the two images alone; --register off uses it as its header "
-            "places it."
+            f"{sharp:.1f} times as well as {AWAY_MM:.0f} mm away (images of one person: more than "
+            f"{SHARP} times). It may be of another person, or lie more than 3 cm off; give this "
+            "person's T2, or only one of the two images, or add --register off to leave the T2 "
+            "where its header places it."
         )
 
 

@@ -242,7 +242,7 @@ def _alone(found: Sequence[StudySubject]) -> Iterator[str]:
     ):
         if 0 < len(bare) < len(found):
             some = ", ".join(bare[:_LISTED]) + (" …" if len(bare) > _LISTED else "")
-            yield f"{len(bare)} of {len(found)} have no {kind}; {other} alone is used of {some}."
+            yield f"{len(bare)} of {len(found)} have no {kind}; only {other} is used for {some}."
 
 
 def _folders(parent: Path, beginning: str) -> list[Path]:

@@ -265,7 +265,8 @@ class DraftStore:
         data, affine = to_ras(volume.data, volume.affine)
         if not Grid(data.shape, affine).same_as(self.scan.grid):
             raise InputError(
-                f"{store.path(draft)} does not match this scan's voxels; was the scan replaced?"
+                f"{store.path(draft)} does not match this scan's voxels; was the scan replaced? "
+                "Put back the one that it was drawn on."
             )
         return Offer(draft, data, root)
 

@@ -110,7 +110,8 @@ def load_on(store: LabelStore, revision: Revision, grid: Grid) -> Voxels:
     data, own = load_labels(store, revision)
     if not own.same_as(grid):
         raise InputError(
-            f"{store.path(revision)} does not match this scan's voxels; was the scan replaced?"
+            f"{store.path(revision)} does not match this scan's voxels; was the scan replaced? "
+            "Put back the one that it was drawn on."
         )
     return data
 

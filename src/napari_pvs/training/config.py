@@ -77,7 +77,7 @@ class TrainingConfig(BaseModel):
         "Advanced": ("device", "precision"),
     }
 
-    study: Path = Field(description="BIDS dataset with labels under derivatives/labels.")
+    study: Path = Field(description="Study (a BIDS dataset) with labels under derivatives/labels.")
     method: Annotated[str, OneOf(METHODS)] = Field(
         "supervised-multi",
         description="Mono- or multi-scale network, trained on labelled scans only or on unlabelled "
@@ -85,8 +85,8 @@ class TrainingConfig(BaseModel):
     )
     recipe: Recipe = Field(
         "default",
-        description="default: the best we found building on the paper; paper: its method to the "
-        "letter; adapt: a few minutes on a few corrected scans, starting from existing weights "
+        description="default: what worked best for us, based on the paper; paper: its method to "
+        "the letter; adapt: a few minutes on a few corrected scans, starting from existing weights "
         "(with m2ss, also without any label).",
     )
     seed: int = Field(0, ge=0, description="Random seed for the weights, split and sampling.")
@@ -122,9 +122,9 @@ class TrainingConfig(BaseModel):
     )
     statistics: Literal["auto", "fixed", "scan"] = Field(
         "auto",
-        description="Whose mean and variance batch norm takes. fixed: those of the training "
-        "patches; scan: those of each scan, also when it is segmented, so that the patches of a "
-        "step are of one scan; auto: as the start weights, or fixed for random ones.",
+        description="Which mean and variance batch norm uses. fixed: those of the training "
+        "patches; scan: those of each scan, in training (all patches of a step are then from one "
+        "scan) and in segmentation; auto: as in the start weights, or fixed if they are random.",
     )
     average: float = Field(
         0.998,
@@ -137,10 +137,10 @@ class TrainingConfig(BaseModel):
     )
     teacher: Annotated[str, OneOf(TEACHERS)] = Field(
         "inserted",
-        description="What makes pseudo-labels: the network itself at every step, or the running "
-        "mean of its weights on whole scans every few epochs; or the mean with PVS drawn into the "
-        "scans (inserted), with mostly T1 or T2 alone shown to the network (privileged), or both; "
-        "or an average of several weights (ensemble).",
+        description="What makes pseudo-labels. network: the network itself, at every step; mean: "
+        "the running mean of its weights, on whole scans every few epochs; inserted: the mean, "
+        "with PVS drawn into the scans; privileged: the mean, with mostly T1 or T2 alone shown to "
+        "the network; inserted-privileged: both; ensemble: the average of several weights.",
     )
     members: tuple[Path, ...] = Field(
         (),
@@ -212,9 +212,9 @@ class TrainingConfig(BaseModel):
     )
     align: bool = Field(
         True,
-        description="Pseudo-label about the same share of the brain as PVS in unlabelled scans as "
-        "in labelled ones, and choose the threshold accordingly: on scans from another scanner, "
-        "the network finds too few PVS or too many.",
+        description="Make PVS about the same share of the brain in pseudo-labels as in labels, and "
+        "choose the threshold accordingly; otherwise the network finds too few or too many PVS on "
+        "scans from another scanner.",
     )
     within: Within = Field(
         "tissue",
@@ -250,7 +250,9 @@ class TrainingConfig(BaseModel):
         description="Weights to start from, or 'starter'.",
         json_schema_extra={"options": ["--weights", "--from"]},
     )
-    device: Device = Field("auto", description="auto, cpu, cuda or mps.")
+    device: Device = Field(
+        "auto", description="Where the network runs. auto: CUDA, else Apple's MPS, else the CPU."
+    )
     precision: Precision = Field(
         "auto",
         description="auto: bfloat16 convolutions if the processor supports them; full: float32.",

@@ -118,12 +118,12 @@ def sentence(roles: Split, new: int | None, semi_supervised: bool) -> str:
 def sentence_without_labels(roles: Split, synthetic: int) -> str:
     """Say what a run does where no scan is labelled."""
     aside = len(roles.validation)
-    kept = f" and keeps {aside} aside" if aside else ""
-    beside = f", beside {_count(synthetic, 'synthetic subject')}" if synthetic else ""
+    kept = f", and keeps {aside} aside" if aside else ""
+    beside = f" and on {_count(synthetic, 'synthetic subject')}" if synthetic else ""
     return (
-        f"No scan is labelled: adapts the start weights to {_count(len(roles.unlabelled), 'scan')} "
-        f"by what they are sure of there{beside}{kept}; what that gains cannot be measured without "
-        "labels."
+        f"No scan is labelled: adapts the start weights to {_count(len(roles.unlabelled), 'scan')}"
+        f", training on voxels that they are sure of{beside}{kept}; without labels, the gain "
+        "cannot be measured."
     )
 
 

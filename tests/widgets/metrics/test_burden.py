@@ -54,7 +54,7 @@ def test_pvs_are_counted_by_region_after_each_edit(dock, head, regions, qtbot):
     assert [row[:2] for row in texts(panel.table)] == [["all", str(whole.count)]]
     session.set_regions(regions, None)
     settled(qtbot, panel, lambda: len(panel.table.rows) == 3)
-    assert "they are known" in panel.regions.toolTip()
+    assert "the regions are already known" in panel.regions.toolTip()
     wanted = count(head.label, session.scan.grid, regions=regions, brain=session.scan.brain)
     of = {(one.region, one.side): one for one in wanted.burden}
     for name, row in zip(("all", "white matter", "pons"), texts(panel.table), strict=True):

@@ -281,7 +281,7 @@ def test_a_study_is_segmented_while_the_viewer_stays_free(
     dock.add_weights(tiny_weights)
     dock.device.set("cpu")
     click(dock.study.start)
-    assert "it is running" in dock.study.start.toolTip()
+    assert "the study is being segmented" in dock.study.start.toolTip()
     with qtbot.waitSignal(dock.study._job.ended, timeout=LONG):
         pass
     assert dock.study.text.text() == "2 segmented."

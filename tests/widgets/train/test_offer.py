@@ -82,7 +82,7 @@ def test_weights_that_are_gone_are_not_offered(qtbot, tmp_path, tiny_weights):
     assert "validation DSC 0.50" in offer.text.text()
     watch.best = (None, 2)  # of a run without labels
     signals.published.emit()
-    told = "The run has weights, adapted without labels and not measured."
+    told = "The run has weights, adapted without labels; their accuracy is unknown."
     qtbot.waitUntil(lambda: offer.text.text() == told, timeout=60_000)
     session.blind = True  # predictions are hidden
     signals.prediction_changed.emit()

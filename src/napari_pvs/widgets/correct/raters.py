@@ -79,8 +79,8 @@ class RatersPanel(QWidget):
         self._thread = Background(self)
         self.blind = QCheckBox("Blind")
         self.blind.setToolTip(
-            "Hide predictions, references and other raters' labels; a subject that is loaded "
-            "brings your own labels alone."
+            "Hide predictions, references and other raters' labels; a subject that you load "
+            "comes with your own labels only."
         )
         self.blind.setChecked(session.blind)
         self.blind.toggled.connect(self._on_blind)
@@ -96,11 +96,11 @@ class RatersPanel(QWidget):
             )
             box.currentIndexChanged.connect(lambda _: self.check())
         self.show_them = Button(
-            "Show both", "Outline the final labels of both, and tell how they agree.", self.load
+            "Show both", "Outline both final labels and show how well they agree.", self.load
         )
         self.decide = Button(
             "Adjudicate",
-            "New labels from what both have; the review asks about each PVS that only one has.",
+            "Start from the PVS that both marked; the review asks about all that only one did.",
             self.adjudicate,
         )
         self.agreement = Notice()

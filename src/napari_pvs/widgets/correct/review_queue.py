@@ -139,8 +139,8 @@ class QueuePanel(QWidget):
         self.done.setMaximumHeight(6)
         self.why = Notice(lines=2)
         self.why.setToolTip(
-            "Why this one comes now. Most doubtful first, weighted by its share of the total "
-            "count and volume."
+            "Why this PVS comes now. The most doubtful come first, weighted by their share of the "
+            "total count and volume."
         )
         self.accept = Button("Accept", "This is a PVS; a missed one is added. Key Y.", self.yes)
         self.reject = Button("Reject", "Not a PVS: delete it. Key N.", self.no)
@@ -498,7 +498,7 @@ class QueuePanel(QWidget):
         over = None if pending else "all PVS have been reviewed."
         for button in (self.next, *self.groups.values()):
             button.allow_if(reason or over)
-        self.previous.allow_if(reason or (None if self._back else "this is the first."))
+        self.previous.allow_if(reason or (None if self._back else "this is the first PVS."))
         self.take_back.allow_if("make labels first (above)." if self._history is None else None)
         self.next.setText("Next" if self.item is not None else "Start")
         reviewed, of, said = self.queue.reviewed if self.queue else 0, len(items), "reviewed"

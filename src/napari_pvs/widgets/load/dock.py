@@ -213,18 +213,18 @@ class Load(JobDock):
         form = self.group("Scan")
         rows: dict[ImageName, ImageRow] = {}
         images: tuple[tuple[ImageName, str, str, type], ...] = (
-            ("t1", "T1", "T1-weighted; results have its voxels.", Image),
+            ("t1", "T1", "T1-weighted; results are on its voxel grid.", Image),
             (
                 "t2",
                 "T2",
-                "T2-weighted; one that does not lie on the T1 is registered to it.",
+                "T2-weighted; registered to the T1 if it does not lie on it.",
                 Image,
             ),
             ("brain", "Brain mask", "Computed if none is given.", Labels),
             (
                 "lesions",
-                "Lesions",
-                "A map of lesions, if there is one: the review asks about PVS that touch them.",
+                "Lesion map",
+                "Optional: the review asks about PVS that touch a lesion.",
                 Labels,
             ),
         )

@@ -20,9 +20,9 @@ _MEASURES = (
      lambda a: a.pvs.recall, "{:.3f}"),
     ("PVS prec.", "Share of the PVS that overlap the reference.",
      lambda a: a.pvs.precision, "{:.3f}"),
-    ("PVS", "Number of PVS / in the reference.",
+    ("PVS", "Number of PVS: measured / reference.",
      lambda a: (a.pvs.n_predicted, a.pvs.n_reference), "{0[0]} / {0[1]}"),
-    ("mm³", "PVS volume / in the reference.",
+    ("mm³", "PVS volume: measured / reference.",
      lambda a: (a.voxels.volume_predicted_mm3, a.voxels.volume_reference_mm3),
      "{0[0]:,.0f} / {0[1]:,.0f}"),
 )  # fmt: skip

@@ -40,13 +40,13 @@ class RegionRow:
 
 
 _REGIONS: tuple[Column[RegionRow], ...] = (
-    Column("Region", lambda row: row.both.region, tip="Of the brain; all is the brain mask."),
-    Column("PVS", lambda row: row.both.count, "{:d}", "Number; – where the scan does not show it."),
+    Column("Region", lambda row: row.both.region, tip="Region of the brain; all: the brain mask."),
+    Column("PVS", lambda row: row.both.count, "{:d}", "Number of PVS; –: not in the scan."),
     Column("L", lambda row: row.left, "{:d}", "On the patient's left."),
     Column("R", lambda row: row.right, "{:d}", "On the patient's right."),
     Column("mm³", lambda row: row.both.volume_mm3, "{:.0f}", "Volume of these PVS."),
     Column("/mL", lambda row: row.both.count_per_ml, "{:.2f}", "PVS per mL of the region."),
-    Column("Length", lambda row: row.both.length_mm, "{:.1f}", "Median of straight rods, mm."),
+    Column("Length", lambda row: row.both.length_mm, "{:.1f}", "Median, as straight rods, mm."),
     Column(
         "Curved",
         lambda row: row.both.curved_length_mm,
@@ -60,7 +60,7 @@ _SUBJECTS: tuple[Column[Burden], ...] = (
     Column("Label", lambda row: row.state or "", tip="segmented, corrected or reference."),
     Column("PVS", lambda row: row.count, "{:d}", "Number."),
     Column("mm³", lambda row: row.volume_mm3, "{:.0f}", "Volume."),
-    Column("% of brain", lambda row: row.volume_percent, "{:.3f}", "Volume of PVS."),
+    Column("% of brain", lambda row: row.volume_percent, "{:.3f}", "PVS volume / brain."),
 )
 
 
@@ -116,7 +116,7 @@ class BurdenPanel(QWidget):
         session = self._dock.session
         busy = "another job is running." if self._dock.busy else None
         none = "load a scan first." if session.scan is None else None
-        known = "they are known." if session.regions is not None else None
+        known = "the regions are already known." if session.regions is not None else None
         self.regions.allow_if(none or known or busy)
         empty = None if self.counted else "segment the scan or draw labels first."
         self.report.allow_if(none or empty or busy)

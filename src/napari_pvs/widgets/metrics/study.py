@@ -164,7 +164,7 @@ class StudyScores(StudyTable[SubjectScore]):
     def check(self) -> None:
         """Enable what can be done now."""
         blind = BLIND if self._dock.session.blind else None
-        self.score.allow_if(blind or self._why_not("it is being scored."))
+        self.score.allow_if(blind or self._why_not("the study is being scored."))
         self.export.allow_if(None if self._tsv else "score the study first.")
 
 

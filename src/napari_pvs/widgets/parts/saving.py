@@ -23,8 +23,10 @@ class OfferPanel(QWidget):
     def __init__(self, autosave: Autosave) -> None:
         super().__init__()
         self.text = Notice()
-        self.restore = Button("Restore", "Bring them back; Ctrl+Z undoes it.", autosave.restore)
-        self.decline = Button("Not now", "Leave them where they are.", autosave.decline)
+        self.restore = Button(
+            "Restore", "Bring the labels back; Ctrl+Z undoes that.", autosave.restore
+        )
+        self.decline = Button("Not now", "Do not bring them back now.", autosave.decline)
         row = QHBoxLayout()
         row.addWidget(self.restore)
         row.addWidget(self.decline)

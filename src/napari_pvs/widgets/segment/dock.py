@@ -35,8 +35,8 @@ from napari_pvs.widgets.viewer.typed import Viewer
 _LARGEST_MM3 = 20.0
 _COPIED = "copied"  # topic of what is said of it
 _WIDTH_TIP = (
-    "Exclude components that are wider than this and rather round, as lesions are. They are listed "
-    "as excluded by shape in the Correct dock."
+    "Leave out components that are wider than this and less than twice as long as wide, as lesions "
+    "often are. The Correct dock lists them as excluded by shape."
 )
 
 
@@ -272,12 +272,12 @@ class Segment(JobDock):
     def _on_prediction(self) -> None:
         prediction = self.session.prediction
         if prediction is None:
-            self.name.say("Hidden in blind mode." if self.session.blind else "None yet.")
+            self.name.say("Hidden in blind mode." if self.session.blind else "No prediction yet.")
             self.name.setToolTip("")
             self.found.clear()
         else:
             name = "starter weights" if prediction.file is None else prediction.weights
-            self.name.say(f"Model: {name}")
+            self.name.say(f"Made with: {name}")
             self.name.setToolTip(f"Weights {prediction.weights_id}")
             for slider, value in (
                 (self.threshold, prediction.threshold),

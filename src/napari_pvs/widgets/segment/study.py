@@ -61,7 +61,7 @@ class StudyPanel(QWidget):
     def check(self) -> None:
         """Enable what can be done now."""
         reason = "open a study in the Load dock first." if self._session.opened is None else None
-        self.start.allow_if("it is running." if self.busy else reason)
+        self.start.allow_if("the study is being segmented." if self.busy else reason)
 
     def run_it(self) -> None:
         """Segment the study."""

@@ -94,7 +94,7 @@ class Offer(QWidget):
         dsc = offered[1]
         was = None if prediction is None else self._reached.get(prediction.weights_id)
         if dsc is None:
-            self.text.say("The run has weights, adapted without labels and not measured.")
+            self.text.say("The run has weights, adapted without labels; their accuracy is unknown.")
             was = None
         elif was is not None:
             self.text.say(f"Better weights (validation DSC {dsc:.2f}, was {was:.2f}).")

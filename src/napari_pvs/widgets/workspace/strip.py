@@ -30,8 +30,8 @@ STEPS: dict[str, tuple[str, str]] = {
     "Segment": ("Segment", "Find PVS with the network."),
     "Review": ("Correct", "Accept, reject, add and split PVS."),
     "Save": ("Correct", "Save labels as final, or export them."),
-    "Train": ("Train", "Learn from the labels of a study."),
-    "Measure": ("Metrics", "Compare labels with a reference, score the study."),
+    "Train": ("Train", "Train on the labels of a study."),
+    "Measure": ("Metrics", "Compare labels with a reference; score the study."),
 }
 """Each step, the dock that it is done in, and what it is."""
 
