@@ -50,8 +50,8 @@ class ModelCard(BaseModel):
     thresholds: dict[str, Annotated[float, Field(gt=0, lt=1)]] = {}
     """The same for scans with certain modalities: ``T1``, ``T2`` or ``T1+T2``."""
     calibration: dict[str, tuple[Slope, Finite]] = {}
-    """Slope and offset that turn the network's logit into that of a probability (Platt 1999), by
-    modalities as above. Without an entry, the network's output is taken as it is."""
+    """Slope and offset that are applied to the network's logit, so that one threshold is right for
+    all, by modalities as above. Without an entry, the network's output is taken as it is."""
     training: dict[str, Any] = {}
     """Data, command, seed, time and machine of the training."""
     accuracy: dict[str, Any] = {}
