@@ -26,6 +26,13 @@ def test_median_quartiles_and_outside(image, brain):
     assert not out[~brain].any()
 
 
+def test_only_what_lies_outside_is_exactly_0(image, brain):
+    coarse = image.astype(np.uint8)  # many voxels are the median
+    out = normalise(coarse, brain)
+    np.testing.assert_array_equal(out.astype(np.float16) != 0, brain)
+    assert np.abs(out[brain]).min() <= 1e-3
+
+
 @pytest.mark.parametrize(("scale", "offset"), [(7, 0), (0.01, -3), (1e6, 1e6)])
 def test_the_unit_does_not_matter(image, brain, scale, offset):
     np.testing.assert_allclose(
