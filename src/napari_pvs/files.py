@@ -20,6 +20,7 @@ TEMPORARY = ".tmp-"
 """How the name of a file begins while it is being written."""
 _OURS = re.compile(re.escape(TEMPORARY) + "[a-z0-9_]{8}-.+")
 _SET = "-set"
+_OLD = ".old"
 _FILE_LOCK = ".held"
 _STALE_S = 24 * 3600.0  # no write takes this long, and no two clocks differ this much
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
@@ -124,7 +125,16 @@ def atomic_set(folder: Path, names: Sequence[str], without: Sequence[str] = ()) 
             for name in names:
                 (temporary / name).replace(folder / name)
             _fsync_folder(folder)
-    finally:
+    except BaseException:
+        _clear(temporary)
+        raise
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _clear(temporary: Path) -> None:
+    """Remove a temporary folder, unless old files that could not be put back are still in it."""
+    kept = temporary / _OLD
+    if not kept.is_dir() or not any(kept.iterdir()):
         shutil.rmtree(temporary, ignore_errors=True)
 
 
@@ -133,7 +143,7 @@ def _set_aside(
     folder: Path, temporary: Path, names: Sequence[str], without: Sequence[str]
 ) -> Iterator[None]:
     """Move an old set out of the way; on any error it comes back and the new one goes."""
-    old = temporary / ".old"
+    old = temporary / _OLD
     old.mkdir()
     try:
         for name in (*names, *without):
@@ -141,12 +151,13 @@ def _set_aside(
                 (folder / name).replace(old / name)
         yield
     except BaseException:
-        for name in names:
-            if not (temporary / name).exists():
-                _unlink(folder / name)
-        for path in old.iterdir():
-            with contextlib.suppress(OSError):
-                path.replace(folder / path.name)
+        placed = [name for name in names if not (temporary / name).exists()]
+        for name in placed:
+            _unlink(folder / name)
+        if not any((folder / name).exists() for name in placed):  # never both
+            for path in old.iterdir():
+                with contextlib.suppress(OSError):
+                    path.replace(folder / path.name)
         raise
 
 
@@ -279,6 +290,8 @@ def changing(path: Path, timeout: float = 5.0) -> Iterator[None]:
         with contextlib.suppress(OSError):
             lock.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(held(lock, timeout))
+            with contextlib.suppress(OSError):
+                lock.chmod(0o666)  # else another user's process could not wait for it
             stack.callback(_unlink, lock)  # filelock makes a waiting process notice
         yield
 

@@ -556,6 +556,54 @@ def test_a_correction_is_none_of_its_own_however_many_drafts_were_between(
         require_independent(store, alice, final)
 
 
+def test_a_draft_that_another_rater_went_on_from_stays(pvs_scan, labels, own_folders, study):
+    place = DraftStore(pvs_scan, study, "sub-01")
+    bob = Made("bob", "drawn")
+    for at in range(3):
+        labels[at, 0, 0] = 1
+        place.draft(labels, bob)
+    alice = Made("alice", "drawn", parents={study: 3})
+    for at in range(KEPT + 2):
+        labels[at, 1, 0] = 1
+        place.draft(labels, alice)
+    ours = place.final(labels, alice).revision
+    for at in range(KEPT + 2):
+        labels[at, 2, 0] = 1
+        place.draft(labels, bob)
+    theirs = place.final(labels, bob).revision
+    store = LabelStore(study, "sub-01")
+    assert (ours.made_from, theirs.made_from) == ((3,), ())
+    assert 3 in numbers(store)
+    assert not {1, 2, 5} & set(numbers(store))
+    with pytest.raises(InputError, match="alice's labels were made from bob's"):
+        require_independent(store, ours, theirs)
+
+
+def test_days_that_were_kept_are_no_tips(save):
+    for day in range(12):
+        for _ in range(3):
+            save(age=OLD + 30 - day)
+    assert prune_unfinished(save.store, OLD, NOON) > 15
+    save(state="final")
+    prune(save.store)
+    assert len(numbers(save.store)) == KEPT + 1
+
+
+def test_damaged_and_crossed_sidecars_keep_no_label_from_being_saved(save):
+    for _ in range(3):
+        save()
+    folder = save.store.path(save.store.revisions()[0]).parent
+    one = folder / "r0001.json"
+    about = json.loads(one.read_text()) | {"parent": 3, "made_from": None}
+    one.write_text(json.dumps(about))
+    for number in (2, 3):
+        path = folder / f"r000{number}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"made_from": None}))
+    assert save().made_from == ()  # and it ends
+    (folder / "r0004.json").write_text("{")
+    assert save().made_from is None
+
+
 def test_a_final_label_that_passes_over_another_says_so(pvs_scan, labels, own_folders, study):
     place = DraftStore(pvs_scan, study, "sub-01")
     first = place.final(labels, Made("alice", "drawn"))
@@ -568,11 +616,12 @@ def test_a_final_label_that_passes_over_another_says_so(pvs_scan, labels, own_fo
     )
     labels[3, 3, 3] = 1
     assert place.final(labels, carol).notes == ()  # who goes on knows
+    assert place.final(labels, bob, blind=True).notes == ()
     assert place.final(labels, Made("dave", "drawn")).notes == ()  # a second rater, from nothing
-    decided = Made("eve", "drawn", adjudicates=(2, 5), comment="Adjudication.")
+    decided = Made("eve", "drawn", adjudicates=(2, 6), comment="Adjudication.")
     assert place.final(labels, decided).notes == ()
     assert place.final(labels, Made("bob", "corrected", parents={study: 2})).notes == (
-        "It replaces revision 6 decided between two raters, saved since the label that yours was "
+        "It replaces revision 7 decided between two raters, saved since the label that yours was "
         "made from.",
     )
 

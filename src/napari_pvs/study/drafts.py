@@ -189,7 +189,7 @@ class DraftStore:
             return Saved(None, self._notes(refused))
         raise InputError(refused[0])
 
-    def final(self, labels: NDArray[Any], made: Made) -> Saved:
+    def final(self, labels: NDArray[Any], made: Made, blind: bool = False) -> Saved:
         """Save a final revision in the study, so that older drafts are no longer offered.
 
         Outside a study this only records that the labels were saved somewhere else.
@@ -198,6 +198,8 @@ class DraftStore:
         ----------
         labels, made
             As in `draft`.
+        blind
+            Tell nothing of what others have done.
 
         Raises
         ------
@@ -220,7 +222,7 @@ class DraftStore:
                     notes.append(f"An older draft of yours remains: {as_input_error(error)}")
         store = LabelStore(*self._roots[0])
         with suppress(InputError):  # of another revision
-            if (passed := store.overtaken(revision)) is not None:
+            if not blind and (passed := store.overtaken(revision)) is not None:
                 notes.insert(0, _instead_of(passed))
         for root in self._roots:
             prune(LabelStore(*root))
@@ -533,6 +535,20 @@ def prune_unfinished(store: LabelStore, days: float, now: datetime | None = None
     return _prune(store, gone)
 
 
+def _gone_on_from(revisions: list[Revision], drafts: list[Revision]) -> set[int]:
+    """Return the drafts, newest first, that something was made from, but not by another rater."""
+    there = {one.number: one for one in drafts}
+    used = set()
+    for one in revisions:
+        number = one.parent
+        if number is not None and number not in there:  # the drafts between are gone
+            before = (d.number for d in drafts if d.number < number and d.author == one.author)
+            number = next(before, None)
+        used.add(number)
+    named = {number for one in revisions for number in one.made_from or ()}
+    return {number for number in used if number is not None} - named
+
+
 def _prune(
     store: LabelStore, choose: Callable[[list[Revision], list[Revision]], list[Revision]]
 ) -> int:
@@ -546,9 +562,8 @@ def _prune(
             if one.state == "draft" and one.origin in ("drawn", "corrected")
         ]
         last = {one.author: one.number for one in reversed(drafts)}
-        used = {number for one in revisions for number in (one.parent, *one.adjudicates)}
         kept = {one.number for one in drafts[:KEPT]} | set(last.values())
-        kept |= {one.number for one in drafts} - used
+        kept |= {one.number for one in drafts} - _gone_on_from(revisions, drafts)
         for one in choose(revisions, drafts):
             if one.number not in kept:
                 store.delete(one)

@@ -58,9 +58,9 @@ class Revision(BaseModel):
     """Number of the revision that it was made from."""
     adjudicates: tuple[int, ...] = ()
     """Numbers of the two raters' revisions that it decides between; empty for one rater's own."""
-    made_from: tuple[int, ...] = ()
-    """Numbers of the final labels and predictions behind it, which stay when drafts between them
-    are deleted."""
+    made_from: tuple[int, ...] | None = None
+    """Numbers of the final labels, the predictions and other raters' drafts behind it, which stay
+    when drafts between them are deleted. None where that was not recorded."""
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     """SHA-256 of the image file."""
     voxels: int = Field(ge=0)
@@ -151,21 +151,30 @@ class Revisions:
                 raise
         return revision
 
-    def behind(self, number: int | None) -> tuple[int, ...]:
-        """Return the final labels and predictions that a revision, or a draft of it, is or is from.
+    def behind(self, number: int | None, author: str) -> tuple[int, ...]:
+        """Return what `Revision.made_from` is of a revision made from this one.
+
+        Parameters
+        ----------
+        number
+            Number of the parent; None for none.
+        author
+            Of what is made from it.
 
         Raises
         ------
         InputError
             A sidecar is damaged.
         """
+        found: list[int] = []
         while number is not None and (one := self._read(number)) is not None:
-            if one.state == "final" or one.origin == "predicted":
-                return (number,)
-            if one.made_from:
-                return one.made_from
-            number = one.parent
-        return ()
+            kept = one.state == "final" or one.origin == "predicted"
+            if kept or one.author != author:
+                found.append(number)
+            if kept or one.made_from is not None:
+                return (*found, *(() if kept else one.made_from or ()))
+            number = one.parent if one.parent is not None and one.parent < number else None
+        return tuple(found)
 
     def _claim(self) -> int:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -320,7 +329,8 @@ class LabelStore(Revisions):
             A sidecar is damaged.
         """
         finals = {one.number: one for one in self.newest_first() if one.state == "final"}
-        known = [n for n in (*revision.made_from, *revision.adjudicates) if n in finals]
+        behind = *(revision.made_from or ()), *revision.adjudicates
+        known = [n for n in behind if n in finals]
         between = [n for n in finals if max(known, default=revision.number) < n < revision.number]
         return finals[max(between)] if between else None
 
@@ -408,7 +418,7 @@ class LabelStore(Revisions):
         """
         require(self._root)
         content = _encoded(array, like)
-        refused = None
+        refused, made_from = None, None
         if state == "final":
             try:
                 imported = self.import_outside()
@@ -416,6 +426,8 @@ class LabelStore(Revisions):
                     parent = imported.number  # it was corrected from the plain file
             except (InputError, OSError) as error:
                 refused = error
+        with suppress(InputError):  # of another revision
+            made_from = self.behind(parent, author)
         revision = self.commit(
             content,
             subject=self.subject,
@@ -425,7 +437,7 @@ class LabelStore(Revisions):
             parent=parent,
             weights_id=weights_id,
             adjudicates=adjudicates,
-            made_from=self.behind(parent),
+            made_from=made_from,
             comment=comment,
             **_measures(array, like),
         )

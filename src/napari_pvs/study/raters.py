@@ -83,7 +83,7 @@ def _ancestors(revision: Revision, known: dict[int, Revision]) -> Iterator[Revis
 
 def _made_from(revision: Revision) -> list[int]:
     parent = [] if revision.parent is None else [revision.parent]
-    return [*parent, *revision.adjudicates, *revision.made_from]
+    return [*parent, *revision.adjudicates, *(revision.made_from or ())]
 
 
 def load_labels(store: LabelStore, revision: Revision) -> tuple[Voxels, Grid]:

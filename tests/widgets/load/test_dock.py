@@ -244,6 +244,7 @@ def test_a_study_is_listed_and_its_subjects_are_loaded(
     assert edited in dock.viewer.layers
     assert "'PVS labels' is not saved yet; it was hidden" in dock.notice.text()
     np.testing.assert_array_equal(session.array(session.reference), np.asarray(label.dataobj))
+    assert not session.reference.editable  # nobody saves it
     assert len(dock.viewer.layers) == 4
     # the study goes away while it is open
     shutil.move(root, root.with_name("moved"))

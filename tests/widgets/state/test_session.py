@@ -21,7 +21,7 @@ from napari_pvs.widgets.preferences import preferences
 from napari_pvs.widgets.state.prediction import Prediction, make_layer
 from napari_pvs.widgets.state.session import EDITED, UNCHANGED, SaveState, session_of
 from napari_pvs.widgets.viewer.edits import version
-from napari_pvs.widgets.viewer.layers import KEY, mask_layer, scan_layers
+from napari_pvs.widgets.viewer.layers import KEY, mask_layer, parents_of, scan_layers
 
 AFFINE = np.diag([0.8, 0.8, 0.8, 1])
 
@@ -361,6 +361,33 @@ def test_labels_of_another_scan_on_the_same_voxels_are_refused(session, tmp_path
             InputError, match=r"was made on one\.nii, not on the scan that is shown"
         ):
             session.set_labels(layer)
+    data, meta, _ = labels.as_layer_data_tuple()
+    session.viewer.add_labels(data, **meta)  # a duplicate of what was hidden
+    assert session.labels is None
     again = session.viewer.add_labels(np.zeros_like(labels.data))
     session.set_labels(again)
     assert session.labels is again
+
+
+def test_labels_of_the_users_own_take_no_parents_to_another_scan(session, tmp_path):
+    first = replace(session.scan, source=replace(session.scan.source, path=tmp_path / "one.nii"))
+    other = replace(first, source=replace(first.source, path=tmp_path / "two.nii"))
+    add_scan(session.viewer, first)
+    own = session.new_labels()
+    own.metadata[KEY] = {"source": replace(first.source, path=tmp_path / "mask.nii")}
+    parents_of(own)[tmp_path] = 4
+    session.set_labels(None)
+    session.set_labels(own)
+    assert parents_of(own) == {tmp_path: 4}
+    add_scan(session.viewer, other)
+    session.set_labels(own)
+    assert parents_of(own) == {}
+
+
+def test_a_reference_can_be_edited_once_it_is_the_labels(session, scan, head):
+    for role in ("reference", "rater"):
+        data, meta, _ = mask_layer(head.label, scan, role, role)
+        layer = session.viewer.add_labels(data, **meta)
+        layer.editable = False
+        session.set_labels(layer)
+        assert layer.editable == (role == "reference")

@@ -192,8 +192,10 @@ class Autosave(QObject):
         (labels, doubts), origin = self._labels_of(work.layer), self._made()
         doubts = [*doubts, *self._outside(labels)]
 
+        blind = self._session.blind
+
         def write() -> Saved:
-            saved = work.place.final(from_display(labels), origin)
+            saved = work.place.final(from_display(labels), origin, blind)
             work.saved, work.elsewhere = labels, False
             work.save_state = SaveState.revision(saved.number)
             return saved

@@ -5,6 +5,7 @@ renaming and reordering them change nothing, and a layer that is deleted leaves 
 """
 
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -209,6 +210,8 @@ class Session(QObject):
         self._rater = ""
         self._cover = Cover()
         self._masks: weakref.WeakKeyDictionary[LabelsLayer, bool] = weakref.WeakKeyDictionary()
+        self._corrected_on: weakref.WeakKeyDictionary[LabelsLayer, str]
+        self._corrected_on = weakref.WeakKeyDictionary()
         self._set_by_user: weakref.WeakKeyDictionary[LabelsLayer, Known]
         self._set_by_user = weakref.WeakKeyDictionary()
         viewer.layers.events.inserted.connect(self._on_inserted)
@@ -311,6 +314,7 @@ class Session(QObject):
         self._cover.forget(layer)
         self._save_states.pop(layer, None)
         self._masks.pop(layer, None)
+        self._corrected_on.pop(layer, None)
         self._set_by_user.pop(layer, None)
         forget(layer)
 
@@ -426,7 +430,10 @@ class Session(QObject):
         self.labels, self._edits = layer, None
         self.set_focus(None)
         if layer is not None:
-            layer.editable = True  # a reference was not
+            if role_of(layer) == "reference":
+                layer.editable = True
+            if self._came_from_another_scan(layer):
+                forget(layer)  # what was saved of it was of another scan
             known = self._set_by_user.get(layer)
             self._edits = Edits(layer, self, by_user=made_by(layer) is None, known=known)
             self._edits.edited.connect(self._on_edit)
@@ -513,7 +520,8 @@ class Session(QObject):
         elif self.blind and reveals(layer):
             return
         elif role == "labels" and self.labels is None and self.fits(layer):
-            self.set_labels(layer)
+            with suppress(InputError):  # of another scan, or moved off this one
+                self.set_labels(layer)
 
     def _on_preference(self) -> None:
         other, self._rater = rater() != self._rater, rater()
@@ -579,8 +587,18 @@ class Session(QObject):
         if self.scan is not None:
             require_grid(layer, self.scan)
             require_place(layer, self.scan)
-            require_scan(layer, self.scan)
+            subject = self.shown_subject
+            also = () if subject is None else (subject.t1, subject.t2)
+            require_scan(layer, self.scan, also)
             record_source(layer, self.scan.source)
+
+    def _came_from_another_scan(self, layer: LabelsLayer) -> bool:
+        """Whether labels were corrected on another scan before."""
+        if self.scan is None:
+            return False
+        here = str(self.scan.source.path or id(self.scan))
+        before, self._corrected_on[layer] = self._corrected_on.get(layer, here), here
+        return before != here
 
     def misplaced(self) -> str:
         """Say why the labels do not lie on their scan; empty where they do."""

@@ -13,6 +13,7 @@ its true place, and the exact affine travels in the layer's metadata.
 
 import gc
 import weakref
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,7 +116,7 @@ def parents_of(layer: Layer) -> Parents:
 
 def set_parent(layer: Layer, root: Path, number: int) -> None:
     """Record that another revision was brought into a layer."""
-    parents_of(layer)[root] = number
+    _parents[layer] = parents_of(layer) | {root: number}
 
 
 def forget(layer: Layer) -> None:
@@ -334,8 +335,17 @@ def require_grid(layer: Layer, scan: Scan) -> None:
         )
 
 
-def require_scan(layer: Layer, scan: Scan) -> None:
+def require_scan(layer: Layer, scan: Scan, also: Iterable[Path | None] = ()) -> None:
     """Refuse labels that were made on another scan, whose voxels may lie in the same place.
+
+    Parameters
+    ----------
+    layer
+        The labels.
+    scan
+        The scan that is shown.
+    also
+        Other images of the same subject.
 
     Raises
     ------
@@ -346,10 +356,11 @@ def require_scan(layer: Layer, scan: Scan) -> None:
     ours = role_of(layer) in ("labels", "reference", "rater") or _metadata(layer).get("adopted")
     if not ours or source is None or source.path is None or scan.source.path is None:
         return
-    if source.path != scan.source.path and source.path.resolve() != scan.source.path.resolve():
+    own = [scan.source.path, *(path for path in also if path is not None)]
+    if source.path not in own and source.path.resolve() not in [path.resolve() for path in own]:
         raise InputError(
             f"the layer {layer.name!r} was made on {source.path.name}, not on the scan that is "
-            "shown; choose labels of this scan."
+            "shown; choose labels of this scan, or export the layer and open the file."
         )
 
 
