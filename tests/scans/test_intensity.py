@@ -26,13 +26,6 @@ def test_median_quartiles_and_outside(image, brain):
     assert not out[~brain].any()
 
 
-def test_only_what_lies_outside_is_exactly_0(image, brain):
-    coarse = image.astype(np.uint8)  # many voxels are the median
-    out = normalise(coarse, brain)
-    np.testing.assert_array_equal(out.astype(np.float16) != 0, brain)
-    assert np.abs(out[brain]).min() <= 1e-3
-
-
 @pytest.mark.parametrize(("scale", "offset"), [(7, 0), (0.01, -3), (1e6, 1e6)])
 def test_the_unit_does_not_matter(image, brain, scale, offset):
     np.testing.assert_allclose(
@@ -80,7 +73,6 @@ def test_parts_give_the_bits_of_the_whole(image, brain, kind, chunk, monkeypatch
     low, middle, high = np.percentile(image[brain], (25, 50, 75))
     whole = np.zeros(image.shape, np.float32)
     whole[brain] = np.clip((image[brain] - middle) / ((high - low) / 1.349), *CLIP)
-    whole[brain & (whole == 0)] = 1e-3
     np.testing.assert_array_equal(normalise(image, brain), whole)
     np.testing.assert_array_equal(normalise(image[brain], brain[brain]), whole[brain])
 

@@ -7,7 +7,6 @@ CLIP = (-5.0, 10.0)
 """Normalised intensities are clipped to this range; ventricles on T2 reach about 8."""
 PERCENTILES = (1, 5, 95, 99)
 """By which intensities of scans are compared."""
-_MEDIAN = np.float32(1e-3)  # of the brain: 0 is outside
 _CHUNK = 2**20  # voxels in memory as float64 at a time
 
 
@@ -41,8 +40,7 @@ def normalise(image: NDArray[np.floating], brain: NDArray[np.bool_]) -> NDArray[
 
     Returns
     -------
-    float32 array: 0 at the brain's median, ±0.67 at its quartiles. Exactly 0 outside the brain and
-    nowhere else, so that the network's input tells what is brain.
+    float32 array: 0 at the brain's median, ±0.67 at its quartiles, 0 outside the brain.
 
     Raises
     ------
@@ -58,9 +56,7 @@ def normalise(image: NDArray[np.floating], brain: NDArray[np.bool_]) -> NDArray[
     for start in range(0, len(image), slices):
         part = slice(start, start + slices)
         inside = brain[part]
-        values = np.clip((image[part][inside] - middle) / spread, *CLIP)
-        values[values == 0] = _MEDIAN
-        out[part][inside] = values
+        out[part][inside] = np.clip((image[part][inside] - middle) / spread, *CLIP)
     return out
 
 

@@ -53,6 +53,15 @@ def test_missing_modality_is_zeros(make_study):
     assert got.images[1].any()
 
 
+def test_only_what_lies_outside_the_brain_is_exactly_0(make_study, write_image, make_head):
+    subject = subjects(make_study(1))[0]
+    coarse = np.round(make_head().t2 / 8) * 8  # many voxels are the median
+    write_image(subject.t2, coarse.astype(np.int16))
+    got = load(subject)
+    np.testing.assert_array_equal(got.images[1] != 0, got.brain)
+    assert np.count_nonzero(np.abs(got.images[1].astype(float)) < 2e-3) > 100
+
+
 def test_load_refuses(make_study, write_image):
     root = make_study(2, labelled=1)
     one, two = subjects(root)

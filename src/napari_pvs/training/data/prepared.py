@@ -25,7 +25,8 @@ from napari_pvs.study.registrations import key
 log = logging.getLogger(__name__)
 
 _Row = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
-_FORMAT = 2  # raise it when the content of the cache changes
+_MEDIAN = 1e-3  # of a brain, which is 0: augmentation takes zeros for what is outside
+_FORMAT = 3  # raise it when the content of the cache changes
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +38,8 @@ class PreparedSubject:
     name
         Name of the subject.
     images
-        (2, X, Y, Z) float16, normalised; zeros for a missing modality. Memory-mapped if the study
-        is writable, so that memory use does not grow with the study.
+        (2, X, Y, Z) float16, normalised; zeros outside the brain, nowhere in it, and for a missing
+        modality. Memory-mapped if the study is writable, so that memory use does not grow with it.
     label
         (X, Y, Z) bool, inside the brain; None if the subject is not labelled.
     brain
@@ -158,8 +159,12 @@ def _prepare(subject: StudySubject, derivative: Path | None) -> _Prepared:
         warnings.simplefilter("ignore", InputWarning)
         scan = scan_of(subject, keep_in=derivative)
     box = bounding_box(scan.brain, margin=2)
+    images = scan.normalised()[(slice(None), *box)].astype(np.float16)
+    for image in images:
+        if image.any():  # not missing
+            image[scan.brain[box] & (image == 0)] = _MEDIAN
     return _Prepared(
-        scan.normalised()[(slice(None), *box)].astype(np.float16),
+        images,
         np.ascontiguousarray(scan.brain[box]),
         scan.grid,
         (box[0].start, box[1].start, box[2].start),
