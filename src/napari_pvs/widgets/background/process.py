@@ -164,7 +164,7 @@ class Process(QObject):
 
     def _on_error(self, error: QProcess.ProcessError) -> None:
         if error == QProcess.ProcessError.FailedToStart and not self._over:
-            self._fail(f"{sys.executable} could not be started; install napari-pvs anew.")
+            self._fail(f"{sys.executable} could not be started; reinstall napari-pvs.")
 
     def _on_exit(self, code: int, status: QProcess.ExitStatus) -> None:
         self._read()
