@@ -75,7 +75,8 @@ def test_a_start_is_the_command_line_in_a_folder_of_its_own(study, command):
     assert {path.name for path in run.parent.iterdir()} <= {".start.lock"}
 
 
-def test_only_one_of_two_naparis_starts_a_run(study, command):
+def test_only_one_of_two_naparis_starts_a_run(study, command, monkeypatch):
+    monkeypatch.setattr(process, "_STARTING_S", 120)  # however slow the machine is
     code = """
 import os, sys, time
 from pathlib import Path
