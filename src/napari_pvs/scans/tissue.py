@@ -13,9 +13,10 @@ WHITE, GREY, FLUID = 0, 1, 2
 """Places of the classes along the last axis of what `log_posteriors` returns."""
 ORDER = (1.0, 0.6, 0.15)
 """White matter, grey matter and fluid on the scale of `tissue_order`: that of a T1."""
+MEDIAN = 4.0
+"""Of a scan over its spread, roughly: where a normalised one has to be moved for logarithms."""
 _EM_MM, _FIELD_MM, _ITERATIONS = 2.5, 25.0, 15
 _RIM_MM = 4.0  # of the brain, where its mask may hold something else
-_SPREADS = 4.0  # of a scan over its spread, roughly
 _EXTREME = 2.0  # percentile of the inner brain at which fluid is pure
 
 
@@ -161,5 +162,5 @@ def _log(image: Volume, inside: Mask) -> NDArray[np.float32]:
     """
     low, first, median, third = map(float, np.percentile(image[inside], (5, 25, 50, 75)))
     spread = max((third - first) / 1.349, 1e-6)
-    relative = image / median if low >= 0 else 1 + (image - median) / (_SPREADS * spread)
+    relative = image / median if low >= 0 else 1 + (image - median) / (MEDIAN * spread)
     return np.asarray(np.log(np.clip(relative, 0.05, 20)), np.float32)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_pvs.errors import InputError, InputWarning
 from napari_pvs.files import require_fetched, sentence
 from napari_pvs.scans import derivative
@@ -83,6 +86,29 @@ class StudySubject:
 def person_of(name: str) -> str:
     """``sub-01`` of ``sub-01_ses-02``."""
     return name.split("_")[0]
+
+
+def means_of_persons(values: Iterable[tuple[str, float]]) -> NDArray[np.float64]:
+    """Average a value of each subject over the sessions of each person.
+
+    Parameters
+    ----------
+    values
+        Name of the subject and its value.
+
+    Returns
+    -------
+    (persons,), in the order in which they first come.
+
+    Examples
+    --------
+    >>> means_of_persons([("sub-1_ses-a", 1.0), ("sub-2", 5.0), ("sub-1_ses-b", 3.0)]).tolist()
+    [2.0, 5.0]
+    """
+    persons: dict[str, list[float]] = {}
+    for name, value in values:
+        persons.setdefault(person_of(name), []).append(value)
+    return np.array([np.mean(of_one) for of_one in persons.values()])
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,10 @@ from napari_pvs.inference.components import within
 from napari_pvs.inference.config import Within
 from napari_pvs.inference.search_region import PartOfBrain, plausible
 from napari_pvs.scans.grid import Grid
+from napari_pvs.scans.tissue import MEDIAN
 from napari_pvs.training.data.prepared import PreparedSubject
 
 log = logging.getLogger(__name__)
-
-_MEDIAN = 4.0  # of a scan over its spread: undoes the normalisation, roughly, for logarithms
 
 
 class Place:
@@ -79,7 +78,7 @@ def raw(
     """Return T1, T2, brain and grid as template and tissue classes want them: nothing negative."""
     brain = np.asarray(subject.brain)
     t1, t2 = (
-        np.where(brain, np.maximum(image.astype(np.float32) + _MEDIAN, 0.05), 0)
+        np.where(brain, np.maximum(image.astype(np.float32) + MEDIAN, 0.05), 0)
         if image.any()
         else None
         for image in subject.images

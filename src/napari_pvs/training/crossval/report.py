@@ -12,7 +12,7 @@ from napari_pvs import json_files
 from napari_pvs.errors import InputError
 from napari_pvs.evaluation.agreement import concordance
 from napari_pvs.evaluation.tables import tsv
-from napari_pvs.study.bids import person_of
+from napari_pvs.study.bids import means_of_persons
 from napari_pvs.training.crossval.jobs import SCORES, Job
 from napari_pvs.training.methods import METHODS
 
@@ -134,10 +134,7 @@ def differences(rows: Sequence[Row]) -> list[Difference]:
     out = []
     for other, method in combinations(_methods(rows), 2):
         one, two = by_subject(rows, method, "dsc"), by_subject(rows, other, "dsc")
-        persons: dict[str, list[float]] = {}
-        for name in one.keys() & two.keys():
-            persons.setdefault(person_of(name), []).append(one[name] - two[name])
-        gaps = np.array([np.mean(persons[person]) for person in sorted(persons)])
+        gaps = means_of_persons((name, one[name] - two[name]) for name in one if name in two)
         if len(gaps):
             low, high = interval(gaps)
             out.append(Difference(method, other, float(gaps.mean()), low, high, len(gaps)))

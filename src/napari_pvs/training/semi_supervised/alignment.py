@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_pvs.study.bids import person_of
+from napari_pvs.study.bids import means_of_persons
 from napari_pvs.training.data.prepared import PreparedSubject
 
 BINS = np.linspace(0, 1, 201)
@@ -28,12 +28,11 @@ def burden(subjects: Sequence[PreparedSubject], others: int) -> tuple[float, flo
     ``others`` more. What lies beyond is not chance: the network finds too little there, or too
     much. The sessions of a person are averaged.
     """
-    persons: dict[str, list[float]] = {}
-    for one in subjects:
-        if one.label is not None:
-            share = float(one.label.sum() / max(1, one.brain.sum()))
-            persons.setdefault(person_of(one.name), []).append(share)
-    shares = np.array([np.mean(of_one) for of_one in persons.values()])
+    shares = means_of_persons(
+        (one.name, float(one.label.sum() / max(1, one.brain.sum())))
+        for one in subjects
+        if one.label is not None
+    )
     logs = np.log(shares[shares > 0])
     seen = max(0, len(logs) - 1)
     squares = float(np.square(logs - logs.mean()).sum()) if seen else 0.0
